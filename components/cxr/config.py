@@ -1,0 +1,159 @@
+"""Configuration of every step: frozen pydantic models fed by defaults, one YAML file and `--set a.b=c`."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from components.cxr.errors import UserError
+
+__all__ = ["SECTIONS", "Config", "content_hash", "load_yaml", "section", "with_overrides"]
+
+SECTIONS = ("root", "data", "preprocess", "train", "evaluate", "serve", "platform")
+"""Top-level keys of a configuration file, in the order of the pipeline."""
+
+
+class Config(BaseModel):
+    """Base of every configuration model: frozen, no unknown keys, field docstrings become descriptions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, where: str) -> Self:
+        """Validate plain values (YAML, JSON or a pipeline parameter, where 224 may arrive as 224.0).
+
+        Raises:
+            UserError: naming each wrong field by its dotted path under `where`, what was found and what was expected.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise _explain(error, cls, where) from None
+
+    def canonical_json(self) -> str:
+        """The validated values as JSON with sorted keys: equal configurations give equal text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+
+def content_hash(*parts: str | bytes) -> str:
+    """First 16 hex digits of the SHA-256 over the parts, each preceded by its length."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big"))
+        digest.update(data)
+    return digest.hexdigest()[:16]
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a configuration file whose top-level keys are SECTIONS (all optional).
+
+    Raises:
+        UserError: no such file, not YAML, not a mapping, or an unknown section.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError("cannot read the configuration", where=path, found=error.strerror, remedy="Check --config.") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        detail = " ".join(str(error).split())
+        raise UserError("configuration is not valid YAML", where=path, found=detail) from None
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise UserError("configuration is not a mapping", where=path, found=type(values).__name__, expected=", ".join(SECTIONS))
+    for name in values:
+        if name not in SECTIONS:
+            raise UserError("unknown section", where=f"{path}: {name}", **_suggestion(str(name), SECTIONS))
+    return values
+
+
+def with_overrides(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """A copy of the configuration with each `section.field=value` applied; values are read as YAML.
+
+    Raises:
+        UserError: an assignment without `=`, or through something that is not a mapping.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    for assignment in assignments:
+        dotted, equals, text = assignment.partition("=")
+        keys = dotted.strip().split(".")
+        if not equals or not all(keys):
+            raise UserError("bad override", where=f"--set {assignment}", expected="section.field=value")
+        if keys[0] not in SECTIONS:
+            raise UserError("unknown section", where=f"--set {dotted}", **_suggestion(keys[0], SECTIONS))
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError("bad override", where=f"--set {assignment}", expected="a YAML value after =") from None
+        node = result
+        for key in keys[:-1]:
+            child = node.setdefault(key, {})
+            if not isinstance(child, dict):
+                raise UserError("bad override", where=f"--set {dotted}", found=f"{key} is a value", expected="a section")
+            node = child
+        node[keys[-1]] = value
+    return result
+
+
+def section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The named section as a dict; empty when absent.
+
+    Raises:
+        UserError: the section is not a mapping.
+    """
+    found = values.get(name)
+    found = {} if found is None else found
+    if not isinstance(found, dict):
+        raise UserError("section is not a mapping", where=name, found=repr(found), expected="fields under it")
+    return found
+
+
+def _suggestion(name: str, known: Iterable[str]) -> dict[str, str]:
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    suggestion = {"found": name, "expected": f"one of {', '.join(known)}"}
+    return suggestion | ({"remedy": f"Did you mean {close[0]}?"} if close else {})
+
+
+def _explain(error: ValidationError, model: type[BaseModel], where: str) -> UserError:
+    """The first problem in full, and how many more there are."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    path = ".".join([where, *(str(key) for key in first["loc"])])
+    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        fields = _fields_at(model, first["loc"][:-1])
+        return UserError(f"unknown configuration field{more}", where=path, **_suggestion(str(first["loc"][-1]), fields))
+    if first["type"] == "missing":
+        return UserError(f"missing configuration field{more}", where=path, remedy="Set it in the YAML or with --set.")
+    found = repr(first["input"])
+    return UserError(f"bad configuration value{more}", where=path, found=found[:80], expected=first["msg"].removeprefix("Input should be "))
+
+
+def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Field names of the nested model at `location`; a union's tag in the path picks the variant."""
+    current: list[type[BaseModel]] = [model]
+    for key in location:
+        step: list[type[BaseModel]] = []
+        for candidate in current:
+            if str(key) in candidate.model_fields:
+                step += _models_in(candidate.model_fields[str(key)].annotation)
+            elif any(str(key) == field.default for field in candidate.model_fields.values()):
+                step.append(candidate)
+        current = step or current
+    return list(dict.fromkeys(name for candidate in current for name in candidate.model_fields))
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]

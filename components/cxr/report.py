@@ -1,0 +1,184 @@
+"""The third contract: what evaluation found, for the tables, the promotion decision and the deployment check."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.cxr.config import Config
+from components.cxr.shards import read_versioned
+from components.cxr.storage import Storage
+
+__all__ = [
+    "CONDITIONS", "PREDICTIONS", "REPORT",
+    "Condition", "Decision", "GoldenStudy", "Interval", "MeanScore", "PathologyScore", "Report", "Score",
+    "load_predictions", "load_report", "write_predictions", "write_report",
+]  # fmt: skip
+
+SCHEMA_VERSION = 1
+REPORT = "report.json"
+PREDICTIONS = "predictions.parquet"
+
+Condition = Literal["all", "image", "image+meta", "text", "meta"]
+CONDITIONS: tuple[Condition, ...] = ("all", "image", "image+meta", "text", "meta")
+"""What the model sees: pixels, pre-read text and metadata (age, sex, view), or a part of them."""
+
+
+class Interval(Config):
+    """A 95 % percentile interval from a bootstrap over patients."""
+
+    low: float
+    high: float
+
+
+class PathologyScore(Config):
+    """Scores of one pathology; undefined is None, never 0."""
+
+    auroc: float | None
+    auroc_ci: Interval | None
+    average_precision: float | None
+    accuracy: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    ece: float | None
+    """Expected calibration error of the calibrated probability, 10 equal-width bins, in [0, 1]."""
+    threshold: float
+    """Probability from which the answer is positive, chosen on validation."""
+    positives: int
+    negatives: int
+    unknown: int
+    """Studies that the protocol leaves out."""
+
+
+class MeanScore(Config):
+    """Means over `pathologies`: those of the configured list whose AUROC is defined."""
+
+    pathologies: tuple[str, ...]
+    auroc: float | None
+    auroc_ci: Interval | None
+    average_precision: float | None
+    accuracy: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    ece: float | None
+
+
+class Score(Config):
+    """One table: a condition, a protocol and a unit."""
+
+    condition: Condition
+    protocol: Literal["A", "B"]
+    unit: Literal["study", "image"]
+    subset: Literal["all", "common"]
+    """All test studies, or those that have film, text and metadata."""
+    num_patients: int
+    num_studies: int
+    num_rows: int
+    """Studies or images, as `unit` says."""
+    pathologies: dict[str, PathologyScore]
+    mean: MeanScore
+
+
+class Decision(Config):
+    """Whether the evaluated bundle replaces the deployed one, and why."""
+
+    promoted: bool
+    policy: Literal["superior", "non_inferior"]
+    reason: str
+    """One sentence with the numbers."""
+    challenger_bundle: str
+    champion_bundle: str | None
+    """Bundle hash of the deployed model that was compared; None when nothing is deployed."""
+    difference: float | None
+    """Mean AUROC of challenger minus champion on the same rows."""
+    difference_ci: Interval | None
+
+
+class GoldenStudy(Config):
+    """A study and the answer that a faithful server must give for it."""
+
+    shard: str
+    row: int
+    """First row of the study in the shard."""
+    num_images: int
+    probabilities: dict[str, float]
+    """Calibrated, condition `all`."""
+
+
+class Report(Config):
+    """Everything that evaluation computed for one bundle on one data set."""
+
+    schema_version: int = SCHEMA_VERSION
+    bundle_hash: str
+    manifest_hash: str
+    mlflow_run_id: str | None
+    leaky: bool
+    """True when a section written after the read was an input (design: never a headline)."""
+    label_policy: dict[str, str | float]
+    scores: tuple[Score, ...]
+    golden: tuple[GoldenStudy, ...]
+    num_bootstrap: int
+
+    @property
+    def headline(self) -> Score:
+        """Every modality, protocol A, by study, over all test studies."""
+        return self.score("all")
+
+    def score(
+        self,
+        condition: Condition,
+        *,
+        protocol: Literal["A", "B"] = "A",
+        unit: Literal["study", "image"] = "study",
+        subset: Literal["all", "common"] = "all",
+    ) -> Score:
+        """The one table with these keys.
+
+        Raises:
+            KeyError: the report has no such table.
+        """
+        wanted = (condition, protocol, unit, subset)
+        for score in self.scores:
+            if (score.condition, score.protocol, score.unit, score.subset) == wanted:
+                return score
+        raise KeyError(wanted)
+
+
+def write_report(storage: Storage, report: Report) -> None:
+    """Write the report, the last file of an evaluation: its presence means complete."""
+    data = json.dumps(report.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+    storage.write(REPORT, data.encode())
+
+
+def load_report(storage: Storage) -> Report:
+    """Read a report.
+
+    Raises:
+        UserError: not JSON, or another schema version.
+        FileNotFoundError: there is none.
+    """
+    where = f"{storage.uri}/{REPORT}"
+    values = read_versioned(storage.read(REPORT).data, where=where, version=SCHEMA_VERSION, made_by="evaluate")
+    return Report.parse(values, where=where)
+
+
+def write_predictions(storage: Storage, table: pa.Table) -> None:
+    """Write `predictions.parquet`.
+
+    One row a test study and condition: study_id, patient_id, condition, and per pathology `score/<name>` (z1 - z0 of the
+    head, uncalibrated), `probability/<name>`, `uncertain/<name>` (in [0, 1]) and `label/<name>` (int8, null for blank).
+    """
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    storage.write(PREDICTIONS, buffer.getvalue())
+
+
+def load_predictions(storage: Storage) -> pa.Table:
+    """Read `predictions.parquet` (see write_predictions)."""
+    return pq.read_table(io.BytesIO(storage.read(PREDICTIONS).data))

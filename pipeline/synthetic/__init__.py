@@ -1,0 +1,5 @@
+"""Synthetic MIMIC-CXR for the demo, tests and benchmarks: DICOM films, reports and tables drawn from a known truth."""
+
+from pipeline.synthetic.dataset import generate
+
+__all__ = ["generate"]
