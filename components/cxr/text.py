@@ -1,10 +1,11 @@
 """Report sections and the text a model may read; used by preprocess, train, evaluate and serve.
 
-The labels were mined from findings and impression, so by default only what was written before the film was read is input.
+The labels were mined from findings and impression: by default only what was written before the film was read is input.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, Self
@@ -54,37 +55,33 @@ class TextConfig(Config):
             raise ValueError("each section at most once")
         if self.leaky and not self.allow_leaky_sections:
             leaky = ", ".join(name for name in self.sections if name in LEAKY)
-            raise ValueError(f"sections without {leaky}, from which the labels were mined (or allow_leaky_sections: true)")
+            raise ValueError(f"no {leaky}: the labels were mined from it (or allow_leaky_sections: true)")
         return self
 
 
-def _phrases(text: str) -> list[str]:
-    return [phrase.strip() for phrase in text.split(",")]
-
-
+_PHRASES: dict[SectionName, str] = {
+    "examination": "exam, exams, examination, study, exam type, type of exam, type of examination, procedure",
+    "indication": """
+        indication, indications, clinical indication, clinical indications, indication and history, indication/history,
+        history, clinical history, patient history, brief history, medical history, history/indication,
+        clinical information, clinical data, clinical question, underlying medical condition,
+        reason for exam, reason for the exam, reason for this exam, reason for study,
+        reason for examination, reason for this examination""",
+    "technique": "technique, techniques, procedure and technique",
+    "comparison": "comparison, comparisons, comparison study, comparison studies, comparison film, comparison films",
+    "findings": "finding, findings, finding(s), report findings",
+    "impression": "impression, impressions, impression(s), conclusion, conclusions, opinion",
+    "other": """
+        findings and impression, findings and impressions, findings/impression, findings & impression,
+        findings impression, impression and findings, impression/findings, provisional findings impression,
+        pfi, pfi report, wet read, addendum, addenda, final addendum, preliminary report, preliminary read, report,
+        final, final report, attestation, attending, recommendation, recommendations, recommendation(s),
+        impression and recommendation, impression and recommendations, impression/recommendation,
+        impression/recommendations, notification, summary, interpretation, discussion, narrative, result, results""",
+}
 _HEADERS: dict[str, SectionName] = {
-    phrase: section
-    for section, phrases in (
-        ("examination", "exam, examination, study, exam type, type of exam, type of examination, procedure, exams"),
-        ("indication", "indication, indications, clinical indication, clinical indications, history, clinical history, "
-                       "patient history, brief history, clinical information, clinical data, reason for exam, reason for study, "
-                       "reason for this exam, reason for examination, reason for this examination, reason for the exam, "
-                       "indication/history, history/indication, indication and history, medical history, "
-                       "underlying medical condition, clinical question"),
-        ("technique", "technique, techniques, procedure and technique"),
-        ("comparison", "comparison, comparisons, comparison study, comparison studies, comparison film, comparison films"),
-        ("findings", "finding, findings, finding(s), report findings"),
-        ("impression", "impression, impressions, impression(s), conclusion, conclusions, opinion"),
-        ("other", "findings and impression, findings and impressions, findings/impression, findings & impression, "
-                  "impression and findings, impression/findings, findings impression, "
-                  "provisional findings impression, pfi, pfi report, wet read, addendum, addenda, final addendum, "
-                  "preliminary report, preliminary read, final report, final, attestation, attending, recommendation, "
-                  "recommendations, recommendation(s), impression and recommendation, impression and recommendations, "
-                  "impression/recommendation, impression/recommendations, notification, summary, interpretation, "
-                  "discussion, report, narrative, result, results"),
-    )
-    for phrase in _phrases(phrases)
-}  # fmt: skip
+    " ".join(phrase.split()): section for section, phrases in _PHRASES.items() for phrase in phrases.split(",")
+}
 
 _GAP = r"[ \t]{0,8}[ \t\n][ \t]{0,8}"
 _NAMES = "|".join(
@@ -95,7 +92,10 @@ _KNOWN = re.compile(rf"(?<!\w)({_NAMES})[ \t]*(?:\([^()\n]{{0,60}}\)[ \t]*)?:", 
 """A known header with its colon anywhere in a line."""
 _BARE = re.compile(rf"^[^\w\n]*({_NAMES})[ \t]*$", re.IGNORECASE | re.MULTILINE)
 """A known header without a colon, alone in its line."""
-_READS = re.compile(r"^[^\w\n]*(?:wet[ \t]+read|pfi\b|addend|final[ \t]+addend|preliminary|provisional)[^\n:]*:?", re.I | re.M)
+_READS = re.compile(
+    r"^[^\w\n]*(?:wet[ \t]+read|pfi\b|addend|final[ \t]+addend|preliminary|provisional)[^\n:]*:?",
+    re.IGNORECASE | re.MULTILINE,
+)
 """A line that starts with words of a preliminary read or an addendum, whatever follows."""
 _LINE_HEADER = re.compile(r"^[^\w\n]{0,20}(?:\d+[.)])?[^\w\n]{0,20}([^\W\d_][^:\n]{0,70}):(?!\d)", re.MULTILINE)
 """Any phrase that starts a line and ends in a colon."""
@@ -118,9 +118,9 @@ class _Mark(NamedTuple):
 def parse_report(text: str) -> dict[str, str]:
     """Split a report into sections; keys are those of SECTIONS that have text, whitespace is normalized.
 
-    Strict about what was written before the film was read: the first paragraph under a known header counts, and it ends at
-    anything like another header (`CHEST 2 VIEWS:`, `FINDINGS AND IMPRESSION:`, a wet read, an addendum). Text before the
-    first header, under an unknown header or without any header is `other`.
+    Strict about what was written before the film was read: the first paragraph under a known header counts, and it
+    ends at anything like another header (`CHEST 2 VIEWS:`, `FINDINGS AND IMPRESSION:`, a wet read, an addendum). Text
+    before the first header, under an unknown header or without any header is `other`.
     """
     return _scan(text)[0]
 
@@ -134,8 +134,8 @@ def select_text(sections: Mapping[str, str | None], *, config: TextConfig) -> st
 def request_text(text: str, *, config: TextConfig) -> str:
     """The model's text input from what a person pasted, whole report or bare indication.
 
-    A text with a known header is parsed and the configured sections are selected; any other text is taken as the indication,
-    so that an indication from a shard comes back unchanged.
+    A text with a known header is parsed and the configured sections are selected; any other text is taken as the
+    indication, so that an indication from a shard comes back unchanged.
     """
     sections, has_header = _scan(text)
     if has_header:
@@ -145,8 +145,9 @@ def request_text(text: str, *, config: TextConfig) -> str:
 
 def decode_report(data: bytes) -> str:
     """A report file's text: UTF-8, else Latin-1; a byte order mark is removed."""
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8")
     except UnicodeDecodeError:
         return data.decode("latin-1")
 
@@ -162,8 +163,9 @@ def _scan(text: str) -> tuple[dict[str, str], bool]:
     for mark in _marks(text):
         if mark.start < position:
             continue
-        gap = text[max(header_end, text.rfind("\n", 0, mark.start) + 1) : mark.start]
-        section = _next_section(mark, current, preamble, at_start=not re.search(r"\w", gap), name=text[mark.start : mark.end])
+        line_start = max(header_end, text.rfind("\n", 0, mark.start) + 1)
+        at_start = not re.search(r"\w", text[line_start : mark.start])
+        section = _next_section(mark, current, text[mark.start : mark.end], preamble=preamble, at_start=at_start)
         if section is None:
             continue
         passages.append((current, text[position : mark.start]))
@@ -176,7 +178,9 @@ def _scan(text: str) -> tuple[dict[str, str], bool]:
     return {name: part for name, part in joined.items() if part}, has_header
 
 
-def _next_section(mark: _Mark, current: SectionName, preamble: bool, *, at_start: bool, name: str) -> SectionName | None:
+def _next_section(
+    mark: _Mark, current: SectionName, name: str, *, preamble: bool, at_start: bool
+) -> SectionName | None:
     """The section that begins at a mark, or None where the current one goes on."""
     post_read = current in _POST_READ and not preamble
     if mark.section is None:  # a blank line ends what may be pre-read

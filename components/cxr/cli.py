@@ -1,0 +1,116 @@
+"""What the command lines of all steps share: their common options and one clean line for a user's mistake."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+
+from components.cxr.config import load_yaml, with_overrides
+from components.cxr.errors import UserError
+from components.cxr.storage import Root
+
+__all__ = ["ConfigOption", "RootOption", "SetOption", "clean_errors", "load_config", "open_root", "run_cli"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", metavar="FILE", help="YAML configuration.", show_default=False)
+]
+SetOption = Annotated[
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="SECTION.FIELD=VALUE",
+        help="Override one value; repeatable.",
+        default_factory=list,
+        show_default=False,
+    ),
+]
+RootOption = Annotated[
+    str | None,
+    typer.Option("--root", metavar="URI", help="Where everything is kept, local or gs://; overrides `root`."),
+]
+
+
+def run_cli(main: Callable[..., Any]) -> NoReturn:
+    """Run a function with typer annotations as this process's command and exit.
+
+    Exit codes: 0 done, 2 a user's mistake (one line on stderr), 130 interrupted.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command()(clean_errors(main))
+    app()
+    raise AssertionError("typer exits by itself")
+
+
+def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorator of a typer command: UserError, the cloud's refusals and Ctrl-C become one line and an exit code."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except UserError as error:
+            _fail(str(error), 2)
+        except KeyboardInterrupt:
+            _fail("interrupted; run the same command again to continue", 130)
+        except Exception as error:
+            message = _cloud_refusal(error)
+            if message is None:
+                raise
+            _fail(message, 2)
+
+    return wrapped
+
+
+def load_config(config: Path, overrides: list[str]) -> dict[str, Any]:
+    """The configuration file with the `--set` overrides applied; keys are components.cxr.config.SECTIONS.
+
+    Raises:
+        UserError: see load_yaml and with_overrides.
+    """
+    return with_overrides(load_yaml(config), overrides)
+
+
+def open_root(values: dict[str, Any], option: str | None) -> Root:
+    """The root from `--root`, else from the configuration's `root`.
+
+    Raises:
+        UserError: neither is given, or it is no text.
+    """
+    uri = option if option is not None else values.get("root")
+    if not isinstance(uri, str) or not uri:
+        raise UserError(
+            "no place to keep results",
+            where="root",
+            found=uri,
+            expected="a local folder or gs://bucket/prefix",
+            remedy="Set root or --root.",
+        )
+    return Root(uri)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def _cloud_refusal(error: Exception) -> str | None:
+    """One line for an error of Google Cloud, without its URL, which may name a patient; None for any other error."""
+    if not type(error).__module__.startswith("google."):
+        return None
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError
+
+    if isinstance(error, GoogleAuthError):
+        return "no credentials for Google Cloud. Run `gcloud auth application-default login`."
+    if isinstance(error, GoogleAPICallError):
+        answer = f"Google Cloud Storage answered {error.code} {type(error).__name__}"
+        return f"{answer}. Check the bucket's name and your access to it."
+    return None
