@@ -93,6 +93,7 @@ class CxrModel(nn.Module):
         text_config = _transformers_config(architecture.text)
         self.vision = AutoModel.from_config(vision_config)
         self.text = AutoModel.from_config(text_config)
+        _drop_pooled_outputs(self.vision, self.text)
         if architecture.vision.pretrained is None:
             _use_group_norm(self.vision)
         self.num_channels: int = vision_config.num_channels
@@ -212,6 +213,14 @@ def probabilities(logits_BP3: Tensor) -> tuple[Tensor, Tensor]:
 
 def _transformers_config(encoder: EncoderConfig) -> PretrainedConfig:
     return AutoConfig.for_model(encoder.model_type, **encoder.config)
+
+
+def _drop_pooled_outputs(vision: nn.Module, text: nn.Module) -> None:
+    """Only the maps and token sequences are read; layers behind the pooled outputs would never see a gradient."""
+    if getattr(text, "pooler", None) is not None:
+        text.pooler = None
+    if isinstance(getattr(vision, "layernorm", None), nn.LayerNorm):  # ConvNeXt's norm after pooling
+        vision.layernorm = nn.Identity()
 
 
 def _use_group_norm(module: nn.Module) -> None:

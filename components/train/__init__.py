@@ -1,0 +1,1 @@
+"""Train: shards in, a bundle out."""

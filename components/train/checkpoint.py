@@ -1,0 +1,66 @@
+"""Checkpoints: everything that makes a killed run continue to the same result, written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from components.cxr.storage import Storage
+from components.train.distributed import is_main
+from components.train.setup import Setup
+
+__all__ = ["Progress", "load_checkpoint", "save_checkpoint"]
+
+POINTER = "latest.json"
+
+
+@dataclass
+class Progress:
+    """Where a run is; random numbers need no state, they are keyed by seed, epoch, step and study."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    best_auroc: float | None = None
+    """Best validation mean AUROC of the EMA weights so far."""
+    best_epoch: int | None = None
+    best_weights: dict[str, torch.Tensor] | None = None
+    run_id: str | None = None
+    """MLflow run to join."""
+
+
+def save_checkpoint(storage: Storage, setup: Setup, progress: Progress) -> None:
+    """Write `step-<n>.pt`, then the pointer to it, then remove older ones; the main process does."""
+    if not is_main():
+        return
+    name = f"step-{progress.step:08d}.pt"
+    state = {
+        "model": setup.model.state_dict(),
+        "ema": setup.ema.model.state_dict(),
+        "ema_updates": setup.ema.num_updates,
+        "optimizer": setup.optimizer.state_dict(),
+        "progress": vars(progress),
+    }
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    storage.write(name, buffer.getvalue())
+    storage.write(POINTER, json.dumps({"checkpoint": name}).encode())
+    for other in storage.sizes():
+        if other.startswith("step-") and other != name:
+            storage.delete(other)
+
+
+def load_checkpoint(storage: Storage, setup: Setup, *, device: torch.device) -> Progress:
+    """Restore the newest checkpoint into `setup`; a fresh Progress when there is none."""
+    if not storage.exists(POINTER):
+        return Progress()
+    name = json.loads(storage.read(POINTER).data)["checkpoint"]
+    state: dict[str, Any] = torch.load(io.BytesIO(storage.read(name).data), map_location=device, weights_only=True)
+    setup.model.load_state_dict(state["model"])
+    setup.ema.model.load_state_dict(state["ema"])
+    setup.ema.num_updates = state["ema_updates"]
+    setup.optimizer.load_state_dict(state["optimizer"])
+    return Progress(**state["progress"])

@@ -1,0 +1,116 @@
+"""Section `train` of the configuration."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from components.cxr.config import Config, content_hash
+from components.cxr.labels import LabelPolicy
+from components.cxr.model import Architecture
+from components.cxr.text import TextConfig
+
+__all__ = ["AugmentConfig", "ModalityDropout", "SemiSupervised", "TrainConfig"]
+
+
+class AugmentConfig(Config):
+    """Strength of the student's view; the teacher's weak view has a quarter of it. Never a flip: hearts are on the left."""
+
+    rotation_degrees: float = Field(10.0, ge=0.0, le=45.0)
+    """Largest rotation either way."""
+    translation: float = Field(0.06, ge=0.0, le=0.5)
+    """Largest shift as a fraction of the side."""
+    scale: float = Field(0.1, ge=0.0, le=0.5)
+    """Largest relative zoom either way."""
+    contrast: float = Field(0.3, ge=0.0, lt=1.0)
+    """Largest relative change of contrast either way."""
+    brightness: float = Field(0.15, ge=0.0, le=1.0)
+    """Largest change of brightness as a fraction of the grey range."""
+    noise: float = Field(0.03, ge=0.0, le=1.0)
+    """Largest standard deviation of Gaussian noise as a fraction of the grey range."""
+    erase: float = Field(0.25, ge=0.0, lt=1.0)
+    """Largest side of one erased rectangle as a fraction of the film's (DeVries and Taylor 2017)."""
+
+
+class ModalityDropout(Config):
+    """Probability that a training study is shown without a modality; it never loses film and text at once."""
+
+    image: float = Field(0.1, ge=0.0, le=1.0)
+    """Films, only where there is text."""
+    text: float = Field(0.3, ge=0.0, le=1.0)
+    """Text."""
+    meta: float = Field(0.3, ge=0.0, le=1.0)
+    """Age, sex and view together."""
+
+
+class SemiSupervised(Config):
+    """What entries without supervision teach."""
+
+    method: Literal["mean-teacher", "none"] = "mean-teacher"
+    """Mean teacher: squared distance of student and EMA teacher (Tarvainen and Valpola 2017)."""
+    weight: float = Field(1.0, ge=0.0)
+    """Weight of the consistency loss after its ramp-up."""
+    ramp_up: float = Field(0.3, gt=0.0, le=1.0)
+    """Fraction of the training over which the weight rises from 0."""
+
+
+class TrainConfig(Config):
+    """How a bundle is trained."""
+
+    experiment: str = "cxrflow"
+    """MLflow experiment."""
+    architecture: Architecture = Architecture()
+    """The network."""
+    vocabulary_size: int = Field(2000, ge=16)
+    """Largest vocabulary of the tokenizer that is learned when the text encoder is not pretrained."""
+    text: TextConfig = TextConfig()
+    """Which report sections are the text input."""
+    labels: LabelPolicy = LabelPolicy()
+    """What uncertain and blank mean."""
+    augment: AugmentConfig = AugmentConfig()
+    """Views of a film."""
+    modality_dropout: ModalityDropout = ModalityDropout()
+    """Makes image-only and text-only answers first-class."""
+    semi_supervised: SemiSupervised = SemiSupervised()
+    """The loss without labels."""
+    epochs: int = Field(30, ge=1)
+    """Passes over the training studies."""
+    batch_size: int = Field(32, ge=1)
+    """Studies a step over all processes."""
+    max_views: int = Field(3, ge=1)
+    """Films of a study in training; evaluation sees all."""
+    learning_rate: float = Field(1e-3, gt=0.0)
+    """Peak of AdamW's learning rate, after a linear warm-up and before a cosine decay to 0."""
+    pretrained_learning_rate: float = Field(1e-4, gt=0.0)
+    """Peak for pretrained encoders."""
+    warm_up: float = Field(0.1, ge=0.0, lt=1.0)
+    """Fraction of the steps over which the learning rate rises from 0."""
+    weight_decay: float = Field(0.05, ge=0.0)
+    """On weight matrices and kernels; not on biases, norms and embeddings."""
+    clip_norm: float = Field(1.0, gt=0.0)
+    """Largest global gradient norm."""
+    ema_decay: float = Field(0.995, ge=0.0, lt=1.0)
+    """Of the exponential moving average of the weights, which is what is exported."""
+    seed: int = Field(0, ge=0)
+    """Of weights, order, augmentation and dropout."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16 runs the network under autocast; weights stay float32."""
+    log_every: int = Field(10, ge=1)
+    """Steps between two lines of metrics."""
+    checkpoint_every: int = Field(200, ge=1)
+    """Steps between two checkpoints; there is one after every epoch too."""
+    num_processes: int = Field(1, ge=1)
+    """Processes of one machine (one a GPU), started through torchrun."""
+    num_threads: int = Field(2, ge=1)
+    """CPU threads a process."""
+    num_workers: int = Field(0, ge=0)
+    """Loader processes a training process."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes CUDA when there is one."""
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits over what changes the result; where and how often it is watched does not."""
+        neutral = {"experiment", "log_every", "checkpoint_every", "num_processes", "num_workers", "device"}
+        return content_hash(self.model_copy(update={n: TrainConfig.model_fields[n].default for n in neutral}).canonical_json())

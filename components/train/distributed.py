@@ -1,0 +1,68 @@
+"""Data parallelism through torchrun: what this process is, and sums over all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+__all__ = ["all_reduce_sum", "barrier", "broadcast", "distributed", "is_main", "rank", "under_torchrun", "world_size"]
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+@contextlib.contextmanager
+def distributed(device: torch.device) -> Iterator[None]:
+    """The process group of a torchrun (nccl on CUDA, gloo on CPU); nothing when there is a single process."""
+    if not under_torchrun():
+        yield
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """Number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process, 0 to world_size() - 1."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_main() -> bool:
+    """Whether this process logs and writes."""
+    return rank() == 0
+
+
+def all_reduce_sum(value: Tensor) -> Tensor:
+    """The sum of a tensor over all processes (in place)."""
+    if dist.is_initialized():
+        dist.all_reduce(value)
+    return value
+
+
+def broadcast(value: object) -> object:
+    """The main process's value, on every process."""
+    if not dist.is_initialized():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def barrier() -> None:
+    """Wait for every process."""
+    if dist.is_initialized():
+        dist.barrier()

@@ -1,0 +1,71 @@
+"""What the training loop works on, built once from configuration and data."""
+
+from __future__ import annotations
+
+import torch
+
+from components.cxr.bundle import Bundle, BundleInfo
+from components.cxr.dataset import StudyDataset
+from components.cxr.errors import UserError
+from components.cxr.labels import targets_of
+from components.cxr.shards import LoadedManifest
+from components.train.build import build_model, build_optimizer, git_revision
+from components.train.config import TrainConfig
+from components.train.distributed import world_size
+from components.train.ema import Ema
+
+__all__ = ["Setup"]
+
+
+class Setup:
+    """Data, network, teacher and optimizer of one training.
+
+    Raises:
+        UserError: no labeled training study, or fewer studies in a batch than processes.
+    """
+
+    def __init__(self, config: TrainConfig, loaded: LoadedManifest, *, device: torch.device) -> None:
+        manifest = loaded.manifest
+        self.config, self.device = config, device
+        self.training = StudyDataset(loaded, splits=["train"], text=config.text, max_views=config.max_views)
+        self.validation = StudyDataset(loaded, splits=["validate"], text=config.text)
+        if not self.training.labeled_S.any():
+            where = f"{loaded.storage.uri}, split train"
+            raise UserError("nothing to learn from", where=where, found="0 labeled studies", expected="at least 1")
+        self.batch_size = min(config.batch_size, len(self.training))
+        if self.batch_size < world_size():
+            expected = f"at least {world_size()}, one a process"
+            raise UserError("batch is too small", where="train.batch_size", found=self.batch_size, expected=expected)
+        self.steps_per_epoch = len(self.training) // self.batch_size
+        self.num_steps = config.epochs * self.steps_per_epoch
+
+        targets = targets_of(self.training.states_SP, self.training.labeled_S, policy=config.labels)
+        self.target_SP = torch.from_numpy(targets.target_BP)
+        self.weight_SP = torch.from_numpy(targets.weight_BP)
+        self.consistent_SP = self.target_SP != 1
+        """Entries under the consistency loss: labeled or not, all but those that supervision calls uncertain."""
+
+        torch.manual_seed(config.seed)
+        architecture, self.model, self.tokenizer = build_model(
+            config, texts=self.training.texts(), num_pathologies=len(manifest.pathologies)
+        )
+        self.model.to(device)
+        self.ema = Ema(self.model, decay=config.ema_decay)
+        self.optimizer = build_optimizer(self.model, config)
+        self.info = BundleInfo(
+            pathologies=manifest.pathologies,
+            pixel_preset=manifest.pixel_preset,
+            pixel_preset_hash=manifest.pixel_preset_hash,
+            text=config.text,
+            label_policy=config.labels,
+            architecture=architecture,
+            num_parameters=sum(p.numel() for p in self.model.parameters()),
+            manifest_hash=loaded.hash,
+            train_config_hash=config.hash,
+            mlflow_run_id=None,
+            git_revision=git_revision(),
+        )
+
+    def teacher(self) -> Bundle:
+        """The EMA weights as evaluation would see them."""
+        return Bundle(self.info, self.ema.model, self.tokenizer, hash="")
