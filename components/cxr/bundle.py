@@ -14,10 +14,11 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from components.cxr.architecture import Architecture
 from components.cxr.config import Config
 from components.cxr.errors import UserError
 from components.cxr.labels import LabelPolicy
-from components.cxr.model import Architecture, CxrModel
+from components.cxr.model import CxrModel
 from components.cxr.pixel_preset import PixelPreset
 from components.cxr.report import Condition
 from components.cxr.shards import Manifest, read_versioned

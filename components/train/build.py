@@ -14,8 +14,9 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
+from components.cxr.architecture import Architecture, EncoderConfig
 from components.cxr.errors import UserError
-from components.cxr.model import Architecture, CxrModel, EncoderConfig
+from components.cxr.model import CxrModel
 from components.cxr.storage import open_storage
 from components.train.config import TrainConfig
 from components.train.tokenizer import learn_tokenizer
@@ -65,7 +66,9 @@ def build_model(
         model = CxrModel(architecture, num_pathologies=num_pathologies)
         for module, source in ((model.vision, vision_source), (model.text, text_source)):
             if source is not None:
-                module.load_state_dict(AutoModel.from_pretrained(source).state_dict(), strict=False)
+                missing = module.load_state_dict(AutoModel.from_pretrained(source).state_dict(), strict=False).missing_keys
+                if missing:
+                    raise UserError("pretrained weights are incomplete", where=source, found=f"no {missing[0]}")
     return architecture, model, tokenizer
 
 

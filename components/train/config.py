@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from components.cxr.architecture import Architecture
 from components.cxr.config import Config, content_hash
 from components.cxr.labels import LabelPolicy
-from components.cxr.model import Architecture
 from components.cxr.text import TextConfig
 
 __all__ = ["AugmentConfig", "ModalityDropout", "SemiSupervised", "TrainConfig"]

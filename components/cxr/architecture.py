@@ -1,0 +1,68 @@
+"""What fixes the shape of the network: part of the training configuration and of every bundle."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from components.cxr.config import Config
+
+__all__ = ["Architecture", "EncoderConfig", "FusionConfig"]
+
+SMALL_RESNET: dict[str, Any] = {
+    "embedding_size": 32,
+    "hidden_sizes": [32, 64, 128, 256],
+    "depths": [1, 1, 1, 1],
+    "layer_type": "basic",
+}
+SMALL_BERT: dict[str, Any] = {
+    "hidden_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 192,
+    "max_position_embeddings": 128,
+}
+
+
+class EncoderConfig(Config):
+    """An encoder of the transformers library, from scratch or pretrained."""
+
+    model_type: str
+    """Name of the architecture in transformers, such as resnet, convnextv2, bert."""
+    pretrained: str | None = None
+    """Hub id, local folder or gs:// folder of the weights to start from; its configuration then replaces `config`."""
+    config: dict[str, Any] = {}
+    """Fields of the transformers configuration."""
+
+
+class FusionConfig(Config):
+    """The pathology queries and what they attend over."""
+
+    width: int = Field(128, ge=8)
+    """D, the width of every token."""
+    num_heads: int = Field(4, ge=1)
+    """Attention heads; divides `width`."""
+    num_layers: int = Field(1, ge=1)
+    """Cross-attention blocks."""
+    dropout: float = Field(0.1, ge=0.0, lt=1.0)
+    """In attention and feed-forward layers, here and in the text encoder."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.width % (4 * self.num_heads):
+            raise ValueError(f"a width divisible by 4 x num_heads; {self.width} is not by {4 * self.num_heads}")
+        return self
+
+
+class Architecture(Config):
+    """Everything that fixes the shape of the network; stored in the bundle."""
+
+    vision: EncoderConfig = EncoderConfig(model_type="resnet", config=SMALL_RESNET)
+    """CNN on single-channel films."""
+    text: EncoderConfig = EncoderConfig(model_type="bert", config=SMALL_BERT)
+    """Transformer on the pre-read text."""
+    fusion: FusionConfig = FusionConfig()
+    """Pathology queries over all tokens."""
+    max_tokens: int = Field(64, ge=4)
+    """T, where longer texts are cut."""
