@@ -13,8 +13,8 @@ from pipeline.synthetic.keys import MAX_STUDIES_PER_PATIENT, Stream, generator, 
 
 __all__ = ["FACTORS", "Patient", "draw_patient", "draw_patients"]
 
-FACTORS = ("fluid", "infection", "acuity", "trauma", "neoplasm", "age")
-"""What several findings have in common: fluid overload, infection, acute illness, injury, malignancy, old age."""
+FACTORS = ("frailty", "fluid", "infection", "acuity", "trauma", "neoplasm", "age")
+"""What several findings share: poor health, fluid overload, infection, acute illness, injury, malignancy, old age."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ def draw_patient(index: int, *, seed: int) -> Patient:
     age_years = int(np.clip(61 + 17 * age_score, 18, 91))
     chronic = rng.normal(size=len(FACTORS))
     chronic[-1] = age_score
-    illness = float(chronic[0] + chronic[2] + chronic[4]) / np.sqrt(3)
+    illness = float(chronic[0] + chronic[1] + chronic[3]) / np.sqrt(3)
     mean_extra = float(np.clip(1.1 * np.exp(0.35 * illness), 0.2, 3.5))
     first_visit = datetime(2110, 1, 1) + timedelta(days=int(rng.integers(80 * 365)), seconds=int(rng.integers(86_400)))
     return Patient(

@@ -24,22 +24,22 @@ CHILDREN_OF_OPACITY = ("Edema", "Consolidation", "Pneumonia", "Atelectasis", "Lu
 """Findings that are opacities: Lung Opacity is present wherever one of them is (the hierarchy of Irvin et al. 2019)."""
 
 LATENT: dict[str, tuple[tuple[float, ...], float]] = {
-    # pathology: loadings on (fluid, infection, acuity, trauma, neoplasm, age), share of the rest that lasts
-    "Enlarged Cardiomediastinum": ((0.30, 0.00, 0.10, 0.10, 0.20, 0.25), 0.80),
-    "Cardiomegaly": ((0.60, 0.00, 0.05, 0.00, 0.00, 0.30), 0.85),
-    "Lung Opacity": ((0.10, 0.30, 0.15, 0.10, 0.15, 0.05), 0.20),
-    "Lung Lesion": ((0.00, 0.00, 0.00, 0.00, 0.60, 0.15), 0.85),
-    "Edema": ((0.70, 0.05, 0.30, 0.00, 0.00, 0.10), 0.25),
-    "Consolidation": ((0.00, 0.72, 0.22, 0.00, 0.10, 0.00), 0.15),
-    "Pneumonia": ((0.00, 0.78, 0.15, 0.00, 0.05, 0.05), 0.10),
-    "Atelectasis": ((0.35, 0.05, 0.45, 0.10, 0.10, 0.10), 0.30),
-    "Pneumothorax": ((0.00, 0.00, 0.30, 0.45, 0.10, -0.10), 0.15),
-    "Pleural Effusion": ((0.55, 0.15, 0.35, 0.05, 0.25, 0.10), 0.35),
-    "Pleural Other": ((0.00, 0.10, 0.00, 0.10, 0.35, 0.25), 0.90),
-    "Fracture": ((0.00, 0.00, 0.05, 0.65, 0.05, 0.20), 0.85),
-    "Support Devices": ((0.25, 0.05, 0.65, 0.10, 0.15, 0.10), 0.50),
+    # pathology: loadings on (frailty, fluid, infection, acuity, trauma, neoplasm, age), share of the rest that lasts
+    "Enlarged Cardiomediastinum": ((0.32, 0.30, 0.00, 0.10, 0.10, 0.20, 0.25), 0.80),
+    "Cardiomegaly": ((0.32, 0.60, 0.00, 0.05, 0.00, 0.00, 0.30), 0.85),
+    "Lung Opacity": ((0.32, 0.10, 0.30, 0.15, 0.10, 0.15, 0.05), 0.20),
+    "Lung Lesion": ((0.32, 0.00, 0.00, 0.00, 0.00, 0.60, 0.15), 0.85),
+    "Edema": ((0.32, 0.70, 0.05, 0.30, 0.00, 0.00, 0.10), 0.25),
+    "Consolidation": ((0.32, 0.00, 0.72, 0.22, 0.00, 0.10, 0.00), 0.15),
+    "Pneumonia": ((0.32, 0.00, 0.78, 0.15, 0.00, 0.05, 0.05), 0.10),
+    "Atelectasis": ((0.32, 0.35, 0.05, 0.45, 0.10, 0.10, 0.10), 0.30),
+    "Pneumothorax": ((0.32, 0.00, 0.00, 0.30, 0.45, 0.10, -0.10), 0.15),
+    "Pleural Effusion": ((0.32, 0.55, 0.15, 0.35, 0.05, 0.25, 0.10), 0.35),
+    "Pleural Other": ((0.32, 0.00, 0.10, 0.00, 0.10, 0.35, 0.25), 0.90),
+    "Fracture": ((0.32, 0.00, 0.00, 0.05, 0.65, 0.05, 0.20), 0.85),
+    "Support Devices": ((0.32, 0.25, 0.05, 0.65, 0.10, 0.15, 0.10), 0.50),
 }
-_LASTING = np.array([0.60, 0.15, 0.25, 0.30, 0.80, 1.00])
+_LASTING = np.array([0.50, 0.60, 0.15, 0.25, 0.30, 0.80, 1.00])
 """Share of each factor's variance that belongs to the patient, not to the moment."""
 _CARRY_OVER = 0.5
 """Correlation of the momentary part from one study to the next."""
@@ -82,7 +82,9 @@ def draw_studies(patient: Patient, num_studies: int) -> tuple[Study, ...]:
     residual = np.sqrt(1 - (loadings**2).sum(axis=1))
     own = rng.normal(size=len(names))
     factors_now, own_now = rng.normal(size=len(FACTORS)), rng.normal(size=len(names))
-    when, prior, studies = patient.first_visit, (), []
+    when = patient.first_visit
+    prior: tuple[Finding, ...] = ()
+    studies: list[Study] = []
     for index in range(num_studies):
         if index:
             gap_days = float(rng.exponential(3.0) if rng.random() < 0.4 else rng.exponential(200.0))
@@ -92,8 +94,8 @@ def draw_studies(patient: Patient, num_studies: int) -> tuple[Study, ...]:
             own_now = keep * own_now + np.sqrt(1 - keep**2) * rng.normal(size=len(names))
         factors = np.sqrt(_LASTING) * np.array(patient.chronic) + np.sqrt(1 - _LASTING) * factors_now
         scores = loadings @ factors + residual * (np.sqrt(lasting) * own + np.sqrt(1 - lasting) * own_now)
-        findings = _findings(patient, index, names=names, scores=scores, acuity=float(factors[2]), prior=prior)
-        acuity = float(factors[2])
+        acuity = float(factors[FACTORS.index("acuity")])
+        findings = _findings(patient, index, names=names, scores=scores, acuity=acuity, prior=prior)
         years = (when - patient.first_visit).days // 365
         studies.append(
             Study(

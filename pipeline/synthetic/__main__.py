@@ -1,0 +1,42 @@
+"""`python -m pipeline.synthetic OUT`: a synthetic MIMIC-CXR, a contact sheet, and its label rates beside the real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from components.cxr.cli import run_cli
+from pipeline.synthetic.dataset import CONTACT_SHEET, draw_readings, generate, read_labels
+from pipeline.synthetic.tables import label_rates
+
+
+def main(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; kept if it already holds this data set.")],
+    studies: Annotated[int, typer.Option(min=1, help="Number of studies.")] = 400,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 7,
+    size: Annotated[int, typer.Option(min=64, help="Long side of the films in pixels.")] = 512,
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+) -> None:
+    """Generate a synthetic MIMIC-CXR: DICOM films, reports and tables."""
+    generate(out, num_studies=studies, seed=seed, size=size, num_jobs=jobs)
+    _print_rates(studies, seed=seed)
+    print(f"synthetic: {studies} studies in {out}; look at {out / CONTACT_SHEET}")
+
+
+def _print_rates(num_studies: int, *, seed: int) -> None:
+    table = Table(title="Labels, % of studies (in brackets: MIMIC-CXR, published)", title_justify="left")
+    table.add_column("pathology")
+    for state in ("1", "0", "-1", "blank"):
+        table.add_column(state, justify="right")
+    for pathology, here, published in label_rates(read_labels(draw_readings(num_studies, seed=seed)).values()):
+        cells = [f"{100 * ours:.1f} ({100 * theirs:.1f})" for ours, theirs in zip(here, published, strict=True)]
+        table.add_row(pathology, *cells)
+    Console(width=100, highlight=False).print(table)
+
+
+if __name__ == "__main__":
+    run_cli(main)
