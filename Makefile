@@ -1,0 +1,68 @@
+# `make` lists the targets. Everything is installed into .venv under requirements.lock.
+
+SHELL := bash -o pipefail
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint compile mlflow serve lock clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+CONFIG ?= pipeline/configs/demo.yaml
+STUDIES ?= 400
+TORCH ?= 2.13.0
+BIN := .venv/bin
+export CXRFLOW_CACHE ?= $(CURDIR)/runs/cache
+
+help: ## List the targets
+	@echo "cxrflow: chest X-rays and reports in, a deployed classifier out"; echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+demo: .venv/.runtime ## Synthetic data, the whole pipeline, a table of scores (FRESH=1 redoes all; under 10 minutes)
+	@$(if $(FRESH),rm -rf runs/demo runs/synthetic runs/cache,true)
+	@$(BIN)/python -m pipeline.synthetic runs/synthetic --studies $(STUDIES) --seed 7 --size 256 --jobs 2
+	@$(BIN)/python -m pipeline run --config $(CONFIG)
+
+test: .venv/.dev ## Tests, under 8 minutes on 2 cores
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/.dev ## The slow tests too
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.dev ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+compile: .venv/.runtime ## Write cxr_pipeline.yaml for Kubeflow Pipelines
+	@$(BIN)/python pipeline/compile.py --config $(CONFIG)
+
+mlflow: .venv/.runtime ## Open the MLflow UI of the runs under CONFIG's root
+	@$(BIN)/python -m pipeline mlflow --config $(CONFIG)
+
+serve: .venv/.runtime ## Serve the deployed model of CONFIG's root on port 8000
+	@$(BIN)/python -m components.serve --config $(CONFIG)
+
+lock: .venv/.dev ## Renew requirements.lock (versions only)
+	$(BIN)/pip-compile -q --upgrade --strip-extras --extra dev --no-annotate --no-header --no-emit-index-url \
+	  --no-emit-find-links --no-emit-trusted-host --constraint <(echo torch==$(TORCH)) -o .lock pyproject.toml
+	grep -vE '^(nvidia-|cuda-|triton|cxrflow|#)' .lock | sed 's/+cpu//' > requirements.lock && rm .lock
+
+clean: ## Remove what demo and tests made (the environment stays)
+	rm -rf runs build *.egg-info cxr_pipeline*.yaml .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# TORCH_INDEX: a wheel index with CPU builds of torch saves gigabytes where there is no GPU.
+define install
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing cxrflow into .venv; the first time this takes a few minutes."
+	@$(BIN)/pip install --no-compile --disable-pip-version-check -c requirements.lock \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[$(1)]' \
+	  | grep --line-buffered -E '^(Collecting|Building|Installing|Successfully installed)' | cut -c1-100
+	@touch $@
+endef
+
+.venv/.runtime: pyproject.toml requirements.lock
+	$(call install,preprocess$(,)train$(,)evaluate$(,)serve$(,)pipeline)
+
+.venv/.dev: pyproject.toml requirements.lock
+	$(call install,dev)
+	@touch .venv/.runtime
+
+, := ,

@@ -1,0 +1,43 @@
+"""The Kubeflow component around the evaluation step."""
+
+from typing import Any
+
+from kfp import dsl
+
+
+@dsl.component(base_image="cxrflow-evaluate:latest", install_kfp_package=False)
+def evaluate(
+    root: str,
+    config: dict[str, Any],
+    manifest: dsl.Input[dsl.Dataset],
+    bundle: dsl.Input[dsl.Model],
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+) -> bool:
+    """Score the model, compare it with the deployed one, and say whether it should replace it.
+
+    Args:
+        root: Local folder or gs:// prefix for everything that is made.
+        config: Section `evaluate` of the configuration.
+        manifest: Points at the data set.
+        bundle: Points at the trained model.
+        evaluation: Points at report, predictions and decision.
+        metrics: Mean and per-pathology AUROC for KFP's UI.
+    """
+    from components.cxr.artifacts import clean_exit, point, pointed
+    from components.cxr.shards import load_manifest
+    from components.cxr.storage import Root
+    from components.evaluate.config import EvaluateConfig
+    from components.evaluate.evaluate import evaluation_key, run
+
+    with clean_exit():
+        step = EvaluateConfig.parse(config, where="evaluate")
+        where, loaded = Root(root), load_manifest(pointed(manifest))
+        report, decision = run(step, root=where, manifest=loaded, bundle=pointed(bundle))
+        storage = where.evaluation(evaluation_key(step, bundle_hash=report.bundle_hash, manifest_hash=loaded.hash))
+        point(evaluation, storage, bundle_hash=report.bundle_hash, reason=decision.reason)
+        scores = {name: score.auroc for name, score in report.headline.pathologies.items()}
+        for name, auroc in {"mean AUROC": report.headline.mean.auroc, **scores}.items():
+            if auroc is not None:
+                metrics.log_metric(name, auroc)
+    return decision.promoted

@@ -1,0 +1,25 @@
+"""The Kubeflow component around the training step."""
+
+from typing import Any
+
+from kfp import dsl
+
+
+@dsl.component(base_image="cxrflow-train:latest", install_kfp_package=False)
+def train(root: str, config: dict[str, Any], manifest: dsl.Input[dsl.Dataset], bundle: dsl.Output[dsl.Model]) -> None:
+    """Train a model on the data set that `manifest` points at.
+
+    Args:
+        root: Local folder or gs:// prefix for everything that is made.
+        config: Section `train` of the configuration.
+        manifest: Points at the data set.
+        bundle: Points at the trained model.
+    """
+    from components.cxr.artifacts import clean_exit, point, pointed
+    from components.cxr.storage import Root
+    from components.train.config import TrainConfig
+    from components.train.launch import launch
+
+    with clean_exit():
+        step = TrainConfig.parse(config, where="train")
+        point(bundle, launch(step, root=Root(root), manifest=pointed(manifest)))

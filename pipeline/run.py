@@ -1,0 +1,116 @@
+"""The compiled pipeline on this machine, without Docker: kfp's own local runner, its noise kept in a log file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from components.cxr.errors import UserError
+from components.cxr.storage import Storage, open_storage
+from pipeline.config import PipelineConfig
+
+__all__ = ["run_locally"]
+
+_OURS = re.compile(r"(?:^|\s)((?:preprocess|train|evaluate|serve|warning|error): .*)")
+_LAST_LINES = 15
+
+
+def run_locally(config: PipelineConfig, *, log: Path) -> Storage:
+    """Compile the pipeline, run it with SubprocessRunner and return the evaluation's folder.
+
+    Args:
+        log: file for everything that kfp and the steps print; the steps' own lines go to stdout as well.
+
+    Raises:
+        UserError: a step failed, or one that should have run left no result.
+    """
+    from kfp import components, local
+
+    from pipeline.compile import compile_pipeline
+
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="cxrflow-") as temporary, log.open("w") as file:
+        compiled, pointers = Path(temporary, "cxr_pipeline.yaml"), Path(temporary, "pointers")
+        output = _StepLines(sys.stdout, file)
+        with _quiet_kfp(output):
+            compile_pipeline(config.platform, compiled)
+            pipeline = components.load_component_from_file(str(compiled))
+            local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(pointers))
+            try:
+                pipeline(**config.arguments)
+            except RuntimeError as error:
+                raise _failure(error, output, log) from None
+        return _evaluation(pointers, config.platform.partitions, log=log)
+
+
+def _evaluation(pointers: Path, num_partitions: int, *, log: Path) -> Storage:
+    """The evaluation's folder, after checking that every task that should have run left its output."""
+    done = [path.parent for path in pointers.rglob("executor_output.json")]
+    names = [folder.name for folder in done]
+    expected = ["preprocess"] * num_partitions + ["collect", "train", "evaluate"]
+    evaluate = next((folder for folder in done if folder.name == "evaluate"), None)
+    if evaluate and json.loads((evaluate / "executor_output.json").read_text())["parameterValues"]["Output"]:
+        expected.append("deploy")
+    if evaluate is None or sorted(names) != sorted(expected):
+        found, wanted = ", ".join(sorted(names)), ", ".join(sorted(expected))
+        raise UserError("a step left no result", where=log, found=found, expected=wanted)
+    return open_storage(json.loads((evaluate / "evaluation").read_text())["uri"])
+
+
+def _failure(error: RuntimeError, output: _StepLines, log: Path) -> UserError:
+    """The step's own error line when it has one, else the last lines of the log."""
+    if output.errors:
+        return UserError(output.errors[-1].removeprefix("error: "))
+    tasks = re.findall(r"'([^']+)'", re.sub(r"\x1b\[\d+m", "", str(error)))
+    tail = "\n".join(log.read_text(errors="replace").rstrip().splitlines()[-_LAST_LINES:])
+    return UserError(f"step {tasks[1] if len(tasks) > 1 else '?'} failed; everything is in {log}, its end:\n{tail}")
+
+
+class _StepLines(io.TextIOBase):
+    """Writes everything to a log file, and the steps' own lines to the terminal."""
+
+    def __init__(self, terminal: TextIO, log: TextIO) -> None:
+        self.terminal, self.log = terminal, log
+        self.pending = ""
+        self.errors: list[str] = []
+        self.started = time.monotonic()
+
+    def write(self, text: str) -> int:
+        self.log.write(text)
+        self.log.flush()
+        *lines, self.pending = (self.pending + text).split("\n")
+        for line in lines:
+            if found := _OURS.search(line):
+                if found[1].startswith("error: "):
+                    self.errors.append(found[1])
+                else:
+                    seconds = int(time.monotonic() - self.started)
+                    self.terminal.write(f"{seconds // 60:2d}:{seconds % 60:02d}  {found[1]}\n")
+                    self.terminal.flush()
+        return len(text)
+
+
+@contextlib.contextmanager
+def _quiet_kfp(output: _StepLines) -> Iterator[None]:
+    """Send what kfp prints, logs and warns through `output`; the steps import from this source and write at once."""
+    source = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
+    before = dict(os.environ)
+    os.environ.update({"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"})
+    try:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

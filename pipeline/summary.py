@@ -1,0 +1,31 @@
+"""What a person sees at the end of a run: the table, where everything is, and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.cxr.pointers import read_pointer
+from components.cxr.report import load_decision, load_report
+from components.cxr.storage import Root, Storage
+from components.evaluate.table import print_report
+from pipeline.config import PipelineConfig
+
+__all__ = ["print_summary"]
+
+
+def print_summary(config: PipelineConfig, evaluation: Storage, *, config_file: Path, seconds: float) -> None:
+    """Print the per-pathology table, the folders and the next commands."""
+    root = Root(config.root)
+    print()
+    print_report(load_report(evaluation), load_decision(evaluation))
+    rows = {
+        "data": read_pointer(root, "manifest", made_by="preprocess"),
+        "model": read_pointer(root, "bundle", made_by="train"),
+        "evaluation": evaluation.uri,
+        "deployed": root.deployed().uri,
+    }
+    print(f"\nDone in {int(seconds // 60)} min {int(seconds % 60)} s. Everything is under {root.uri}:")
+    for name, uri in rows.items():
+        print(f"  {name:<11} {uri}")
+    print(f"\nNext:\n  make mlflow CONFIG={config_file}   curves, metrics and the registered model in a browser")
+    print(f"  make serve CONFIG={config_file}    the deployed model on http://127.0.0.1:8000")
