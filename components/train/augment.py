@@ -34,7 +34,13 @@ class _Views:
 
 
 def augment(
-    batch: Batch, *, studies: Sequence[int], epoch: int, seed: int, config: AugmentConfig, strength: Literal["weak", "strong"]
+    batch: Batch,
+    *,
+    studies: Sequence[int],
+    epoch: int,
+    seed: int,
+    config: AugmentConfig,
+    strength: Literal["weak", "strong"],
 ) -> Batch:
     """The batch with every film shifted, rotated, zoomed and regraded at random; the strong view is noisy and partly erased.
 
@@ -71,7 +77,9 @@ def drop_modalities(batch: Batch, *, studies: Sequence[int], epoch: int, seed: i
 
     Films fall only where there is text, and text only where there are films that stay.
     """
-    draws_B3 = np.stack([np.random.default_rng([seed, epoch, study, _STREAM["dropout"]]).random(3) for study in studies])
+    draws_B3 = np.stack(
+        [np.random.default_rng([seed, epoch, study, _STREAM["dropout"]]).random(3) for study in studies]
+    )
     image_B, text_B, meta_B = torch.from_numpy(draws_B3 >= [config.image, config.text, config.meta]).unbind(1)
     has_text_B, has_film_B = batch.has_text().cpu(), batch.film_mask_BV.any(dim=1).cpu()
     image_B = image_B | ~has_text_B

@@ -45,9 +45,15 @@ def build_model(
     with _local_weights(architecture.vision) as vision_source, _local_weights(architecture.text) as text_source:
         if text_source is None:
             tokenizer: PreTrainedTokenizerBase = learn_tokenizer(
-                (text for text in texts if text), vocabulary_size=config.vocabulary_size, max_tokens=architecture.max_tokens
+                (text for text in texts if text),
+                vocabulary_size=config.vocabulary_size,
+                max_tokens=architecture.max_tokens,
             )
-            text_config = {**architecture.text.config, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+            text_config = {
+                **architecture.text.config,
+                "vocab_size": len(tokenizer),
+                "pad_token_id": tokenizer.pad_token_id,
+            }
             for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
                 text_config.setdefault(name, architecture.fusion.dropout)
         else:
@@ -66,7 +72,9 @@ def build_model(
         model = CxrModel(architecture, num_pathologies=num_pathologies)
         for module, source in ((model.vision, vision_source), (model.text, text_source)):
             if source is not None:
-                missing = module.load_state_dict(AutoModel.from_pretrained(source).state_dict(), strict=False).missing_keys
+                missing = module.load_state_dict(
+                    AutoModel.from_pretrained(source).state_dict(), strict=False
+                ).missing_keys
                 if missing:
                     raise UserError("pretrained weights are incomplete", where=source, found=f"no {missing[0]}")
     return architecture, model, tokenizer
@@ -105,7 +113,12 @@ def git_revision() -> str | None:
         return revision
     try:
         found = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -128,7 +141,11 @@ def _complete(encoder: EncoderConfig, values: dict[str, object]) -> EncoderConfi
     except (ValueError, TypeError) as error:
         detail = str(error).splitlines()[0][:120]
         raise UserError("unusable encoder", where=f"train.architecture: {model_type}", found=detail) from None
-    kept = {name: value for name, value in config.to_diff_dict().items() if name not in ("model_type", "transformers_version")}
+    kept = {
+        name: value
+        for name, value in config.to_diff_dict().items()
+        if name not in ("model_type", "transformers_version")
+    }
     return EncoderConfig(model_type=model_type, pretrained=encoder.pretrained, config=kept)
 
 

@@ -113,4 +113,6 @@ class TrainConfig(Config):
     def hash(self) -> str:
         """16 hex digits over what changes the result; where and how often it is watched does not."""
         neutral = {"experiment", "log_every", "checkpoint_every", "num_processes", "num_workers", "device"}
-        return content_hash(self.model_copy(update={n: TrainConfig.model_fields[n].default for n in neutral}).canonical_json())
+        return content_hash(
+            self.model_copy(update={n: TrainConfig.model_fields[n].default for n in neutral}).canonical_json()
+        )

@@ -41,5 +41,10 @@ def launch(config: TrainConfig, *, root: Root, manifest: Storage) -> Storage:
         code = subprocess.run(command, check=False).returncode
     if code != 0:
         remedy = "The message is above; the last checkpoint is kept."
-        raise UserError("training failed", where=f"torchrun with {config.num_processes} processes", found=f"exit code {code}", remedy=remedy)
+        raise UserError(
+            "training failed",
+            where=f"torchrun with {config.num_processes} processes",
+            found=f"exit code {code}",
+            remedy=remedy,
+        )
     return open_storage(root.bundle(training_key(config, loaded.hash)).uri)

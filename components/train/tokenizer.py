@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 __all__ = ["learn_tokenizer"]
 
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+MIN_STUDIES = 3
+"""Words of fewer studies are spelled in characters: a bundle must not carry one patient's rare word."""
+
 
 def learn_tokenizer(texts: Iterable[str], *, vocabulary_size: int, max_tokens: int) -> PreTrainedTokenizerFast:
-    """A lower-cased WordPiece tokenizer (Wu et al. 2016) with [CLS] first and [SEP] last.
+    """A lower-cased tokenizer of frequent words and single characters, with [CLS] first and [SEP] last.
 
-    Texts are sorted first, so equal sets of texts give equal vocabularies.
+    It is matched greedily as WordPiece is (Wu et al. 2016); the vocabulary is words by falling number of studies rather
+    than learned merges, which the tokenizers library orders differently from process to process.
+
+    Args:
+        texts: one a study.
+        vocabulary_size: including special tokens and characters, which are always in.
     """
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary_size, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(sorted(texts), trainer)
-    ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    studies_of: Counter[str] = Counter()
+    for text in texts:
+        studies_of.update({word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))})
+    characters = sorted({character for word in studies_of for character in word})
+    frequent = sorted(
+        (word for word, count in studies_of.items() if count >= MIN_STUDIES), key=lambda word: (-studies_of[word], word)
+    )
+    pieces = dict.fromkeys([*SPECIAL, *characters, *(f"##{character}" for character in characters), *frequent])
+    always = len(SPECIAL) + 2 * len(characters)
+    vocabulary = {piece: i for i, piece in enumerate(list(pieces)[: max(vocabulary_size, always)])}
+
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    ids = [(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")]
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ids)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

@@ -162,7 +162,9 @@ def _validate(setup: Setup, progress: Progress, *, epoch: int, tracked: TrackedR
     say(f"train: epoch {epoch + 1}/{setup.config.epochs}  validation mean AUROC {auroc:.4f}{'  best' if best else ''}")
     if best:
         progress.best_auroc, progress.best_epoch = auroc, epoch + 1
-        progress.best_weights = {name: value.detach().cpu().clone() for name, value in setup.ema.model.state_dict().items()}
+        progress.best_weights = {
+            name: value.detach().cpu().clone() for name, value in setup.ema.model.state_dict().items()
+        }
 
 
 @contextlib.contextmanager
@@ -179,7 +181,9 @@ def _tracked(
             journal = Path(stack.enter_context(tempfile.TemporaryDirectory()), JOURNAL)
             stack.callback(lambda: checkpoints.upload(journal, JOURNAL) if journal.exists() else None)
         tracked = stack.enter_context(
-            joined_run(root, experiment=setup.config.experiment, run_id=progress.run_id, journal=journal, system_metrics=True)
+            joined_run(
+                root, experiment=setup.config.experiment, run_id=progress.run_id, journal=journal, system_metrics=True
+            )
         )
         if progress.run_id is None:
             progress.run_id = tracked.id

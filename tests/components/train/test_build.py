@@ -1,0 +1,65 @@
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel
+
+from components.cxr.architecture import Architecture, EncoderConfig
+from components.cxr.errors import UserError
+from components.train.build import build_model, build_optimizer, learning_rate_factor, pick_device
+from components.train.config import TrainConfig
+
+TEXTS = ["cough and fever", "shortness of breath", "chest pain"]
+
+
+def test_learning_rate_rises_and_falls_to_zero() -> None:
+    factors = [learning_rate_factor(step, num_steps=100, warm_up=0.1) for step in range(101)]
+    assert factors[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
+    assert factors[10] == 1.0
+    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert factors[100] == pytest.approx(0.0)
+
+
+def test_every_parameter_is_trained_once_and_learns() -> None:
+    torch.manual_seed(0)
+    _, model, _ = build_model(TrainConfig(), texts=TEXTS, num_pathologies=3)
+    optimizer = build_optimizer(model, TrainConfig())
+    trained = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert sorted(trained) == sorted(id(p) for p in model.parameters())
+    decayed = {id(p) for g in optimizer.param_groups if g["weight_decay"] for p in g["params"]}
+    by_name = dict(model.named_parameters())
+    assert id(by_name["view_embedding.weight"]) not in decayed
+    assert id(by_name["norm.weight"]) not in decayed
+    assert id(by_name["image_projection.weight"]) in decayed
+
+
+def test_pretrained_encoders_start_from_their_weights(tmp_path) -> None:
+    small = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic", "num_channels": 3}
+    torch.manual_seed(1)
+    pretrained = AutoModel.from_config(AutoConfig.for_model("resnet", **small))
+    pretrained.save_pretrained(tmp_path)
+    vision = EncoderConfig(model_type="resnet", pretrained=str(tmp_path))
+    config = TrainConfig(architecture=Architecture(vision=vision))
+    architecture, model, _ = build_model(config, texts=TEXTS, num_pathologies=3)
+    for name, value in pretrained.state_dict().items():
+        assert torch.equal(model.vision.state_dict()[name], value), name
+    assert architecture.vision.config["hidden_sizes"] == [8, 16]
+    model.train()
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert norms, "a pretrained network keeps its BatchNorm"
+    assert not any(m.training for m in norms), "with frozen statistics"
+
+
+def test_from_scratch_there_is_no_batch_norm() -> None:
+    _, model, _ = build_model(TrainConfig(), texts=TEXTS, num_pathologies=3)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
+
+
+def test_unknown_encoder_is_one_clean_error() -> None:
+    vision = EncoderConfig(model_type="resnot")
+    with pytest.raises(UserError, match="unusable encoder.*resnot"):
+        build_model(TrainConfig(architecture=Architecture(vision=vision)), texts=TEXTS, num_pathologies=3)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_asking_for_a_missing_gpu_is_an_error() -> None:
+    with pytest.raises(UserError, match="no CUDA device"):
+        pick_device("cuda")
