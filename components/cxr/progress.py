@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 __all__ = ["track"]
 
@@ -43,40 +43,65 @@ def track(
         yield from _lines(iterable, total, what, unit, size)
 
 
+class _Meter:
+    """Counts items; its rate leaves out what came before the first item, such as the start of worker processes."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = self._first = 0
+        self._started = self._first_at = time.monotonic()
+
+    def add(self, size: int) -> None:
+        if not self.done:
+            self._first, self._first_at = size, time.monotonic()
+        self.done += size
+
+    @property
+    def rate(self) -> float:
+        """Units a second."""
+        now = time.monotonic()
+        if self.done > self._first:
+            return (self.done - self._first) / max(now - self._first_at, 1e-9)
+        return self.done / max(now - self._started, 1e-9)
+
+    @property
+    def left(self) -> str:
+        """Time left, once two items give a rate."""
+        return _duration((self.total - self.done) / self.rate) if self.total > self.done > self._first else ""
+
+
 def _bar(iterable: Iterable[T], total: int, label: str, size: Callable[[T], int]) -> Iterator[T]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[rate]:.4g}/s {task.fields[left]}"),
     )
-    started = time.monotonic()
+    meter = _Meter(total)
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(label, total=total, rate="")
-        done = 0
+        task = progress.add_task(label, total=total, rate=0.0, left="")
         for item in iterable:
             yield item
-            done += size(item)
-            progress.update(task, completed=done, rate=f"{_rate(done, started):.4g}/s")
+            meter.add(size(item))
+            left = meter.left and f"{meter.left} left"
+            progress.update(task, completed=meter.done, rate=meter.rate, left=left)
 
 
 def _lines(iterable: Iterable[T], total: int, what: str, unit: str, size: Callable[[T], int]) -> Iterator[T]:
-    started = printed = time.monotonic()
-    done = 0
+    printed = time.monotonic()
+    meter = _Meter(total)
     for item in iterable:
         yield item
-        done += size(item)
+        meter.add(size(item))
         now = time.monotonic()
-        if now - printed >= PERIOD_S or done >= total:
+        if now - printed >= PERIOD_S or meter.done >= total:
             printed = now
-            rate = _rate(done, started)
-            left = f", {_duration((total - done) / rate)} left" if rate > 0 and done < total else ""
-            print(f"{what}: {done}/{total} {unit}".rstrip() + f", {rate:.4g}/s{left}", file=sys.stderr, flush=True)
-
-
-def _rate(done: int, started: float) -> float:
-    return done / max(time.monotonic() - started, 1e-9)
+            left = meter.left and f", {meter.left} left"
+            print(
+                f"{what}: {meter.done}/{total} {unit}".rstrip() + f", {meter.rate:.4g}/s{left}",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _duration(seconds: float) -> str:

@@ -1,0 +1,1 @@
+"""Step 1: DICOMs and reports in, Parquet shards and a manifest out."""

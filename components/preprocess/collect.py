@@ -1,0 +1,113 @@
+"""Step 1, the end: check that every shard is there, merge what was rejected, and write the manifest last."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.cxr.errors import UserError
+from components.cxr.pointers import write_pointer
+from components.cxr.shards import (
+    SCHEMA_VERSION,
+    SPLITS,
+    LoadedManifest,
+    Manifest,
+    SplitCounts,
+    load_manifest,
+    write_manifest,
+)
+from components.cxr.storage import Root
+from components.preprocess.config import CsvData, MimicCxrData, PreprocessConfig
+from components.preprocess.plan import REJECTS, Plan, make_plan
+from components.preprocess.preprocess import is_complete
+from components.preprocess.sidecar import STATES, RejectedFilm, ShardRecord, finished_record
+
+__all__ = ["collect", "read_rejects"]
+
+_REJECTS_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in RejectedFilm.model_fields])
+
+
+def collect(data: MimicCxrData | CsvData, config: PreprocessConfig, *, root: Root) -> LoadedManifest:
+    """Complete the data set that `run_partition` made, and point `latest` at it.
+
+    Raises:
+        UserError: shards are missing, too many films were rejected, or none was readable.
+    """
+    plan = make_plan(data, config, root=root)
+    if not is_complete(plan):
+        _complete(plan)
+    write_pointer(root, "manifest", plan.storage.uri)
+    return load_manifest(plan.storage)
+
+
+def read_rejects(loaded: LoadedManifest) -> pa.Table:
+    """The films that were left out: image_id, source_hash, code, reason (all text)."""
+    return pq.read_table(io.BytesIO(loaded.storage.read(REJECTS).data))
+
+
+def _complete(plan: Plan) -> None:
+    sizes = plan.storage.sizes()
+    found = [finished_record(plan.storage, shard, sizes=sizes) for shard in plan.shards]
+    records = [record for record in found if record is not None]
+    if len(records) < len(plan.shards):
+        raise UserError(
+            "shards are missing",
+            where=plan.storage.uri,
+            found=f"{len(records)} of {len(plan.shards)} shards",
+            expected="all",
+            remedy="Run the partitions that failed again; finished shards are kept.",
+        )
+    rejects = sorted((film for record in records for film in record.rejects), key=lambda film: film.image_id)
+    _check_rejects(plan, rejects)
+    table = pa.Table.from_pylist([film.model_dump() for film in rejects], schema=_REJECTS_SCHEMA)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    plan.storage.write(REJECTS, buffer.getvalue())
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        pathologies=plan.source.pathologies,
+        pixel_preset=plan.config.pixels,
+        pixel_preset_hash=plan.config.pixels.hash,
+        config_hash=plan.config_hash,
+        source_hash=plan.source.hash,
+        id_key_fingerprint=plan.ids.fingerprint,
+        deidentified=plan.ids.deidentified,
+        counts={split: _count(split, records, plan.source.pathologies) for split in SPLITS},
+        num_rejects=len(rejects),
+        shards=tuple(record.info for record in records if record.info is not None),
+    )
+    write_manifest(plan.storage, manifest)
+
+
+def _check_rejects(plan: Plan, rejects: Sequence[RejectedFilm]) -> None:
+    num_films, limit = plan.num_films, plan.config.max_reject_fraction
+    if len(rejects) <= limit * num_films and len(rejects) < num_films:
+        return
+    codes = Counter(film.code for film in rejects)
+    reasons = ", ".join(f"{code} {count}" for code, count in codes.most_common())
+    example = rejects[0]
+    raise UserError(
+        "too many films cannot be used",
+        where=plan.source.where,
+        found=f"{len(rejects)} of {num_films} ({reasons}), e.g. path hash {example.source_hash}: {example.reason}",
+        expected=f"at most {limit:.2%} (preprocess.max_reject_fraction)",
+        remedy="Mend the source, or raise the limit and run the same command again.",
+    )
+
+
+def _count(split: str, records: Sequence[ShardRecord], pathologies: Sequence[str]) -> SplitCounts:
+    of_split = [(record, record.info) for record in records if record.info is not None and record.info.split == split]
+    return SplitCounts(
+        patients=len({patient for record, _ in of_split for patient in record.patients}),
+        studies=sum(info.studies for _, info in of_split),
+        images=sum(info.rows for _, info in of_split),
+        labeled_studies=sum(record.labeled_studies for record, _ in of_split),
+        labels={
+            name: {state: sum(record.labels[name][state] for record, _ in of_split) for state in STATES.values()}
+            for name in pathologies
+        },
+    )

@@ -1,0 +1,175 @@
+"""Sections `data` and `preprocess` of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import Field, model_validator
+
+from components.cxr.config import Config
+from components.cxr.errors import UserError
+from components.cxr.pixel_preset import PixelPreset
+from components.cxr.text import SectionName
+
+__all__ = [
+    "Columns",
+    "CsvData",
+    "DataConfig",
+    "LabelList",
+    "MimicCxrData",
+    "PreprocessConfig",
+    "SplitName",
+    "parse_data",
+]
+
+SplitName = Literal["train", "validate", "test"]
+
+_FRACTIONS: Mapping[SplitName, float] = {"train": 0.7, "validate": 0.1, "test": 0.2}
+
+
+class MimicCxrData(Config):
+    """MIMIC-CXR 2.x as PhysioNet lays it out (Johnson et al. 2019)."""
+
+    adapter: Literal["mimic-cxr"] = "mimic-cxr"
+    dir: str
+    """Folder with the tables, `files/` and optionally `mimic-cxr-reports/`; local or gs://."""
+    user_project: str | None = None
+    """Project billed for a requester-pays bucket."""
+    labels: Literal["chexpert", "negbio"] = "chexpert"
+    """Which labeler's table."""
+
+
+class Columns(Config):
+    """Names of the table's columns; an optional one that is null is not read."""
+
+    image: str = "image"
+    """File name relative to `image_dir`."""
+    patient: str = "patient_id"
+    """Splits are made by patient."""
+    study: str | None = None
+    """Rows with one value form a study; without it each image is a study."""
+    split: str | None = None
+    """Translated by `splits`; without it all splits are made by a keyed hash of the patient."""
+    view_position: str | None = None
+    """PA, AP, LATERAL, LL; where empty, the film's own header counts."""
+    age_years: str | None = None
+    """Age in years."""
+    sex: str | None = None
+    """F or M."""
+    text: dict[SectionName, str] = Field(default_factory=dict)
+    """Column of each report section."""
+    report: str | None = None
+    """Column with a whole report, which is then split into sections; not together with `text`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.text and self.report is not None:
+            raise ValueError("either text or report")
+        return self
+
+    def used(self) -> tuple[str, ...]:
+        """Every column that is read as something else than a label."""
+        single = (
+            self.image,
+            self.patient,
+            self.study,
+            self.split,
+            self.view_position,
+            self.age_years,
+            self.sex,
+            self.report,
+        )
+        return (*(name for name in single if name is not None), *self.text.values())
+
+
+class LabelList(Config):
+    """One column that names the positive pathologies."""
+
+    column: str
+    """Empty in a study that was not labeled."""
+    separator: str = Field("|", min_length=1)
+    """Between two names."""
+    none: str = "No Finding"
+    """What stands there when nothing was found; a pathology like the others."""
+
+
+class CsvData(Config):
+    """Any table with one row an image."""
+
+    adapter: Literal["csv"] = "csv"
+    table: str
+    """CSV file with a header, plain or .gz; local or gs://."""
+    image_dir: str
+    """Folder of the films: DICOM, PNG or JPEG."""
+    user_project: str | None = None
+    """Project billed for a requester-pays bucket."""
+    columns: Columns = Columns()
+    """What the columns mean."""
+    pathologies: tuple[str, ...] | None = Field(None, min_length=1)
+    """Labels to keep, in this order; null for every column that `columns` does not use, or every name in the list."""
+    label_list: LabelList | None = None
+    """For a table with all labels in one column; null for a column a pathology holding 1, 0, -1 or nothing."""
+    not_mentioned: Literal["blank", "0"] = "blank"
+    """What a pathology missing from `label_list` is: `0` where labels are binary."""
+    splits: dict[str, SplitName] = Field(default_factory=lambda: {name: name for name in get_args(SplitName)})
+    """The table's names of the splits to ours."""
+    validate_fraction: float = Field(0.1, gt=0.0, lt=1.0)
+    """Share of the training patients, by keyed hash, that validates where the table has no validation split."""
+    fractions: dict[SplitName, float] = Field(default_factory=lambda: dict(_FRACTIONS))
+    """Shares of the patients, by keyed hash, where the table has no split column; they sum to 1."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_zero(cls, values: Any) -> Any:
+        """YAML's `not_mentioned: 0` is a number, and a pipeline parameter makes it 0.0."""
+        if isinstance(values, dict) and values.get("not_mentioned") == 0 and values["not_mentioned"] is not False:
+            return {**values, "not_mentioned": "0"}
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(share < 0 for share in self.fractions.values()) or abs(sum(self.fractions.values()) - 1) > 1e-6:
+            raise ValueError("fractions in [0, 1] that sum to 1")
+        return self
+
+
+DataConfig = Annotated[MimicCxrData | CsvData, Field(discriminator="adapter")]
+"""Section `data`: which source, told apart by `adapter`."""
+
+
+class PreprocessConfig(Config):
+    """How the source becomes shards."""
+
+    pixels: PixelPreset = PixelPreset()
+    """How a film becomes an image."""
+    images_per_shard: int = Field(1024, ge=1)
+    """About how many images a shard holds; a study never straddles two."""
+    max_reject_fraction: float = Field(0.01, ge=0.0, le=1.0)
+    """Largest share of films that may be unusable before the step fails."""
+    num_workers: int | None = Field(None, ge=0)
+    """Processes that read films; 0 reads them in this one, null uses every core. No effect on the result."""
+
+    def result_json(self) -> str:
+        """Canonical JSON of what affects the data set."""
+        return self.model_copy(update={"num_workers": None, "max_reject_fraction": 1.0}).canonical_json()
+
+
+def parse_data(values: Mapping[str, Any], *, where: str = "data") -> MimicCxrData | CsvData:
+    """Validate the section `data`.
+
+    Raises:
+        UserError: naming the field by its dotted path.
+    """
+    match values.get("adapter"):
+        case "mimic-cxr":
+            return MimicCxrData.parse(values, where=where)
+        case "csv":
+            return CsvData.parse(values, where=where)
+        case found:
+            raise UserError(
+                "unknown source of data" if found is not None else "missing configuration field",
+                where=f"{where}.adapter",
+                found=found,
+                expected="mimic-cxr or csv",
+            )

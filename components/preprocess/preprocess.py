@@ -1,0 +1,84 @@
+"""Step 1, one partition: films and reports into shards. Killed anywhere, it continues to the same bytes."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.cxr.errors import UserError
+from components.cxr.progress import track
+from components.cxr.shards import MANIFEST, load_manifest, write_shard
+from components.cxr.storage import Root
+from components.preprocess.config import CsvData, MimicCxrData, PreprocessConfig
+from components.preprocess.plan import REJECTS, Plan, ShardPlan, make_plan
+from components.preprocess.read_study import StudyRows
+from components.preprocess.sidecar import finished_record, record_of, write_record
+from components.preprocess.workers import ReaderSpec, read_studies
+
+__all__ = ["is_complete", "run_partition"]
+
+
+def run_partition(
+    data: MimicCxrData | CsvData, config: PreprocessConfig, *, root: Root, partition: int, num_partitions: int
+) -> str:
+    """Make the shards whose index is `partition` modulo `num_partitions`; those already there are kept.
+
+    Returns the key of the data set under `root`.
+
+    Raises:
+        UserError: the source or the output folder is wrong; see make_plan.
+    """
+    if not 0 <= partition < num_partitions:
+        expected = f"0 to {num_partitions - 1} of {num_partitions} partitions"
+        raise UserError("no such partition", where="partition", found=partition, expected=expected)
+    plan = make_plan(data, config, root=root)
+    if is_complete(plan):
+        print(f"preprocess: reused data/{plan.key}")
+        return plan.key
+    mine = [shard for shard in plan.shards if shard.index % num_partitions == partition]
+    sizes = plan.storage.sizes()
+    pending = [shard for shard in mine if finished_record(plan.storage, shard, sizes=sizes) is None]
+    if len(pending) < len(mine):
+        print(f"preprocess: {len(mine) - len(pending)} of {len(mine)} shards are already in data/{plan.key}")
+
+    spec = ReaderSpec(plan.source.films, plan.source.pathologies, config.pixels, plan.ids)
+    studies = [study for shard in pending for study in shard.studies]
+    results = track(
+        read_studies(studies, spec=spec, num_workers=config.num_workers),
+        total=sum(shard.num_films for shard in pending),
+        what="preprocess",
+        unit="films",
+        size=lambda result: len(result.rows) + len(result.rejects),
+    )
+    for shard in pending:
+        _write(plan, shard, itertools.islice(results, len(shard.studies)))
+    next(results, None)  # lets progress and workers finish
+    return plan.key
+
+
+def is_complete(plan: Plan) -> bool:
+    """Whether the manifest and everything it lists are there; a manifest that lists what is gone is removed."""
+    sizes = plan.storage.sizes()
+    if MANIFEST not in sizes:
+        return False
+    manifest = load_manifest(plan.storage).manifest
+    if REJECTS in sizes and all(sizes.get(shard.name) == shard.bytes for shard in manifest.shards):
+        return True
+    plan.storage.delete(MANIFEST)
+    return False
+
+
+def _write(plan: Plan, shard: ShardPlan, results: Iterator[StudyRows]) -> None:
+    """Write one shard, then its record, which marks it as done."""
+    studies = list(results)
+    rows = [row for study in studies for row in study.rows]
+    rejects = [reject for study in studies for reject in study.rejects]
+    pathologies, info = plan.source.pathologies, None
+    if rows:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "shard.parquet")
+            info = write_shard(path, rows, pathologies=pathologies, preset=plan.config.pixels, name=shard.name)
+            plan.storage.upload(path, shard.name)
+    write_record(plan.storage, shard, record_of(info, rows, rejects, pathologies=pathologies))

@@ -1,0 +1,93 @@
+"""From one study of the source to its rows: read films and report, replace ids; runs in worker processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from components.cxr.pixel_preset import PixelPreset
+from components.cxr.pixels import FilmError, read_film
+from components.cxr.shards import ImageRow
+from components.cxr.storage import Storage
+from components.cxr.text import decode_report, parse_report
+from components.preprocess.ids import IdKey, hash_id
+from components.preprocess.records import FilmRef, Study
+
+__all__ = ["Reject", "StudyReader", "StudyRows"]
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A film that was left out, and why."""
+
+    image_id: str
+    source_hash: str
+    code: str
+    """Short reason for statistics, e.g. `missing` or `truncated`."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class StudyRows:
+    """One study's readable films as rows, and the rest."""
+
+    rows: list[ImageRow] = field(repr=False)
+    rejects: list[Reject]
+
+
+@dataclass(frozen=True)
+class StudyReader:
+    """What a worker needs to read studies."""
+
+    films: Storage
+    pathologies: tuple[str, ...]
+    preset: PixelPreset
+    ids: IdKey
+
+    def __call__(self, study: Study) -> StudyRows:
+        """Rows ordered by image hash; without any film the study has none."""
+        rows: list[ImageRow] = []
+        rejects: list[Reject] = []
+        text = study.text if study.report is None else self._report(study.report)
+        for ref in study.films:
+            image_id = hash_id("image", ref.image_id, self.ids)
+            source_hash = hash_id("path", ref.path, self.ids)
+            try:
+                film = read_film(self._bytes(ref), preset=self.preset)
+            except FilmError as error:
+                rejects.append(Reject(image_id, source_hash, error.code, error.reason))
+                continue
+            rows.append(
+                ImageRow(
+                    study_id=hash_id("study", study.study_id, self.ids),
+                    patient_id=hash_id("patient", study.patient_id, self.ids),
+                    image_id=image_id,
+                    split=study.split,
+                    view_position=ref.view_position or film.view_position,
+                    pixels=film.pixels,
+                    text=text,
+                    labels=dict(zip(self.pathologies, study.labels, strict=True)),
+                    labeled=study.labeled,
+                    age_years=film.age_years if study.age_years is None else study.age_years,
+                    sex=study.sex or film.sex,
+                    source_hash=source_hash,
+                )
+            )
+        rows.sort(key=lambda row: row.image_id)
+        rejects.sort(key=lambda reject: reject.image_id)
+        return StudyRows(rows, rejects)
+
+    def _bytes(self, ref: FilmRef) -> bytes:
+        if not ref.exists:
+            raise FilmError("missing", "listed in the table, but there is no such file")
+        try:
+            return _read(self.films, ref.path)
+        except OSError as error:
+            raise FilmError("unreadable", error.strerror or "the file cannot be read") from None
+
+    def _report(self, path: str) -> dict[str, str]:
+        return parse_report(decode_report(_read(self.films, path)))
+
+
+def _read(storage: Storage, name: str) -> bytes:
+    local = storage.local_path(name)
+    return local.read_bytes() if local is not None else storage.read(name).data

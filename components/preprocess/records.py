@@ -1,0 +1,76 @@
+"""What every adapter yields: studies with their films, labels and report, still under the source's own ids."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from components.cxr.storage import Storage, open_storage
+
+__all__ = ["FilmRef", "Place", "Source", "Study", "hash_source"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilmRef:
+    """One film of a study."""
+
+    image_id: str = field(repr=False)
+    path: str = field(repr=False)
+    """Relative to the source's `films`."""
+    exists: bool
+    view_position: str | None
+    """From the source's table; None leaves it to the film's header."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """One study; ids are the source's and never leave preprocess."""
+
+    study_id: str = field(repr=False)
+    patient_id: str = field(repr=False)
+    split: str
+    films: tuple[FilmRef, ...]
+    labels: tuple[int | None, ...]
+    """1, 0, -1 or None (blank), in the order of the source's pathologies."""
+    labeled: bool
+    """Whether the study was labeled at all."""
+    text: dict[str, str] = field(repr=False)
+    """Report sections by name, where the table holds them."""
+    report: str | None = field(repr=False)
+    """Path of the report relative to the source's `films`, where it is a file."""
+    age_years: float | None
+    sex: str | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder that another process can open for itself."""
+
+    uri: str
+    user_project: str | None
+
+    def open(self) -> Storage:
+        """The storage at this place."""
+        return open_storage(self.uri, user_project=self.user_project)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything an adapter found."""
+
+    where: str
+    """The table or folder, for messages."""
+    films: Place
+    pathologies: tuple[str, ...]
+    studies: tuple[Study, ...] = field(repr=False)
+    hash: str
+    """Of the tables' bytes and the paths and sizes of films and reports."""
+
+
+def hash_source(tables: Iterable[tuple[str, str]], sizes: Iterable[tuple[str, int | None]]) -> str:
+    """16 hex digits over (table name, sha256) and (path, bytes or None when missing), whatever their order."""
+    digest = hashlib.sha256()
+    for name, value in [*sorted(tables), *sorted(sizes, key=lambda item: item[0])]:
+        digest.update(f"{name}\0{value}\n".encode())
+    return digest.hexdigest()[:16]
