@@ -1,4 +1,4 @@
-"""`python -m pipeline.synthetic OUT`: a synthetic MIMIC-CXR, a contact sheet, and its label rates beside the real ones."""
+"""`python -m pipeline.synthetic OUT`: a synthetic MIMIC-CXR, a contact sheet, and label rates beside the real ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.synthetic.tables import label_rates
 
 
 def main(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; kept if it already holds this data set.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; kept if it holds this data set.")],
     studies: Annotated[int, typer.Option(min=1, help="Number of studies.")] = 400,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 7,
     size: Annotated[int, typer.Option(min=64, help="Long side of the films in pixels.")] = 512,

@@ -102,7 +102,8 @@ def mirrored(points: Points, side: int) -> Points:
 def _tree(rng: np.random.Generator, *, side: int, hilum_y: float) -> Tree:
     """Grow the pulmonary arteries of a lung outward from its hilum, all branches of a generation at once."""
     degrees = np.array([-78.0, -52.0, -28.0, -5.0, 18.0, 40.0, 60.0, 80.0])
-    start = np.stack([0.078 + 0.012 * rng.random(8), hilum_y + 0.045 * degrees / 80 + 0.006 * rng.normal(size=8)], axis=1)
+    start_y = hilum_y + 0.045 * degrees / 80 + 0.006 * rng.normal(size=8)
+    start = np.stack([0.078 + 0.012 * rng.random(8), start_y], axis=1)
     angle = np.deg2rad(degrees + 7 * rng.normal(size=8))
     width = np.where(degrees > 20, 0.0135, 0.011)
     outlines, levels = [], []

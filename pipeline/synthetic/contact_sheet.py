@@ -19,7 +19,7 @@ _LINES = 4
 
 
 def draw_contact_sheet(path: Path, studies: Sequence[Study], *, size: int) -> None:
-    """Write a PNG of the first image of up to 30 studies and a lateral one after every sixth, drawn at `size` pixels."""
+    """Write a PNG: the first image of up to 30 studies, then some lateral ones, drawn at `size` pixels."""
     images = [(study, 0) for study in studies[:_MAX_STUDIES]]
     laterals = [(study, i) for study in studies for i, view in enumerate(study.views) if view in ("LATERAL", "LL")]
     tiles = [_tile(study, image, size=size) for study, image in (*images, *laterals[:_ACROSS])]
@@ -50,7 +50,7 @@ def _tile(study: Study, image: int, *, size: int) -> npt.NDArray[np.uint8]:
 
 def _windowed(film: Film) -> npt.NDArray[np.uint8]:
     low = film.window_center - film.window_width / 2
-    return np.clip((film.pixels - low) * (255 / film.window_width), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((film.pixels - low) * (255 / film.window_width), 0, 255).astype(np.uint8))
 
 
 def _lines(words: Sequence[str]) -> list[str]:

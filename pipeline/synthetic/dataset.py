@@ -1,4 +1,4 @@
-"""Generates a whole data set: patients, truth, reports, labels, splits, films, tables; the command line and demo call it."""
+"""Generates a whole data set: truth, reports, labels, splits, films, tables; the command line and demo call it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def generate(out: Path, *, num_studies: int, seed: int, size: int = 512, num_job
         UserError: `out` holds something else, or an argument is out of range.
     """
     arguments = {"version": VERSION, "num_studies": num_studies, "seed": seed, "size": size}
-    for name, value, least in (("studies", num_studies, 1), ("seed", seed, 0), ("size", size, 64), ("jobs", num_jobs, 1)):
+    limits = (("studies", num_studies, 1), ("seed", seed, 0), ("size", size, 64), ("jobs", num_jobs, 1))
+    for name, value, least in limits:
         if value < least:
             raise UserError("number out of range", where=name, found=value, expected=f"{least} or more")
     if _is_done(out, arguments):
@@ -148,8 +149,8 @@ def _write_reports(out: Path, readings: list[tuple[Reading, ...]]) -> None:
 
 def _render_films(out: Path, readings: list[tuple[Reading, ...]], *, size: int, num_jobs: int) -> list[ImageRecord]:
     tasks = [
-        _PatientTask(seed=p[0].study.patient.seed, index=p[0].study.patient.index, num_studies=len(p), size=size, out=out)
-        for p in readings
+        _PatientTask(seed=patient.seed, index=patient.index, num_studies=num_studies, size=size, out=out)
+        for patient, num_studies in ((readings_of[0].study.patient, len(readings_of)) for readings_of in readings)
     ]
     num_films = sum(len(reading.study.views) for patient in readings for reading in patient)
     done = track(_run(tasks, num_jobs=num_jobs), total=num_films, what="synthetic", unit="films", size=len)
@@ -179,9 +180,7 @@ def _render_patient(task: _PatientTask) -> list[ImageRecord]:
     return records
 
 
-def _write_tables(
-    out: Path, readings: list[tuple[Reading, ...]], labels: Labels, records: list[ImageRecord]
-) -> None:
+def _write_tables(out: Path, readings: list[tuple[Reading, ...]], labels: Labels, records: list[ImageRecord]) -> None:
     studies = [[r.study for r in patient] for patient in readings]
     subjects = [patient[0].patient.subject_id for patient in studies]
     positives = np.zeros((len(subjects), len(PATHOLOGIES)), dtype=np.int64)

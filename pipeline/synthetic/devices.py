@@ -28,15 +28,19 @@ def _line(scene: Scene, points: Points, *, width: float, density: float) -> None
 def _hollow(scene: Scene, points: Points, *, width: float) -> None:
     """A tube: faint wall with a radio-opaque stripe."""
     scene.extra += np.float32(0.07) * scene.canvas.fill([tube(points, width)], blur=0.0008)
-    scene.extra += np.float32(0.26) * scene.canvas.fill([tube(points + (0.3 * width, 0.0), 0.0035)], blur=0.0006)
+    scene.extra += np.float32(0.26) * scene.canvas.fill(
+        [tube(points + np.array((0.3 * width, 0.0)), 0.0035)], blur=0.0006
+    )
 
 
-def _et_tube(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
+def _et_tube(scene: Scene, _: Finding, rng: np.random.Generator) -> None:
     tip = scene.anatomy.hilum_y - 0.065 + 0.02 * rng.normal()
-    _hollow(scene, curve([(0.012 * rng.normal(), -0.1), (0.004, 0.1), (0.002 + 0.006 * rng.normal(), tip)]), width=0.018)
+    _hollow(
+        scene, curve([(0.012 * rng.normal(), -0.1), (0.004, 0.1), (0.002 + 0.006 * rng.normal(), tip)]), width=0.018
+    )
 
 
-def _ng_tube(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
+def _ng_tube(scene: Scene, _: Finding, rng: np.random.Generator) -> None:
     tip = 0.85 + 0.03 * rng.normal()
     path = [(0.01 * rng.normal(), -0.1), (0.008, 0.2), (0.012 + 0.006 * rng.normal(), 0.45), (0.02, 0.66)]
     _line(scene, curve([*path, (0.07, 0.76), (0.13 + 0.02 * rng.normal(), tip)]), width=0.0065, density=0.24)
@@ -74,14 +78,27 @@ def _port(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
     x, y = side * (0.20 + 0.02 * rng.normal()), 0.28 + 0.02 * rng.normal()
     angle = np.linspace(0, 2 * np.pi, 14, endpoint=False)
     disc = np.stack([x + 0.023 * np.cos(angle), y + 0.021 * np.sin(angle)], axis=1)
-    scene.extra += np.float32(0.3) * scene.canvas.fill([disc, 0.5 * disc + 0.5 * np.array([x, y])], levels=[1.0, 0.45], blur=0.001)
-    _line(scene, curve([(x, y), (side * 0.13, 0.17), (side * 0.07, 0.19), (-0.055, 0.28), (-0.058, 0.41)]), width=0.005, density=0.24)
+    scene.extra += np.float32(0.3) * scene.canvas.fill(
+        [disc, 0.5 * disc + 0.5 * np.array([x, y])], levels=[1.0, 0.45], blur=0.001
+    )
+    _line(
+        scene,
+        curve([(x, y), (side * 0.13, 0.17), (side * 0.07, 0.19), (-0.055, 0.28), (-0.058, 0.41)]),
+        width=0.005,
+        density=0.24,
+    )
 
 
 def _chest_tube(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
     side, entry = signs_of(finding.side)[0], 0.56 + 0.03 * rng.normal()
     wall = wall_at(entry, width=scene.anatomy.chest_width)
-    path = [(0.52, entry + 0.05), (wall, entry), (wall - 0.06, entry - 0.09), (0.20, 0.30), (0.14 + 0.02 * rng.normal(), 0.18)]
+    path = [
+        (0.52, entry + 0.05),
+        (wall, entry),
+        (wall - 0.06, entry - 0.09),
+        (0.20, 0.30),
+        (0.14 + 0.02 * rng.normal(), 0.18),
+    ]
     _hollow(scene, mirrored(curve(path), side), width=0.017)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from pipeline.synthetic.keys import Stream, dicom_id, generator, uid
 
@@ -56,19 +56,17 @@ def describe_image(study: Study, image: int, *, rows: int, columns: int) -> Imag
     """The metadata of image number `image`."""
     rng = generator(study.patient.seed, Stream.GAPS, study.patient.index, study.index, image)
     view: View = study.views[image]
-    lateral = any(each in ("LATERAL", "LL") for each in study.views)
-    procedure = "CHEST (PA AND LAT)" if lateral else "CHEST (PORTABLE AP)" if study.is_portable else "CHEST (SINGLE VIEW)"
     return ImageRecord(
         dicom_id=dicom_id(study.patient.seed, study.study_id, image),
         subject_id=study.patient.subject_id,
         study_id=study.study_id,
-        procedure_step=procedure,
+        procedure_step=study.procedure,
         view_position="" if rng.random() < 0.03 else view,
         rows=rows,
         columns=columns,
         study_date=study.when.strftime("%Y%m%d"),
         study_time=f"{study.when:%H%M%S}.{int(rng.integers(1000)):03d}",
-        procedure="" if rng.random() < 0.02 else procedure,
+        procedure="" if rng.random() < 0.02 else study.procedure,
         view_code=_VIEW_CODES[view][1],
         orientation=("Recumbent" if rng.random() < 0.3 else "Erect") if rng.random() < 0.9 else "",
     )
@@ -105,7 +103,7 @@ def write_dicom(path: Path, film: Film, record: ImageRecord, study: Study, image
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID, meta.ImplementationVersionName = uid(0, "implementation"), "CXRFLOW_SYNTH"
+    meta.ImplementationClassUID, meta.ImplementationVersionName = UID(uid(0, "implementation")), "CXRFLOW_SYNTH"
     ds.file_meta = meta
     dcmwrite(path, ds, enforce_file_format=True)
 
@@ -116,7 +114,8 @@ def _identify(ds: Dataset, record: ImageRecord, study: Study, image: int, *, is_
     ds.ImageType = ["ORIGINAL", "PRIMARY"] if is_dx else ["DERIVED", "PRIMARY", "POST_PROCESSED"]
     ds.SOPClassUID, ds.Modality = (DX_STORAGE, "DX") if is_dx else (CR_STORAGE, "CR")
     ds.SOPInstanceUID = uid(seed, "image", study.study_id, image)
-    ds.StudyInstanceUID, ds.SeriesInstanceUID = uid(seed, "study", study.study_id), uid(seed, "series", study.study_id, image)
+    ds.StudyInstanceUID = uid(seed, "study", study.study_id)
+    ds.SeriesInstanceUID = uid(seed, "series", study.study_id, image)
     ds.StudyDate, ds.StudyTime = record.study_date, record.study_time
     ds.ContentDate, ds.ContentTime = record.study_date, record.study_time
     ds.AccessionNumber, ds.StudyID, ds.SeriesNumber, ds.InstanceNumber = "", str(record.study_id), image + 1, 1

@@ -89,15 +89,14 @@ def _expose(attenuation: Layer, canvas: Canvas, rng: np.random.Generator, *, vie
     seen += np.linspace(-slope[0], slope[0], rows, dtype=np.float32)[:, None]
     seen += np.linspace(-slope[1], slope[1], columns, dtype=np.float32)[None, :]
     quanta = float(np.exp(0.35 * rng.normal())) * (0.75 if view == "AP" else 1.0)
-    noise = rng.standard_normal(size=(rows, columns), dtype=np.float32)
-    noise = 0.55 * noise + 0.9 * np.asarray(cv2.GaussianBlur(noise, (0, 0), 0.8))
+    noise = _noise(rng, rows, columns)
     grain = 0.022 / np.sqrt(quanta) * np.sqrt(max(rows, columns) / 512)
     seen += np.float32(grain) * noise * cv2.exp(np.float32(0.55) * (np.clip(seen, 0, 1.6) - 1))
     seen += np.float32(0.25 * rng.random()) * (seen - canvas.soften(seen, 0.006))
     middle, contrast = 0.62 + 0.05 * rng.normal(), float(np.clip(3.4 + 0.45 * rng.normal(), 2.4, 4.6))
     curve = 1 / (1 + cv2.exp(np.float32(contrast) * (np.float32(middle) - seen)))
     black, white = float(rng.uniform(60, 420)), float(rng.uniform(3300, 4000))
-    stored = black + (white - black) * np.clip((curve - 0.08) / 0.88, 0, 1)
+    stored = np.float32(black) + np.float32(white - black) * np.clip((curve - 0.08) / 0.88, 0, 1)
     low, high = np.percentile(stored[::4, ::4], (3, 97))
     _collimate(stored, rng, black=black)
     _mark(stored, rng, view=view, white=white)
@@ -105,6 +104,14 @@ def _expose(attenuation: Layer, canvas: Canvas, rng: np.random.Generator, *, vie
     center = float((low + high) / 2 + rng.uniform(-0.06, 0.06) * width)
     pixels = np.clip(np.rint(stored), 0, _WHITE).astype(np.uint16)
     return Film(pixels=pixels, window_center=round(center), window_width=round(width))
+
+
+def _noise(rng: np.random.Generator, rows: int, columns: int) -> Layer:
+    """Nearly normal noise of the detector, a little blurred: four random bytes summed, quicker than normals."""
+    draws = np.frombuffer(rng.bytes(4 * rows * columns), dtype=np.uint8).reshape(4, rows, columns)
+    total = cv2.add(draws[0], draws[1], dtype=cv2.CV_32F) + cv2.add(draws[2], draws[3], dtype=cv2.CV_32F)
+    white = (total - np.float32(510)) * np.float32(1 / 147.8)
+    return np.asarray(np.float32(0.55) * white + np.float32(0.9) * cv2.GaussianBlur(white, (0, 0), 0.8))
 
 
 def _collimate(stored: Layer, rng: np.random.Generator, *, black: float) -> None:
@@ -130,6 +137,8 @@ def _mark(stored: Layer, rng: np.random.Generator, *, view: View, white: float) 
     cv2.putText(mask, letter, at, cv2.FONT_HERSHEY_SIMPLEX, scale, 255, thick, cv2.LINE_AA)
     if view == "AP" and rng.random() < 0.4:
         where = (int(rng.uniform(0.03, 0.6) * columns), int(0.045 * rows))
-        cv2.putText(mask, "PORTABLE", where, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * scale, 255, max(1, thick // 2), cv2.LINE_AA)
+        cv2.putText(
+            mask, "PORTABLE", where, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * scale, 255, max(1, thick // 2), cv2.LINE_AA
+        )
     share = mask.astype(np.float32) / 255
     stored += share * (np.float32(white) - stored)

@@ -65,7 +65,7 @@ def _body(canvas: Canvas, anatomy: Anatomy) -> Layer:
 
     def thickness(x: Layer, y: Layer) -> Layer:
         profile = np.sqrt(np.clip(np.float32(1.04) - (x / np.float32(flank + 0.09)) ** 2, 0.16, 1.0))
-        return profile + np.float32(0.5) * np.clip(y - np.float32(0.62), 0, 0.3)
+        return np.asarray(profile + np.float32(0.5) * np.clip(y - np.float32(0.62), 0, 0.3))
 
     return np.asarray(whole * canvas.smooth(thickness, 0.04) * (1 - 0.85 * gaps), dtype=np.float32)
 
@@ -99,18 +99,23 @@ def _heart(canvas: Canvas, anatomy: Anatomy, pose: Pose, findings: Sequence[Find
     base = 0.685 + 0.018 * pose.breath - 0.04 * pose.is_ap
     tilt = 0.022 * pose.turn
     outline = [(-upper * 0.8, 0.05), (-upper, 0.18), (-upper, 0.30), (-0.06 - 0.3 * upper, top - 0.02)]
-    outline += [(-right * 0.98, top + 0.08), (-right, 0.5 * (top + base) + 0.06), (-right * 0.85, base), (-0.04, base + 0.05)]
+    outline += [
+        (-right * 0.98, top + 0.08),
+        (-right, 0.5 * (top + base) + 0.06),
+        (-right * 0.85, base),
+        (-0.04, base + 0.05),
+    ]
     outline += [(0.10, base + 0.05), (left * 0.92, base + 0.015), (left, base - 0.045), (left * 0.93, base - 0.11)]
     outline += [(left * 0.70, top + 0.06), (0.062 + 0.25 * upper, top - 0.03)]
     outline += [(upper * 0.9 + 0.006, 0.345), (upper + knob, 0.305), (upper + 0.8 * knob, 0.27), (upper * 0.95, 0.235)]
     outline += [(upper * 0.85, 0.15), (upper * 0.75, 0.05)]
-    shape = closed(outline, num=6) + (tilt, 0.0)
+    shape = closed(outline, num=6) + np.array((tilt, 0.0))
     hila = [
         closed([(0.055, y - 0.045), (0.1, y - 0.02), (0.105, y + 0.025), (0.085, y + 0.06), (0.05, y + 0.05)]) * (s, 1)
         for s, y in ((-1, anatomy.hilum_y + 0.012), (1, anatomy.hilum_y - 0.008))
     ]
-    soft = 0.45 * canvas.fill([hilum + (tilt, 0.0) for hilum in hila], blur=0.011)
-    return np.maximum(canvas.fill([shape], blur=0.0035), soft)
+    soft = 0.45 * canvas.fill([hilum + np.array((tilt, 0.0)) for hilum in hila], blur=0.011)
+    return np.asarray(np.maximum(canvas.fill([shape], blur=0.0035), soft))
 
 
 def _vessels(scene: Scene) -> Layer:
@@ -129,7 +134,9 @@ def _ribs(anatomy: Anatomy) -> tuple[Stack, Stack]:
         slope = anatomy.rib_slope * min(1.0, 0.45 + 0.12 * number)
         w = wall_at(y + 0.8 * slope, width=anatomy.chest_width) + 0.004
         backs.append([(0.03, y), (0.42 * w, y - 0.012 + 0.12 * slope), (0.78 * w, y + 0.33 * slope), (w, y + slope)])
-        fronts.append([(w, y + slope), (0.9 * w, y + 1.45 * slope), (0.62 * w, y + 1.85 * slope), (0.42 * w, y + 2 * slope)])
+        fronts.append(
+            [(w, y + slope), (0.9 * w, y + 1.45 * slope), (0.62 * w, y + 1.85 * slope), (0.42 * w, y + 2 * slope)]
+        )
     back, front = curves(np.array(backs)), curves(np.array(fronts[:7]))
     return np.concatenate([back * (-1, 1), back]), np.concatenate([front * (-1, 1), front])
 
@@ -139,7 +146,7 @@ def _skeleton(scene: Scene, findings: Sequence[Finding]) -> Layer:
     anatomy, canvas, tilt = scene.anatomy, scene.canvas, 0.03 * scene.pose.turn
     backs, fronts = _ribs(anatomy)
     collar = curve([(0.03, 0.195), (0.09, 0.175), (0.17, 0.155), (0.25, 0.135 + anatomy.clavicle_tilt), (0.36, 0.12)])
-    clavicles = {sign: [mirrored(collar, sign) + (tilt, 0.0)] for sign in (-1, 1)}
+    clavicles = {sign: [mirrored(collar, sign) + np.array((tilt, 0.0))] for sign in (-1, 1)}
     pieces: dict[int, list[Points]] = {number: [back] for number, back in enumerate(backs)}
     callus: list[Points] = []
     for finding in findings:
@@ -156,10 +163,12 @@ def _skeleton(scene: Scene, findings: Sequence[Finding]) -> Layer:
             *pieces[number], at = _broken(backs[number], 0.62 + 0.2 * rng.random(), step)
             callus.append(_disc(at, 0.012 + 0.008 * finding.severity))
     width, bone = anatomy.rib_width, anatomy.bone
-    whole = [part for parts in pieces.values() for part in parts]
-    layer = 0.115 * canvas.fill([tube(rib, width) for rib in whole], blur=0.0018)
+    broken = [part for parts in pieces.values() if len(parts) > 1 for part in parts]
+    intact = backs[[number for number, parts in pieces.items() if len(parts) == 1]]
+    layer = 0.115 * canvas.fill([*tubes(intact, width), *(tube(rib, width) for rib in broken)], blur=0.0018)
     layer += 0.09 * canvas.fill(tubes(fronts, 1.15 * width), blur=0.0025)
-    layer -= 0.045 * canvas.fill([*(tube(rib, 0.5 * width) for rib in whole), *tubes(fronts, 0.6 * width)], blur=0.002)
+    cores = [*tubes(intact, 0.5 * width), *tubes(fronts, 0.6 * width), *(tube(rib, 0.5 * width) for rib in broken)]
+    layer -= 0.045 * canvas.fill(cores, blur=0.002)
     if callus:
         layer += 0.09 * canvas.fill(callus, blur=0.004)
     collars = [part for parts in clavicles.values() for part in parts]
@@ -172,7 +181,7 @@ def _skeleton(scene: Scene, findings: Sequence[Finding]) -> Layer:
 def _broken(line: Points, at: float, step: float) -> tuple[Points, Points, Points]:
     """Cut a bone at a share of its length and displace the outer part by `step`."""
     cut = round(at * len(line))
-    return line[: cut + 1], line[cut:] + (0.0, step), line[cut] + (0.0, step / 2)
+    return line[: cut + 1], line[cut:] + np.array((0.0, step)), line[cut] + np.array((0.0, step / 2))
 
 
 def _disc(center: Points, radius: float) -> Points:
@@ -184,8 +193,9 @@ def _spine(canvas: Canvas, anatomy: Anatomy, tilt: float) -> Layer:
     y = np.linspace(-0.1, 1.1, 25)
     middle = np.stack([anatomy.scoliosis * np.sin(5 * y) + 0.3 * tilt, y], axis=1)
     column = 0.16 * canvas.fill([tube(middle, 0.075)], blur=0.005)
-    discs = [np.array([(-0.03, v - 0.005), (0.03, v - 0.005), (0.03, v + 0.005), (-0.03, v + 0.005)]) for v in y]
-    spinous = [_disc(np.array([(0.3 * tilt, v + 0.026)])[0], 0.008) for v in y]
+    centers = np.stack([np.zeros(25), y], axis=1)[:, None]
+    discs = centers + np.array([(-0.03, -0.005), (0.03, -0.005), (0.03, 0.005), (-0.03, 0.005)])
+    spinous = centers + _disc(np.array([0.3 * tilt, 0.026]), 0.008)
     column -= 0.05 * canvas.fill(discs, blur=0.003)
     return column + 0.06 * canvas.fill(spinous, blur=0.002)
 
@@ -201,13 +211,17 @@ def _airways(canvas: Canvas, anatomy: Anatomy, pose: Pose) -> Layer:
     carina = anatomy.hilum_y - 0.035
     x = 0.02 * pose.turn
     trachea = curve([(0.0, -0.05), (0.0 + 0.4 * x, 0.15), (0.006 + x, carina)])
-    branches = [curve([(x, carina - 0.005), (s * 0.04 + x, carina + 0.03), (s * 0.075, carina + 0.05)]) for s in (-1, 1)]
+    branches = [
+        curve([(x, carina - 0.005), (s * 0.04 + x, carina + 0.03), (s * 0.075, carina + 0.05)]) for s in (-1, 1)
+    ]
     outline = [tube(trachea, 0.034), *(tube(branch, 0.02) for branch in branches)]
     return 0.17 * canvas.fill(outline, levels=[1, 0.6, 0.6], blur=0.004)
 
 
 def _stomach_bubble(canvas: Canvas, dome: float) -> Layer:
-    return 0.22 * canvas.fill([closed([(0.10, dome + 0.07), (0.16, dome + 0.04), (0.21, dome + 0.07), (0.16, dome + 0.10)])], blur=0.008)
+    return 0.22 * canvas.fill(
+        [closed([(0.10, dome + 0.07), (0.16, dome + 0.04), (0.21, dome + 0.07), (0.16, dome + 0.10)])], blur=0.008
+    )
 
 
 def _breasts(canvas: Canvas, anatomy: Anatomy) -> Layer:

@@ -14,7 +14,7 @@ __all__ = ["SYMPTOMS", "Indication", "Symptom", "draw_indication"]
 
 @dataclass(frozen=True, kw_only=True)
 class Symptom:
-    """A complaint or circumstance: how often it comes without cause, what makes it likelier, what it makes people ask."""
+    """A complaint: how often it comes without cause, what makes it likelier, what it makes people ask."""
 
     words: tuple[str, ...]
     base: float
@@ -115,9 +115,11 @@ SYMPTOMS: dict[str, Symptom] = {
 }
 _UNSPECIFIC = ("preoperative evaluation", "abdominal pain", "nausea and vomiting", "palpitations", "back pain")
 
+_ASKING = ("// eval for {}", "// ?{}", "// r/o {}", "// please assess for {}", ", evaluate for {}.", "// {}?", ".")
+
 
 def draw_indication(study: Study) -> Indication:
-    """Draw one to three symptoms given the truth, and a question given the symptoms; the age is masked as in MIMIC-CXR."""
+    """Draw up to three symptoms given the truth, and a question given the symptoms; the age is masked."""
     patient = study.patient
     rng = generator(patient.seed, Stream.INDICATION, patient.index, study.index)
     present = []
@@ -132,7 +134,6 @@ def draw_indication(study: Study) -> Indication:
     noun = "woman" if patient.sex == "F" else "man"
     who = str(rng.choice([f"___ year old {noun}", f"___-year-old {noun}", f"___{patient.sex}", f"___ year old {noun}"]))
     story = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-    ask = str(rng.choice([f"// eval for {question}", f"// ?{question}", f"// r/o {question}", f"// please assess for {question}",
-                          f", evaluate for {question}.", f"// {question}?", "."]))  # fmt: skip
+    ask = str(rng.choice(_ASKING)).format(question)
     text = f"{who} with {story}{'' if ask[0] in ',.' else '  '}{ask}"
     return Indication(symptoms=tuple(kept), text=text)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.synthetic.anatomy import Anatomy
-from pipeline.synthetic.canvas import Canvas, Layer, closed, curve, tube
+from pipeline.synthetic.canvas import Canvas, Layer, closed, curve, curves, tube, tubes
 from pipeline.synthetic.places import Finding
 from pipeline.synthetic.scene import Pose, Scene, generator_of
 
@@ -17,20 +17,41 @@ _ZONE_Y = {"upper": 0.24, "middle": 0.42, "lower": 0.6}
 
 
 def paint_lateral(canvas: Canvas, anatomy: Anatomy, pose: Pose, findings: Sequence[Finding]) -> Layer:
-    """Attenuation (rows, columns) float32 of a lateral chest; pneumothorax and rib fractures hardly show, as in life."""
+    """Attenuation (rows, columns) float32 of a lateral chest; a pneumothorax hardly shows, as in life."""
     scene = Scene(canvas=canvas, anatomy=anatomy, pose=pose)
-    x, y = canvas.grid
+    _, y = canvas.grid
     dome = 0.5 * (anatomy.dome_right + anatomy.dome_left) - 0.01 + 0.018 * pose.breath
     chest = [(0.06, 0.125), (-0.06, 0.17), (-0.15, 0.235), (-0.205, 0.36), (-0.235, 0.5), (-0.245, dome + 0.02)]
-    floor = [(-0.245, dome + 0.02), (-0.17, dome - 0.015), (-0.05, dome - 0.012), (0.08, dome + 0.03), (0.19, dome + 0.10)]
-    back = [(0.255, dome + 0.155), (0.292, dome + 0.04), (0.30, 0.5), (0.275, 0.34), (0.21, 0.2), (0.13, 0.135), (0.06, 0.125)]
+    floor = [
+        (-0.245, dome + 0.02),
+        (-0.17, dome - 0.015),
+        (-0.05, dome - 0.012),
+        (0.08, dome + 0.03),
+        (0.19, dome + 0.10),
+    ]
+    back = [
+        (0.255, dome + 0.155),
+        (0.292, dome + 0.04),
+        (0.30, 0.5),
+        (0.275, 0.34),
+        (0.21, 0.2),
+        (0.13, 0.135),
+        (0.06, 0.125),
+    ]
     lungs = canvas.fill([np.concatenate([curve(chest), curve([*floor, back[0]]), curve(back)])], blur=0.002)
     scene.lungs[0] = lungs
     heart = _heart(canvas, anatomy, dome, findings)
     for finding in findings:
         _paint(scene, finding, dome)
     fat = anatomy.fat
-    front = [(0.0, -0.2), (-0.05, 0.06), (-0.17 - fat, 0.17), (-0.245 - fat, 0.33), (-0.275 - fat, 0.52), (-0.285 - fat, 1.2)]
+    front = [
+        (0.0, -0.2),
+        (-0.05, 0.06),
+        (-0.17 - fat, 0.17),
+        (-0.245 - fat, 0.33),
+        (-0.275 - fat, 0.52),
+        (-0.285 - fat, 1.2),
+    ]
     rear = [(0.34 + fat, 1.2), (0.36 + 0.8 * fat, 0.55), (0.345 + 0.8 * fat, 0.33), (0.27 + fat, 0.16), (0.17, -0.2)]
     body = canvas.fill([np.concatenate([curve(front), curve(rear)])], blur=0.004)
     arms = canvas.fill([closed([(-0.45, -0.2), (-0.12, 0.13), (0.10, 0.17), (0.25, 0.14), (0.3, -0.2)])], blur=0.02)
@@ -42,9 +63,18 @@ def paint_lateral(canvas: Canvas, anatomy: Anatomy, pose: Pose, findings: Sequen
         total += 0.16 * min(anatomy.breast, 1.3) * canvas.fill([closed(shape)], blur=0.008)
     air = depth * (1 - scene.opacity) * (1 - 0.62 * heart)
     total -= 0.6 * air
-    total += 0.12 * canvas.cloud(np.random.default_rng(round(1e6 * anatomy.hilum_y)), 0.016) * lungs * 0.25 * scene.vessels
+    total += (
+        0.12
+        * canvas.cloud(np.random.default_rng(round(1e6 * anatomy.hilum_y)), 0.016)
+        * lungs
+        * 0.25
+        * scene.vessels
+        * (1 - heart)
+    )
     total += 0.10 * canvas.blob(0.01, anatomy.hilum_y + 0.01, 0.032, 0.04) * scene.vessels
-    total -= 0.15 * canvas.fill([tube(curve([(0.05, 0.0), (0.035, 0.2), (0.02, anatomy.hilum_y - 0.02)]), 0.032)], blur=0.004)
+    total -= 0.15 * canvas.fill(
+        [tube(curve([(0.05, 0.0), (0.035, 0.2), (0.02, anatomy.hilum_y - 0.02)]), 0.032)], blur=0.004
+    )
     total += _bones(canvas, anatomy, findings) * body
     return np.asarray(total + scene.extra, dtype=np.float32)
 
@@ -57,15 +87,22 @@ def _heart(canvas: Canvas, anatomy: Anatomy, dome: float, findings: Sequence[Fin
         if finding.pathology == "Enlarged Cardiomediastinum":
             wide = 0.3 + 0.7 * finding.severity
     size = 0.95 + 2 * (anatomy.heart_left - 0.17)
-    ring = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-    x = -0.115 + 0.06 * grown + 0.105 * size * (1 + grown) * np.cos(ring) * (1 + 0.12 * np.sin(ring))
-    y = dome - 0.11 - 0.04 * grown + 0.135 * size * (1 + 0.6 * grown) * np.sin(ring)
-    heart = canvas.fill([closed(list(zip(x.tolist(), y.tolist(), strict=True)))], blur=0.006)
+    top, rear = dome - 0.235 * size * (1 + 0.35 * grown), 0.02 + 0.09 * (size - 0.95) + 0.20 * grown
+    shape = [(-0.245, dome + 0.03), (-0.25, dome - 0.08), (-0.215, dome - 0.17), (-0.15, top), (-0.075, top + 0.005)]
+    shape += [
+        (rear - 0.035, dome - 0.155),
+        (rear, dome - 0.075),
+        (rear - 0.012, dome + 0.01),
+        (rear - 0.06, dome + 0.05),
+    ]
+    heart = canvas.fill([closed(shape)], blur=0.009)
     root = curve([(-0.10, dome - 0.2), (-0.085, 0.36), (-0.01, 0.275), (0.08, 0.31), (0.125, 0.42), (0.13, 0.8)])
     widths = np.interp(np.linspace(0, 1, len(root)), [0, 0.35, 1], [0.075, 0.055, 0.04]) * (1 + wide)
     aorta = canvas.fill([tube(root, widths)], blur=0.006)
     upper = canvas.blob(-0.07, 0.27, 0.06, 0.075)
-    return np.asarray(np.clip(np.maximum(heart, (0.38 + 0.25 * wide) * aorta) + 0.45 * wide * upper, 0, 1), dtype=np.float32)
+    return np.asarray(
+        np.clip(np.maximum(heart, (0.38 + 0.25 * wide) * aorta) + 0.45 * wide * upper, 0, 1), dtype=np.float32
+    )
 
 
 def _paint(scene: Scene, finding: Finding, dome: float) -> None:
@@ -85,7 +122,9 @@ def _paint(scene: Scene, finding: Finding, dome: float) -> None:
             scene.vessels *= 1.4 + 0.5 * severity
         case "Consolidation":
             size = 0.06 + 0.035 * severity
-            region = np.clip((canvas.blob(at_x, at_y, size, size) + 0.1 * canvas.cloud(rng, 0.05) - 0.45) * 5 + 0.5, 0, 1)
+            region = np.clip(
+                (canvas.blob(at_x, at_y, size, size) + 0.1 * canvas.cloud(rng, 0.05) - 0.45) * 5 + 0.5, 0, 1
+            )
             scene.cloud_over((0.35 + 0.25 * severity) * canvas.soften(region.astype(np.float32), 0.006))
         case "Pneumonia" | "Lung Opacity":
             patch = canvas.blob(at_x, at_y, 0.06 + 0.02 * rng.random(), 0.05 + 0.02 * rng.random())
@@ -132,12 +171,10 @@ def _bones(canvas: Canvas, anatomy: Anatomy, findings: Sequence[Finding]) -> Lay
     layer -= 0.08 * canvas.fill(discs, blur=0.002)
     sternum = curve([(-0.13, 0.215), (-0.21, 0.34), (-0.25, 0.52)])
     layer += 0.16 * canvas.fill([tube(sternum, 0.016)], blur=0.003)
-    ribs = []
-    for number in range(9):
-        y = 0.16 + 0.062 * number
-        for shift in (0.0, 0.014):
-            ribs.append(tube(curve([(0.24, y + shift), (0.27, y + 0.05 + shift), (0.05, y + 0.13 + shift), (-0.14, y + 0.19)]), 0.015))
-    layer += 0.05 * canvas.fill(ribs, blur=0.002)
+    tops = 0.16 + 0.062 * np.arange(9)[:, None] + np.array([0.0, 0.014])
+    shape = np.array([(0.24, 0.0), (0.27, 0.05), (0.05, 0.13), (-0.14, 0.19)])
+    lines = shape + np.stack([np.zeros(18), tops.ravel()], axis=1)[:, None]
+    layer += 0.05 * canvas.fill(tubes(curves(lines), 0.015), blur=0.002)
     scapula = curve([(0.30, 0.14), (0.33, 0.28), (0.30, 0.42)])
     layer += 0.10 * canvas.fill([tube(scapula, 0.013)], blur=0.003)
     for finding in findings:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.synthetic.anatomy import mirrored, wall_at
 from pipeline.synthetic.canvas import Layer, closed, curve, tube
@@ -44,7 +45,7 @@ def paint_pleura(scene: Scene, findings: Sequence[Finding]) -> None:
             painter(scene, finding, generator_of(finding))
 
 
-def _edge(layer: Layer, width: float) -> Layer:
+def _edge(layer: npt.NDArray[np.floating], width: float) -> Layer:
     """A smooth step from 0 to 1 as `layer` passes 0, over about `width`."""
     return np.asarray(np.clip(layer / np.float32(width) + np.float32(0.5), 0, 1), dtype=np.float32)
 
@@ -126,11 +127,15 @@ def _atelectasis(scene: Scene, finding: Finding, rng: np.random.Generator) -> No
             for number in range(1 + round(2 * severity)):
                 y, tilt = base - 0.03 * number + 0.012 * rng.normal(), 0.03 * rng.normal()
                 x0, x1 = 0.10 + 0.05 * rng.random(), 0.23 + 0.07 * rng.random()
-                line = mirrored(curve([(x0, y + tilt), ((x0 + x1) / 2, y + 0.006 * rng.normal()), (x1, y - tilt)]), sign)
+                line = mirrored(
+                    curve([(x0, y + tilt), ((x0 + x1) / 2, y + 0.006 * rng.normal()), (x1, y - tilt)]), sign
+                )
                 plate = canvas.fill([tube(line, 0.007 + 0.006 * severity)], blur=0.0025)
                 scene.cloud_over((0.45 + 0.25 * severity) * plate)
         else:
-            wedge = canvas.blob(sign * 0.14, base + 0.03, 0.07 + 0.03 * severity, 0.030 + 0.015 * severity, degrees=-18 * sign)
+            wedge = canvas.blob(
+                sign * 0.14, base + 0.03, 0.07 + 0.03 * severity, 0.030 + 0.015 * severity, degrees=-18 * sign
+            )
             scene.cloud_over((0.42 + 0.32 * severity) * wedge * np.clip(1 + 0.2 * canvas.cloud(rng, 0.03), 0.4, 1.6))
 
 
@@ -157,7 +162,7 @@ def _pneumothorax(scene: Scene, finding: Finding, rng: np.random.Generator) -> N
     """The lung falls away from apex and wall: a thin pleural line, and nothing but air beyond it."""
     sign, canvas = signs_of(finding.side)[0], scene.canvas
     lung = scene.lungs[sign]
-    depth = 0.016 + 0.10 * finding.severity ** 1.3
+    depth = 0.016 + 0.10 * finding.severity**1.3
     x, y = canvas.grid
     # the collapsed lung is the lung drawn toward its hilum, more so at the apex
     hilum_y = np.float32(scene.anatomy.hilum_y)
@@ -190,7 +195,9 @@ def _thickening(scene: Scene, finding: Finding, rng: np.random.Generator) -> Non
             band = canvas.fill([tube(line, 3.0 * thick * np.hanning(len(line) + 2)[1:-1])], blur=0.003)
         else:
             start = {"upper": 0.24, "middle": 0.36, "lower": 0.46}[finding.zone] + 0.02 * rng.normal()
-            line = mirrored(curve([(wall_at(y, width=width) - 0.003, y) for y in np.linspace(start, start + 0.2, 5)]), sign)
+            line = mirrored(
+                curve([(wall_at(y, width=width) - 0.003, y) for y in np.linspace(start, start + 0.2, 5)]), sign
+            )
             lumps = np.hanning(len(line) + 2)[1:-1] * np.clip(1 + 0.35 * rng.normal(size=len(line)), 0.3, 2)
             band = canvas.fill([tube(line, 2.2 * thick * lumps)], blur=0.0025)
         if finding.kind == "plaques":

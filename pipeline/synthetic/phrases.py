@@ -4,20 +4,22 @@
 agree with one or both sides, `{lobe}` is a noun and `{lobar}` its adjective, `{see}` and `{change}` compare with the prior.
 """
 
+# ruff: noqa: E501  (one template a line)
+
 from __future__ import annotations
 
 __all__ = ["NEGATIVE", "NORMAL_FINDINGS", "NORMAL_IMPRESSIONS", "POSITIVE", "SHORT", "UNCERTAIN"]
 
 POSITIVE: dict[str, tuple[str, ...]] = {
     "Enlarged Cardiomediastinum": (
-        "The [mediastinum|cardiomediastinal silhouette|superior mediastinum] is [{size} widened|{size} enlarged|prominent and widened].",
+        "The [mediastinum|cardiomediastinal silhouette|superior mediastinum] is [{adverb} widened|{adverb} enlarged|prominent and widened].",
         "[Widening|Enlargement] of the [mediastinal contours|cardiomediastinal silhouette|upper mediastinum] is {change}.",
         "The mediastinal contours are widened[, accentuated by technique|, with a tortuous aorta|].",
     ),
     "Cardiomegaly": (
-        "[The heart|Heart size|The cardiac silhouette|Cardiac silhouette] is {size} enlarged.",
+        "[The heart|Heart size|The cardiac silhouette|Cardiac silhouette] is [{adverb} enlarged|enlarged].",
         "[{Size} cardiomegaly is {change}.|There is {size} cardiomegaly.|Cardiomegaly is {size}.]",
-        "[The heart is|Heart size is] [{change} and {size} enlarged|{size} enlarged, {change}].",
+        "[The heart is|Heart size is] [{change} and {adverb} enlarged|{adverb} enlarged, {change}].",
     ),
     "Lung Opacity": (
         "{see} {a}{size} {side} {zone} [opacit{ies}|hazy opacit{ies}|patchy opacit{ies}].",

@@ -72,7 +72,7 @@ def place_devices(
     before: Sequence[Finding],
     others: Sequence[Finding],
 ) -> list[Finding]:
-    """One to four devices: tubes and lines in the acutely ill, pacemakers and ports in others, a drain where it is needed."""
+    """One to four devices: tubes and lines in the acutely ill, pacemakers and ports in others, drains where needed."""
     kinds = {finding.kind: finding for finding in before if finding.kind in _CHRONIC or rng.random() < 0.6}
     pool = _ACUTE if rng.random() < 1 / (1 + np.exp(-1.5 * acuity)) else _CHRONIC
     num_new = int(rng.integers(1, 2 + round(2 * severity))) if pool is _ACUTE else 1

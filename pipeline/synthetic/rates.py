@@ -44,9 +44,9 @@ _SEEN = 0.78
 def prevalence(pathology: str) -> float:
     """Share of studies in which the truth holds the finding, in (0, 1).
 
-    The published rate p (positive, and half of the uncertain) becomes p**0.35 * 0.17**0.65: common findings keep about their rate, and a finding seen in
-    1 of 120 studies is raised to 1 in 12, so that a few hundred studies hold positives of all 14. It is then divided by the
-    share that readers report, because labels come from reports.
+    The published rate p (positive, and half of the uncertain) becomes p**0.35 * 0.17**0.65: common findings keep about
+    their rate, and one seen in 1 of 120 studies is raised to 1 in 12, so that a few hundred studies hold positives of
+    all 14. It is then divided by the share that readers report, because labels come from reports.
     """
     published = (PUBLISHED[pathology].positive + PUBLISHED[pathology].uncertain / 2) / PUBLISHED_STUDIES
     return float(published**_EXPONENT * _ANCHOR ** (1 - _EXPONENT) / _SEEN)

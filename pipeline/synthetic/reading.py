@@ -1,4 +1,4 @@
-"""A reader looks at a study and decides what to mention: misses some findings, hedges others, omits most that are absent."""
+"""A reader decides what to mention of a study: misses some findings, hedges others, omits most that are absent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.cxr.labels import NO_FINDING, NEGATIVE, PATHOLOGIES, POSITIVE, SUPPORT_DEVICES, UNCERTAIN
+from components.cxr.labels import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, SUPPORT_DEVICES, UNCERTAIN
 from pipeline.synthetic.keys import Stream, generator
 from pipeline.synthetic.places import Finding, place_finding
 from pipeline.synthetic.rates import PUBLISHED, PUBLISHED_STUDIES
@@ -102,9 +102,7 @@ def _read(study: Study, prior: Reading | None) -> Reading:
     return Reading(study=study, mentions=tuple(mentions))
 
 
-def _mentions_of_present(
-    rng: np.random.Generator, true: Sequence[Finding], before: Finding | None
-) -> list[Mention]:
+def _mentions_of_present(rng: np.random.Generator, true: Sequence[Finding], before: Finding | None) -> list[Mention]:
     """Mention what is there, unless it is missed; the subtle is missed and hedged more, the known less."""
     finding = true[0]
     recall = _RECALL.get(finding.pathology, _USUAL_RECALL) + 0.3 * finding.severity + 0.15 * (before is not None)
@@ -139,8 +137,8 @@ def _denial_rate(pathology: str) -> float:
 def labels_of(reading: Reading) -> tuple[int | None, ...]:
     """The CheXpert row mined from a report: 1, 0, -1 or None (blank) for each of `PATHOLOGIES`.
 
-    Present outranks possible outranks absent (Irvin et al. 2019). No Finding is 1 or blank. As in the published table, a
-    report without findings has nothing but No Finding and devices, though its text denies several.
+    Present outranks possible outranks absent (Irvin et al. 2019). No Finding is 1 or blank. As in the published table,
+    a report without findings has nothing but No Finding and devices, though its text denies several.
     """
     states: dict[str, int] = {}
     rank = (NEGATIVE, UNCERTAIN, POSITIVE)

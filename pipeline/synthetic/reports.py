@@ -31,6 +31,8 @@ _DEVICES = {
     "port": "a {side} chest wall port",
     "chest tube": "a {side} chest tube",
 }
+_SIZES = ("small", "small to moderate", "moderate", "large")
+_GRADES = dict.fromkeys(("Pleural Effusion", "Pneumothorax", "Lung Lesion", "Lung Opacity", "Consolidation"), _SIZES)
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -60,14 +62,13 @@ def sentence(mention: Mention, rng: np.random.Generator, *, short: bool = False)
 def _slots(mention: Mention, finding: Finding, rng: np.random.Generator) -> dict[str, str]:
     both = finding.side == "bilateral"
     severity = float(np.clip(finding.severity + 0.12 * rng.normal(), 0, 1))
-    grades = [("small", "mild"), ("small to moderate", "mild to moderate"), ("moderate", "moderate"), ("large", "severe")]
-    noun_like = finding.pathology in ("Pleural Effusion", "Pneumothorax", "Lung Lesion", "Lung Opacity", "Consolidation")
-    size = grades[min(int(4 * severity), 3)][0 if noun_like else 1]
-    if finding.pathology in ("Cardiomegaly", "Enlarged Cardiomediastinum") and mention.state == POSITIVE:
-        size = ("mildly", "mildly", "moderately", "severely")[min(int(4 * severity), 3)]
+    grades = _GRADES.get(finding.pathology, ("mild", "mild to moderate", "moderate", "severe"))
+    size = grades[min(int(4 * severity), 3)]
     lobar = f"{finding.side} {_LOBES[finding.zone]}"
     verb = "are" if both else "is"
-    see = ("There {}", "Note is made of") if mention.prior is None else ("Again seen {}", "Again noted {}", "There {} again")
+    see = ("There {}", "Note is made of")
+    if mention.prior is not None:
+        see = ("Again seen {}", "Again noted {}")
     device = _DEVICES.get(finding.kind, "a catheter").format(side=finding.side)
     slots = {
         "a": "" if both else "a ",
@@ -83,6 +84,7 @@ def _slots(mention: Mention, finding: Finding, rng: np.random.Generator) -> dict
         "lobe": lobar + "s" if both and finding.zone != "middle" else lobar,
         "lobar": lobar,
         "size": size,
+        "adverb": ("mildly", "mildly", "moderately", "severely")[min(int(4 * severity), 3)],
         "bone": "clavicle" if finding.kind == "clavicle" else "rib",
         "device": device,
         "change": _change(mention, finding, rng),
@@ -100,7 +102,9 @@ def _change(mention: Mention, finding: Finding, rng: np.random.Generator) -> str
         gain = finding.severity - mention.prior.severity
         words = ("unchanged", "stable", "similar to prior")
         if abs(gain) > 0.15:
-            words = ("increased", "worse", "more pronounced") if gain > 0 else ("decreased", "improved", "less conspicuous")
+            words = ("increased", "worse", "more pronounced")
+        if gain < -0.15:
+            words = ("decreased", "improved", "less conspicuous")
     return words[int(rng.integers(len(words)))]
 
 
@@ -112,12 +116,11 @@ def write_report(reading: Reading) -> str:
     study = reading.study
     rng = generator(study.patient.seed, Stream.WORDS, study.patient.index, study.index)
     findings, impression = _body(reading, rng)
-    lateral = any(view in ("LATERAL", "LL") for view in study.views)
-    examination = "CHEST (PA AND LAT)" if lateral else "CHEST (PORTABLE AP)" if study.is_portable else "CHEST (SINGLE VIEW)"
+    examination = study.procedure
     indication = draw_indication(study).text
     compared = str(rng.choice(["___", "Chest radiograph ___.", "___ and ___.", "Prior chest radiograph from ___"]))
     comparison = compared if study.index else str(rng.choice(["None.", "None available.", "No prior.", "___"]))
-    technique = "Chest PA and lateral" if lateral else "Single frontal view of the chest"
+    technique = "Chest PA and lateral" if examination == "CHEST (PA AND LAT)" else "Single frontal view of the chest"
     style = rng.choice(5, p=[0.52, 0.2, 0.13, 0.1, 0.05])
     sections: list[tuple[str, str]] = []
     if style == 0:
@@ -127,15 +130,16 @@ def write_report(reading: Reading) -> str:
         sections = [("HISTORY", indication), ("COMPARISON", comparison), ("TECHNIQUE", technique)]
         sections += [("FINDINGS", findings), ("IMPRESSION", impression)]
     elif style == 2:
-        sections = [("REASON FOR EXAMINATION", indication), ("COMPARISON", comparison), ("IMPRESSION", f"{findings}  {impression}")]
+        sections = [("REASON FOR EXAMINATION", indication), ("COMPARISON", comparison)]
+        sections += [("IMPRESSION", f"{findings}  {impression}")]
     elif style == 3:
         sections = [("CLINICAL HISTORY", indication), ("FINDINGS", findings), ("IMPRESSION", impression)]
     else:
         sections = [("INDICATION", indication), ("COMPARISON", comparison), ("IMPRESSION", impression)]
     head = " " * 33 + "FINAL REPORT\n"
     if rng.random() < 0.04:
-        wet = _wrap(impression)
-        head = f" WET READ: ___ ___ ___ {int(rng.integers(1, 12))}:{int(rng.integers(10, 60))} PM\n{wet}\n {'_' * 78}\n{head}"
+        time = f"{int(rng.integers(1, 12))}:{int(rng.integers(10, 60))} PM"
+        head = f" WET READ: ___ ___ ___ {time}\n{_wrap(impression)}\n {'_' * 78}\n{head}"
     if style == 3:
         head += f" {examination} PERFORMED ON ___\n \n"
     return head + " \n".join(_section(name, text) for name, text in sections)
@@ -151,7 +155,9 @@ def _wrap(text: str) -> str:
     """Lines of at most 79 columns behind one space; single line breaks are kept."""
     lines = []
     for paragraph in text.split("\n"):
-        lines += textwrap.wrap(paragraph, 79, initial_indent=" ", subsequent_indent=" ", break_on_hyphens=False) or [" "]
+        lines += textwrap.wrap(
+            paragraph, 79, initial_indent=" ", subsequent_indent=" ", break_on_hyphens=False, break_long_words=False
+        )
     return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ SHARES: Mapping[str, float] = {"train": 0.7, "validate": 0.1, "test": 0.2}
 def split_patients(positives_NP: npt.NDArray[np.int64] | Sequence[Sequence[int]]) -> list[str]:
     """Iterative stratification (Sechidis et al. 2011), patients in place of examples.
 
-    The pathology with the fewest positives left is dealt first, each of its patients to the split that lacks most of it.
+    The pathology with the fewest positives left is dealt first, each of its patients to the split that lacks it most.
 
     Args:
         positives_NP: (patients, pathologies), in how many studies of the patient the label is 1.
@@ -33,8 +33,7 @@ def split_patients(positives_NP: npt.NDArray[np.int64] | Sequence[Sequence[int]]
         left_P = counts_NP[waiting_N].sum(axis=0)
         if left_P.any():
             rarest = int(np.where(left_P > 0, left_P, np.inf).argmin())
-            order = [i for i in np.argsort(-counts_NP[:, rarest], kind="stable") if waiting_N[i] and counts_NP[i, rarest] > 0]
-            patient = order[0]
+            patient = int(np.where(waiting_N, counts_NP[:, rarest], -1).argmax())
             score_S = lacking_SP[:, rarest] + 1e-6 * room_S
         else:
             patient = int(np.flatnonzero(waiting_N)[0])

@@ -1,4 +1,4 @@
-"""The truth of each study, drawn from a correlated latent, and the views taken of it; films and reports both start here."""
+"""The truth of each study, drawn from a correlated latent, and its views; films and reports both start here."""
 
 from __future__ import annotations
 
@@ -66,7 +66,14 @@ class Study:
     @property
     def is_portable(self) -> bool:
         """Taken at the bedside: no lateral view, more often supine."""
-        return self.views[0] == "AP" and "LATERAL" not in self.views
+        return set(self.views) == {"AP"}
+
+    @property
+    def procedure(self) -> str:
+        """The examination as ordered."""
+        if any(view in ("LATERAL", "LL") for view in self.views):
+            return "CHEST (PA AND LAT)"
+        return "CHEST (PORTABLE AP)" if self.is_portable else "CHEST (SINGLE VIEW)"
 
     def has(self, pathology: str) -> bool:
         """Whether the pathology is truly present."""
@@ -149,9 +156,7 @@ def _truth(findings: tuple[Finding, ...]) -> tuple[int, ...]:
     return tuple(int(name in present) for name in PATHOLOGIES)
 
 
-def _draw_views(
-    patient: Patient, index: int, *, acuity: float, findings: tuple[Finding, ...]
-) -> tuple[View, ...]:
+def _draw_views(patient: Patient, index: int, *, acuity: float, findings: tuple[Finding, ...]) -> tuple[View, ...]:
     """The sick are filmed AP at the bedside, the others PA and lateral in the department."""
     rng = generator(patient.seed, Stream.ORDER, patient.index, index)
     has_device = any(finding.pathology == "Support Devices" for finding in findings)
@@ -159,5 +164,11 @@ def _draw_views(
     if rng.random() < 1 / (1 + np.exp(-logit)):
         return (("AP",), ("AP", "AP"), ("AP", "AP", "AP"))[int(rng.choice(3, p=[0.86, 0.11, 0.03]))]
     lateral: View = "LATERAL" if rng.random() < 0.7 else "LL"
-    choices: tuple[tuple[View, ...], ...] = (("PA", lateral), ("PA",), ("PA", "PA", lateral), ("AP", lateral), (lateral,))
-    return choices[int(rng.choice(5, p=[0.77, 0.09, 0.06, 0.07, 0.01]))]
+    orders: tuple[tuple[View, ...], ...] = (
+        ("PA", lateral),
+        ("PA",),
+        ("PA", "PA", lateral),
+        ("AP", lateral),
+        (lateral,),
+    )
+    return orders[int(rng.choice(5, p=[0.77, 0.09, 0.06, 0.07, 0.01]))]

@@ -44,12 +44,15 @@ def film_path(subject_id: int, study_id: int, dicom_id: str) -> str:
 def write_image_tables(out: Path, records: Sequence[ImageRecord], *, split_of: Mapping[int, str]) -> None:
     """The record list, the metadata and the split; `split_of` is keyed by subject_id."""
     ordered = sorted(records, key=lambda record: (record.subject_id, record.study_id, record.dicom_id))
-    _write(out, "cxr-record-list", ((r.subject_id, r.study_id, r.dicom_id, film_path(r.subject_id, r.study_id, r.dicom_id))
-                                    for r in ordered))  # fmt: skip
-    _write(out, "mimic-cxr-2.0.0-metadata", (
+    ids = [(r.subject_id, r.study_id, r.dicom_id) for r in ordered]
+    described = (
         (r.dicom_id, r.subject_id, r.study_id, r.procedure_step, r.view_position, r.rows, r.columns, r.study_date,
-         r.study_time, r.procedure, r.view_code, r.orientation) for r in ordered))  # fmt: skip
-    _write(out, "mimic-cxr-2.0.0-split", ((r.dicom_id, r.study_id, r.subject_id, split_of[r.subject_id]) for r in ordered))
+         r.study_time, r.procedure, r.view_code, r.orientation)
+        for r in ordered
+    )  # fmt: skip
+    _write(out, "cxr-record-list", ((*each, film_path(*each)) for each in ids))
+    _write(out, "mimic-cxr-2.0.0-metadata", described)
+    _write(out, "mimic-cxr-2.0.0-split", ((image, study, who, split_of[who]) for who, study, image in ids))
 
 
 def write_study_list(out: Path, studies: Iterable[tuple[int, int]]) -> None:
@@ -69,7 +72,7 @@ def write_truth(out: Path, truth: Mapping[int, Sequence[int]]) -> None:
 
 
 def label_rates(labels: Iterable[Sequence[int | None]]) -> list[tuple[str, list[float], list[float]]]:
-    """For each pathology: the shares of 1, 0, -1 and blank here, and those published for MIMIC-CXR's training studies."""
+    """For each pathology: the shares of 1, 0, -1 and blank here, and those published for MIMIC-CXR."""
     rows = list(labels)
     rates = []
     for column, pathology in enumerate(PATHOLOGIES):

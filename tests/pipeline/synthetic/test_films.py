@@ -1,0 +1,105 @@
+"""Films show what they should, and nothing else moves when a finding is added."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from components.cxr.labels import PATHOLOGIES
+from pipeline.synthetic.films import render_film
+from pipeline.synthetic.patients import draw_patient
+from pipeline.synthetic.places import Finding, place_finding
+from pipeline.synthetic.studies import Study, View, draw_studies
+
+DRAWN = [name for name in PATHOLOGIES if name not in ("No Finding", "Support Devices")]
+DEVICES = ["et tube", "ng tube", "central line", "picc", "pacemaker", "port", "chest tube"]
+
+
+def _study(view: View, *, patient: int = 0) -> Study:
+    return replace(draw_studies(draw_patient(patient, seed=11), 1)[0], views=(view,))
+
+
+def _changed(study: Study, finding: Finding) -> float:
+    """Share of pixels that the finding moves by more than 1 % of the range."""
+    before = render_film(study, 0, size=128, findings=()).pixels.astype(int)
+    after = render_film(study, 0, size=128, findings=(finding,)).pixels.astype(int)
+    return float((np.abs(after - before) > 41).mean())
+
+
+def _device(kind: str) -> Finding:
+    return Finding(pathology="Support Devices", severity=0.5, side="left", zone="upper", kind=kind, shape_seed=1)
+
+
+@pytest.mark.parametrize("view", ["PA", "AP"])
+@pytest.mark.parametrize("pathology", DRAWN)
+def test_every_finding_shows_on_a_frontal_film(pathology: str, view: View) -> None:
+    rng = np.random.default_rng(5)
+    shares = [
+        _changed(_study(view, patient=patient), place_finding(rng, pathology, severity=0.6, before=()))
+        for patient in range(3)
+    ]
+    assert min(shares) > 0.001
+    assert max(shares) < 0.7
+
+
+@pytest.mark.parametrize("kind", DEVICES)
+@pytest.mark.parametrize("view", ["PA", "LATERAL"])
+def test_every_device_shows(kind: str, view: View) -> None:
+    assert 0.001 < _changed(_study(view), _device(kind)) < 0.2
+
+
+@pytest.mark.parametrize("pathology", ["Cardiomegaly", "Pleural Effusion", "Consolidation", "Edema", "Atelectasis"])
+def test_findings_show_on_a_lateral_film(pathology: str) -> None:
+    finding = place_finding(np.random.default_rng(5), pathology, severity=0.7, before=())
+    assert _changed(_study("LATERAL"), finding) > 0.003
+
+
+@pytest.mark.parametrize("pathology", ["Pleural Effusion", "Consolidation", "Pneumothorax"])
+@pytest.mark.parametrize(("side", "left_half"), [("right", True), ("left", False)])
+def test_the_right_of_the_patient_is_the_left_of_the_film(pathology: str, side: str, left_half: bool) -> None:
+    finding = replace(place_finding(np.random.default_rng(5), pathology, severity=0.8, before=()), side=side)
+    study = _study("PA")
+    moved = np.abs(
+        render_film(study, 0, size=128, findings=(finding,)).pixels.astype(float)
+        - render_film(study, 0, size=128, findings=()).pixels
+    )
+    middle = moved.shape[1] // 2
+    left, right = moved[:, :middle].sum(), moved[:, middle:].sum()
+    assert (left > 3 * right) if left_half else (right > 3 * left)
+
+
+def test_more_severe_is_more_visible() -> None:
+    rng = np.random.default_rng(5)
+    mild = place_finding(rng, "Pleural Effusion", severity=0.1, before=())
+    assert _changed(_study("PA"), replace(mild, severity=0.9)) > 2 * _changed(_study("PA"), mild)
+
+
+def test_cardiomegaly_widens_the_heart() -> None:
+    study, width = _study("PA"), []
+    for findings in ((), (place_finding(np.random.default_rng(5), "Cardiomegaly", severity=0.9, before=()),)):
+        pixels = render_film(study, 0, size=256, findings=findings).pixels.astype(np.float32)
+        row = cv2.GaussianBlur(pixels, (0, 0), 2)[int(0.58 * 256)]
+        middle = slice(len(row) // 5, -len(row) // 5)
+        width.append(float((row[middle] > (row.max() + row.min()) / 2).mean()))
+    assert width[1] > 1.15 * width[0]
+
+
+def test_anatomy_stays_the_patients_own() -> None:
+    def outline(patient: int, study: int) -> np.ndarray:
+        drawn = replace(draw_studies(draw_patient(patient, seed=11), study + 1)[study], views=("PA",))
+        pixels = cv2.resize(render_film(drawn, 0, size=128, findings=()).pixels, (48, 48), interpolation=cv2.INTER_AREA)
+        return (pixels - pixels.mean()) / pixels.std()
+
+    patients = [i for i in range(40) if draw_patient(i, seed=11).num_studies >= 2][:6]
+    same = np.mean([np.abs(outline(i, 0) - outline(i, 1)).mean() for i in patients])
+    other = np.mean([np.abs(outline(i, 0) - outline(j, 1)).mean() for i in patients for j in patients if i != j])
+    assert same < 0.95 * other
+
+
+def test_size_scales_the_film_and_not_the_anatomy() -> None:
+    study = _study("PA")
+    small, large = (render_film(study, 0, size=size).pixels for size in (128, 256))
+    assert (max(small.shape), max(large.shape)) == (128, 256)
+    shrunk = cv2.resize(large, small.shape[::-1], interpolation=cv2.INTER_AREA)
+    assert np.corrcoef(shrunk.ravel(), small.ravel())[0, 1] > 0.98
