@@ -90,18 +90,20 @@ _NAMES = "|".join(
 )
 _KNOWN = re.compile(rf"(?<!\w)({_NAMES})[ \t]*(?:\([^()\n]{{0,60}}\)[ \t]*)?:", re.IGNORECASE)
 """A known header with its colon anywhere in a line."""
-_BARE = re.compile(rf"^[^\w\n]*({_NAMES})[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_BULLET = re.compile(r"[^\w\n]*(?:\d{1,2}[.)][^\w\n]*)?")
+"""What may stand in a line before a header that starts it."""
+_BARE = re.compile(rf"^[ \t]*+[^\w\n]{{0,20}}({_NAMES})[ \t]*$", re.IGNORECASE | re.MULTILINE)
 """A known header without a colon, alone in its line."""
 _READS = re.compile(
-    r"^[^\w\n]*(?:wet[ \t]+read|pfi\b|addend|final[ \t]+addend|preliminary|provisional)[^\n:]*:?",
+    r"^[ \t]*+[^\w\n]{0,20}(?:wet[ \t]+read|pfi\b|addend|final[ \t]+addend|preliminary|provisional)[^\n:]*:?",
     re.IGNORECASE | re.MULTILINE,
 )
 """A line that starts with words of a preliminary read or an addendum, whatever follows."""
-_LINE_HEADER = re.compile(r"^[^\w\n]{0,20}(?:\d+[.)])?[^\w\n]{0,20}([^\W\d_][^:\n]{0,70}):(?!\d)", re.MULTILINE)
+_LINE_HEADER = re.compile(r"^[ \t]*+[^\w\n]{0,20}(?:\d+[.)])?[^\w\n]{0,20}([^\W\d_][^:\n]{0,70}):(?!\d)", re.MULTILINE)
 """Any phrase that starts a line and ends in a colon."""
 _CAPITALS = re.compile(r"(?<![\w/])([A-Z][A-Z0-9 \t/()&,#_'-]{0,78}[A-Z0-9)_]):(?!\d)")
 """A phrase in capitals that ends in a colon anywhere in a line."""
-_BREAK = re.compile(r"^[ \t]*[_=*-]{4,}[ \t]*$|\n[ \t]*(?=\n)", re.MULTILINE)
+_BREAK = re.compile(r"^[ \t]*[_=*-]{4,}[ \t]*$|\n(?:[ \t]*\n)+", re.MULTILINE)
 """A blank line or a ruled line."""
 
 
@@ -122,7 +124,12 @@ def parse_report(text: str) -> dict[str, str]:
     ends at anything like another header (`CHEST 2 VIEWS:`, `FINDINGS AND IMPRESSION:`, a wet read, an addendum). Text
     before the first header, under an unknown header or without any header is `other`.
     """
-    return _scan(text)[0]
+    sections, _ = _scan(text)
+    for name in SECTIONS:
+        # What still looks like a header in itself (`INDICATION: FINDINGS`) would not be read the same way again.
+        while name not in _POST_READ and name in sections and (found := _scan(sections[name]))[1]:
+            sections[name] = found[0].get(name, "")
+    return {name: part for name, part in sections.items() if part}
 
 
 def select_text(sections: Mapping[str, str | None], *, config: TextConfig) -> str:
@@ -137,9 +144,8 @@ def request_text(text: str, *, config: TextConfig) -> str:
     A text with a known header is parsed and the configured sections are selected; any other text is taken as the
     indication, so that an indication from a shard comes back unchanged.
     """
-    sections, has_header = _scan(text)
-    if has_header:
-        return select_text(sections, config=config)
+    if _scan(text)[1]:
+        return select_text(parse_report(text), config=config)
     return _squeeze(text) if config.sections else ""
 
 
@@ -164,11 +170,11 @@ def _scan(text: str) -> tuple[dict[str, str], bool]:
         if mark.start < position:
             continue
         line_start = max(header_end, text.rfind("\n", 0, mark.start) + 1)
-        at_start = not re.search(r"\w", text[line_start : mark.start])
+        at_start = _BULLET.fullmatch(text, line_start, mark.start) is not None
         section = _next_section(mark, current, text[mark.start : mark.end], preamble=preamble, at_start=at_start)
         if section is None:
             continue
-        passages.append((current, text[position : mark.start]))
+        passages.append((current, text[position : max(position, line_start) if at_start else mark.start]))
         current, position = section, mark.end
         if mark.section is not None:
             preamble, header_end = False, mark.end

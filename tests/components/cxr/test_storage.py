@@ -134,7 +134,7 @@ def test_local_path_only_on_this_machine(tmp_path: Path, gcs_bucket: str) -> Non
 
 
 def test_other_schemes_are_refused() -> None:
-    with pytest.raises(UserError, match="s3://bucket.*expected a local folder or gs://"):
+    with pytest.raises(UserError, match=r"s3://bucket.*expected a local folder or gs://"):
         open_storage("s3://bucket")
     with pytest.raises(UserError, match="bucket is missing"):
         open_storage("gs://")
