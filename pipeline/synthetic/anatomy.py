@@ -61,25 +61,25 @@ def anatomy_of(patient: Patient) -> Anatomy:
     n = rng.normal(size=20)
     age = (patient.age_years - 60) / 17
     female = patient.sex == "F"
-    dome = 0.665 + 0.018 * n[2] - 0.012 * patient.habitus
+    dome = 0.665 + 0.024 * n[2] - 0.014 * patient.habitus
     hilum_y = 0.405 + 0.01 * n[15]
     emphysema = max(0.0, 0.25 * n[16] + 0.1 * age)
     return Anatomy(
-        chest_width=0.985 + 0.03 * n[0] - 0.02 * female,
-        lung_top=0.012 * n[1],
+        chest_width=0.975 + 0.045 * n[0] - 0.025 * female,
+        lung_top=0.015 * n[1],
         dome_right=dome + 0.03 * emphysema,
         dome_left=dome + 0.018 + 0.008 * n[3] + 0.03 * emphysema,
-        heart_right=0.088 + 0.008 * n[4],
-        heart_left=0.168 + 0.014 * n[5] + 0.006 * age,
-        heart_top=0.42 + 0.012 * n[6],
-        upper_mediastinum=0.058 + 0.005 * n[7] + 0.004 * patient.habitus,
+        heart_right=0.087 + 0.010 * n[4],
+        heart_left=0.166 + 0.017 * n[5] + 0.006 * age,
+        heart_top=0.42 + 0.016 * n[6],
+        upper_mediastinum=0.057 + 0.006 * n[7] + 0.004 * patient.habitus,
         knob=0.030 + 0.004 * n[8] + 0.005 * age,
-        rib_slope=0.13 + 0.015 * n[9],
+        rib_slope=0.13 + 0.022 * n[9],
         rib_width=0.0195 + 0.0012 * n[10] + 0.001 * (not female),
         bone=float(np.clip(1.0 - 0.13 * age + 0.1 * n[11], 0.55, 1.3)),
-        clavicle_tilt=0.02 * n[12],
-        scoliosis=0.008 * n[13],
-        fat=0.04 + 0.014 * patient.habitus,
+        clavicle_tilt=0.025 * n[12],
+        scoliosis=0.010 * n[13],
+        fat=max(0.008, 0.04 + 0.02 * patient.habitus),
         breast=(max(0.15, 0.6 + 0.25 * n[14] + 0.25 * patient.habitus) if female else max(0.0, 0.08 * patient.habitus)),
         breast_y=0.60 + 0.02 * n[17] + 0.015 * age * female,
         hilum_y=hilum_y,

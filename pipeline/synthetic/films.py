@@ -68,7 +68,8 @@ def render_film(study: Study, image: int, *, size: int, findings: tuple[Finding,
         scene = Scene(canvas=canvas, anatomy=anatomy, pose=pose)
         paint_electrodes(scene, rng)
         attenuation += scene.extra
-    return _expose(attenuation, canvas, rng, view=view, habitus=patient.habitus)
+    grain_rng = generator(patient.seed, Stream.NOISE, patient.index, study.index, image)
+    return _expose(attenuation, canvas, rng, grain_rng, view=view, habitus=patient.habitus)
 
 
 def _shape(rng: np.random.Generator, size: int, *, view: View) -> tuple[int, int]:
@@ -80,7 +81,15 @@ def _shape(rng: np.random.Generator, size: int, *, view: View) -> tuple[int, int
     return size, short
 
 
-def _expose(attenuation: Layer, canvas: Canvas, rng: np.random.Generator, *, view: View, habitus: float) -> Film:
+def _expose(
+    attenuation: Layer,
+    canvas: Canvas,
+    rng: np.random.Generator,
+    grain_rng: np.random.Generator,
+    *,
+    view: View,
+    habitus: float,
+) -> Film:
     """Scatter, heel effect, quantum noise, detector curve, edge enhancement, collimation and the side marker."""
     rows, columns = attenuation.shape
     scatter = float(np.clip(0.16 + 0.04 * habitus + 0.06 * (view == "AP") + 0.03 * rng.normal(), 0.05, 0.4))
@@ -89,7 +98,7 @@ def _expose(attenuation: Layer, canvas: Canvas, rng: np.random.Generator, *, vie
     seen += np.linspace(-slope[0], slope[0], rows, dtype=np.float32)[:, None]
     seen += np.linspace(-slope[1], slope[1], columns, dtype=np.float32)[None, :]
     quanta = float(np.exp(0.35 * rng.normal())) * (0.75 if view == "AP" else 1.0)
-    noise = _noise(rng, rows, columns)
+    noise = _noise(grain_rng, rows, columns)
     grain = 0.022 / np.sqrt(quanta) * np.sqrt(max(rows, columns) / 512)
     seen += np.float32(grain) * noise * cv2.exp(np.float32(0.55) * (np.clip(seen, 0, 1.6) - 1))
     seen += np.float32(0.25 * rng.random()) * (seen - canvas.soften(seen, 0.006))

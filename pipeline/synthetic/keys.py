@@ -28,6 +28,7 @@ class Stream(IntEnum):
     READER = 11
     WORDS = 12
     GAPS = 13
+    NOISE = 14
 
 
 def generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:

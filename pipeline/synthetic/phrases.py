@@ -38,7 +38,7 @@ POSITIVE: dict[str, tuple[str, ...]] = {
     ),
     "Consolidation": (
         "{see} {a}{size} {side} {zone} consolidation{s}.",
-        "[Dense|Confluent|Focal] consolidation in the {lobe} is {change}.",
+        "[Dense|Confluent|Focal|Ill-defined] consolidation in the {lobe} is {change}.",
         "[The {lobe} {is} consolidated.|Consolidation of the {lobe} with air bronchograms is {change}.|Airspace consolidation occupies the {lobe}.]",
     ),
     "Pneumonia": (
@@ -54,12 +54,12 @@ POSITIVE: dict[str, tuple[str, ...]] = {
     "Pneumothorax": (
         "{see_one} a {size} {side} [apical|] pneumothorax.",
         "[{Size} {side} pneumothorax is {change}.|A {side} pneumothorax, {size}, is {change}.|A {size} {side} apical pneumothorax is {change}.]",
-        "[A visceral pleural line indicates|A thin pleural line denotes] a {size} {side} pneumothorax.",
+        "[A visceral pleural line|A thin pleural line|Lucency beyond a pleural line] [indicates|denotes] a {size} {side} pneumothorax.",
     ),
     "Pleural Effusion": (
         "{see} {a}{size} {side} pleural effusion{s}.",
         "[{Size} {side} pleural effusion{s} {is} {change}.|{Side} pleural effusion{s} {is} {size} and {change}.]",
-        "[Blunting of the {side} costophrenic angle{s}|Obscuration of the {side} hemidiaphragm{s}] [reflects|indicates] {a}{size} pleural effusion{s}.",
+        "[Blunting of the {side} costophrenic angle{s}|Obscuration of the {side} hemidiaphragm{s}] [reflects|indicates|represents] {a}{size} pleural effusion{s}.",
     ),
     "Pleural Other": (
         "{see_one} {size} {side} [apical|lateral|] pleural [thickening|scarring].",

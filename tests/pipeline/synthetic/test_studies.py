@@ -12,7 +12,7 @@ from pipeline.synthetic.studies import CHILDREN_OF_OPACITY, LATENT, Study, draw_
 
 @pytest.fixture(scope="module")
 def readings() -> list[tuple[Reading, ...]]:
-    return draw_readings(1500, seed=7)
+    return draw_readings(1000, seed=7)
 
 
 @pytest.fixture(scope="module")
