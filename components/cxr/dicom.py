@@ -116,13 +116,13 @@ def _check(dataset: Dataset) -> None:
     if rows * columns > MAX_PIXELS:
         raise FilmError("too-large", f"{columns} x {rows} pixels, at most {MAX_PIXELS}")
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    name = f"{syntax.name} ({syntax})" if not syntax.is_private else str(syntax)
+    name = syntax.name if syntax.is_valid else "with an invalid UID"
     try:
         available = get_decoder(syntax).is_available
     except NotImplementedError:
         available = False
     if not available:
-        raise FilmError("codec", f"no decoder for transfer syntax {name}")
+        raise FilmError("codec", f"no decoder for transfer syntax {name}" + (f" ({syntax})" if syntax.is_valid else ""))
     if not syntax.is_compressed or syntax.is_deflated:
         bits = rows * columns * int(dataset.get("SamplesPerPixel") or 1) * int(dataset.get("BitsAllocated") or 0)
         if "422" in str(dataset.get("PhotometricInterpretation", "")):
@@ -143,9 +143,9 @@ def _decode(dataset: Dataset) -> npt.NDArray[np.integer[Any]]:
         # pydicom corrects the sign of compressed values; _stored_values drops the unused bits of plain ones.
         signed = bool(dataset.get("PixelRepresentation", 0))
         values = pixel_array(dataset, correct_unused_bits=encapsulated and signed)
-    except FilmError:
+    except (FilmError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception:  # decoders raise many types, with messages that may quote the file
+    except BaseException:  # decoders raise many types, those in Rust none under Exception, and quote the file
         raise FilmError("undecodable", f"pixels cannot be decoded ({syntax.name})") from None
     if not np.issubdtype(values.dtype, np.integer):
         raise FilmError("photometric", f"{values.dtype} pixels, expected integers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,7 @@ def read_film(data: bytes, *, preset: PixelPreset) -> Film:
     """Turn the bytes of a DICOM, PNG or JPEG file into square uint8 pixels.
 
     Decode, modality transform, VOI LUT or window, presentation, resize by area with the aspect kept and centered
-    padding. 8-bit PNG and lossless films of exactly size x size come back unchanged under the preset `display`.
+    padding. 8-bit PNG and lossless films of exactly size x size come back unchanged.
 
     Raises:
         FilmError: the film cannot be used; its code and reason hold no ids.
@@ -124,8 +125,13 @@ def _raster_pixels(data: bytes, preset: PixelPreset) -> npt.NDArray[np.uint8]:
 
 
 def _present_gray(image: Integers, preset: PixelPreset) -> npt.NDArray[np.uint8]:
-    """Pixels of an image that is already presentation output: as they are with 8 bits, else stretched."""
+    """Pixels of an image that is already presentation output: as they are with 8 bits, else stretched.
+
+    One of the preset's own size is its own output, so that a film from a shard comes back unchanged.
+    """
     low, high = _range(image)
+    if image.dtype == np.uint8 and image.shape == (preset.size, preset.size):
+        return np.asarray(image, dtype=np.uint8)
     if preset.name == "mimic-jpg":
         return _equalized(image, preset, inverted=False)
     if image.dtype == np.uint8:
@@ -163,8 +169,17 @@ def _luminance(image: Integers, conversion: int) -> Integers:
 
 
 def _png_shape(data: bytes) -> tuple[int, int]:
-    if len(data) < 33 or b"IEND" not in data[-64:]:
-        raise FilmError("truncated", "the PNG ends early")
+    """Rows and columns; checks every chunk (PNG 5.3) first, for decoders believe a damaged length."""
+    position, kind = len(_PNG), b""
+    while kind != b"IEND":
+        length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
+        end = position + 12 + length
+        if end > len(data):
+            raise FilmError("truncated", "the PNG ends early")
+        checksum = int.from_bytes(data[end - 4 : end], "big")
+        if zlib.crc32(data[position + 4 : end - 4]) != checksum or (position == len(_PNG) and kind != b"IHDR"):
+            raise FilmError("undecodable", "the PNG is damaged")
+        position = end
     columns, rows = struct.unpack(">II", data[16:24])
     return rows, columns
 
