@@ -1,0 +1,1 @@
+"""The deployed model behind HTTP, and the step that puts a model into service."""

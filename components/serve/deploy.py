@@ -1,0 +1,121 @@
+"""The deployment step: check the model behind a real server, copy it, and point at it last."""
+
+from __future__ import annotations
+
+from components.cxr.bundle import BUNDLE, BundleInfo, local_folder
+from components.cxr.deployment import Deployment, read_deployment, write_deployment
+from components.cxr.errors import UserError
+from components.cxr.report import Decision, Report, load_decision, load_report
+from components.cxr.shards import LoadedManifest
+from components.cxr.storage import Root, Storage
+from components.serve.config import ServeConfig
+from components.serve.golden import check_answers, running_server
+
+__all__ = ["deploy"]
+
+
+def deploy(
+    config: ServeConfig, *, root: Root, bundle: Storage, evaluation: Storage, manifest: LoadedManifest
+) -> Deployment:
+    """Put an evaluated and promoted bundle into service.
+
+    In order: the check, the copy under `deployed/`, the pointer, MLflow. Whatever the moment of a crash, running it
+    again completes it; a model that is current already is not checked again.
+
+    Args:
+        bundle: the trained model with its operating points.
+        evaluation: folder of its report and decision.
+        manifest: the data that it was evaluated on.
+
+    Raises:
+        UserError: not promoted, another model in service than the one it was compared with, a server that does not
+            start or does not give evaluation's answers. Then nothing is published.
+    """
+    report, decision = _evaluated(evaluation)
+    current, generation = read_deployment(root)
+    if current is not None and current.bundle_hash == report.bundle_hash:
+        print(f"serve: already deployed, model {current.bundle_hash[:16]}")
+        _tell_mlflow(root, current, decision)
+        return current
+    _check(report, decision, current, manifest=manifest, where=evaluation.uri)
+    info = BundleInfo.model_validate_json(bundle.read(BUNDLE).data)
+    num_films = max(study.num_images for study in report.golden)
+    served = config.model_copy(update={"max_files": max(config.max_files, num_films)})
+    with running_server(served, bundle) as server:
+        num_compared = check_answers(
+            server, report, manifest=manifest, text=info.text, tolerance=config.golden_tolerance
+        )
+    studies = f"{len(report.golden)} studies"
+    print(f"serve: {num_compared} answers to {studies} are evaluation's, within {config.golden_tolerance:g}")
+
+    target = root.deployed().child(report.bundle_hash[:16])
+    with local_folder(bundle) as folder:
+        target.upload_folder(folder)
+    deployment = Deployment(
+        bundle=target.uri,
+        bundle_hash=report.bundle_hash,
+        evaluation=evaluation.uri,
+        manifest_hash=report.manifest_hash,
+        mlflow_run_id=report.mlflow_run_id,
+        model_name=None,
+        model_version=decision.challenger_version,
+        previous=current.bundle_hash if current else None,
+    )
+    write_deployment(root, deployment, over=generation)
+    print(f"serve: deployed model {deployment.bundle_hash[:16]} at {target.uri}")
+    _tell_mlflow(root, deployment, decision)
+    return deployment
+
+
+def _evaluated(evaluation: Storage) -> tuple[Report, Decision]:
+    try:
+        return load_report(evaluation), load_decision(evaluation)
+    except FileNotFoundError as error:
+        raise UserError(
+            "no complete evaluation here",
+            where=evaluation.uri,
+            found=f"no {error.filename}",
+            remedy="Run evaluate first.",
+        ) from None
+
+
+def _check(
+    report: Report, decision: Decision, current: Deployment | None, *, manifest: LoadedManifest, where: str
+) -> None:
+    """Refuse what evaluation did not decide, for this model, on this data, against what is in service."""
+    if not decision.promoted:
+        raise UserError("the model was not promoted", where=where, found=decision.reason)
+    if decision.challenger_bundle != report.bundle_hash:
+        found, expected = decision.challenger_bundle[:16], report.bundle_hash[:16]
+        raise UserError(
+            "decision and report are of two models",
+            where=where,
+            found=found,
+            expected=expected,
+            remedy="Run evaluate again.",
+        )
+    if report.manifest_hash != manifest.hash:
+        found, expected = manifest.hash[:16], report.manifest_hash[:16]
+        raise UserError(
+            "the model was evaluated on other data",
+            where=manifest.storage.uri,
+            found=found,
+            expected=expected,
+        )
+    in_service = current.bundle_hash if current else None
+    if in_service != decision.champion_bundle:
+        raise UserError(
+            "the model in service is not the one that was compared",
+            where=where,
+            found=in_service[:16] if in_service else "none",
+            expected=decision.champion_bundle[:16] if decision.champion_bundle else "none",
+            remedy="Run evaluate again to compare with it.",
+        )
+    if not report.golden:
+        raise UserError(
+            "the report has no golden studies to check", where=where, remedy="Run evaluate again."
+        )
+
+
+def _tell_mlflow(root: Root, deployment: Deployment, decision: Decision) -> None:
+    """TODO"""

@@ -1,0 +1,187 @@
+"""The check before a deployment: the real server must give evaluation's answers; used by deploy.py."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import numpy as np
+import yaml
+
+from components.cxr.batch import VIEW_INDEX
+from components.cxr.errors import UserError
+from components.cxr.pixels import encode_png
+from components.cxr.report import GoldenStudy, Report
+from components.cxr.shards import LoadedManifest, read_shard
+from components.cxr.storage import Storage
+from components.cxr.text import SECTIONS, TextConfig, select_text
+from components.serve.config import ServeConfig
+from components.serve.server import LISTENING
+
+__all__ = ["check_answers", "running_server"]
+
+POLL_S = 0.05
+STOP_TIMEOUT_S = 10.0
+LAST_LINES = 10
+SOURCE = Path(__file__).resolve().parents[2]
+
+
+class RunningServer(NamedTuple):
+    """A server process that is ready."""
+
+    address: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    """Everything it printed."""
+
+
+@contextlib.contextmanager
+def running_server(config: ServeConfig, bundle: Storage) -> Iterator[RunningServer]:
+    """`python -m components.serve` in a process of its own, on a free local port, stopped afterwards.
+
+    Raises:
+        UserError: it ended or was not ready in time; with its last lines.
+    """
+    config = config.model_copy(update={"host": "127.0.0.1", "port": 0})
+    with tempfile.TemporaryDirectory(prefix="cxrflow-") as temporary:
+        file, log = Path(temporary, "serve.yaml"), Path(temporary, "serve.log")
+        file.write_text(yaml.safe_dump({"serve": config.model_dump(mode="json")}), encoding="utf-8")
+        path = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "components.serve", "--config", str(file), "--bundle", bundle.uri],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        try:
+            address = _wait_until_ready(process, log, timeout_s=config.startup_timeout_s)
+            yield RunningServer(address, process, log)
+        finally:
+            _stop(process)
+
+
+def check_answers(
+    server: RunningServer, report: Report, *, manifest: LoadedManifest, text: TextConfig, tolerance: float
+) -> int:
+    """Send every golden study as a client would and compare the probabilities; returns how many were compared.
+
+    Raises:
+        UserError: another model, an answer that is off by more than `tolerance`, a refusal, or a dead server.
+    """
+    num_compared = 0
+    with httpx.Client(base_url=server.address, timeout=None, trust_env=False) as client:
+        try:
+            found_hash = client.get("/v1/model").json()["bundle_hash"]
+            if found_hash != report.bundle_hash:
+                raise UserError(
+                    "the bundle is not the one that was evaluated",
+                    found=found_hash[:16],
+                    expected=report.bundle_hash[:16],
+                    remedy="Run evaluate again.",
+                )
+            for position, study in enumerate(report.golden, start=1):
+                where = f"golden study {position} of {len(report.golden)}"
+                response = client.post("/v1/predict", **_request(study, manifest, text=text))
+                if response.status_code != 200:
+                    raise UserError(
+                        "the server refuses a study", where=where, found=response.json()["error"]["message"]
+                    )
+                answers = response.json()["answers"]
+                for pathology, expected in study.probabilities.items():
+                    found = answers[pathology]["probability"]
+                    if not abs(found - expected) <= tolerance:
+                        raise UserError(
+                            "the server's answer is not evaluation's",
+                            where=f"{where}, {pathology}",
+                            found=f"{found:.6f}",
+                            expected=f"{expected:.6f} within {tolerance:g}",
+                            remedy="Nothing was deployed. Run evaluate again with the versions that serve.",
+                        )
+                    num_compared += 1
+        except httpx.TransportError:
+            raise _died(server.process, server.log) from None
+    return num_compared
+
+
+def _request(golden: GoldenStudy, manifest: LoadedManifest, *, text: TextConfig) -> dict[str, Any]:
+    """The study as httpx's arguments: its films as PNG, and what evaluation knew besides."""
+    info = next((shard for shard in manifest.manifest.shards if shard.name == golden.shard), None)
+    if info is None:
+        raise UserError(
+            "golden study's shard is not in the data set", where=manifest.storage.uri, found=golden.shard
+        )
+    columns = ["pixels", "view_position", "age_years", "sex", *(f"text_{name}" for name in SECTIONS)]
+    rows = (
+        read_shard(manifest.storage, info, columns=columns).slice(golden.row, golden.num_images).to_pylist()
+    )
+    size = manifest.manifest.pixel_preset.size
+    films = [np.frombuffer(row["pixels"], np.uint8).reshape(size, size) for row in rows]
+    first = rows[0]
+    fields = {
+        "text": select_text({name: first[f"text_{name}"] for name in SECTIONS}, config=text),
+        "age_years": "" if first["age_years"] is None else repr(first["age_years"]),
+        "sex": first["sex"] or "",
+        # The model knows no other views, and the server refuses them.
+        "view_positions": ",".join(v if (v := row["view_position"]) in VIEW_INDEX else "" for row in rows),
+    }
+    return {
+        "data": fields,
+        "files": [("files", (f"{i}.png", encode_png(film), "image/png")) for i, film in enumerate(films)],
+    }
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], log: Path, *, timeout_s: float) -> str:
+    """The address that the process prints, once /readyz answers."""
+    deadline = time.monotonic() + timeout_s
+    address: str | None = None
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise _died(process, log)
+        address = address or _address_in(log)
+        if address is not None:
+            with contextlib.suppress(httpx.TransportError):
+                if httpx.get(f"{address}/readyz", timeout=5.0, trust_env=False).status_code == 200:
+                    return address
+        time.sleep(POLL_S)
+    raise UserError(
+        f"the server is not ready after {timeout_s:g} s; its last lines:\n{_tail(log)}\n",
+        remedy="Raise serve.startup_timeout_s if it is only slow.",
+    )
+
+
+def _address_in(log: Path) -> str | None:
+    for line in log.read_text(errors="replace").splitlines(keepends=True):
+        if line.startswith(LISTENING) and line.endswith("\n"):
+            return line.removeprefix(LISTENING).strip()
+    return None
+
+
+def _died(process: subprocess.Popen[bytes], log: Path) -> UserError:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=STOP_TIMEOUT_S)
+    return UserError(
+        f"the server ended with code {process.returncode}, nothing was deployed; its last lines:\n{_tail(log)}"
+    )
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").rstrip().splitlines()[-LAST_LINES:])
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

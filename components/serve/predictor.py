@@ -1,0 +1,161 @@
+"""From a request's raw parts to the answer, with evaluation's own pixels, text and weights; used by app.py."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from components.cxr.batch import VIEW_INDEX, Study
+from components.cxr.bundle import load_bundle, load_operating_points
+from components.cxr.errors import UserError
+from components.cxr.pixels import Film, FilmError, read_film
+from components.cxr.predictor import Answer, answer, condition_of, predict
+from components.cxr.report import Condition
+from components.cxr.storage import Storage
+from components.cxr.text import request_text
+from components.serve.errors import RequestError
+
+__all__ = ["MAX_AGE_YEARS", "Prediction", "StudyPredictor"]
+
+MAX_AGE_YEARS = 130
+
+
+class Prediction(NamedTuple):
+    """The answer for one study."""
+
+    answers: dict[str, Answer]
+    """By pathology."""
+    condition: Condition
+    """Which operating points were used."""
+    study: Study
+    """What the model saw."""
+
+
+class StudyPredictor:
+    """One bundle with its operating points, loaded once.
+
+    Args:
+        storage: the bundle's folder, evaluated.
+
+    Raises:
+        UserError: no bundle or no operating points here, or a model that does not answer.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self.bundle = load_bundle(storage)
+        self.points = load_operating_points(storage)
+        self._lock = threading.Lock()
+        missing = set(self.bundle.info.pathologies) - set(self.points.conditions.get("all", {}))
+        if missing:
+            where = f"{storage.uri}: operating points, condition all"
+            found = f"no {', '.join(sorted(missing))}"
+            raise UserError(
+                "operating points are incomplete", where=where, found=found, remedy="Run evaluate again."
+            )
+        size = self.bundle.info.pixel_preset.size
+        blank = Study(
+            films=[np.zeros((size, size), np.uint8)], view_positions=[None], text="", age_years=None, sex=None
+        )
+        if not all(math.isfinite(found.probability) for found in self._answer(blank).answers.values()):
+            raise UserError("model answers with NaN", where=storage.uri, remedy="Train again.")
+
+    def predict(
+        self,
+        files: Sequence[bytes],
+        *,
+        text: str = "",
+        age_years: float | None = None,
+        sex: str | None = None,
+        view_positions: Sequence[str | None] | None = None,
+    ) -> Prediction:
+        """Answer for one study.
+
+        Args:
+            files: DICOM, PNG or JPEG, in any number.
+            text: indication or whole report, of which only the model's sections are read.
+            age_years: in [0, 130]; None takes the first DICOM header's.
+            sex: F or M; None takes the first DICOM header's.
+            view_positions: by film PA, AP, LATERAL or LL; None, as a whole or for a film, takes the DICOM header's.
+
+        Raises:
+            RequestError: neither film nor text to read, an unusable film, or a value that makes no sense.
+        """
+        views = _checked_views(view_positions, num_films=len(files))
+        if age_years is not None and not 0 <= age_years <= MAX_AGE_YEARS:  # False for NaN too
+            raise RequestError(422, "bad-age", f"The age must be between 0 and {MAX_AGE_YEARS} years.")
+        if sex not in (None, "F", "M"):
+            raise RequestError(
+                422, "bad-sex", "The sex must be F or M.", remedy="Leave it out when it is unknown."
+            )
+        info = self.bundle.info
+        read = request_text(text, config=info.text)
+        if not files and not read:
+            raise self._nothing_to_read(given=bool(text.strip()))
+        films = [self._film(data, position=i, num_films=len(files)) for i, data in enumerate(files, start=1)]
+        if age_years is None:
+            age_years = next((film.age_years for film in films if film.age_years is not None), None)
+        return self._answer(
+            Study(
+                films=[film.pixels for film in films],
+                view_positions=[view or film.view_position for view, film in zip(views, films, strict=True)],
+                text=read,
+                age_years=age_years,
+                sex=sex or next((film.sex for film in films if film.sex is not None), None),
+            )
+        )
+
+    def _answer(self, study: Study) -> Prediction:
+        condition = condition_of(study)
+        if condition not in self.points.conditions:
+            raise RequestError(
+                422, "needs-film", "This model was evaluated with films only.", remedy="Add a film."
+            )
+        with self._lock:
+            logits = predict(self.bundle, [study])
+        return Prediction(answer(self.bundle, logits, self.points, condition=condition), condition, study)
+
+    def _film(self, data: bytes, *, position: int, num_films: int) -> Film:
+        name = "The film" if num_films == 1 else f"Film {position} of {num_films}"
+        if not data:
+            raise RequestError(422, "film-empty", f"{name} is an empty file.")
+        try:
+            return read_film(data, preset=self.bundle.info.pixel_preset)
+        except FilmError as error:
+            raise RequestError(422, f"film-{error.code}", f"{name} cannot be used: {error.reason}.") from None
+
+    def _nothing_to_read(self, *, given: bool) -> RequestError:
+        sections = ", ".join(self.bundle.info.text.sections)
+        if not given:
+            return RequestError(
+                422,
+                "nothing-to-read",
+                "There is neither a film nor a text.",
+                remedy="Send at least one of them.",
+            )
+        if not sections:
+            return RequestError(422, "nothing-to-read", "This model reads no text.", remedy="Add a film.")
+        return RequestError(
+            422,
+            "nothing-to-read",
+            f"The text has no part that the model reads ({sections}), and there is no film.",
+            remedy="Add a film, or paste the indication alone.",
+        )
+
+
+def _checked_views(view_positions: Sequence[str | None] | None, *, num_films: int) -> list[str | None]:
+    """One view a film, None where unknown."""
+    if view_positions is None:
+        return [None] * num_films
+    if len(view_positions) != num_films:
+        message = f"There are {len(view_positions)} view positions for {num_films} films."
+        remedy = "Give one for each film, empty where unknown, or none at all."
+        raise RequestError(422, "bad-view-positions", message, remedy=remedy)
+    views = [view or None for view in view_positions]
+    if any(view is not None and view not in VIEW_INDEX for view in views):
+        message = f"A view position must be one of {', '.join(VIEW_INDEX)}."
+        raise RequestError(422, "bad-view-positions", message, remedy="Leave it empty where it is unknown.")
+    return views

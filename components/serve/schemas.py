@@ -1,0 +1,116 @@
+"""What the server sends: the JSON of every endpoint."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from components.cxr.config import Config
+from components.cxr.labels import LabelPolicy
+from components.cxr.pixel_preset import PixelPreset
+from components.cxr.report import Condition
+
+__all__ = [
+    "INTENDED_USE",
+    "ErrorBody", "ErrorReply", "Limits", "ModelReply", "PathologyAnswer", "PredictReply", "Seen", "Status",
+]  # fmt: skip
+
+INTENDED_USE = "For research and education. Not a medical device: not for diagnosis, triage or treatment."
+
+
+class Status(Config):
+    """Whether the server is there and able to answer."""
+
+    status: str
+    """`ok`, `ready` or `stuck`."""
+
+
+class ErrorBody(Config):
+    """Why there is no answer."""
+
+    code: str
+    """Stable name for programs."""
+    message: str
+    """One sentence for people; never a text, a file name or an id from the request."""
+    remedy: str | None = None
+    """What to do about it."""
+
+
+class ErrorReply(Config):
+    """Every answer with a status of 400 or more."""
+
+    error: ErrorBody
+
+
+class PathologyAnswer(Config):
+    """The answer for one pathology."""
+
+    probability: float = Field(ge=0.0, le=1.0)
+    """Calibrated probability of positive."""
+    uncertain: float = Field(ge=0.0, le=1.0)
+    """Probability that a report would call it uncertain."""
+    state: int
+    """1 positive: `probability` is at or above `threshold`. -1 uncertain is the likeliest class. 0 neither."""
+    threshold: float
+    """Chosen on validation data for this `condition`."""
+
+
+class Seen(Config):
+    """What the model saw of the request."""
+
+    films: int
+    view_positions: tuple[str | None, ...]
+    """By film: the form's, else the DICOM header's; null when unknown."""
+    text: bool
+    """Whether any of the text was input: of a whole report only the model's sections are."""
+    age_years: float | None
+    """The form's, else the DICOM header's."""
+    sex: str | None
+    """The form's, else the DICOM header's: F or M."""
+
+
+class PredictReply(Config):
+    """The answer for one study."""
+
+    answers: dict[str, PathologyAnswer]
+    """By pathology, in the model's order."""
+    condition: Condition
+    """Which operating points were used: `all` with any film, `text` without."""
+    seen: Seen
+    bundle_hash: str
+    """SHA-256 of the model."""
+    intended_use: str = INTENDED_USE
+
+
+class Limits(Config):
+    """What a request may hold."""
+
+    max_files: int
+    max_file_bytes: int
+    max_request_bytes: int
+    max_pixels: int
+    """Rows x columns of one film, checked before it is decoded."""
+    max_text_chars: int
+
+
+class ModelReply(Config):
+    """The model in service and where it comes from."""
+
+    bundle_hash: str
+    """SHA-256 of the model."""
+    pathologies: tuple[str, ...]
+    pixel_preset: PixelPreset
+    pixel_preset_hash: str
+    text_sections: tuple[str, ...]
+    """Report sections that the model reads."""
+    leaky: bool
+    """True when the model reads sections written after the film was read, from which the labels were mined."""
+    label_policy: LabelPolicy
+    thresholds: dict[Condition, dict[str, float]]
+    """By condition and pathology."""
+    num_parameters: int
+    manifest_hash: str
+    """Of the training data."""
+    mlflow_run_id: str | None
+    git_revision: str | None
+    limits: Limits
+    intended_use: str = INTENDED_USE

@@ -1,0 +1,106 @@
+"""One model behind one socket until a signal ends it; used by `python -m components.serve`."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import cv2
+import torch
+import uvicorn
+
+from components.cxr.errors import UserError
+from components.cxr.storage import Storage
+from components.serve.app import create_app
+from components.serve.config import ServeConfig
+from components.serve.predictor import StudyPredictor
+
+__all__ = ["LISTENING", "serve"]
+
+LISTENING = "serve: listening on "
+"""What precedes the address in the line that is printed once the port is taken."""
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {
+        "uvicorn": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
+        "cxrflow": {"level": "INFO", "handlers": ["stderr"], "propagate": False},
+    },
+}
+"""Our own request lines replace uvicorn's access log, which would print whole URLs."""
+
+
+def serve(bundle: Storage, config: ServeConfig) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are answered first.
+
+    Raises:
+        UserError: the port is taken, or no usable bundle.
+    """
+    with _ends_quietly(), _listening_socket(config.host, config.port) as listener:
+        torch.set_num_threads(config.threads)
+        cv2.setNumThreads(config.threads)
+        predictor = StudyPredictor(bundle)
+        app = create_app(predictor, config)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=LOGGING,
+                access_log=False,
+                server_header=False,
+                lifespan="on",
+                timeout_graceful_shutdown=max(1, round(config.timeout_s)),
+            )
+        )
+        host, port = listener.getsockname()[:2]
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        print(f"serve: model {predictor.bundle.hash[:16]} from {bundle.uri}")
+        print(f"{LISTENING}{address}", flush=True)
+        server.run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _listening_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """A bound socket; taken before the model is loaded, so that a taken port is known at once."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise UserError("cannot listen", where=f"serve.host: {host}", found=error.strerror) from None
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            raise UserError(
+                "cannot listen",
+                where=f"{host}:{port}",
+                found=error.strerror,
+                remedy="Stop what listens there, or choose another port with --set serve.port=8080.",
+            ) from None
+        yield listener
+
+
+@contextlib.contextmanager
+def _ends_quietly() -> Iterator[None]:
+    """SIGTERM and SIGINT end the process with code 0; uvicorn raises them again after it has shut down."""
+
+    def end(_: int, __: FrameType | None) -> None:
+        print("serve: stopped", flush=True)
+        sys.exit(0)
+
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, end) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
