@@ -28,8 +28,8 @@ def paint_frontal(canvas: Canvas, anatomy: Anatomy, pose: Pose, findings: Sequen
             for sign in signs_of(finding.side):
                 domes[sign] -= 0.02 + 0.04 * finding.severity
     for sign in (-1, 1):
-        dome = domes[sign] + 0.018 * pose.breath - 0.04 * pose.is_ap
-        scene.lungs[sign] = canvas.fill([_lung(anatomy, sign, dome)], blur=0.002)
+        scene.domes[sign] = domes[sign] + 0.018 * pose.breath - 0.04 * pose.is_ap
+        scene.lungs[sign] = canvas.fill([_lung(anatomy, sign, scene.domes[sign])], blur=0.002)
     heart = _heart(canvas, anatomy, pose, findings)
     paint_opacities(scene, findings)
     paint_pleura(scene, findings)
@@ -43,7 +43,7 @@ def paint_frontal(canvas: Canvas, anatomy: Anatomy, pose: Pose, findings: Sequen
     total += 0.10 * heart
     total += _skeleton(scene, findings) * np.minimum(body * 2, 1)
     total -= _airways(canvas, anatomy, pose)
-    total -= _stomach_bubble(canvas, domes[1])
+    total -= _stomach_bubble(canvas, scene.domes[1])
     total += _breasts(canvas, anatomy) * body
     if anatomy.sternal_wires:
         paint_sternal_wires(scene)
@@ -96,7 +96,7 @@ def _heart(canvas: Canvas, anatomy: Anatomy, pose: Pose, findings: Sequence[Find
             upper *= 1.4 + 0.8 * finding.severity
         else:
             upper, knob = upper * (1.15 + 0.4 * finding.severity), knob * (1.5 + 0.9 * finding.severity)
-    base = 0.685 + 0.018 * pose.breath - 0.04 * pose.is_ap
+    base = 0.5 * (anatomy.dome_right + anatomy.dome_left) + 0.01 + 0.018 * pose.breath - 0.04 * pose.is_ap
     tilt = 0.022 * pose.turn
     outline = [(-upper * 0.8, 0.05), (-upper, 0.18), (-upper, 0.30), (-0.06 - 0.3 * upper, top - 0.02)]
     outline += [

@@ -55,7 +55,7 @@ SYMPTOMS: dict[str, Symptom] = {
     "dyspnea": Symptom(
         words=("shortness of breath", "dyspnea", "SOB", "dyspnea on exertion"),
         base=-1.4,
-        causes={"Pleural Effusion": 0.6, "Edema": 0.7, "Cardiomegaly": 0.4, "Pneumothorax": 0.3},
+        causes={"Pleural Effusion": 0.6, "Edema": 0.5, "Cardiomegaly": 0.4, "Pneumothorax": 0.3},
         questions=(*_FLUID, "acute process", "pneumonia"),
     ),
     "chest pain": Symptom(
@@ -67,13 +67,13 @@ SYMPTOMS: dict[str, Symptom] = {
     "hypoxia": Symptom(
         words=("hypoxia", "new oxygen requirement", "desaturation", "respiratory failure"),
         base=-2.7,
-        causes={"Edema": 0.9, "Atelectasis": 0.6, "Support Devices": 0.5, "Pleural Effusion": 0.3},
+        causes={"Edema": 0.6, "Atelectasis": 0.6, "Support Devices": 0.5, "Pleural Effusion": 0.3},
         questions=(*_FLUID, "pneumonia", "acute process"),
     ),
     "heart failure": Symptom(
         words=("CHF", "history of heart failure", "leg swelling", "known cardiomyopathy"),
         base=-2.9,
-        causes={"Cardiomegaly": 1.1, "Edema": 0.8, "Pleural Effusion": 0.5},
+        causes={"Cardiomegaly": 1.1, "Edema": 0.6, "Pleural Effusion": 0.5},
         questions=_FLUID,
     ),
     "trauma": Symptom(

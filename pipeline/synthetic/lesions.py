@@ -79,15 +79,15 @@ def _edema(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
     for sign in (-1, 1):
         haze += scene.canvas.blob(sign * 0.14, y, 0.085 + 0.035 * severity, 0.115 + 0.05 * severity)
     patchy = 1 + 0.22 * scene.canvas.cloud(rng, 0.04) + 0.12 * scene.canvas.cloud(rng, 0.015)
-    scene.cloud_over((0.2 + 0.42 * severity) * haze * np.clip(patchy, 0.3, 1.7))
-    scene.vessels *= 1.35 + 0.5 * severity
+    scene.cloud_over((0.13 + 0.42 * severity) * haze * np.clip(patchy, 0.3, 1.7))
+    scene.vessels *= 1.12 + 0.5 * severity
     lines = []
     for sign in (-1, 1):
         for number in range(5):
             at = 0.55 + 0.024 * number + 0.004 * rng.normal()
             end = wall_at(at, width=scene.anatomy.chest_width) - 0.004
             lines.append(tube(np.array([(sign * (end - 0.035), at - 0.004), (sign * end, at)]), 0.0028))
-    scene.cloud_over((0.15 + 0.3 * severity) * scene.canvas.fill(lines, blur=0.001))
+    scene.cloud_over((0.08 + 0.2 * severity) * scene.canvas.fill(lines, blur=0.001))
 
 
 def _consolidation(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
@@ -120,9 +120,8 @@ def _pneumonia(scene: Scene, finding: Finding, rng: np.random.Generator) -> None
 def _atelectasis(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
     """Plates or a wedge at the base; `frontal.py` raises the dome on that side."""
     canvas, severity = scene.canvas, finding.severity
-    dome = {-1: scene.anatomy.dome_right, 1: scene.anatomy.dome_left}
     for sign in signs_of(finding.side):
-        base = min(_ZONE_Y[finding.zone] + 0.05, dome[sign] - 0.05) - 0.04 * scene.pose.is_ap
+        base = min(_ZONE_Y[finding.zone] + 0.05, scene.domes[sign] - 0.03)
         if finding.kind == "linear":
             for number in range(1 + round(2 * severity)):
                 y, tilt = base - 0.03 * number + 0.012 * rng.normal(), 0.03 * rng.normal()
@@ -142,12 +141,11 @@ def _atelectasis(scene: Scene, finding: Finding, rng: np.random.Generator) -> No
 def _effusion(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
     """Fluid below a meniscus that climbs along the wall; in some supine patients a veil that thickens downward."""
     x, y = scene.canvas.grid
-    dome = {-1: scene.anatomy.dome_right, 1: scene.anatomy.dome_left}
     layering = scene.pose.is_ap and rng.random() < 0.35
     for sign in signs_of(finding.side):
         amount = float(np.clip(finding.severity + 0.15 * rng.normal(), 0.05, 1.1))
         lung = scene.lungs[sign]
-        level = dome[sign] + 0.062 - 0.04 * scene.pose.is_ap - 0.26 * amount**1.4
+        level = scene.domes[sign] + 0.062 - 0.26 * amount**1.4
         if layering:
             scene.cloud_over((0.22 + 0.35 * amount) * lung * np.clip((y - 0.22) / 0.42, 0, 1) ** 1.5)
             level += 0.05
@@ -155,7 +153,7 @@ def _effusion(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
         lateral = np.clip((np.float32(sign) * x - np.float32(wall - 0.16)) / np.float32(0.16), 0, 1.2)
         medial = np.clip((np.float32(0.12) - np.float32(sign) * x) / np.float32(0.1), 0, 1.2)
         surface = np.float32(level) - np.float32(0.035 + 0.045 * amount) * lateral**3 - np.float32(0.02) * medial**2
-        scene.cloud_over(0.96 * lung * _edge(y - surface, 0.014 + 0.012 * amount))
+        scene.cloud_over(0.96 * np.minimum(3 * lung, 1) * _edge(y - surface, 0.014 + 0.012 * amount))
 
 
 def _pneumothorax(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:

@@ -33,6 +33,8 @@ class Scene:
     pose: Pose
     lungs: dict[int, Layer] = field(default_factory=dict)
     """Masks in [0, 1]: -1 right, 1 left (frontal), 0 both (lateral)."""
+    domes: dict[int, float] = field(default_factory=dict)
+    """Height (y) of the diaphragm's dome on each side."""
     opacity: Layer = field(init=False)
     vessels: Layer = field(init=False)
     """Density factor of vessels: 0 where the lung has fallen away, above 1 where they are engorged."""

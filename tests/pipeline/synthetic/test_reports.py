@@ -19,7 +19,7 @@ FINDINGS = [name for name in PATHOLOGIES if name != "No Finding"]
 
 @pytest.fixture(scope="module")
 def readings() -> list[Reading]:
-    return [reading for patient in draw_readings(600, seed=7) for reading in patient]
+    return [reading for patient in draw_readings(400, seed=7) for reading in patient]
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ LOUD = ("Pleural Effusion", "Cardiomegaly", "Support Devices", "Edema", "Pneumot
 
 
 def test_label_rates_are_those_published_or_raised() -> None:
-    labels = list(read_labels(draw_readings(1500, seed=1)).values())
+    labels = list(read_labels(draw_readings(1000, seed=1)).values())
     for column, pathology in enumerate(PATHOLOGIES[1:], 1):
         rate = np.mean([row[column] == POSITIVE for row in labels])
         published = PUBLISHED[pathology].positive / PUBLISHED_STUDIES
