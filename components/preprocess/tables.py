@@ -7,6 +7,7 @@ import difflib
 import gzip
 import hashlib
 import io
+import re
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,8 +95,10 @@ def read_table(storage: Storage, name: str) -> Table:
 
 
 def shown(cell: str) -> str:
-    """A cell as a message may quote it: what is longer than a label or has a long number could be a patient's."""
-    if len(cell) <= 12 and sum(char.isdigit() for char in cell) <= 2:
+    """A cell as a message may quote it: a small number or a lower-case word; anything else could be a patient's."""
+    if not cell:
+        return "nothing"
+    if re.fullmatch(r"[+-]?\d{1,2}(\.\d{1,2})?|[a-z]{1,12}", cell):
         return repr(cell)
     return f"a text of {len(cell)} characters"
 

@@ -35,11 +35,11 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
         )
     folder, _, name = config.table.rpartition("/")
     table = read_table(open_storage(folder or ".", user_project=config.user_project), name)
-    pathologies, states, labeled = _labels(table, config)
     columns = {
         field: _cells(table, config, field)
         for field in ("image", "patient", "study", "view_position", "age_years", "sex")
     }
+    pathologies, states, labeled = _labels(table, config)
     splits = _splits(table, config, columns["patient"], key)
     check_patients(zip(columns["patient"], splits, strict=True), where=table.where, key=key)
     texts = _texts(table, config)
