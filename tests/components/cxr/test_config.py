@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from pydantic import Field, ValidationError
+
+from components.cxr.config import Config, content_hash, load_yaml, section, with_overrides
+from components.cxr.errors import UserError
+
+
+class Inner(Config):
+    size: int = Field(3, ge=1)
+    """Side."""
+
+
+class Outer(Config):
+    name: Literal["a", "b"]
+    """Kind."""
+    inner: Inner = Inner()
+    """Nested."""
+
+
+def test_defaults_and_descriptions() -> None:
+    assert Outer.parse({"name": "a"}, where="x").inner.size == 3
+    assert Outer.model_fields["inner"].description == "Nested."
+
+
+def test_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Outer(name="a").name = "b"  # type: ignore[misc]
+
+
+def test_pipeline_parameters_turn_integers_into_floats() -> None:
+    parsed = Outer.parse({"name": "a", "inner": {"size": 224.0}}, where="x")
+    assert parsed.canonical_json() == Outer.parse({"inner": {"size": 224}, "name": "a"}, where="x").canonical_json()
+    with pytest.raises(UserError, match=r"x\.inner\.size; found 224\.5"):
+        Outer.parse({"name": "a", "inner": {"size": 224.5}}, where="x")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"name": "a", "iner": {}},
+            "unknown configuration field: x.iner; found iner, expected one of name, inner. Did you mean inner?",
+        ),
+        (
+            {"name": "a", "inner": {"siz": 1}},
+            "unknown configuration field: x.inner.siz; found siz, expected one of size. Did you mean size?",
+        ),
+        ({}, "missing configuration field: x.name. Set it in the YAML or with --set."),
+        ({"name": "c"}, "bad configuration value: x.name; found 'c', expected 'a' or 'b'"),
+        ({"name": "c", "inner": 1}, "bad configuration value (1 more): x.name; found 'c', expected 'a' or 'b'"),
+    ],
+)
+def test_mistakes_name_their_dotted_path(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        Outer.parse(values, where="x")
+    assert str(caught.value) == message
+
+
+def test_hash_depends_on_the_borders_of_its_parts() -> None:
+    assert content_hash("ab", "c") != content_hash("a", "bc")
+    assert content_hash("a", b"b") == content_hash("a", "b")
+    assert len(content_hash("")) == 16
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_yaml(tmp_path: Path) -> None:
+    assert load_yaml(write(tmp_path, "root: x\ntrain: {epochs: 3}\n")) == {"root": "x", "train": {"epochs": 3}}
+    assert load_yaml(write(tmp_path, "")) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("trian: {}", ["unknown section", "trian", "Did you mean train?"]),
+        ("- a", ["not a mapping", "found list"]),
+        ("a: [", ["not valid YAML", "line 1"]),
+    ],
+)
+def test_bad_yaml(tmp_path: Path, text: str, parts: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        load_yaml(write(tmp_path, text))
+    for part in [*parts, "c.yaml"]:
+        assert part in str(caught.value)
+
+
+def test_overrides_are_yaml_and_leave_the_original_alone() -> None:
+    values = {"train": {"epochs": 3}}
+    changed = with_overrides(values, ["train.epochs=5", "train.text.sections=[indication]", "root=gs://b/x=y"])
+    assert changed == {"train": {"epochs": 5, "text": {"sections": ["indication"]}}, "root": "gs://b/x=y"}
+    assert values == {"train": {"epochs": 3}}
+
+
+@pytest.mark.parametrize(
+    "assignment", ["train.epochs", "=3", "train..x=1", "trian.x=1", "train.epochs.x=1", "train.epochs=["]
+)
+def test_bad_overrides(assignment: str) -> None:
+    with pytest.raises(UserError, match="--set"):
+        with_overrides({"train": {"epochs": 3}}, [assignment])
+
+
+def test_section() -> None:
+    assert section({"train": {"a": 1}}, "train") == {"a": 1}
+    assert section({"train": None}, "train") == section({}, "train") == {}
+    with pytest.raises(UserError, match="section is not a mapping: train; found 3"):
+        section({"train": 3}, "train")

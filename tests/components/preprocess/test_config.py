@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from components.cxr.errors import UserError
+from components.preprocess.config import CsvData, MimicCxrData, PreprocessConfig, parse_data
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"adapter": "mimic-cxr", "dir": "x", "labels": "negbio"},
+        {"adapter": "csv", "table": "t.csv", "image_dir": "i"},
+        {
+            "adapter": "csv",
+            "table": "t.csv",
+            "image_dir": "i",
+            "columns": {"image": "a", "patient": "b", "text": {"indication": "c"}},
+            "label_list": {"column": "l"},
+            "pathologies": ["Edema"],
+            "not_mentioned": 0,
+            "fractions": {"train": 0.5, "test": 0.5},
+        },
+    ],
+)
+def test_data_survives_the_pipeline(values: dict[str, Any]) -> None:
+    """A pipeline parameter is the dumped model as JSON, with floats for integers."""
+    data = parse_data(values)
+    assert isinstance(data, MimicCxrData | CsvData)
+    assert parse_data(json.loads(data.canonical_json())) == data
+    step = PreprocessConfig()
+    assert PreprocessConfig.parse({**step.model_dump(mode="json"), "images_per_shard": 1024.0}, where="p") == step
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"fractions": {"train": 0.5, "test": 0.1}}, "sum to 1"),
+        ({"fractions": {"train": 1.5, "test": -0.5}}, "sum to 1"),
+        ({"columns": {"text": {"indication": "a"}, "report": "b"}}, "either text or report"),
+        ({"columns": {"text": {"history": "a"}}}, "data.columns.text.history"),
+        ({"validate_fraction": 0}, "data.validate_fraction"),
+        ({"not_mentioned": 1}, "data.not_mentioned"),
+        ({"adapter": "cvs"}, "data.adapter; found cvs, expected mimic-cxr or csv"),
+        ({"adapter": None}, "missing configuration field: data.adapter"),
+    ],
+)
+def test_bad_data_sections(change: dict[str, Any], match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        parse_data({"adapter": "csv", "table": "t", "image_dir": "i"} | change)
