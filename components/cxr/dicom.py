@@ -160,8 +160,10 @@ def _stored_values(
         return raw, None
     values = raw
     allocated, stored = raw.dtype.itemsize * 8, int(dataset.get("BitsStored") or raw.dtype.itemsize * 8)
-    if stored < allocated and not UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated:
-        high = int(dataset.get("HighBit", stored - 1))
+    high = int(dataset.get("HighBit", stored - 1))
+    least, most = (-(1 << stored - 1), (1 << stored - 1) - 1) if raw.dtype.kind == "i" else (0, (1 << stored) - 1)
+    tidy = high == stored - 1 and raw.min() >= least and raw.max() <= most
+    if stored < allocated and not tidy and not UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated:
         above = allocated - 1 - (high if stored - 1 <= high < allocated else stored - 1)
         values = (raw << above) >> (allocated - stored)
     padding: npt.NDArray[np.bool_] | None = None
