@@ -81,7 +81,11 @@ def build_model(
 
 
 def build_optimizer(model: CxrModel, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019); each group keeps its peak in `peak`."""
+    """AdamW (Loshchilov and Hutter 2019); each group keeps its peak in `peak`.
+
+    epsilon is 1e-6: parameters whose true gradient is 0 (keys' biases) would otherwise turn rounding into steps, and two
+    processes would drift from one.
+    """
     architecture = config.architecture
     groups = []
     for module, peak in (
@@ -96,7 +100,7 @@ def build_optimizer(model: CxrModel, config: TrainConfig) -> torch.optim.AdamW:
             {"params": decayed, "weight_decay": config.weight_decay, "peak": peak},
             {"params": plain, "weight_decay": 0.0, "peak": peak},
         ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate)
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.learning_rate, eps=1e-6)
 
 
 def learning_rate_factor(step: int, *, num_steps: int, warm_up: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -38,7 +39,8 @@ def launch(config: TrainConfig, *, root: Root, manifest: Storage) -> Storage:
             sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={config.num_processes}",
             "-m", "components.train", "--config", str(file), "--manifest", manifest.uri,
         ]  # fmt: skip
-        code = subprocess.run(command, check=False).returncode
+        environment = os.environ | {"OMP_NUM_THREADS": str(config.num_threads)}
+        code = subprocess.run(command, check=False, env=environment).returncode
     if code != 0:
         remedy = "The message is above; the last checkpoint is kept."
         raise UserError(

@@ -1,0 +1,39 @@
+"""A training small enough for seconds: 32-pixel films, a tiny network, no randomness but the seed's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from components.train.config import TrainConfig
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_tracking_database(tmp_path_factory: pytest.TempPathFactory, _own_places: None) -> Iterator[None]:
+    """Creating MLflow's tables takes seconds; these tests share them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> TrainConfig:
+    """15 studies a step, 4 steps an epoch, dropout 0."""
+    encoder = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    values = {
+        "architecture": {
+            "vision": {"model_type": "resnet", "config": encoder},
+            "text": {"model_type": "bert", "config": text | {"max_position_embeddings": 32}},
+            "fusion": {"width": 16, "num_heads": 2, "dropout": 0.0},
+            "max_tokens": 16,
+        },
+        "epochs": 6,
+        "batch_size": 15,
+        "num_threads": 1,
+        "log_every": 2,
+        "checkpoint_every": 3,
+        "semi_supervised": {"ramp_up": 0.1},
+    }
+    return TrainConfig.parse(values, where="train")

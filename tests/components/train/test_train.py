@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from components.cxr.bundle import BUNDLE, load_bundle
+from components.cxr.dataset import StudyDataset
+from components.cxr.errors import UserError
+from components.cxr.predictor import predict
+from components.cxr.shards import LoadedManifest, Manifest
+from components.cxr.storage import Root
+from components.train.config import TrainConfig
+from components.train.train import JOURNAL, train, training_key
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_data: LoadedManifest, tiny_config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Root:
+    root = Root(tmp_path_factory.mktemp("trained"))
+    train(tiny_config, loaded=tiny_data, root=root)
+    return root
+
+
+def weights(root: Root, config: TrainConfig, loaded: LoadedManifest, *, part: str = "model") -> dict[str, torch.Tensor]:
+    folder = root.checkpoints(training_key(config, loaded.hash))
+    name = json.loads(folder.read("latest.json").data)["checkpoint"]
+    return torch.load(io.BytesIO(folder.read(name).data), weights_only=True)[part]
+
+
+def largest_difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    assert a.keys() == b.keys()
+    return max((a[name].double() - b[name].double()).abs().max().item() for name in a)
+
+
+def command(config: TrainConfig, root: Root, loaded: LoadedManifest, folder: Path, **changes: object) -> list[str]:
+    file = folder / "train.yaml"
+    file.write_text(yaml.safe_dump({"root": root.uri, "train": config.model_dump(mode="json") | changes}))
+    return [sys.executable, "-m", "components.train", "--config", str(file), "--manifest", loaded.storage.uri]
+
+
+def test_bundle_holds_a_model_that_learned(trained: Root, tiny_data: LoadedManifest, tiny_config: TrainConfig) -> None:
+    bundle = load_bundle(trained.bundle(training_key(tiny_config, tiny_data.hash)))
+    assert bundle.info.pathologies == tiny_data.manifest.pathologies
+    assert bundle.info.manifest_hash == tiny_data.hash
+    assert bundle.info.mlflow_run_id
+    journal = trained.checkpoints(training_key(tiny_config, tiny_data.hash)).read(JOURNAL).data.decode()
+    losses = [
+        row["train/supervised_loss"] for row in map(json.loads, journal.splitlines()) if "train/supervised_loss" in row
+    ]
+    assert np.mean(losses[-3:]) < 0.8 * losses[0]
+
+
+def test_a_finished_training_is_reused(
+    trained: Root, tiny_data: LoadedManifest, tiny_config: TrainConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trained.bundle(training_key(tiny_config, tiny_data.hash))
+    before = folder.read(BUNDLE).data
+    train(tiny_config.model_copy(update={"num_workers": 1}), loaded=tiny_data, root=trained)
+    assert "train: reused bundles/" in capsys.readouterr().out
+    assert folder.read(BUNDLE).data == before
+
+
+@pytest.mark.parametrize("stop_after", [7, 8])
+def test_an_interrupted_training_continues_to_the_same_weights(
+    stop_after: int, trained: Root, tiny_data: LoadedManifest, tiny_config: TrainConfig, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    root = Root(tmp_path)
+    folder = train(tiny_config, loaded=tiny_data, root=root, stop_after=stop_after)
+    assert not folder.exists(BUNDLE), "an unfinished training has no bundle"
+    train(tiny_config, loaded=tiny_data, root=root)
+    assert f"at step {stop_after} of 24" in capsys.readouterr().out
+    for part in ("model", "ema"):
+        resumed, straight = (weights(r, tiny_config, tiny_data, part=part) for r in (root, trained))
+        assert largest_difference(resumed, straight) == 0.0
+    names = [
+        name for name in root.checkpoints(training_key(tiny_config, tiny_data.hash)).sizes() if name.endswith(".pt")
+    ]
+    assert names == ["step-00000024.pt"]
+
+
+def test_a_killed_training_continues_to_the_same_bundle(
+    trained: Root, tiny_data: LoadedManifest, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    root = Root(tmp_path / "root")
+    process = subprocess.Popen(command(tiny_config, root, tiny_data, tmp_path), start_new_session=True)
+    checkpoints = root.checkpoints(training_key(tiny_config, tiny_data.hash))
+    while not checkpoints.exists("latest.json"):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    train(tiny_config, loaded=tiny_data, root=root)
+    key = training_key(tiny_config, tiny_data.hash)
+    assert root.bundle(key).read("weights.safetensors").data == trained.bundle(key).read("weights.safetensors").data
+
+
+def test_two_processes_give_the_weights_of_one_after_20_steps(
+    tiny_data: LoadedManifest, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    config = tiny_config.model_copy(update={"epochs": 5})  # 5 epochs of 4 steps
+    one, two = Root(tmp_path / "one"), Root(tmp_path / "two")
+    train(config, loaded=tiny_data, root=one)
+    subprocess.run(command(config, two, tiny_data, tmp_path, num_processes=2), check=True, timeout=240)
+    for part in ("model", "ema"):
+        difference = largest_difference(
+            weights(one, config, tiny_data, part=part), weights(two, config, tiny_data, part=part)
+        )
+        assert difference < 1e-5
+    start = weights(one, config.model_copy(update={"epochs": 5}), tiny_data)
+    assert max(value.abs().max() for value in start.values()) > 0.1, "the weights are not all near 0"
+
+
+def test_text_of_validation_and_test_does_not_reach_the_bundle(
+    trained: Root, tiny_data: LoadedManifest, tiny_config: TrainConfig
+) -> None:
+    bundle = load_bundle(trained.bundle(training_key(tiny_config, tiny_data.hash)))
+    texts = StudyDataset(tiny_data, splits=["train"], text=tiny_config.text).texts()
+    words = {word.lower() for text in texts for word in text.split()}
+    long_pieces = {piece for piece in bundle.tokenizer.get_vocab() if len(piece) > 3 and piece[0] not in "[#"}
+    assert long_pieces
+    assert long_pieces <= words
+
+
+def test_answers_of_the_bundle_are_those_of_the_teacher_in_memory(
+    trained: Root, tiny_data: LoadedManifest, tiny_config: TrainConfig
+) -> None:
+    folder = trained.bundle(training_key(tiny_config, tiny_data.hash))
+    studies = list(StudyDataset(tiny_data, splits=["test"], text=tiny_config.text))
+    first, second = (predict(load_bundle(folder), studies, batch_size=size).score_SP for size in (40, 7))
+    assert np.abs(first - second).max() < 1e-5, "a study's answer does not depend on its neighbors"
+
+
+def test_divergence_is_one_clean_error(tiny_data: LoadedManifest, tiny_config: TrainConfig, tmp_path: Path) -> None:
+    wild = tiny_config.model_copy(update={"learning_rate": 1e30, "warm_up": 0.0})
+    with pytest.raises(UserError, match=r"training diverged.*learning_rate"):
+        train(wild, loaded=tiny_data, root=Root(tmp_path))
+
+
+def test_data_without_training_studies_is_one_clean_error(
+    tiny_data: LoadedManifest, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    shards = tuple(shard for shard in tiny_data.manifest.shards if shard.split != "train")
+    manifest = Manifest(**{**dict(tiny_data.manifest), "shards": shards})
+    with pytest.raises(UserError, match=r"nothing to learn from.*split train; found 0 labeled studies"):
+        train(tiny_config, loaded=tiny_data._replace(manifest=manifest), root=Root(tmp_path))
+
+
+def test_key_ignores_where_it_runs_and_sees_what_it_learns(tiny_config: TrainConfig) -> None:
+    key = training_key(tiny_config, "data")
+    for change in ({"num_processes": 2}, {"num_workers": 3}, {"log_every": 50}, {"device": "cpu"}):
+        assert training_key(tiny_config.model_copy(update=change), "data") == key
+    for change in ({"seed": 1}, {"epochs": 7}, {"learning_rate": 0.5}):
+        assert training_key(tiny_config.model_copy(update=change), "data") != key
+    assert training_key(tiny_config, "other") != key
