@@ -10,22 +10,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.cxr.config import Config
+from components.cxr.labels import LabelPolicy
 from components.cxr.shards import read_versioned
 from components.cxr.storage import Storage
 
 __all__ = [
-    "CONDITIONS", "PREDICTIONS", "REPORT",
-    "Condition", "Decision", "GoldenStudy", "Interval", "MeanScore", "PathologyScore", "Report", "Score",
-    "load_predictions", "load_report", "write_predictions", "write_report",
+    "CONDITIONS", "DECISION", "PREDICTIONS", "REPORT",
+    "Condition", "Decision", "GoldenStudy", "Interval", "MeanScore", "PathologyScore", "Protocol", "Report", "Score",
+    "load_decision", "load_predictions", "load_report", "write_decision", "write_predictions", "write_report",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1
 REPORT = "report.json"
+DECISION = "decision.json"
 PREDICTIONS = "predictions.parquet"
 
 Condition = Literal["all", "image", "image+meta", "text", "meta"]
 CONDITIONS: tuple[Condition, ...] = ("all", "image", "image+meta", "text", "meta")
 """What the model sees: pixels, pre-read text and metadata (age, sex, view), or a part of them."""
+
+Protocol = Literal["A", "B"]
+"""A: blank and uncertain count as 0. B: explicit 1 and 0 only (labels.truth_of)."""
 
 
 class Interval(Config):
@@ -73,10 +78,10 @@ class Score(Config):
     """One table: a condition, a protocol and a unit."""
 
     condition: Condition
-    protocol: Literal["A", "B"]
+    protocol: Protocol
     unit: Literal["study", "image"]
     subset: Literal["all", "common"]
-    """All test studies, or those that have film, text and metadata."""
+    """All test studies, or those that have film, text and metadata (age, sex or view)."""
     num_patients: int
     num_studies: int
     num_rows: int
@@ -86,8 +91,9 @@ class Score(Config):
 
 
 class Decision(Config):
-    """Whether the evaluated bundle replaces the deployed one, and why."""
+    """`decision.json`: whether the evaluated bundle replaces the deployed one, and why."""
 
+    schema_version: int = SCHEMA_VERSION
     promoted: bool
     policy: Literal["superior", "non_inferior"]
     reason: str
@@ -98,6 +104,12 @@ class Decision(Config):
     difference: float | None
     """Mean AUROC of challenger minus champion on the same rows."""
     difference_ci: Interval | None
+    registered_model: str | None = None
+    """Name in MLflow's registry; None when MLflow did not answer."""
+    challenger_version: str | None = None
+    """Of the registered model; None when MLflow did not answer."""
+    champion_version: str | None = None
+    """Version that had the alias `champion` when the decision was made."""
 
 
 class GoldenStudy(Config):
@@ -118,9 +130,12 @@ class Report(Config):
     bundle_hash: str
     manifest_hash: str
     mlflow_run_id: str | None
+    """Of the training, which evaluation joined; None when there is none."""
     leaky: bool
     """True when a section written after the read was an input (design: never a headline)."""
-    label_policy: dict[str, str | float]
+    label_policy: LabelPolicy
+    """The policies that the model was trained with."""
+    threshold_rule: Literal["youden", "f1"]
     scores: tuple[Score, ...]
     golden: tuple[GoldenStudy, ...]
     num_bootstrap: int
@@ -134,7 +149,7 @@ class Report(Config):
         self,
         condition: Condition,
         *,
-        protocol: Literal["A", "B"] = "A",
+        protocol: Protocol = "A",
         unit: Literal["study", "image"] = "study",
         subset: Literal["all", "common"] = "all",
     ) -> Score:
@@ -152,7 +167,7 @@ class Report(Config):
 
 def write_report(storage: Storage, report: Report) -> None:
     """Write the report, the last file of an evaluation: its presence means complete."""
-    data = json.dumps(report.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+    data = json.dumps(report.model_dump(mode="json"), indent=1) + "\n"  # in the pathologies' order
     storage.write(REPORT, data.encode())
 
 
@@ -164,15 +179,38 @@ def load_report(storage: Storage) -> Report:
         FileNotFoundError: there is none.
     """
     where = f"{storage.uri}/{REPORT}"
-    values = read_versioned(storage.read(REPORT).data, where=where, version=SCHEMA_VERSION, made_by="evaluate")
+    values = read_versioned(
+        storage.read(REPORT).data, where=where, version=SCHEMA_VERSION, made_by="evaluate"
+    )
     return Report.parse(values, where=where)
+
+
+def write_decision(storage: Storage, decision: Decision) -> None:
+    """Write the decision beside the report."""
+    data = json.dumps(decision.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+    storage.write(DECISION, data.encode())
+
+
+def load_decision(storage: Storage) -> Decision:
+    """Read a decision.
+
+    Raises:
+        UserError: not JSON, or another schema version.
+        FileNotFoundError: there is none.
+    """
+    where = f"{storage.uri}/{DECISION}"
+    values = read_versioned(
+        storage.read(DECISION).data, where=where, version=SCHEMA_VERSION, made_by="evaluate"
+    )
+    return Decision.parse(values, where=where)
 
 
 def write_predictions(storage: Storage, table: pa.Table) -> None:
     """Write `predictions.parquet`.
 
-    One row a test study and condition: study_id, patient_id, condition, and per pathology `score/<name>` (z1 - z0 of the
-    head, uncalibrated), `probability/<name>`, `uncertain/<name>` (in [0, 1]) and `label/<name>` (int8, null for blank).
+    One row a test study and condition: study_id, patient_id, condition, labeled, and per pathology `score/<name>`
+    (z1 - z0 of the head, uncalibrated), `probability/<name>` (calibrated), `uncertain/<name>` (both in [0, 1]) and
+    `label/<name>` (int8, No Finding's 0 derived, null for blank).
     """
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")

@@ -1,4 +1,4 @@
-"""One MLflow run a training and one registered model a bundle; train, evaluate and deploy go through here.
+"""One MLflow run a training: train creates it, evaluate and deploy join it.
 
 When MLflow's server does not answer, work goes on and a journal file keeps the metrics.
 """
@@ -6,34 +6,39 @@ When MLflow's server does not answer, work goes on and a journal file keeps the 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pyarrow as pa
+from pyarrow.csv import write_csv
+
 from components.cxr.errors import UserError
+from components.cxr.journal import JournaledMetric, append_metrics, read_journal
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage import Root
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
-T = TypeVar("T")
+__all__ = ["MlflowError", "TrackedRun", "joined_run", "tracking_uri", "with_client"]
 
-__all__ = ["TrackedRun", "client_of", "joined_run", "read_journal", "replay", "tracking_uri"]
+T = TypeVar("T")
 
 PAUSE_S = 60.0
 """Seconds without a further attempt after the server did not answer."""
 
-MAX_METRICS, MAX_PARAMS, MAX_DIGEST = 1000, 100, 36
-"""MLflow's limits: metrics and parameters a request, characters of a data set's digest."""
+MAX_METRICS, MAX_PARAMS, MAX_CHARACTERS, MAX_DIGEST = 1000, 100, 6000, 36
+"""MLflow's limits: metrics and parameters a request, characters of a parameter and of a data set's digest."""
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -46,107 +51,126 @@ _ENVIRONMENT = {
 """Defaults that keep MLflow quiet and quick to give up; the user's own settings win."""
 
 
+class MlflowError(Exception):
+    """MLflow refused a request or did not answer.
+
+    Attributes:
+        refused: the server answered, with a refusal.
+        unknown: what was asked for does not exist.
+    """
+
+    def __init__(self, line: str, *, refused: bool, unknown: bool) -> None:
+        super().__init__(line)
+        self.refused, self.unknown = refused, unknown
+
+
 class TrackedRun:
     """An MLflow run and the journal beside it.
 
     Attributes:
         id: the run's id; None when the server could not be reached, so that there is no run.
-        experiment_id: likewise.
-        journal: file with one JSON object a line: step, time_ms and the metrics by name.
+        journal: the file that metrics are appended to.
     """
 
-    def __init__(
-        self,
-        client: MlflowClient | None,
-        run_id: str | None,
-        *,
-        experiment_id: str | None,
-        journal: Path | None,
-    ) -> None:
-        self.client, self.id, self.experiment_id, self.journal = client, run_id, experiment_id, journal
+    def __init__(self, client: MlflowClient | None, run_id: str | None, *, journal: Path | None) -> None:
+        self.client, self.id, self.journal = client, run_id, journal
         self._silent_until = 0.0
         self._warned = False
-        self._journaled = {(name, row["step"]) for row in read_journal(journal) for name in _metrics_in(row)}
+        self._journaled = (
+            {(metric.name, metric.step) for metric in read_journal(journal)} if journal else set()
+        )
 
     def params(self, values: Mapping[str, object]) -> None:
-        """Log parameters; a value that is already there stays."""
+        """Log parameters."""
         from mlflow.entities import Param
 
-        params = [Param(name, str(value)[:6000]) for name, value in values.items()]
+        params = [Param(name, str(value)[:MAX_CHARACTERS]) for name, value in values.items()]
         for chunk in _chunks(params, MAX_PARAMS):
-            self.send(lambda client, run_id, chunk=chunk: client.log_batch(run_id, params=chunk))
+            self.send("log_batch", params=chunk)
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags, replacing their former values."""
         for name, value in values.items():
-            self.send(lambda client, run_id, name=name, value=value: client.set_tag(run_id, name, value))
+            self.send("set_tag", name, value)
+
+    def tag(self, name: str) -> str | None:
+        """Value of a tag; None when it is not set or MLflow does not answer."""
+        run = self.send("get_run")
+        return None if run is None else run.data.tags.get(name)
 
     def metrics(self, values: Mapping[str, float], *, step: int) -> None:
-        """Log metrics of one step, here and in the journal; what the journal has is not logged twice."""
+        """Log metrics of one step, here and in the journal; what the journal already has is not logged again."""
         fresh = {name: float(value) for name, value in values.items() if (name, step) not in self._journaled}
         if not fresh:
             return
         time_ms = int(time.time() * 1000)
         if self.journal is not None:
+            append_metrics(self.journal, fresh, step=step, time_ms=time_ms)
             self._journaled |= {(name, step) for name in fresh}
-            _append_line(self.journal, json.dumps({"step": step, "time_ms": time_ms, **fresh}))
-        self.send_metrics([(name, value, time_ms, step) for name, value in fresh.items()])
+        self.send_metrics(JournaledMetric(name, value, time_ms, step) for name, value in fresh.items())
 
     def dataset(self, loaded: LoadedManifest, context: str) -> None:
-        """Log the data set as an input; its digest starts with the manifest's hash."""
+        """Log the data set as an input; its digest is the start of the manifest's hash."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        counts = {
-            split: count.model_dump(exclude={"labels"}) for split, count in loaded.manifest.counts.items()
-        }
+        counts = loaded.manifest.counts
         entity = Dataset(
             name="cxrflow",
             digest=loaded.hash[:MAX_DIGEST],
-            source_type="local" if loaded.storage.local_path("") else "gs",
+            source_type="gs" if loaded.storage.local_path("") is None else "local",
             source=json.dumps({"uri": loaded.storage.uri}),
-            profile=json.dumps(counts),
+            profile=json.dumps(
+                {split: count.model_dump(exclude={"labels"}) for split, count in counts.items()}
+            ),
         )
-        entry = DatasetInput(entity, tags=[InputTag("mlflow.data.context", context)])
-        self.send(lambda client, run_id: client.log_inputs(run_id, datasets=[entry]))
+        self.send(
+            "log_inputs", datasets=[DatasetInput(entity, tags=[InputTag("mlflow.data.context", context)])]
+        )
 
     def figure(self, figure: Figure, name: str) -> None:
-        """Log a matplotlib figure as the artifact `name` (`figures/roc.png`)."""
-        self.send(lambda client, run_id: client.log_figure(run_id, figure, name))
+        """Log a matplotlib figure as the artifact `name` (`evaluation/roc.png`)."""
+        self.send("log_figure", figure, name)
 
-    def table(self, frame: pd.DataFrame, name: str) -> None:
-        """Log a table as the artifact `name` (`pathologies.csv`), which MLflow's pages show as a table."""
-        self.text(frame.to_csv(index=False), name)
+    def table(self, table: pa.Table, name: str) -> None:
+        """Log a table as the artifact `name` (`evaluation/pathologies.csv`), which MLflow's pages show as a table."""
+        buffer = io.BytesIO()
+        write_csv(table, buffer)
+        self.text(buffer.getvalue().decode(), name)
 
     def text(self, text: str, name: str) -> None:
         """Log a text file as the artifact `name`."""
-        self.send(lambda client, run_id: client.log_text(run_id, text, name))
+        self.send("log_text", text, name)
 
     def artifact(self, path: Path) -> None:
         """Log a file as an artifact under its own name."""
-        self.send(lambda client, run_id: client.log_artifact(run_id, str(path)))
+        self.send("log_artifact", str(path))
 
-    def send_metrics(self, rows: Iterable[tuple[str, float, int, int]]) -> None:
-        """Log (name, value, time in ms, step) past the journal."""
+    def send_metrics(self, metrics: Iterable[JournaledMetric]) -> None:
+        """Log metrics past the journal."""
         from mlflow.entities import Metric
 
-        metrics = [Metric(name, value, time_ms, step) for name, value, time_ms, step in rows]
-        for chunk in _chunks(metrics, MAX_METRICS):
-            self.send(lambda client, run_id, chunk=chunk: client.log_batch(run_id, metrics=chunk))
+        for chunk in _chunks([Metric(*metric) for metric in metrics], MAX_METRICS):
+            self.send("log_batch", metrics=chunk)
 
-    def send(self, call: Callable[[MlflowClient, str], T]) -> T | None:
-        """Call MLflow; None when it does not answer, which warns once and pauses all calls for PAUSE_S."""
-        from mlflow.exceptions import MlflowException
+    def send(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of MLflow's client on this run; see attempt."""
+        return self.attempt(lambda client, run_id: getattr(client, method)(run_id, *args, **kwargs))
 
+    def attempt(self, call: Callable[[MlflowClient, str], T]) -> T | None:
+        """Call MLflow with its client and the run's id.
+
+        None when there is no run or MLflow does not answer, which warns once and pauses all calls for PAUSE_S.
+        """
         if self.client is None or self.id is None or time.monotonic() < self._silent_until:
             return None
         try:
-            with _quiet():
+            with _mlflow_errors():
                 return call(self.client, self.id)
-        except (MlflowException, OSError) as error:
+        except MlflowError as error:
             self._silent_until = time.monotonic() + PAUSE_S
             if not self._warned:
                 self._warned = True
-                _warn(f"MLflow refused or did not answer ({_first_line(error)}); going on without it")
+                _warn(f"MLflow refused or did not answer ({error}); going on without it")
             return None
 
 
@@ -181,8 +205,8 @@ def joined_run(
 ) -> Iterator[TrackedRun]:
     """Join the run `run_id`, else MLFLOW_RUN_ID, else create one; it ends FINISHED, or FAILED after an exception.
 
-    A run that the server does not know is replaced by a new one. Without an answer the run has no id and only the
-    journal is written.
+    A run that the server does not know is replaced by a new one. When the server does not answer, the run has no id and
+    only the journal is written.
 
     Args:
         journal: file to which metrics are appended as well.
@@ -192,9 +216,17 @@ def joined_run(
         UserError: no place to track, or the server refuses (wrong address, no permission).
     """
     uri = tracking_uri(root)
-    with _quiet():
-        tracked = _join(root, uri, experiment, run_id or os.environ.get("MLFLOW_RUN_ID"), run_name, journal)
-        monitor = _start_monitor(tracked.id, uri) if system_metrics and tracked.id else None
+    try:
+        wanted = run_id or os.environ.get("MLFLOW_RUN_ID")
+        tracked = with_client(root, lambda client: _join(client, root, experiment, wanted, run_name, journal))
+    except MlflowError as error:
+        place = _without_secret(uri)
+        if error.refused:
+            remedy = "Check MLFLOW_TRACKING_URI and the server's --allowed-hosts."
+            raise UserError("MLflow refuses", where=place, found=str(error), remedy=remedy) from None
+        _warn(f"MLflow does not answer at {place}; going on without it")
+        tracked = TrackedRun(None, None, journal=journal)
+    monitor = _start_monitor(tracked.id, uri) if system_metrics and tracked.id else None
     status = "FAILED"
     try:
         yield tracked
@@ -206,133 +238,110 @@ def joined_run(
         if monitor is not None:
             with _quiet():
                 monitor.finish()
-        tracked.send(lambda client, run_id: client.set_terminated(run_id, status))
+        tracked.send("set_terminated", status)
 
 
-def read_journal(journal: Path | None) -> list[dict[str, Any]]:
-    """The journal's rows; a line that a kill cut off is left out."""
-    if journal is None or not journal.exists():
-        return []
-    rows = []
-    for line in journal.read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(json.JSONDecodeError):
-            rows.append(json.loads(line))
-    return rows
+def with_client(root: Root, call: Callable[[MlflowClient], T]) -> T:
+    """Call MLflow's tracking server and model registry.
 
-
-def replay(journal: Path, run: TrackedRun) -> int:
-    """Log what the journal has and the run lacks; returns the number of metric values."""
-    journaled = read_journal(journal)
-    rows = [(name, row[name], row["time_ms"], row["step"]) for row in journaled for name in _metrics_in(row)]
-    known: set[tuple[str, int]] = set()
-    for name in {row[0] for row in rows}:
-        history = run.send(lambda client, run_id, name=name: client.get_metric_history(run_id, name))
-        if history is None:
-            return 0
-        known |= {(name, metric.step) for metric in history}
-    missing = [row for row in rows if (row[0], row[3]) not in known]
-    run.send_metrics(missing)
-    return len(missing)
-
-
-def client_of(root: Root) -> MlflowClient:
-    """An MLflow client for the root's tracking server and model registry."""
+    Raises:
+        MlflowError: it refused or did not answer.
+        UserError: see tracking_uri.
+    """
     uri = tracking_uri(root)
-    with _quiet():
+    with _mlflow_errors():
         from mlflow import MlflowClient
 
-        return MlflowClient(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri)
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        return call(MlflowClient(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri))
 
 
 def _join(
-    root: Root, uri: str, experiment: str, run_id: str | None, run_name: str | None, journal: Path | None
+    client: MlflowClient,
+    root: Root,
+    experiment: str,
+    run_id: str | None,
+    run_name: str | None,
+    journal: Path | None,
 ) -> TrackedRun:
-    from mlflow.exceptions import MlflowException
-
-    client = None
-    try:
-        client = client_of(root)
-        run = _find_run(client, run_id) if run_id else None
-        if run is None:
-            if run_id:
-                _warn(f"MLflow has no run {run_id}; a new one takes its place")
-            run = client.create_run(_experiment_id(client, root, uri, experiment), run_name=run_name)
-        else:
-            client.update_run(run.info.run_id, status="RUNNING")
-    except (MlflowException, OSError) as error:
-        if isinstance(error, MlflowException) and error.get_http_status_code() < 500:
-            raise UserError(
-                "MLflow refuses",
-                where=_without_secret(uri),
-                found=_first_line(error),
-                remedy="Check MLFLOW_TRACKING_URI and the server's --allowed-hosts.",
-            ) from None
-        _warn(f"MLflow does not answer at {_without_secret(uri)}; going on without it")
-        return TrackedRun(None, None, experiment_id=None, journal=journal)
-    return TrackedRun(client, run.info.run_id, experiment_id=run.info.experiment_id, journal=journal)
+    run = _find_run(client, run_id) if run_id else None
+    if run is None:
+        if run_id:
+            _warn(f"MLflow has no run {run_id}; a new one takes its place")
+        run = client.create_run(_experiment_id(client, root, experiment), run_name=run_name)
+    else:
+        client.update_run(run.info.run_id, status="RUNNING")
+    return TrackedRun(client, run.info.run_id, journal=journal)
 
 
 def _find_run(client: MlflowClient, run_id: str) -> Any:
     """The run, or None when it does not exist or was deleted."""
-    from mlflow.exceptions import MlflowException
-
     try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
+        with _mlflow_errors():
+            run = client.get_run(run_id)
+    except MlflowError as error:
+        if error.unknown:
+            return None
+        raise
     return run if run.info.lifecycle_stage == "active" else None
 
 
-def _experiment_id(client: MlflowClient, root: Root, uri: str, name: str) -> str:
+def _experiment_id(client: MlflowClient, root: Root, name: str) -> str:
     """The experiment's id; a new one under SQLite keeps its artifacts under the root."""
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
     folder = root.storage.local_path("mlflow/artifacts")
-    location = folder.as_uri() if folder is not None and uri.startswith("sqlite:") else None
+    location = folder.as_uri() if folder is not None and client.tracking_uri.startswith("sqlite:") else None
     return str(client.create_experiment(name, artifact_location=location))
 
 
 def _start_monitor(run_id: str, uri: str) -> Any:
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+    with _quiet():
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    monitor = SystemMetricsMonitor(run_id, sampling_interval=5, resume_logging=True, tracking_uri=uri)
-    monitor.start()
+        monitor = SystemMetricsMonitor(run_id, sampling_interval=5, resume_logging=True, tracking_uri=uri)
+        monitor.start()
     return monitor
 
 
 @contextlib.contextmanager
+def _mlflow_errors() -> Iterator[None]:
+    """MLflow's and the network's errors as MlflowError, without MLflow's own noise."""
+    with _quiet():
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            refused, unknown = (
+                error.get_http_status_code() < 500,
+                error.error_code == "RESOURCE_DOES_NOT_EXIST",
+            )
+            raise MlflowError(_first_line(error), refused=refused, unknown=unknown) from error
+        except OSError as error:
+            raise MlflowError(_first_line(error), refused=False, unknown=False) from error
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """MLflow without its notes on migrations, git, telemetry and web addresses; quick to give up on a server."""
+    """MLflow without its notes on migrations, git and web addresses, and quick to give up on a server."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "urllib3", "git")]
-    levels = [logger.level for logger in loggers]
-    import mlflow  # noqa: F401 - its import sets the level of its loggers
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mlflow  # noqa: F401 - its import sets the level of its loggers
 
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _append_line(path: Path, line: str) -> None:
-    """Append a line, after ending the one that a kill cut off."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        if file.tell() > 0:
-            file.seek(-1, os.SEEK_END)
-            line = line if file.read(1) == b"\n" else f"\n{line}"
-        file.write(f"{line}\n".encode())
-
-
-def _metrics_in(row: Mapping[str, Any]) -> list[str]:
-    return [name for name in row if name not in ("step", "time_ms")]
+        loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "urllib3", "git")]
+        levels = [logger.level for logger in loggers]
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def _chunks(items: list[T], size: int) -> Iterator[list[T]]:

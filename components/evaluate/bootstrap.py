@@ -1,0 +1,97 @@
+"""Intervals by resampling patients: AUROC under all resamples at once, and paired differences of two models.
+
+Shape letters: N rows (studies or images), P pathologies, R resamples, G patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from components.cxr.labels import BLANK
+from components.cxr.report import Interval
+
+__all__ = ["auroc_resamples", "interval", "mean_resamples", "weighted_auroc"]
+
+_CHUNK = 20_000_000
+"""Weights (resamples x rows) held at once: 160 MB of float64."""
+
+
+def weighted_auroc(
+    score_N: npt.NDArray[np.floating], positive_N: npt.NDArray[np.bool_], weight_RN: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """AUROC under each of R weightings of the rows, NaN where a class has no weight.
+
+    The probability that a positive outscores a negative, ties counting half (Hanley and McNeil 1982), where a row with
+    weight k stands for k equal rows.
+    """
+    order_K = np.argsort(score_N[~positive_N], kind="stable")
+    negative_K = score_N[~positive_N][order_K]
+    cumulated_RK = np.cumsum(weight_RN[:, ~positive_N][:, order_K], axis=1)
+    cumulated_RK = np.concatenate([np.zeros((len(weight_RN), 1)), cumulated_RK], axis=1)
+    below_M = np.searchsorted(negative_K, score_N[positive_N], side="left")
+    not_above_M = np.searchsorted(negative_K, score_N[positive_N], side="right")
+    weight_RM = weight_RN[:, positive_N]
+    won_R = ((cumulated_RK[:, below_M] + cumulated_RK[:, not_above_M]) / 2 * weight_RM).sum(axis=1)
+    pairs_R = weight_RM.sum(axis=1) * cumulated_RK[:, -1]
+    auroc_R: npt.NDArray[np.float64] = np.divide(
+        won_R, pairs_R, out=np.full(len(weight_RN), np.nan), where=pairs_R > 0
+    )
+    return auroc_R
+
+
+def auroc_resamples(
+    score_NP: npt.NDArray[np.floating],
+    truth_NP: npt.NDArray[np.int8],
+    patients: Sequence[str],
+    *,
+    num_resamples: int,
+    seed: int,
+) -> npt.NDArray[np.float64]:
+    """AUROC (R, P) of each pathology in each resample of the patients; NaN where a class is missing.
+
+    Equal patients, seed and number give equal resamples, so two models' results are paired by row.
+
+    Args:
+        truth_NP: 1, 0, or BLANK for a row that is left out of a pathology.
+        patients: of each row, N; a drawn patient brings all of his rows.
+    """
+    names, patient_N = np.unique(np.asarray(patients), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    drawn_RG = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=num_resamples)
+    auroc_RP = np.full((num_resamples, truth_NP.shape[1]), np.nan)
+    step = max(1, _CHUNK // len(patient_N))
+    for start in range(0, num_resamples, step):
+        weight_RN = drawn_RG[start : start + step, patient_N].astype(np.float64)
+        for p in range(truth_NP.shape[1]):
+            known_N = truth_NP[:, p] != BLANK
+            positive_N = truth_NP[known_N, p] == 1
+            auroc_RP[start : start + step, p] = weighted_auroc(
+                score_NP[known_N, p], positive_N, weight_RN[:, known_N]
+            )
+    return auroc_RP
+
+
+def mean_resamples(auroc_RP: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean AUROC (R,) over the pathologies of each resample.
+
+    A pathology that lacks a class in a resample is left out of that resample's mean; a resample without any is NaN.
+    """
+    defined_RP = np.isfinite(auroc_RP)
+    count_R = defined_RP.sum(axis=1)
+    total_R = np.where(defined_RP, auroc_RP, 0.0).sum(axis=1)
+    mean_R: npt.NDArray[np.float64] = np.divide(
+        total_R, count_R, out=np.full(len(auroc_RP), np.nan), where=count_R > 0
+    )
+    return mean_R
+
+
+def interval(values_R: npt.NDArray[np.float64]) -> Interval | None:
+    """The 95 % percentile interval (Efron 1981) of the defined resamples; None without any."""
+    defined = values_R[np.isfinite(values_R)]
+    if len(defined) == 0:
+        return None
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return Interval(low=float(low), high=float(high))

@@ -1,0 +1,60 @@
+"""Section `evaluate` of the configuration."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from components.cxr.config import Config, content_hash
+
+__all__ = ["EvaluateConfig", "PromotionConfig"]
+
+
+class PromotionConfig(Config):
+    """When the evaluated model replaces the deployed one."""
+
+    policy: Literal["superior", "non_inferior"] = "superior"
+    """The lower 95 % bound of the paired difference of the mean AUROC must be above 0, or above -margin."""
+    margin: float = Field(0.0, ge=0.0, lt=0.5)
+    """Loss of mean AUROC that `non_inferior` tolerates."""
+    reason: str = ""
+    """Why a model that is not shown to be better may be deployed; `non_inferior` needs it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.policy == "non_inferior" and not (self.margin > 0.0 and self.reason.strip()):
+            raise ValueError("non_inferior with a margin above 0 and a reason")
+        if self.policy == "superior" and self.margin > 0.0:
+            raise ValueError("no margin with the policy superior")
+        return self
+
+
+class EvaluateConfig(Config):
+    """How a bundle is scored and judged."""
+
+    headline: tuple[str, ...] = ()
+    """Pathologies behind every mean and the decision; empty for all of the data set."""
+    threshold: Literal["youden", "f1"] = "youden"
+    """What the threshold maximizes on validation: Youden's J (recall + specificity - 1) or F1."""
+    num_bootstrap: int = Field(1000, ge=100)
+    """Resamples of the patients behind every interval."""
+    seed: int = Field(0, ge=0)
+    """Of the resamples."""
+    num_golden: int = Field(8, ge=1)
+    """Test studies whose answers a server must repeat before it is put into service."""
+    promotion: PromotionConfig = PromotionConfig()
+    """When the evaluated model replaces the deployed one."""
+    registered_model: str = Field("cxrflow", min_length=1)
+    """Name in MLflow's model registry."""
+    batch_size: int = Field(32, ge=1)
+    """Studies a forward pass."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes CUDA when there is one."""
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits over what changes the report; the decision is made anew each time."""
+        neutral = {"promotion", "registered_model", "batch_size", "device"}
+        defaults = {name: EvaluateConfig.model_fields[name].default for name in neutral}
+        return content_hash(self.model_copy(update=defaults).canonical_json())

@@ -1,0 +1,177 @@
+"""The model card that lies in the bundle: what the model is, how it was made, what it scores, and its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from components.cxr.bundle import Bundle, OperatingPoints
+from components.cxr.report import CONDITIONS, Report, Score
+from components.cxr.shards import SPLITS, Manifest
+from components.evaluate.table import CONDITION_NAMES, LEAKY_WARNING, PROTOCOLS, number, policy_line, span
+
+__all__ = ["model_card"]
+
+
+def model_card(bundle: Bundle, report: Report, points: OperatingPoints, *, manifest: Manifest) -> str:
+    """The card as Markdown (after Mitchell et al. 2019); it names no patient, study or film."""
+    parts = [
+        f"# Chest X-ray classifier {bundle.hash[:12]}",
+        f"> **{LEAKY_WARNING}** Its scores say nothing about reading films." if report.leaky else "",
+        "**Not a medical device.** For research; no diagnosis may rest on it.",
+        _what(bundle),
+        _data(bundle, manifest, report.manifest_hash),
+        _scores(report),
+        _calibration(report, points),
+        _use(bundle),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _what(bundle: Bundle) -> str:
+    info = bundle.info
+    architecture = info.architecture
+    text = ", ".join(info.text.sections) or "none"
+    rows = {
+        "Answer": f"probability of {len(info.pathologies)} findings for a study of one or more films",
+        "Network": f"{architecture.vision.model_type} on films, {architecture.text.model_type} on text, one query a "
+        f"pathology over both; {info.num_parameters:,} parameters",
+        "Pretrained from": f"films: {architecture.vision.pretrained or 'nothing'}; "
+        f"text: {architecture.text.pretrained or 'nothing'}",
+        "Films": f"{info.pixel_preset.size} x {info.pixel_preset.size} gray, preset `{info.pixel_preset.name}` "
+        f"(`{info.pixel_preset_hash}`)",
+        "Text sections read": text,
+        "Metadata read": "age, sex, view position",
+        "Missing input": "any of films, text and metadata may be absent, not all",
+        "Bundle": f"`{bundle.hash}`",
+        "Training configuration": f"`{info.train_config_hash}`",
+        "MLflow run": f"`{info.mlflow_run_id}`" if info.mlflow_run_id else "none",
+        "Source revision": f"`{info.git_revision}`" if info.git_revision else "unknown",
+    }
+    return "## Model\n\n" + _table(("", ""), list(rows.items()))
+
+
+def _data(bundle: Bundle, manifest: Manifest, manifest_hash: str) -> str:
+    rows = []
+    for split in SPLITS:
+        if (count := manifest.counts.get(split)) is not None:
+            numbers = (count.patients, count.studies, count.images, count.labeled_studies)
+            rows.append((split, *(f"{value:,}" for value in numbers)))
+    same = (
+        "the same data set"
+        if bundle.info.manifest_hash == manifest_hash
+        else f"`{bundle.info.manifest_hash}`"
+    )
+    return "\n\n".join(
+        [
+            "## Data",
+            _table(("Split", "Patients", "Studies", "Films", "Labeled studies"), rows),
+            f"Evaluated on `{manifest_hash}`, trained on {same}. No patient is in two splits. "
+            "The labels were mined from the radiology reports by a program and inherit its errors. "
+            + policy_line(bundle.info.label_policy),
+        ]
+    )
+
+
+def _scores(report: Report) -> str:
+    score = report.headline
+    head = (
+        "Finding",
+        "AUROC",
+        "95 % interval",
+        "AP",
+        "Accuracy",
+        "Precision",
+        "Recall",
+        "F1",
+        "ECE",
+        "Pos.",
+        "Neg.",
+    )
+    rows = []
+    for name, found in score.pathologies.items():
+        values = (found.accuracy, found.precision, found.recall, found.f1, found.ece)
+        counts = (f"{found.positives:,}", f"{found.negatives:,}")
+        cells = (
+            number(found.auroc),
+            span(found),
+            number(found.average_precision),
+            *map(number, values),
+            *counts,
+        )
+        rows.append((name, *cells))
+    mean = score.mean
+    values = (mean.accuracy, mean.precision, mean.recall, mean.f1, mean.ece)
+    cells = (number(mean.auroc), span(mean), number(mean.average_precision), *map(number, values), "", "")
+    rows.append((f"**Mean of {len(mean.pathologies)}**", *cells))
+    stamp = " (LEAKY)" if report.leaky else ""
+    return "\n\n".join(
+        [
+            f"## Scores{stamp}",
+            f"{score.num_studies:,} test studies of {score.num_patients:,} patients, by study, "
+            f"{PROTOCOLS[score.protocol]}, with {CONDITION_NAMES[score.condition]}. Intervals: 95 % percentile "
+            f"bootstrap over patients, {report.num_bootstrap} resamples.",
+            _table(head, rows),
+            "Mean AUROC by what the model sees:",
+            _table(("Input", "Labels", "Rows", "Studies", "AUROC", "95 % interval"), _condition_rows(report)),
+            "The common subset has a film, text and metadata in every study: only there do differences between inputs "
+            "compare like with like.",
+        ]
+    )
+
+
+def _condition_rows(report: Report) -> list[tuple[str, ...]]:
+    ordered = sorted(
+        report.scores, key=lambda s: (s.unit != "study", s.protocol, s.subset, CONDITIONS.index(s.condition))
+    )
+    return [_condition_row(score) for score in ordered]
+
+
+def _condition_row(score: Score) -> tuple[str, ...]:
+    rows = (
+        "each film alone"
+        if score.unit == "image"
+        else "all studies"
+        if score.subset == "all"
+        else "common subset"
+    )
+    labels = f"protocol {score.protocol}"
+    mean = f"{number(score.mean.auroc)} (mean of {len(score.mean.pathologies)})"
+    return CONDITION_NAMES[score.condition], labels, rows, f"{score.num_studies:,}", mean, span(score.mean)
+
+
+def _calibration(report: Report, points: OperatingPoints) -> str:
+    rule = {"youden": "Youden's J", "f1": "F1"}[report.threshold_rule]
+    rows = [
+        (
+            name,
+            f"{point.calibration.slope:.3f}",
+            f"{point.calibration.intercept:+.3f}",
+            f"{point.threshold:.3f}",
+        )
+        for name, point in points.conditions["all"].items()
+    ]
+    return "\n\n".join(
+        [
+            "## Calibration and thresholds",
+            f"Platt scaling and the threshold with the best {rule}, both from validation studies, never from test.",
+            _table(("Finding", "Slope", "Intercept", "Threshold"), rows),
+        ]
+    )
+
+
+def _use(bundle: Bundle) -> str:
+    reads = "It reads only text written before the film was read. " if not bundle.info.text.leaky else ""
+    return (
+        "## Intended use and limits\n\n"
+        "Research on chest radiographs of adults made and labeled like the training data: comparing methods, triage "
+        "studies, teaching. Not for diagnosis, not for children, not for other body parts or modalities, and not on "
+        "films of another hospital without measuring there first.\n\n"
+        f"{reads}Text and metadata carry habits of a hospital (who is sent for a film, and why); the conditions above "
+        "show how much of the score they make. The labels say what a report mentions, not what the patient has. "
+        "Scores of publications on other splits, units or labels are not comparable."
+    )
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,130 @@
+"""The report as a person reads it: the table at the end of an evaluation, and of a pipeline run."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from components.cxr.labels import LabelPolicy
+from components.cxr.report import CONDITIONS, Condition, Decision, MeanScore, PathologyScore, Report, Score
+
+__all__ = ["CAVEAT", "CONDITION_NAMES", "PROTOCOLS", "number", "policy_line", "print_report", "span"]
+
+CONDITION_NAMES: dict[Condition, str] = {
+    "all": "films, indication, metadata",
+    "image": "films alone",
+    "image+meta": "films and metadata",
+    "text": "indication alone",
+    "meta": "metadata alone (age, sex, view)",
+}
+PROTOCOLS = {
+    "A": "protocol A (blank and uncertain labels count as negative)",
+    "B": "protocol B (explicit positive and negative labels only)",
+}
+CAVEAT = (
+    "Labels were mined from reports by a program; scores of other publications have other splits and units. "
+    "Not a medical device."
+)
+LEAKY_WARNING = (
+    "LEAKY: the model reads report sections written after the read, from which the labels were mined."
+)
+_WIDTH = 100
+
+
+def print_report(report: Report, decision: Decision | None = None, *, console: Console | None = None) -> None:
+    """Print the headline table, a line a condition, what was counted, and the decision.
+
+    Readable at 100 columns where there is no terminal.
+    """
+    if console is None:
+        console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    if report.leaky:
+        console.print(Text(LEAKY_WARNING, style="bold red"))
+    score = report.headline
+    console.print(_headline_table(score))
+    console.print()
+    console.print(_condition_table(report))
+    console.print()
+    console.print(Text(f"By study, {PROTOCOLS[score.protocol]}. {policy_line(report.label_policy)}"))
+    console.print(
+        Text(f"Intervals: 95 %, {report.num_bootstrap} resamples of {score.num_patients} patients. {CAVEAT}")
+    )
+    console.print()
+    if decision is not None:
+        word, style = ("Promoted", "bold green") if decision.promoted else ("Not promoted", "bold yellow")
+        console.print(Text.assemble((f"{word}: ", style), decision.reason))
+
+
+def policy_line(policy: LabelPolicy) -> str:
+    """The label policy of the training in one sentence."""
+    weight = (
+        f" (weight {policy.blank_weight:g})"
+        if policy.blank == "negative" and policy.blank_weight != 1.0
+        else ""
+    )
+    return f"Trained with uncertain: {policy.uncertain}, blank: {policy.blank}{weight}."
+
+
+def number(value: float | None, *, digits: int = 3) -> str:
+    """A score, or a dash where it is undefined."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def span(score: PathologyScore | MeanScore) -> str:
+    """The interval of the AUROC, or a dash."""
+    return "–" if score.auroc_ci is None else f"{score.auroc_ci.low:.3f}–{score.auroc_ci.high:.3f}"
+
+
+def _headline_table(score: Score) -> Table:
+    title = f"{score.num_studies:,} test studies of {score.num_patients:,} patients: {CONDITION_NAMES[score.condition]}"
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    table.add_column("Pathology", no_wrap=True)
+    for name in ("AUROC", "95 % interval", "Acc.", "Prec.", "Recall", "F1", "Pos.", "Neg."):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, found in score.pathologies.items():
+        table.add_row(name, *_numbers(found), f"{found.positives:,}", f"{found.negatives:,}")
+    mean = score.mean
+    table.add_section()
+    table.add_row(f"Mean of {len(mean.pathologies)}", *_numbers(mean), "", "", style="bold")
+    return table
+
+
+def _condition_table(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("Mean AUROC by what the model sees", no_wrap=True)
+    for name in ("all studies", "95 % interval", "common subset", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for condition in CONDITIONS:
+        means = [_mean(report, condition, subset="all"), _mean(report, condition, subset="common")]
+        cells = [
+            cell for mean in means for cell in ((number(mean.auroc), span(mean)) if mean else ("–", "–"))
+        ]
+        table.add_row(CONDITION_NAMES[condition], *cells)
+    by_image = next((s for s in report.scores if s.unit == "image"), None)
+    if by_image is not None:
+        table.add_row(
+            "one film at a time, by image", number(by_image.mean.auroc), span(by_image.mean), "", ""
+        )
+    explicit = next(
+        (s for s in report.scores if (s.condition, s.protocol, s.subset) == ("all", "B", "all")), None
+    )
+    if explicit is not None:
+        row = ("explicit labels only (protocol B)", number(explicit.mean.auroc), span(explicit.mean))
+        table.add_row(*row, "", "")
+    return table
+
+
+def _mean(report: Report, condition: Condition, *, subset: str) -> MeanScore | None:
+    keys = (condition, "A", "study", subset)
+    found = (s.mean for s in report.scores if (s.condition, s.protocol, s.unit, s.subset) == keys)
+    return next(found, None)
+
+
+def _numbers(score: PathologyScore | MeanScore) -> tuple[str, ...]:
+    rest = (number(value) for value in (score.accuracy, score.precision, score.recall, score.f1))
+    return number(score.auroc), span(score), *rest

@@ -1,0 +1,242 @@
+"""A tiny data set and two tiny bundles, made with the real code: what the tests of every step after preprocess share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from components.cxr.architecture import Architecture
+    from components.cxr.bundle import BundleInfo
+    from components.cxr.model import CxrModel
+    from components.cxr.shards import ImageRow, LoadedManifest
+    from components.cxr.storage import Storage
+
+SIZE = 32
+NAMES = ("No Finding", "Edema", "Pleural Effusion", "Fracture")
+"""Fracture has positives in training alone, so that it is undefined elsewhere."""
+COUNTS = {"train": 60, "validate": 24, "test": 40}
+WORDS = ("edema", "effusion", "cough", "fever", "pain", "dyspnea")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The cache of decoded shards in a temporary folder, and no tracking server of the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXRFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
+        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID"):
+            patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> LoadedManifest:
+    """60 training, 24 validation and 40 test studies of 32 x 32 pixels; a bright blob marks a positive.
+
+    Some studies have two views, no text, no age or sex, no labels, or uncertain and blank labels; two studies a patient.
+    """
+    from components.cxr.pixel_preset import PixelPreset
+    from components.cxr.shards import Manifest, SplitCounts, load_manifest, write_manifest, write_shard
+    from components.cxr.storage import open_storage
+
+    folder = tmp_path_factory.mktemp("data")
+    preset = PixelPreset(name="display", size=SIZE)
+    rng = np.random.default_rng(7)
+    shards, counts = [], {}
+    for split, count in COUNTS.items():
+        studies = [_study(rng, split, s) for s in range(count)]
+        for part, start in enumerate(range(0, count, 20)):
+            rows = [row for study in studies[start : start + 20] for row in study]
+            name = f"{split}-{part}.parquet"
+            shards.append(write_shard(folder / name, rows, pathologies=NAMES, preset=preset, name=name))
+        counts[split] = SplitCounts(
+            patients=len({study[0].patient_id for study in studies}),
+            studies=count,
+            images=sum(map(len, studies)),
+            labeled_studies=sum(study[0].labeled for study in studies),
+            labels={},
+        )
+    manifest = Manifest(
+        schema_version=1,
+        pathologies=NAMES,
+        pixel_preset=preset,
+        pixel_preset_hash=preset.hash,
+        config_hash="c" * 16,
+        source_hash="s" * 16,
+        id_key_fingerprint="k" * 16,
+        deidentified=True,
+        counts=counts,
+        num_rejects=0,
+        shards=tuple(shards),
+    )
+    write_manifest(open_storage(folder), manifest)
+    return load_manifest(open_storage(folder))
+
+
+@pytest.fixture(scope="session")
+def fitted_bundle(tiny_data: LoadedManifest, tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    """A bundle that was trained for a few steps: it finds the blobs."""
+    return _save_bundle(tiny_data, tmp_path_factory.mktemp("fitted"), num_steps=60)
+
+
+@pytest.fixture(scope="session")
+def untrained_bundle(tiny_data: LoadedManifest, tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    """A bundle with its initial weights: it guesses."""
+    return _save_bundle(tiny_data, tmp_path_factory.mktemp("untrained"), num_steps=0)
+
+
+def _study(rng: np.random.Generator, split: str, s: int) -> list[ImageRow]:
+    from components.cxr.shards import ImageRow
+
+    ill = rng.random(2) < 0.45
+    labels: dict[str, int | None] = {
+        "No Finding": 1 if not ill.any() else None,
+        "Edema": 1 if ill[0] else (0, None)[s % 2],
+        "Pleural Effusion": 1 if ill[1] else (None, 0, -1)[s % 3],
+        "Fracture": 1 if split == "train" and s % 10 == 0 else None,
+    }
+    text = " ".join(rng.choice(WORDS[2:], size=3)) + (" edema" if ill[0] and rng.random() < 0.5 else "")
+    views = ("PA", "LATERAL") if s % 5 == 0 else ("AP",)
+    return [
+        ImageRow(
+            study_id=f"{split}-study-{s}",
+            patient_id=f"{split}-patient-{s // 2}",
+            image_id=f"{split}-image-{s}-{view}",
+            split=split,
+            view_position=view,
+            pixels=_film(rng, ill),
+            text={"indication": text, "findings": "never read"} if s % 4 else {},
+            labels=labels if s % 10 != 3 else {},
+            labeled=s % 10 != 3,
+            age_years=None if s % 6 == 1 else float(20 + s),
+            sex=(None, "F", "M")[s % 3],
+            source_hash=f"{split}{s}{view}",
+        )
+        for view in views
+    ]
+
+
+def _film(rng: np.random.Generator, ill: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    film = rng.normal(90, 25, size=(SIZE, SIZE))
+    for row, present in zip((5, 19), ill, strict=True):
+        film[row : row + 8, row : row + 8] += rng.uniform(6, 50) if present else rng.uniform(-10, 18)
+    return np.clip(film, 0, 255).astype(np.uint8)
+
+
+def _save_bundle(data: LoadedManifest, folder: Path, *, num_steps: int) -> Storage:
+    import torch
+
+    from components.cxr.bundle import save_bundle
+    from components.cxr.model import CxrModel
+    from components.cxr.storage import open_storage
+
+    tokenizer = _tokenizer()
+    architecture = _architecture(len(tokenizer))
+    torch.manual_seed(3)
+    model = CxrModel(architecture, num_pathologies=len(NAMES))
+    if num_steps:
+        _fit(model, data, tokenizer, num_steps=num_steps)
+    info = _info(data, architecture, sum(p.numel() for p in model.parameters()))
+    save_bundle(open_storage(folder), info=info, model=model, tokenizer=tokenizer)
+    return open_storage(folder)
+
+
+def _fit(
+    model: CxrModel, data: LoadedManifest, tokenizer: PreTrainedTokenizerFast, *, num_steps: int
+) -> None:
+    """Full-batch cross-entropy, positive against the rest."""
+    import time
+
+    t0 = time.time()
+    import torch
+
+    from components.cxr.batch import collate
+    from components.cxr.dataset import StudyDataset
+    from components.cxr.text import TextConfig
+
+    torch.set_num_threads(1)
+    print("IMPORTS", time.time() - t0)
+    studies = StudyDataset(data, splits=["train"], text=TextConfig())
+    batch = collate([studies[s] for s in range(len(studies))], tokenizer=tokenizer, max_tokens=16, size=SIZE)
+    target_BP = torch.from_numpy((studies.states_SP == 1).astype(np.int64)) * 2
+    labeled_B = torch.from_numpy(studies.labeled_S)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    model.train()
+    for step in range(num_steps):
+        shown = batch.keep(text_B=step % 2 == 0, meta_B=step % 3 == 0)
+        loss = torch.nn.functional.cross_entropy(
+            model(shown)[labeled_B].flatten(0, 1), target_BP[labeled_B].flatten()
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {name: i for i, name in enumerate(("[PAD]", "[UNK]", "[CLS]", *WORDS))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 2)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=16,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+    )
+
+
+def _architecture(vocabulary_size: int) -> Architecture:
+    from components.cxr.architecture import Architecture, EncoderConfig, FusionConfig
+
+    resnet = {
+        "embedding_size": 8,
+        "hidden_sizes": [8, 16],
+        "depths": [1, 1],
+        "layer_type": "basic",
+        "num_channels": 1,
+    }
+    bert = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 16,
+        "vocab_size": vocabulary_size,
+    }
+    return Architecture(
+        vision=EncoderConfig(model_type="resnet", config=resnet),
+        text=EncoderConfig(model_type="bert", config=bert),
+        fusion=FusionConfig(width=16, num_heads=2),
+        max_tokens=16,
+    )
+
+
+def _info(data: LoadedManifest, architecture: Architecture, num_parameters: int) -> BundleInfo:
+    from components.cxr.bundle import BundleInfo
+    from components.cxr.labels import LabelPolicy
+    from components.cxr.text import TextConfig
+
+    return BundleInfo(
+        pathologies=NAMES,
+        pixel_preset=data.manifest.pixel_preset,
+        pixel_preset_hash=data.manifest.pixel_preset_hash,
+        text=TextConfig(),
+        label_policy=LabelPolicy(),
+        architecture=architecture,
+        num_parameters=num_parameters,
+        manifest_hash=data.hash,
+        train_config_hash="0" * 16,
+        mlflow_run_id=None,
+        git_revision=None,
+    )
