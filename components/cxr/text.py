@@ -83,23 +83,31 @@ _HEADERS: dict[str, SectionName] = {
     " ".join(phrase.split()): section for section, phrases in _PHRASES.items() for phrase in phrases.split(",")
 }
 
-_GAP = r"[ \t]{0,8}[ \t\n][ \t]{0,8}"
-_NAMES = "|".join(
-    re.escape(phrase).replace(r"\ ", _GAP).replace("/", r"[ \t]*/[ \t]*")
-    for phrase in sorted(_HEADERS, key=len, reverse=True)
-)
-_KNOWN = re.compile(rf"(?<!\w)({_NAMES})[ \t]*(?:\([^()\n]{{0,60}}\)[ \t]*)?:", re.IGNORECASE)
+
+def _names(gap: str) -> str:
+    """Alternation of all known headers, longest first."""
+    names = (re.escape(phrase).replace(r"\ ", gap) for phrase in sorted(_HEADERS, key=len, reverse=True))
+    return "|".join(name.replace("/", r"[ \t]*/[ \t]*") for name in names)
+
+
+_LINE_START = r"^[ \t]*+[^\w\n]{0,20}"
+_BLANKS = r"[ \t]{1,8}"
+_WRAPPED = _names(r"[ \t]{0,8}[ \t\n][ \t]{0,8}")
+_COLON = r"[ \t]*(?:\([^()\n]{0,60}\)[ \t]*)?:"
+_KNOWN = re.compile(rf"(?<!\w)({_names(_BLANKS)}){_COLON}", re.IGNORECASE)
 """A known header with its colon anywhere in a line."""
+_KNOWN_WRAPPED = re.compile(rf"{_LINE_START}({_WRAPPED}){_COLON}", re.IGNORECASE | re.MULTILINE)
+"""A known header with its colon that starts a line and may go on in the next."""
 _BULLET = re.compile(r"[^\w\n]*(?:\d{1,2}[.)][^\w\n]*)?")
 """What may stand in a line before a header that starts it."""
-_BARE = re.compile(rf"^[ \t]*+[^\w\n]{{0,20}}({_NAMES})[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_BARE = re.compile(rf"{_LINE_START}({_WRAPPED})[ \t]*$", re.IGNORECASE | re.MULTILINE)
 """A known header without a colon, alone in its line."""
 _READS = re.compile(
-    r"^[ \t]*+[^\w\n]{0,20}(?:wet[ \t]+read|pfi\b|addend|final[ \t]+addend|preliminary|provisional)[^\n:]*:?",
+    rf"{_LINE_START}(?:wet[ \t]+read|pfi\b|addend|final[ \t]+addend|preliminary|provisional)[^\n:]*:?",
     re.IGNORECASE | re.MULTILINE,
 )
 """A line that starts with words of a preliminary read or an addendum, whatever follows."""
-_LINE_HEADER = re.compile(r"^[ \t]*+[^\w\n]{0,20}(?:\d+[.)])?[^\w\n]{0,20}([^\W\d_][^:\n]{0,70}):(?!\d)", re.MULTILINE)
+_LINE_HEADER = re.compile(rf"{_LINE_START}(?:\d+[.)])?[^\w\n]{{0,20}}([^\W\d_][^:\n]{{0,70}}):(?!\d)", re.MULTILINE)
 """Any phrase that starts a line and ends in a colon."""
 _CAPITALS = re.compile(r"(?<![\w/])([A-Z][A-Z0-9 \t/()&,#_'-]{0,78}[A-Z0-9)_]):(?!\d)")
 """A phrase in capitals that ends in a colon anywhere in a line."""
@@ -206,7 +214,11 @@ def _next_section(
 
 def _marks(text: str) -> Iterator[_Mark]:
     """Every mark in the order of the text; where two start together the known header comes first."""
-    marks = [_Mark(m.start(1), m.end(), _section_of(m.group(1)), True, False) for m in _KNOWN.finditer(text)]
+    marks = [
+        _Mark(m.start(1), m.end(), _section_of(m.group(1)), True, False)
+        for pattern in (_KNOWN_WRAPPED, _KNOWN)
+        for m in pattern.finditer(text)
+    ]
     marks += [_Mark(m.start(1), m.end(), _section_of(m.group(1)), True, True) for m in _BARE.finditer(text)]
     covered = {position for mark in marks for position in range(mark.start, mark.end)}
     marks += [_Mark(m.start(), m.end(), "other", True, False) for m in _READS.finditer(text)]

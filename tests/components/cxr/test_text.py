@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import tarfile
 import time
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
@@ -77,6 +80,7 @@ def test_usual_report() -> None:
         ("WET READ: ___ 8:14 PM\n OPACITY\n\nFINAL REPORT\n INDICATION: cough", "cough"),
         ("OPACITY before any header\nINDICATION: cough", "cough"),
         ("EXAMINATION: CHEST INDICATION: cough FINDINGS: OPACITY", "cough"),
+        ("COMPARISON: None. Clinical\nINDICATION: cough", "cough"),
         ("INDICATION:\n\nOPACITY", None),
         ("IMPRESSION: OPACITY given history: OPACITY", None),
         ("no header, OPACITY", None),
@@ -200,3 +204,23 @@ def test_time_grows_with_the_length_alone(piece: str) -> None:
     started = time.perf_counter()
     parse_report(piece * (40_000 // len(piece)))
     assert time.perf_counter() - started < 4
+
+
+@pytest.mark.parametrize("joint", ["\n\n", "\n", " "])
+def test_real_reports(real_data: Path, joint: str) -> None:
+    """Open-i keeps sections apart; joined into one text they come apart again, and nothing joins the indication."""
+    same = shorter = 0
+    with tarfile.open(real_data / "openi-reports" / "ecgen-radiology-half.tgz") as archive:
+        for member in archive.getmembers()[::4]:
+            if not member.name.endswith(".xml") or (file := archive.extractfile(member)) is None:
+                continue
+            labels = {
+                element.get("Label"): element.text or "" for element in ElementTree.parse(file).iter("AbstractText")
+            }
+            report = joint.join(f"{label}: {text}" for label, text in labels.items() if text.strip())
+            wanted = " ".join(labels.get("INDICATION", "").split())
+            found = parse_report(report).get("indication", "")
+            assert found == wanted or len(found) < len(wanted), member.name
+            same, shorter = same + (found == wanted), shorter + (found != wanted)
+    assert same > 500
+    assert shorter <= 0.005 * same
