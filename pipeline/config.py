@@ -53,8 +53,10 @@ def load_pipeline_config(path: Path, overrides: Sequence[str] = ()) -> PipelineC
     values = with_overrides(load_yaml(path), overrides)
     root = values.get("root")
     if not isinstance(root, str) or not root:
-        raise UserError("no place to keep results", where=f"{path}: root", found=root, remedy="Set root, or --set root=…")
-    arguments: dict[str, Any] = {"root": root, "data": parse_data(section(values, "data")).model_dump(mode="json")}
+        raise UserError(
+            "no place to keep results", where=f"{path}: root", found=root, remedy="Set root, or --set root=…"
+        )
+    arguments: dict[str, Any] = {"root": root, "data": _plain(parse_data(section(values, "data")))}
     steps: dict[str, type[Config]] = {
         "preprocess": PreprocessConfig,
         "train": TrainConfig,
@@ -62,5 +64,11 @@ def load_pipeline_config(path: Path, overrides: Sequence[str] = ()) -> PipelineC
         "serve": ServeConfig,
     }
     for name, model in steps.items():
-        arguments[name] = model.parse(section(values, name), where=name).model_dump(mode="json")
+        arguments[name] = _plain(model.parse(section(values, name), where=name))
     return PipelineConfig(root, arguments, Platform.parse(section(values, "platform"), where="platform"))
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    """JSON values without nulls, which KFP's parameters do not have; absent means the same."""
+    values: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
+    return values

@@ -1,0 +1,86 @@
+"""What the compiled pipeline means, read from its YAML."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.compile import compile_pipeline
+from pipeline.config import Platform
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    file = tmp_path_factory.mktemp("compiled") / "cxr_pipeline.yaml"
+    compile_pipeline(Platform(partitions=3, images={"train": "registry/cxrflow-train@sha256:1"}), file)
+    return yaml.safe_load(file.read_text())
+
+
+def test_parameters_are_root_and_a_dict_a_section(compiled: dict[str, Any]) -> None:
+    parameters = compiled["root"]["inputDefinitions"]["parameters"]
+    assert {name: value["parameterType"] for name, value in parameters.items()} == {
+        "root": "STRING", "data": "STRUCT", "preprocess": "STRUCT", "train": "STRUCT", "evaluate": "STRUCT", "serve": "STRUCT"
+    }  # fmt: skip
+    assert all(value["description"] for value in parameters.values()), "KFP's form shows their docs"
+
+
+def test_steps_follow_each_other(compiled: dict[str, Any]) -> None:
+    tasks = compiled["root"]["dag"]["tasks"]
+    loop = next(task for task in tasks.values() if "parameterIterator" in task)
+    assert loop["parameterIterator"]["items"]["raw"].replace(" ", "") == "[0,1,2]"
+    order = {name: set(task.get("dependentTasks", [])) for name, task in tasks.items()}
+    loop_name = next(name for name, task in tasks.items() if task is loop)
+    condition_name = next(name for name, task in tasks.items() if "triggerPolicy" in task)
+    assert loop_name in order["collect"]
+    assert "collect" in order["train"]
+    assert "train" in order["evaluate"]
+    assert "evaluate" in order[condition_name]
+
+
+def test_deploy_happens_only_if_promoted(compiled: dict[str, Any]) -> None:
+    tasks = compiled["root"]["dag"]["tasks"]
+    condition = next(task for task in tasks.values() if "triggerPolicy" in task)
+    assert condition["triggerPolicy"]["condition"] == "inputs.parameter_values['pipelinechannel--evaluate-Output'] == true"
+    inner = compiled["components"][condition["componentRef"]["name"]]["dag"]["tasks"]
+    assert list(inner) == ["deploy"]
+    assert "deploy" not in tasks
+
+
+def test_images_are_the_steps_own_and_nothing_is_installed_at_run_time(compiled: dict[str, Any]) -> None:
+    containers = {
+        name.removeprefix("exec-"): executor["container"]
+        for name, executor in compiled["deploymentSpec"]["executors"].items()
+    }
+    assert {name: container["image"] for name, container in containers.items()} == {
+        "preprocess": "cxrflow-preprocess:latest",
+        "collect": "cxrflow-preprocess:latest",
+        "train": "registry/cxrflow-train@sha256:1",
+        "evaluate": "cxrflow-evaluate:latest",
+        "deploy": "cxrflow-serve:latest",
+    }
+    assert not any("pip install" in " ".join(container["command"]) for container in containers.values())
+
+
+def test_kfps_cache_is_off_everywhere(compiled: dict[str, Any]) -> None:
+    dags = [compiled["root"]["dag"], *(c["dag"] for c in compiled["components"].values() if "dag" in c)]
+    steps = [task for dag in dags for task in dag["tasks"].values() if "iterat" not in str(task.keys()).lower()]
+    leaves = [task for task in steps if "dag" not in compiled["components"][task["componentRef"]["name"]]]
+    assert len(leaves) == 5
+    assert not any(task.get("cachingOptions", {}).get("enableCache") for task in leaves)
+
+
+def test_the_file_compiles_as_a_script_from_anywhere(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "pipeline" / "compile.py"), "--set", "platform.partitions=2", "-o", "x.yaml"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "kfp run create" in done.stdout
+    assert yaml.safe_load((tmp_path / "x.yaml").read_text())["pipelineInfo"]["name"] == "cxrflow"
