@@ -1,4 +1,4 @@
-"""A tiny data set and two tiny bundles, made with the real code: what the tests of every step after preprocess share."""
+"""A tiny data set and two tiny bundles, made with the real code, for the tests of what comes after preprocess."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> LoadedManifest:
     """60 training, 24 validation and 40 test studies of 32 x 32 pixels; a bright blob marks a positive.
 
-    Some studies have two views, no text, no age or sex, no labels, or uncertain and blank labels; two studies a patient.
+    Some studies have two views, no text, no age or sex, no labels, uncertain or blank labels; two studies a patient.
     """
     from components.cxr.pixel_preset import PixelPreset
     from components.cxr.shards import Manifest, SplitCounts, load_manifest, write_manifest, write_shard
@@ -154,19 +154,18 @@ def _fit(
     """Full-batch cross-entropy, positive against the rest."""
     import time
 
-    t0 = time.time()
     import torch
 
     from components.cxr.batch import collate
     from components.cxr.dataset import StudyDataset
     from components.cxr.text import TextConfig
 
-    torch.set_num_threads(1)
-    print("IMPORTS", time.time() - t0)
     studies = StudyDataset(data, splits=["train"], text=TextConfig())
     batch = collate([studies[s] for s in range(len(studies))], tokenizer=tokenizer, max_tokens=16, size=SIZE)
     target_BP = torch.from_numpy((studies.states_SP == 1).astype(np.int64)) * 2
     labeled_B = torch.from_numpy(studies.labeled_S)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the same weights on every machine, and faster for films this small
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     model.train()
     for step in range(num_steps):
@@ -177,6 +176,7 @@ def _fit(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+    torch.set_num_threads(num_threads)
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:

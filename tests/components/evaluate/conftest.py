@@ -1,0 +1,49 @@
+"""A report made up from numbers, for what reads reports."""
+
+from __future__ import annotations
+
+import pytest
+
+from components.cxr.labels import LabelPolicy
+from components.cxr.report import CONDITIONS, Interval, MeanScore, PathologyScore, Report, Score
+
+
+@pytest.fixture
+def report() -> Report:
+    """Two pathologies, of which Fracture is undefined; every condition on all studies, `all` on the common subset too."""
+    scores = [_score(condition=condition, auroc=0.9 - 0.1 * i) for i, condition in enumerate(CONDITIONS)]
+    common = _score(condition="all", auroc=0.85).model_copy(update={"subset": "common", "num_studies": 30})
+    return Report(
+        bundle_hash="b" * 64,
+        manifest_hash="m" * 64,
+        mlflow_run_id="r" * 32,
+        leaky=False,
+        label_policy=LabelPolicy(),
+        threshold_rule="youden",
+        scores=(*scores, common),
+        golden=(),
+        num_bootstrap=1000,
+    )
+
+
+def _score(*, condition: str, auroc: float) -> Score:
+    numbers = {"accuracy": 0.8, "precision": 0.7, "recall": 0.6, "f1": 0.65, "ece": 0.04, "average_precision": 0.75}
+    ci = Interval(low=auroc - 0.05, high=auroc + 0.05)
+    edema = PathologyScore(
+        auroc=auroc, auroc_ci=ci, threshold=0.4, positives=12, negatives=1027, unknown=1, **numbers
+    )
+    none = dict.fromkeys(("auroc", "auroc_ci", "average_precision", "precision", "recall", "f1"))
+    fracture = PathologyScore(
+        **none, accuracy=1.0, ece=0.01, threshold=0.5, positives=0, negatives=1039, unknown=1
+    )
+    return Score(
+        condition=condition,
+        protocol="A",
+        unit="study",
+        subset="all",
+        num_patients=520,
+        num_studies=1040,
+        num_rows=1040,
+        pathologies={"Edema": edema, "Fracture": fracture},
+        mean=MeanScore(pathologies=("Edema",), auroc=auroc, auroc_ci=ci, **numbers),
+    )

@@ -1,0 +1,43 @@
+"""What a person reads at the end."""
+
+from __future__ import annotations
+
+import pytest
+
+from components.cxr.report import Decision, Interval, Report
+from components.evaluate.table import print_report
+
+DECISION = Decision(
+    promoted=False,
+    policy="superior",
+    reason="not shown to be better.",
+    challenger_bundle="b",
+    champion_bundle="c",
+    difference=0.01,
+    difference_ci=Interval(low=-0.01, high=0.03),
+)
+
+
+def test_prints_scores_at_100_columns(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(report, DECISION)
+    printed = capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    assert max(map(len, printed.splitlines())) <= 100
+    assert "Edema 0.900 0.850–0.950 0.800 0.700 0.600 0.650 12 1,027" in lines
+    assert "Fracture – – 1.000 – – – 0 1,039" in lines
+    assert "Mean of 1 0.900 0.850–0.950 0.800 0.700 0.600 0.650" in lines
+    assert "films, indication, metadata 0.900 0.850–0.950 0.850 0.800–0.900" in lines
+    assert "films alone 0.800 0.750–0.850 – –" in lines
+    text = " ".join(lines)
+    assert "protocol A (blank and uncertain labels count as negative)" in text
+    assert "Trained with uncertain: multiclass, blank: negative." in text
+    assert "1000 resamples of 520 patients" in text
+    assert "Not a medical device." in text
+    assert "Not promoted: not shown to be better." in text
+    assert "LEAKY" not in text
+    assert "…" not in text
+
+
+def test_a_leaky_report_says_so_first(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(report.model_copy(update={"leaky": True}))
+    assert capsys.readouterr().out.startswith("LEAKY")
