@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from components.cxr.bundle import BUNDLE, BundleInfo, local_folder
+from components.cxr.bundle import local_folder
 from components.cxr.deployment import Deployment, read_deployment, write_deployment
 from components.cxr.errors import UserError
+from components.cxr.registry import champion_version, set_champion
 from components.cxr.report import Decision, Report, load_decision, load_report
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage import Root, Storage
+from components.cxr.tracking import MlflowError, with_client
 from components.serve.config import ServeConfig
 from components.serve.golden import check_answers, running_server
 
@@ -38,13 +40,11 @@ def deploy(
         _tell_mlflow(root, current, decision)
         return current
     _check(report, decision, current, manifest=manifest, where=evaluation.uri)
-    info = BundleInfo.model_validate_json(bundle.read(BUNDLE).data)
+    _check_champion(root, decision)
     num_films = max(study.num_images for study in report.golden)
     served = config.model_copy(update={"max_files": max(config.max_files, num_films)})
     with running_server(served, bundle) as server:
-        num_compared = check_answers(
-            server, report, manifest=manifest, text=info.text, tolerance=config.golden_tolerance
-        )
+        num_compared = check_answers(server, report, manifest=manifest, tolerance=config.golden_tolerance)
     studies = f"{len(report.golden)} studies"
     print(f"serve: {num_compared} answers to {studies} are evaluation's, within {config.golden_tolerance:g}")
 
@@ -57,7 +57,7 @@ def deploy(
         evaluation=evaluation.uri,
         manifest_hash=report.manifest_hash,
         mlflow_run_id=report.mlflow_run_id,
-        model_name=None,
+        model_name=decision.registered_model,
         model_version=decision.challenger_version,
         previous=current.bundle_hash if current else None,
     )
@@ -70,12 +70,9 @@ def deploy(
 def _evaluated(evaluation: Storage) -> tuple[Report, Decision]:
     try:
         return load_report(evaluation), load_decision(evaluation)
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         raise UserError(
-            "no complete evaluation here",
-            where=evaluation.uri,
-            found=f"no {error.filename}",
-            remedy="Run evaluate first.",
+            "no complete evaluation here", where=evaluation.uri, remedy="Run evaluate first."
         ) from None
 
 
@@ -117,5 +114,31 @@ def _check(
         )
 
 
+def _check_champion(root: Root, decision: Decision) -> None:
+    """Refuse before anything is published what set_champion would refuse afterwards."""
+    if (name := decision.registered_model) is None:
+        return
+    found, expected = champion_version(root, name), decision.champion_version
+    if found not in (expected, decision.challenger_version):
+        raise UserError(
+            "MLflow's champion is not the one that was compared",
+            where=f"registered model {name}",
+            found=f"version {found}",
+            expected=f"version {expected}" if expected else "none",
+            remedy="Run evaluate again to compare with it.",
+        )
+
+
 def _tell_mlflow(root: Root, deployment: Deployment, decision: Decision) -> None:
-    """TODO"""
+    """Move the alias `champion` and tag the training's run; doing it twice changes nothing."""
+    name, version = deployment.model_name, deployment.model_version
+    if name is None or version is None:
+        print("serve: MLflow did not answer when the model was evaluated, so no version becomes champion")
+        return
+    try:
+        set_champion(root, name=name, version=version, expected=decision.champion_version)
+        if (run_id := deployment.mlflow_run_id) is not None:
+            with_client(root, lambda client: client.set_tag(run_id, "deployed", deployment.bundle))
+    except (UserError, MlflowError) as error:
+        raise UserError(f"the model is in service, but MLflow does not know: {error}") from None
+    print(f"serve: {name} version {version} is champion")

@@ -86,7 +86,10 @@ async def read_form(request: Request, config: ServeConfig) -> StudyForm:
             "bad-form",
             f"The form cannot be read: it is damaged, has more than {config.max_files} films or too long a text.",
         ) from None
-    return await _fields(data, config)
+    try:
+        return await _fields(data, config)
+    finally:
+        await data.close()
 
 
 class _InMemory(MultiPartParser):
@@ -114,6 +117,8 @@ async def _parse(request: Request, config: ServeConfig) -> FormData:
         return await FormParser(
             request.headers, stream, max_fields=max_fields, max_part_size=3 * max_field_bytes
         ).parse()
+    if not kind and not b"".join([chunk async for chunk in stream]):
+        return FormData()  # nothing at all, which is refused for what is missing
     raise RequestError(415, "not-a-form", "The request is not a form.", remedy="Send multipart/form-data.")
 
 

@@ -71,7 +71,12 @@ def running_server(config: ServeConfig, bundle: Storage) -> Iterator[RunningServ
 
 
 def check_answers(
-    server: RunningServer, report: Report, *, manifest: LoadedManifest, text: TextConfig, tolerance: float
+    server: RunningServer,
+    report: Report,
+    *,
+    manifest: LoadedManifest,
+    tolerance: float,
+    timeout_s: float = 120.0,
 ) -> int:
     """Send every golden study as a client would and compare the probabilities; returns how many were compared.
 
@@ -79,38 +84,45 @@ def check_answers(
         UserError: another model, an answer that is off by more than `tolerance`, a refusal, or a dead server.
     """
     num_compared = 0
-    with httpx.Client(base_url=server.address, timeout=None, trust_env=False) as client:
+    with httpx.Client(base_url=server.address, timeout=timeout_s, trust_env=False) as client:
         try:
-            found_hash = client.get("/v1/model").json()["bundle_hash"]
-            if found_hash != report.bundle_hash:
-                raise UserError(
-                    "the bundle is not the one that was evaluated",
-                    found=found_hash[:16],
-                    expected=report.bundle_hash[:16],
-                    remedy="Run evaluate again.",
-                )
+            text = _check_model(client, report)
             for position, study in enumerate(report.golden, start=1):
                 where = f"golden study {position} of {len(report.golden)}"
                 response = client.post("/v1/predict", **_request(study, manifest, text=text))
                 if response.status_code != 200:
-                    raise UserError(
-                        "the server refuses a study", where=where, found=response.json()["error"]["message"]
-                    )
-                answers = response.json()["answers"]
-                for pathology, expected in study.probabilities.items():
-                    found = answers[pathology]["probability"]
-                    if not abs(found - expected) <= tolerance:
-                        raise UserError(
-                            "the server's answer is not evaluation's",
-                            where=f"{where}, {pathology}",
-                            found=f"{found:.6f}",
-                            expected=f"{expected:.6f} within {tolerance:g}",
-                            remedy="Nothing was deployed. Run evaluate again with the versions that serve.",
-                        )
-                    num_compared += 1
+                    found = response.json()["error"]["message"]
+                    raise UserError("the server refuses a study", where=where, found=found)
+                num_compared += _compare(study, response.json()["answers"], tolerance=tolerance, where=where)
         except httpx.TransportError:
             raise _died(server.process, server.log) from None
     return num_compared
+
+
+def _check_model(client: httpx.Client, report: Report) -> TextConfig:
+    """The text input of the served model, which must be the evaluated one."""
+    model = client.get("/v1/model").json()
+    if (found := model["bundle_hash"]) != report.bundle_hash:
+        expected = report.bundle_hash[:16]
+        remedy = "Run evaluate again."
+        raise UserError(
+            "the bundle is not the evaluated one", found=found[:16], expected=expected, remedy=remedy
+        )
+    return TextConfig(sections=model["text_sections"], allow_leaky_sections=model["leaky"])
+
+
+def _compare(study: GoldenStudy, answers: dict[str, Any], *, tolerance: float, where: str) -> int:
+    for pathology, expected in study.probabilities.items():
+        found = answers[pathology]["probability"]
+        if not abs(found - expected) <= tolerance:
+            raise UserError(
+                "the server's answer is not evaluation's",
+                where=f"{where}, {pathology}",
+                found=f"{found:.6f}",
+                expected=f"{expected:.6f} within {tolerance:g}",
+                remedy="Nothing was deployed. Run evaluate again with the versions that serve.",
+            )
+    return len(study.probabilities)
 
 
 def _request(golden: GoldenStudy, manifest: LoadedManifest, *, text: TextConfig) -> dict[str, Any]:

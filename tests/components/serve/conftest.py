@@ -1,60 +1,32 @@
-"""A tiny evaluated model with its data, and the application around it."""
+"""A root as the steps before deployment leave it, and servers for its model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import cv2
 import numpy as np
 import pytest
-import torch
-from starlette.testclient import TestClient
 
-from components.cxr.bundle import (
-    BundleInfo,
-    Calibration,
-    OperatingPoint,
-    OperatingPoints,
-    load_bundle,
-    load_operating_points,
-    save_bundle,
-    write_operating_points,
-)
-from components.cxr.dataset import StudyDataset
-from components.cxr.labels import PATHOLOGIES, LabelPolicy
-from components.cxr.pixel_preset import PixelPreset
-from components.cxr.predictor import answer, predict
-from components.cxr.report import (
-    CONDITIONS,
-    Decision,
-    GoldenStudy,
-    Report,
-    write_decision,
-    write_report,
-)
-from components.cxr.shards import (
-    ImageRow,
-    LoadedManifest,
-    Manifest,
-    load_manifest,
-    write_manifest,
-    write_shard,
-)
-from components.cxr.storage import Root, Storage
-from components.cxr.text import TextConfig
-from components.serve.app import create_app
-from components.serve.config import ServeConfig
-from components.serve.predictor import StudyPredictor
-from components.train.build import build_model
-from components.train.config import TrainConfig
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient
 
-SIZE = 32
-TEXTS = ("Chest pain.", "", "Shortness of breath, history: heart failure.", "Fever and cough for two weeks.")
+    from components.cxr.batch import Study
+    from components.cxr.report import Report
+    from components.cxr.shards import LoadedManifest
+    from components.cxr.storage import Root, Storage
+    from components.serve.golden import RunningServer
+    from components.serve.predictor import StudyPredictor
+
+MIB = 1 << 20
+SERVER_LIMITS = {"max_file_bytes": MIB, "max_request_bytes": 2 * MIB, "max_files": 3}
 
 
 class World(NamedTuple):
-    """What the steps before deployment have left under a root."""
+    """What evaluation leaves."""
 
     root: Root
     manifest: LoadedManifest
@@ -62,151 +34,116 @@ class World(NamedTuple):
     evaluation: Storage
     report: Report
 
+    def decide(self, **changes: Any) -> None:
+        """Write a decision that promotes the model over nothing, with some fields changed."""
+        from components.cxr.report import Decision, write_decision
+
+        values: dict[str, Any] = {
+            "promoted": True,
+            "policy": "superior",
+            "reason": "nothing is deployed yet.",
+            "challenger_bundle": self.report.bundle_hash,
+            "champion_bundle": None,
+            "difference": None,
+            "difference_ci": None,
+        }
+        write_decision(self.evaluation, Decision(**values | changes))
+
 
 @pytest.fixture(scope="session")
-def world_template(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Made once; tests that deploy take a copy (`make_world`)."""
-    return _make_world(tmp_path_factory.mktemp("world"), preset=PixelPreset(size=SIZE), seed=0)
+def evaluated(
+    tiny_data: LoadedManifest, fitted_bundle: Storage, tmp_path_factory: pytest.TempPathFactory
+) -> World:
+    """A bundle with the operating points and the report of the real evaluation, not to be written to."""
+    return _evaluate(tmp_path_factory.mktemp("evaluated"), tiny_data, fitted_bundle)
+
+
+@pytest.fixture
+def world(evaluated: World, tmp_path: Path) -> World:
+    """A root of the test's own, where that model was promoted."""
+    from components.cxr.report import write_report
+    from components.cxr.storage import Root
+
+    root = Root(tmp_path / "root")
+    own = World(root, evaluated.manifest, root.bundle("tiny"), root.evaluation("tiny"), evaluated.report)
+    own.bundle.upload_folder(Path(evaluated.bundle.uri))
+    write_report(own.evaluation, own.report)
+    own.decide()
+    return own
 
 
 @pytest.fixture(scope="session")
-def predictor(world_template: World) -> StudyPredictor:
-    return StudyPredictor(world_template.bundle)
+def predictor(evaluated: World) -> StudyPredictor:
+    from components.serve.predictor import StudyPredictor
+
+    return StudyPredictor(evaluated.bundle)
 
 
 @pytest.fixture
 def client(predictor: StudyPredictor) -> Iterator[TestClient]:
+    """The application in this process."""
+    from starlette.testclient import TestClient
+
+    from components.serve.app import create_app
+    from components.serve.config import ServeConfig
+
     with TestClient(create_app(predictor, ServeConfig())) as client:
         yield client
 
 
-def _make_world(folder: Path, *, preset: PixelPreset, seed: int, champion: str | None = None) -> World:
-    root = Root(folder)
-    manifest = _make_data(root.data("tiny"), preset)
-    bundle = root.bundle(f"tiny{seed}")
-    _make_bundle(bundle, manifest, seed=seed)
-    evaluation = root.evaluation(f"tiny{seed}")
-    report = _evaluate(evaluation, bundle, manifest, champion=champion)
-    return World(root, manifest, bundle, evaluation, report)
+@pytest.fixture(scope="session")
+def server(evaluated: World) -> Iterator[RunningServer]:
+    """A real server process with small limits."""
+    from components.serve.config import ServeConfig
+    from components.serve.golden import running_server
+
+    with running_server(ServeConfig(**SERVER_LIMITS), evaluated.bundle) as server:
+        yield server
+    assert server.process.returncode == 0, server.log
 
 
 @pytest.fixture(scope="session")
-def make_world():
-    return _make_world
+def study(evaluated: World) -> Study:
+    """The first test study that has two films, a text, age and sex."""
+    from components.cxr.dataset import StudyDataset
+    from components.cxr.text import TextConfig
+
+    studies = StudyDataset(evaluated.manifest, splits=["test"], text=TextConfig())
+    found = (studies[i] for i in range(len(studies)))
+    return next(s for s in found if len(s.films) == 2 and s.text and s.age_years is not None and s.sex)
 
 
-def _make_data(storage: Storage, preset: PixelPreset) -> LoadedManifest:
-    random = np.random.default_rng(7)
-    rows = []
-    for s, text in enumerate(TEXTS):
-        for view in ("PA", "LATERAL", "RL")[: 1 + s % 3]:
-            rows.append(
-                ImageRow(
-                    study_id=f"study-{s}",
-                    patient_id=f"patient-{s}",
-                    image_id=f"image-{s}-{view}",
-                    split="test",
-                    view_position=view,
-                    pixels=random.integers(0, 256, (preset.size, preset.size), dtype=np.uint8),
-                    text={"indication": text} if text else {},
-                    labels=dict.fromkeys(PATHOLOGIES),
-                    labeled=True,
-                    age_years=[63.0, None, 1 / 3, 80.0][s],
-                    sex=["F", "M", None, "F"][s],
-                    source_hash="0",
-                )
-            )
-    path = Path(storage.uri, "test-00000.parquet")
-    shard = write_shard(path, rows, pathologies=PATHOLOGIES, preset=preset, name=path.name)
-    write_manifest(
-        storage,
-        Manifest(
-            schema_version=1,
-            pathologies=PATHOLOGIES,
-            pixel_preset=preset,
-            pixel_preset_hash=preset.hash,
-            config_hash="0",
-            source_hash="0",
-            id_key_fingerprint="0",
-            deidentified=False,
-            counts={},
-            num_rejects=0,
-            shards=(shard,),
-        ),
-    )
-    return load_manifest(storage)
+@pytest.fixture(scope="session")
+def png() -> bytes:
+    """A film that is not the model's size."""
+    return _png()
 
 
-def _make_bundle(storage: Storage, manifest: LoadedManifest, *, seed: int) -> None:
-    torch.manual_seed(seed)
-    config = TrainConfig()
-    architecture, model, tokenizer = build_model(config, texts=list(TEXTS), num_pathologies=len(PATHOLOGIES))
-    with torch.no_grad():
-        model.head_bias_P3.normal_()
-    preset = manifest.manifest.pixel_preset
-    info = BundleInfo(
-        pathologies=PATHOLOGIES,
-        pixel_preset=preset,
-        pixel_preset_hash=preset.hash,
-        text=TextConfig(),
-        label_policy=LabelPolicy(),
-        architecture=architecture,
-        num_parameters=sum(p.numel() for p in model.parameters()),
-        manifest_hash=manifest.hash,
-        train_config_hash="0",
-        mlflow_run_id=None,
-        git_revision=None,
-    )
-    save_bundle(storage, info=info, model=model, tokenizer=tokenizer)
-    points = {
-        condition: {
-            name: OperatingPoint(
-                threshold=0.3 + 0.02 * p, calibration=Calibration(slope=0.9, intercept=0.1 * c)
-            )
-            for p, name in enumerate(PATHOLOGIES)
-        }
-        for c, condition in enumerate(CONDITIONS)
-    }
-    write_operating_points(storage, OperatingPoints(conditions=points))
+@pytest.fixture(scope="session")
+def make_png() -> Callable[..., bytes]:
+    return _png
 
 
-def _evaluate(storage: Storage, bundle: Storage, manifest: LoadedManifest, *, champion: str | None) -> Report:
-    """The part of an evaluation that deployment reads."""
-    model, points = load_bundle(bundle), load_operating_points(bundle)
-    data = StudyDataset(manifest, splits=["test"], text=model.info.text)
-    logits = predict(model, [data[i] for i in range(len(data))])
-    golden = tuple(
-        GoldenStudy(
-            shard=place.shard,
-            row=place.row,
-            num_images=place.num_images,
-            probabilities={
-                name: found.probability
-                for name, found in answer(model, logits, points, condition="all", row=i).items()
-            },
-        )
-        for i, place in enumerate(data.places)
-    )
-    report = Report(
-        bundle_hash=model.hash,
-        manifest_hash=manifest.hash,
-        mlflow_run_id=None,
-        leaky=False,
-        label_policy=LabelPolicy(),
-        threshold_rule="youden",
-        scores=(),
-        golden=golden,
-        num_bootstrap=0,
-    )
-    decision = Decision(
-        promoted=True,
-        policy="superior",
-        reason="Nothing is deployed.",
-        challenger_bundle=model.hash,
-        champion_bundle=champion,
-        difference=None,
-        difference_ci=None,
-    )
-    write_decision(storage, decision)
-    write_report(storage, report)
-    return report
+def _png(height: int = 60, width: int = 48, *, extension: str = ".png") -> bytes:
+    rows, columns = np.mgrid[:height, :width]
+    written, data = cv2.imencode(extension, ((rows * 3 + columns * 2) % 251).astype(np.uint8))
+    assert written
+    return io.BytesIO(data.tobytes()).getvalue()
+
+
+def _evaluate(folder: Path, data: LoadedManifest, bundle: Storage) -> World:
+    from components.cxr.bundle import load_bundle, write_operating_points
+    from components.cxr.report import write_report
+    from components.cxr.storage import Root
+    from components.evaluate.assess import assess
+    from components.evaluate.config import EvaluateConfig
+
+    root = Root(folder)
+    own = root.bundle("tiny")
+    own.upload_folder(Path(bundle.uri))
+    found = assess(EvaluateConfig(num_bootstrap=100), load_bundle(own), data, run_id=None)
+    write_operating_points(own, found.points)
+    world = World(root, data, own, root.evaluation("tiny"), found.report)
+    write_report(world.evaluation, found.report)
+    world.decide()
+    return world

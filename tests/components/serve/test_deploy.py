@@ -1,0 +1,228 @@
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from components.cxr.bundle import MODEL_CARD, load_bundle, load_operating_points
+from components.cxr.deployment import Deployment, read_deployment, write_deployment
+from components.cxr.errors import UserError
+from components.cxr.report import write_report
+from components.cxr.storage import ABSENT, LocalStorage
+from components.serve import deploy as step
+from components.serve.config import ServeConfig
+from components.serve.deploy import deploy
+from components.serve.golden import running_server
+
+
+def _deploy(world, **config):
+    return deploy(
+        ServeConfig(**config),
+        root=world.root,
+        bundle=world.bundle,
+        evaluation=world.evaluation,
+        manifest=world.manifest,
+    )
+
+
+@pytest.fixture
+def quick(monkeypatch, server):
+    """Deployments that check against the server that is running already; the list counts them."""
+    checks = []
+
+    @contextlib.contextmanager
+    def running(_config, bundle):
+        checks.append(bundle.uri)
+        yield server
+
+    monkeypatch.setattr(step, "running_server", running)
+    return checks
+
+
+def _in_service(world, bundle_hash):
+    deployment = Deployment(
+        bundle="elsewhere",
+        bundle_hash=bundle_hash,
+        evaluation="elsewhere",
+        manifest_hash="0",
+        mlflow_run_id=None,
+        model_name=None,
+        model_version=None,
+        previous=None,
+    )
+    write_deployment(world.root, deployment, over=read_deployment(world.root).generation)
+
+
+def _published(world):
+    return list(world.root.deployed().sizes())
+
+
+def test_deploy_starts_a_server_checks_it_stops_it_and_publishes(world, capsys, monkeypatch):
+    servers = []
+
+    @contextlib.contextmanager
+    def remembered(config, bundle):
+        with running_server(config, bundle) as server:
+            servers.append(server)
+            yield server
+
+    monkeypatch.setattr(step, "running_server", remembered)
+    done = _deploy(world)
+    assert [server.process.returncode for server in servers] == [0]
+    assert done == read_deployment(world.root).deployment
+    assert done.bundle_hash == world.report.bundle_hash
+    assert done.bundle == f"{world.root.uri}/deployed/{world.report.bundle_hash[:16]}"
+    assert (done.evaluation, done.manifest_hash) == (world.evaluation.uri, world.manifest.hash)
+    assert done.previous is None
+    copy = LocalStorage(Path(done.bundle))
+    assert load_bundle(copy).hash == world.report.bundle_hash
+    assert load_operating_points(copy) == load_operating_points(world.bundle)
+    lines = capsys.readouterr().out.splitlines()
+    num_studies = len(world.report.golden)
+    checked = f"{4 * num_studies} answers to {num_studies} studies"
+    assert lines[0] == f"serve: {checked} are evaluation's, within 0.0001"
+    assert lines[1].startswith("serve: deployed model ")
+
+
+def test_what_is_current_is_not_deployed_again(world, quick, capsys):
+    first = _deploy(world)
+    world.decide(promoted=False, champion_bundle=first.bundle_hash)
+    assert _deploy(world) == first
+    assert len(quick) == 1
+    assert f"serve: already deployed, model {first.bundle_hash[:16]}" in capsys.readouterr().out
+
+
+def test_the_model_that_was_compared_is_replaced(world, quick):
+    _in_service(world, "a" * 64)
+    world.decide(champion_bundle="a" * 64)
+    assert _deploy(world).previous == "a" * 64
+    assert quick == [world.bundle.uri]
+
+
+def test_a_tampered_expectation_publishes_nothing(world, quick):
+    study = world.report.golden[0]
+    wrong = study.model_copy(update={"probabilities": study.probabilities | {"Edema": 0.123}})
+    write_report(world.evaluation, world.report.model_copy(update={"golden": (wrong,)}))
+    with pytest.raises(
+        UserError, match="the server's answer is not evaluation's: golden study 1 of 1, Edema"
+    ):
+        _deploy(world)
+    assert quick
+    assert _published(world) == []
+
+
+@pytest.mark.parametrize(
+    ("in_service", "compared", "message"),
+    [
+        ("b" * 64, "a" * 64, r"found b{16}, expected a{16}\."),
+        ("b" * 64, None, r"found b{16}, expected none\."),
+        (None, "a" * 64, r"found none, expected a{16}\."),
+    ],
+)
+def test_a_stale_comparison_is_refused(world, quick, in_service, compared, message):
+    if in_service:
+        _in_service(world, in_service)
+    before = _published(world)
+    world.decide(champion_bundle=compared)
+    with pytest.raises(UserError, match=message):
+        _deploy(world)
+    assert quick == []
+    assert _published(world) == before
+
+
+def test_a_deployment_in_the_meantime_wins(world, quick, monkeypatch):
+    upload = LocalStorage.upload_folder
+
+    def meanwhile(self, source):
+        upload(self, source)
+        _in_service(world, "c" * 64)
+
+    monkeypatch.setattr(LocalStorage, "upload_folder", meanwhile)
+    with pytest.raises(UserError, match="another model was deployed meanwhile"):
+        _deploy(world)
+    assert quick
+    assert read_deployment(world.root).deployment.bundle_hash == "c" * 64
+
+
+def test_after_a_crash_during_the_copy_deploy_completes(world, quick, monkeypatch):
+    upload = LocalStorage.upload
+
+    def crash(self, source, name):
+        if name == MODEL_CARD or name.endswith(".safetensors"):
+            raise KeyboardInterrupt
+        upload(self, source, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "upload", crash)
+        with pytest.raises(KeyboardInterrupt):
+            _deploy(world)
+    assert read_deployment(world.root) == (None, ABSENT)
+    assert load_bundle(LocalStorage(Path(_deploy(world).bundle))).hash == world.report.bundle_hash
+    assert len(quick) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"promoted": False, "reason": "not better."}, "was not promoted.*not better"),
+        ({"challenger_bundle": "d" * 64}, "decision and report are of two models"),
+    ],
+)
+def test_what_was_not_decided_is_refused(world, quick, changes, message):
+    world.decide(**changes)
+    with pytest.raises(UserError, match=message):
+        _deploy(world)
+    assert quick == []
+
+
+def test_other_data_is_refused(world, quick):
+    write_report(world.evaluation, world.report.model_copy(update={"manifest_hash": "0" * 64}))
+    with pytest.raises(UserError, match="evaluated on other data"):
+        _deploy(world)
+    assert quick == []
+
+
+def test_no_golden_studies_are_no_check(world, quick):
+    write_report(world.evaluation, world.report.model_copy(update={"golden": ()}))
+    with pytest.raises(UserError, match="no golden studies"):
+        _deploy(world)
+    assert quick == []
+
+
+def test_no_evaluation_is_one_clear_line(world):
+    world.evaluation.delete_all()
+    with pytest.raises(UserError, match="no complete evaluation here"):
+        _deploy(world)
+
+
+def test_champion_moves_with_the_model_and_the_run_is_tagged(world, quick):
+    from components.cxr.tracking import with_client
+
+    def register(client):
+        run = client.create_run(client.create_experiment("test")).info.run_id
+        client.create_registered_model("cxr")
+        versions = [client.create_model_version("cxr", source=world.bundle.uri).version for _ in range(3)]
+        client.set_registered_model_alias("cxr", "champion", versions[0])
+        return run, [str(version) for version in versions]
+
+    run, (old, new, other) = with_client(world.root, register)
+    write_report(world.evaluation, world.report.model_copy(update={"mlflow_run_id": run}))
+    world.decide(registered_model="cxr", challenger_version=new, champion_version=other)
+    with pytest.raises(UserError, match=f"found version {old}, expected version {other}"):
+        _deploy(world)
+    assert quick == []
+
+    world.decide(registered_model="cxr", challenger_version=new, champion_version=old)
+    done = _deploy(world)
+    assert (done.model_name, done.model_version, done.mlflow_run_id) == ("cxr", new, run)
+
+    def state(client):
+        champion = client.get_model_version_by_alias("cxr", "champion").version
+        return str(champion), client.get_run(run).data.tags["deployed"]
+
+    assert with_client(world.root, state) == (new, done.bundle)
+
+    # A crash after the pointer and before MLflow: running it again completes it.
+    with_client(world.root, lambda client: client.set_registered_model_alias("cxr", "champion", old))
+    _deploy(world)
+    assert with_client(world.root, state)[0] == new
+    assert len(quick) == 1

@@ -1,0 +1,101 @@
+import os
+import sys
+
+import pytest
+
+from components.cxr.errors import UserError
+from components.serve.config import ServeConfig
+from components.serve.golden import check_answers, running_server
+
+FAULTS = {
+    "dies": "#!/bin/sh\necho one >&2; echo the disk is full >&2; exit 3\n",
+    "hangs": "#!/bin/sh\necho still loading; exec sleep 60\n",
+}
+
+
+def _tampered(report, **changes):
+    study = report.golden[-1]
+    changed = study.model_copy(update=changes)
+    return report.model_copy(update={"golden": (*report.golden[:-1], changed)})
+
+
+def _check(server, report, evaluated, *, tolerance=1e-4):
+    return check_answers(server, report, manifest=evaluated.manifest, tolerance=tolerance)
+
+
+def test_a_faithful_server_passes(server, evaluated):
+    golden = evaluated.report.golden
+    assert any(study.num_images > 1 for study in golden)
+    assert _check(server, evaluated.report, evaluated) == 4 * len(golden)
+
+
+def test_one_tampered_probability_is_found(server, evaluated):
+    expected = evaluated.report.golden[-1].probabilities
+    report = _tampered(evaluated.report, probabilities=expected | {"Edema": expected["Edema"] + 2e-4})
+    with pytest.raises(
+        UserError, match=r"golden study (\d) of \1, Edema; found 0\.\d{6}, expected 0\.\d{6} within"
+    ):
+        _check(server, report, evaluated)
+    assert _check(server, report, evaluated, tolerance=1e-3)
+
+
+def test_a_probability_that_is_no_number_is_found(server, evaluated):
+    expected = evaluated.report.golden[-1].probabilities
+    report = _tampered(evaluated.report, probabilities=expected | {"Edema": float("nan")})
+    with pytest.raises(UserError, match="is not evaluation's"):
+        _check(server, report, evaluated)
+
+
+def test_another_study_than_evaluations_is_found(server, evaluated):
+    report = _tampered(
+        evaluated.report, row=evaluated.report.golden[0].row, shard=evaluated.report.golden[0].shard
+    )
+    with pytest.raises(UserError, match="is not evaluation's"):
+        _check(server, report, evaluated)
+
+
+def test_another_model_is_found(server, evaluated):
+    with pytest.raises(UserError, match="the bundle is not the evaluated one"):
+        _check(server, evaluated.report.model_copy(update={"bundle_hash": "0" * 64}), evaluated)
+
+
+def test_a_shard_that_the_data_does_not_have_is_found(server, evaluated):
+    with pytest.raises(UserError, match=r"found other\.parquet"):
+        _check(server, _tampered(evaluated.report, shard="other.parquet"), evaluated)
+
+
+@pytest.fixture
+def broken_python(monkeypatch, tmp_path, request):
+    """The server's interpreter replaced by a process that misbehaves."""
+    path = tmp_path / "python"
+    path.write_text(FAULTS[request.param])
+    path.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(path))
+
+
+@pytest.mark.parametrize("broken_python", ["dies"], indirect=True)
+@pytest.mark.usefixtures("broken_python")
+def test_a_server_that_dies_is_told_with_its_last_lines(evaluated):
+    expected = r"ended with code 3, nothing was deployed; its last lines:\none\nthe disk is full"
+    with pytest.raises(UserError, match=expected), running_server(ServeConfig(), evaluated.bundle):
+        pass
+
+
+@pytest.mark.parametrize("broken_python", ["hangs"], indirect=True)
+@pytest.mark.usefixtures("broken_python")
+def test_a_server_that_never_gets_ready_is_stopped(evaluated, monkeypatch):
+    started = []
+    popen = __import__("subprocess").Popen
+
+    def remember(*args, **kwargs):
+        started.append(popen(*args, **kwargs))
+        return started[-1]
+
+    monkeypatch.setattr("subprocess.Popen", remember)
+    config = ServeConfig(startup_timeout_s=0.5)
+    with pytest.raises(UserError, match=r"not ready after 0\.5 s; its last lines:\nstill loading"):  # noqa: SIM117
+        with running_server(config, evaluated.bundle):
+            pass
+    assert started[0].returncode is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0].pid, 0)

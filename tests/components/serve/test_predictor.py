@@ -1,0 +1,129 @@
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.cxr.bundle import OPERATING_POINTS
+from components.cxr.errors import UserError
+from components.cxr.pixel_preset import PixelPreset
+from components.cxr.pixels import encode_png, read_film
+from components.cxr.predictor import answer, predict
+from components.cxr.storage import open_storage
+from components.serve.errors import RequestError
+from components.serve.predictor import StudyPredictor
+
+
+def test_a_shards_study_gets_evaluations_answer(predictor, study):
+    found = predictor.predict(
+        [encode_png(film) for film in study.films],
+        text=study.text,
+        age_years=study.age_years,
+        sex=study.sex,
+        view_positions=study.view_positions,
+    )
+    logits = predict(predictor.bundle, [study])
+    expected = answer(predictor.bundle, logits, predictor.points, condition="all")
+    assert found.condition == "all"
+    assert list(found.answers) == list(expected)
+    for name, value in expected.items():
+        assert found.answers[name].probability == pytest.approx(value.probability, abs=1e-6)
+        assert found.answers[name].uncertain == pytest.approx(value.uncertain, abs=1e-6)
+        assert found.answers[name].state == value.state
+        assert found.answers[name].threshold == value.threshold
+
+
+@pytest.mark.parametrize("preset", ["display", "mimic-jpg"])
+def test_pixels_of_a_shard_come_back_unchanged(preset):
+    pixels = np.random.default_rng(0).integers(3, 200, (32, 32), dtype=np.uint8)
+    film = read_film(encode_png(pixels), preset=PixelPreset(name=preset, size=32))
+    np.testing.assert_array_equal(film.pixels, pixels)
+
+
+def test_without_a_film_the_texts_operating_points_count(predictor):
+    found = predictor.predict([], text="cough fever")
+    assert found.condition == "text"
+    for name, point in predictor.points.conditions["text"].items():
+        assert found.answers[name].threshold == point.threshold
+
+
+def test_of_a_report_only_the_models_sections_are_read(predictor):
+    report = "INDICATION: cough, edema\n\nFINDINGS: Large effusion.\n\nIMPRESSION: Effusion."
+    found = predictor.predict([], text=report)
+    assert found.study.text == "cough, edema"
+    assert found.answers == predictor.predict([], text="cough, edema").answers
+
+
+def test_header_fills_in_what_the_form_leaves_out(predictor, dicom_bytes):
+    stored = np.arange(40 * 40, dtype=np.uint16).reshape(40, 40)
+    film = dicom_bytes(stored, bits_stored=12, PatientAge="063Y", PatientSex="F", ViewPosition="AP")
+    study = predictor.predict([film]).study
+    assert (study.age_years, study.sex, study.view_positions) == (63.0, "F", ["AP"])
+    study = predictor.predict([film], age_years=0.0, sex="M", view_positions=["LATERAL"]).study
+    assert (study.age_years, study.sex, study.view_positions) == (0.0, "M", ["LATERAL"])
+    study = predictor.predict([film, film], view_positions=[None, "PA"]).study
+    assert study.view_positions == ["AP", "PA"]
+
+
+def test_the_second_films_header_counts_where_the_first_has_none(predictor, dicom_bytes, png):
+    stored = np.arange(40 * 40, dtype=np.uint16).reshape(40, 40)
+    film = dicom_bytes(stored, bits_stored=12, PatientAge="006M", PatientSex="M")
+    study = predictor.predict([png, film]).study
+    assert (study.age_years, study.sex) == (0.5, "M")
+
+
+def test_metadata_changes_the_answer(predictor, png):
+    probabilities = [
+        found.answers["Edema"].probability
+        for found in (
+            predictor.predict([png]),
+            predictor.predict([png], age_years=90.0),
+            predictor.predict([png], sex="F"),
+            predictor.predict([png], view_positions=["LATERAL"]),
+        )
+    ]
+    assert len(set(probabilities)) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({"files": []}, "nothing-to-read"),
+        ({"files": [], "text": "  \n"}, "nothing-to-read"),
+        ({"files": [], "text": "FINDINGS: Large effusion."}, "nothing-to-read"),
+        ({"files": [], "age_years": 40.0, "sex": "F"}, "nothing-to-read"),
+        ({"files": [], "text": "cough", "age_years": -1.0}, "bad-age"),
+        ({"files": [], "text": "cough", "age_years": 131.0}, "bad-age"),
+        ({"files": [], "text": "cough", "age_years": math.nan}, "bad-age"),
+        ({"files": [], "text": "cough", "sex": "X"}, "bad-sex"),
+        ({"files": [], "text": "cough", "view_positions": ["PA"]}, "bad-view-positions"),
+        ({"files": [b"x"], "view_positions": ["PA", "AP"]}, "bad-view-positions"),
+        ({"files": [b"x"], "view_positions": ["FRONT"]}, "bad-view-positions"),
+        ({"files": [b""]}, "film-empty"),
+        ({"files": [b"Jane Doe's film"]}, "film-unknown-format"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(predictor, arguments, code):
+    with pytest.raises(RequestError) as caught:
+        predictor.predict(**arguments)
+    assert (caught.value.status, caught.value.code) == (422, code)
+    assert "Jane" not in str(caught.value)
+    assert "effusion" not in str(caught.value)
+
+
+def test_a_bad_film_is_named_by_its_position(predictor, png):
+    with pytest.raises(RequestError) as caught:
+        predictor.predict([png, png[:40], png])
+    assert caught.value.message.startswith("Film 2 of 3 cannot be used: ")
+
+
+def test_a_bundle_that_was_not_evaluated_is_refused(fitted_bundle):
+    with pytest.raises(UserError, match=r"was not evaluated.*Run evaluate first"):
+        StudyPredictor(fitted_bundle)
+
+
+def test_incomplete_operating_points_are_refused(world):
+    path = Path(world.bundle.uri, OPERATING_POINTS)
+    path.write_text(path.read_text().replace('"Edema"', '"Oedema"'))
+    with pytest.raises(UserError, match="found no Edema"):
+        StudyPredictor(open_storage(world.bundle.uri))

@@ -1,0 +1,153 @@
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from components.cxr.errors import UserError
+from components.cxr.pixels import encode_png
+from components.cxr.predictor import answer, predict
+from components.serve.config import ServeConfig
+from components.serve.golden import running_server
+from components.serve.server import serve
+
+SECRET = "Jane Doe 19999999"
+
+
+@pytest.fixture
+def web(server):
+    with httpx.Client(base_url=server.address, timeout=60, trust_env=False) as client:
+        yield client
+
+
+def test_every_endpoint_answers(web, evaluated):
+    assert web.get("/healthz").json() == {"status": "ok"}
+    assert web.get("/readyz").json() == {"status": "ready"}
+    assert web.get("/v1/model").json()["bundle_hash"] == evaluated.report.bundle_hash
+    assert "<title>cxrflow</title>" in web.get("/").text
+    assert web.get("/openapi.json").json()["info"]["title"] == "cxrflow"
+
+
+def test_the_answer_is_evaluations(web, predictor, study):
+    fields = {
+        "text": study.text,
+        "age_years": study.age_years,
+        "sex": study.sex,
+        "view_positions": study.view_positions,
+    }
+    files = [("files", ("f.png", encode_png(film), "image/png")) for film in study.films]
+    answers = web.post("/v1/predict", data=fields, files=files).json()["answers"]
+    expected = answer(predictor.bundle, predict(predictor.bundle, [study]), predictor.points, condition="all")
+    assert list(answers) == list(expected)
+    for name, value in expected.items():
+        assert answers[name]["probability"] == pytest.approx(value.probability, abs=1e-6)
+        assert answers[name]["uncertain"] == pytest.approx(value.uncertain, abs=1e-6)
+        assert answers[name]["state"] == value.state
+
+
+def test_over_the_limits_the_reason_arrives(web):
+    def code(size):
+        response = web.post("/v1/predict", files={"files": ("f", bytes(size))})
+        assert response.status_code == 413
+        return response.json()["error"]["code"]
+
+    assert code((1 << 20) + 1) == "film-too-large"
+    assert code(3 << 20) == "request-too-large"
+
+
+def test_a_body_without_a_length_is_limited_too(server):
+    connection = http.client.HTTPConnection(server.address.removeprefix("http://"), timeout=30)
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="f"\r\n\r\n'
+    connection.request(
+        "POST", "/v1/predict", body=iter([head, *[bytes(1 << 19)] * 5]), headers=kind, encode_chunked=True
+    )
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_the_log_says_what_happened_and_nothing_of_whom(server, web, dicom_bytes, evaluated):
+    stored = np.arange(40 * 40, dtype=np.uint16).reshape(40, 40)
+    film = dicom_bytes(stored, bits_stored=12, PatientName="Doe^Jane", PatientID="19999999")
+    damaged = film[:-300]
+    for files, fields in (
+        ([film], {"text": SECRET}),
+        ([damaged], {"text": SECRET}),
+        ([SECRET.encode()], {}),
+        ([], {"text": SECRET, "age_years": SECRET}),
+        ([], {SECRET: SECRET}),
+    ):
+        upload = [("files", (f"{SECRET}.dcm", data)) for data in files]
+        web.post("/v1/predict", params={"name": SECRET}, data=fields, files=upload or None)
+    web.get(f"/{SECRET}")
+    web.post(
+        "/v1/predict", content=SECRET, headers={"content-type": f"multipart/form-data; boundary={SECRET}"}
+    )
+    with socket.create_connection(("127.0.0.1", int(server.address.rpartition(":")[2]))) as raw:
+        raw.sendall(f"{SECRET}\r\n\r\n".encode())
+        raw.recv(1000)
+    log = server.log.read_text()
+    assert "POST /v1/predict 200" in log
+    assert "POST /v1/predict 422" in log
+    assert "GET (other) 404" in log
+    for word in ("Jane", "Doe", "19999999"):
+        assert word not in log
+    for study in ("test-study", "test-patient", "test-image"):
+        assert study not in log
+    assert evaluated.report.bundle_hash[:16] in log
+
+
+@pytest.mark.slow
+def test_sigterm_answers_what_is_under_way_and_ends_with_code_0(evaluated):
+    with running_server(ServeConfig(), evaluated.bundle) as server:
+        host, port = server.address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=30) as raw:
+            body = b"text=cough"
+            head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+            raw.sendall(f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n".encode() + body[:4])
+            httpx.get(f"{server.address}/healthz", trust_env=False)
+            server.process.send_signal(signal.SIGTERM)
+            raw.sendall(body[4:])
+            assert raw.recv(100).startswith(b"HTTP/1.1 200")
+        assert server.process.wait(30) == 0
+        assert server.log.read_text().rstrip().endswith("serve: stopped")
+
+
+def test_a_taken_port_is_one_clear_line(evaluated):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            UserError, match=rf"127.0.0.1:{port}; found Address already in use\. .*--set serve\.port"
+        ):
+            serve(evaluated.bundle, ServeConfig(port=port))
+
+
+def test_an_unknown_host_is_one_clear_line(evaluated):
+    with pytest.raises(UserError, match=r"cannot listen: serve\.host: no such host"):
+        serve(evaluated.bundle, ServeConfig(host="no such host"))
+
+
+def _command(tmp_path, *arguments):
+    config = tmp_path / "c.yaml"
+    config.write_text("serve: {}\n")
+    command = [sys.executable, "-m", "components.serve", "--config", str(config), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[3])
+
+
+def test_nothing_deployed_is_one_clear_line(tmp_path):
+    done = _command(tmp_path, "--root", str(tmp_path / "root"))
+    assert (done.returncode, done.stdout) == (2, "")
+    where = tmp_path / "root" / "deployed"
+    assert done.stderr == f"error: nothing is deployed: {where}. Run the pipeline, or pass --bundle.\n"
+
+
+def test_a_typo_in_the_configuration_is_one_clear_line(tmp_path):
+    done = _command(tmp_path, "--root", str(tmp_path), "--set", "serve.prot=1")
+    assert done.returncode == 2
+    assert "serve.prot" in done.stderr
+    assert "Did you mean port?" in done.stderr
