@@ -132,7 +132,7 @@ def check_same_pixels(info: BundleInfo, manifest: Manifest, *, where: str) -> No
     Raises:
         UserError: naming both hashes, or both lists.
     """
-    _check_pixels(info.pixel_preset_hash, manifest.pixel_preset_hash, where=where)
+    _check_pixels(manifest.pixel_preset_hash, info.pixel_preset_hash, where=where)
     if info.pathologies != manifest.pathologies:
         found, expected = ", ".join(manifest.pathologies), ", ".join(info.pathologies)
         raise UserError("data and bundle have different pathologies", where=where, found=found, expected=expected)

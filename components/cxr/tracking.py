@@ -337,7 +337,7 @@ def _quiet() -> Iterator[None]:
         levels = [logger.level for logger in loggers]
         try:
             for logger in loggers:
-                logger.setLevel(logging.ERROR)
+                logger.setLevel(logging.CRITICAL)  # errors arrive as exceptions
             yield
         finally:
             for logger, level in zip(loggers, levels, strict=True):

@@ -27,7 +27,14 @@ def report() -> Report:
 
 
 def _score(*, condition: str, auroc: float) -> Score:
-    numbers = {"accuracy": 0.8, "precision": 0.7, "recall": 0.6, "f1": 0.65, "ece": 0.04, "average_precision": 0.75}
+    numbers = {
+        "accuracy": 0.8,
+        "precision": 0.7,
+        "recall": 0.6,
+        "f1": 0.65,
+        "ece": 0.04,
+        "average_precision": 0.75,
+    }
     ci = Interval(low=auroc - 0.05, high=auroc + 0.05)
     edema = PathologyScore(
         auroc=auroc, auroc_ci=ci, threshold=0.4, positives=12, negatives=1027, unknown=1, **numbers

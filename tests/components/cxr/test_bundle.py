@@ -1,0 +1,130 @@
+"""The second contract: a bundle comes back as it was, and what does not fit is refused with the reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from components.cxr.bundle import (
+    BUNDLE,
+    MODEL_CARD,
+    OPERATING_POINTS,
+    Calibration,
+    OperatingPoint,
+    OperatingPoints,
+    check_same_pixels,
+    load_bundle,
+    load_operating_points,
+    local_folder,
+    save_bundle,
+    write_operating_points,
+)
+from components.cxr.errors import UserError
+from components.cxr.shards import LoadedManifest
+from components.cxr.storage import Storage, open_storage
+
+POINTS = OperatingPoints(
+    conditions={
+        "all": {"Edema": OperatingPoint(threshold=0.25, calibration=Calibration(slope=2.0, intercept=-1.0))}
+    }
+)
+
+
+@pytest.fixture
+def copy(fitted_bundle: Storage, tmp_path: Path) -> Storage:
+    """A bundle that a test may spoil."""
+    storage = open_storage(tmp_path / "bundle")
+    storage.upload_folder(Path(fitted_bundle.uri))
+    return storage
+
+
+def test_round_trip(copy: Storage, tmp_path: Path) -> None:
+    first = load_bundle(copy)
+    assert not first.model.training
+    other = open_storage(tmp_path / "other")
+    save_bundle(other, info=first.info, model=first.model, tokenizer=first.tokenizer)
+    second = load_bundle(other)
+    assert second.info == first.info
+    for name, value in first.model.state_dict().items():
+        assert torch.equal(second.model.state_dict()[name], value)
+    text = "cough and edema"
+    assert second.tokenizer(text)["input_ids"] == first.tokenizer(text)["input_ids"]
+
+
+def test_equal_bundles_have_equal_hashes_and_evaluation_does_not_change_them(
+    copy: Storage, fitted_bundle: Storage
+) -> None:
+    before = load_bundle(fitted_bundle).hash
+    copy.write(MODEL_CARD, b"# Card")
+    write_operating_points(copy, POINTS)
+    assert load_bundle(copy).hash == before
+    _edit(copy, git_revision="other")
+    assert load_bundle(copy).hash != before
+
+
+def test_a_bundle_in_a_bucket(copy: Storage, gcs_bucket: str) -> None:
+    there = open_storage(f"{gcs_bucket}/bundles/one")
+    there.upload_folder(Path(copy.uri))
+    assert load_bundle(there).hash == load_bundle(copy).hash
+    with local_folder(there) as folder:
+        assert (folder / BUNDLE).is_file()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        ({"schema_version": 2}, "another schema version.*found 2, expected 1. Run train again"),
+        ({"pixel_preset_hash": "f" * 16}, "pixels were made another way.*found ffffffffffffffff"),
+        ({"pathologies": ["Edema"]}, "weights do not fit the bundle.*Train again"),
+        ({"surprise": 1}, "unknown configuration field"),
+    ],
+)
+def test_what_does_not_fit_is_refused(copy: Storage, edit: dict[str, Any], message: str) -> None:
+    _edit(copy, **edit)
+    with pytest.raises(UserError, match=message):
+        load_bundle(copy)
+
+
+def test_missing_files_are_refused(copy: Storage) -> None:
+    copy.delete("weights.safetensors")
+    with pytest.raises(UserError, match="weights do not fit"):
+        load_bundle(copy)
+    copy.delete(BUNDLE)
+    with pytest.raises(UserError, match=r"no complete bundle here.*Run train first"):
+        load_bundle(copy)
+
+
+def test_operating_points(copy: Storage) -> None:
+    with pytest.raises(UserError, match=r"bundle was not evaluated.*Run evaluate first"):
+        load_operating_points(copy)
+    write_operating_points(copy, POINTS)
+    assert load_operating_points(copy) == POINTS
+    copy.write(OPERATING_POINTS, b'{"schema_version": 3}')
+    with pytest.raises(UserError, match=r"found 3, expected 1. Run evaluate again"):
+        load_operating_points(copy)
+
+
+def test_data_of_other_pixels_or_pathologies_is_refused(copy: Storage, tiny_data: LoadedManifest) -> None:
+    info, manifest = load_bundle(copy).info, tiny_data.manifest
+    check_same_pixels(info, manifest, where="here")
+    with pytest.raises(UserError, match=f"found {'f' * 16}, expected {info.pixel_preset_hash}"):
+        check_same_pixels(info, manifest.model_copy(update={"pixel_preset_hash": "f" * 16}), where="here")
+    with pytest.raises(
+        UserError, match="different pathologies: here; found Edema, expected No Finding, Edema"
+    ):
+        check_same_pixels(info, manifest.model_copy(update={"pathologies": ("Edema",)}), where="here")
+
+
+def test_there_is_no_pickle_in_a_bundle(copy: Storage) -> None:
+    names = set(copy.sizes())
+    assert {name.rpartition(".")[2] for name in names} == {"json", "safetensors"}
+
+
+def _edit(bundle: Storage, **values: Any) -> None:
+    found = json.loads(bundle.read(BUNDLE).data)
+    bundle.write(BUNDLE, json.dumps(found | values).encode())

@@ -1,0 +1,128 @@
+"""The third contract: what is written is what is read, and another version is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from components.cxr.errors import UserError
+from components.cxr.labels import LabelPolicy
+from components.cxr.report import (
+    Decision,
+    GoldenStudy,
+    Interval,
+    MeanScore,
+    PathologyScore,
+    Report,
+    Score,
+    load_decision,
+    load_predictions,
+    load_report,
+    write_decision,
+    write_predictions,
+    write_report,
+)
+from components.cxr.storage import Storage, open_storage
+
+UNDEFINED = PathologyScore(
+    auroc=None,
+    auroc_ci=None,
+    average_precision=None,
+    accuracy=0.5,
+    precision=None,
+    recall=None,
+    f1=None,
+    ece=0.25,
+    threshold=0.5,
+    positives=0,
+    negatives=4,
+    unknown=1,
+)
+MEAN = MeanScore(
+    pathologies=(), auroc=None, auroc_ci=None, average_precision=None, accuracy=None, precision=None, recall=None,
+    f1=None, ece=None,
+)  # fmt: skip
+SCORE = Score(
+    condition="all",
+    protocol="A",
+    unit="study",
+    subset="all",
+    num_patients=3,
+    num_studies=5,
+    num_rows=5,
+    pathologies={"Edema": UNDEFINED, "Atelectasis": UNDEFINED},
+    mean=MEAN,
+)
+REPORT = Report(
+    bundle_hash="b",
+    manifest_hash="m",
+    mlflow_run_id=None,
+    leaky=False,
+    label_policy=LabelPolicy(uncertain="ones"),
+    threshold_rule="f1",
+    scores=(SCORE, SCORE.model_copy(update={"protocol": "B"})),
+    golden=(GoldenStudy(shard="test-0.parquet", row=3, num_images=2, probabilities={"Edema": 0.1}),),
+    num_bootstrap=1000,
+)
+DECISION = Decision(
+    promoted=True,
+    policy="superior",
+    reason="better.",
+    challenger_bundle="b",
+    champion_bundle="c",
+    difference=0.1,
+    difference_ci=Interval(low=0.05, high=0.15),
+    challenger_version="3",
+)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return open_storage(tmp_path)
+
+
+def test_round_trips(storage: Storage) -> None:
+    write_report(storage, REPORT)
+    write_decision(storage, DECISION)
+    assert load_report(storage) == REPORT
+    assert load_decision(storage) == DECISION
+    assert list(load_report(storage).headline.pathologies) == ["Edema", "Atelectasis"]  # not sorted
+    assert json.loads(storage.read("report.json").data)["scores"][0]["pathologies"]["Edema"]["auroc"] is None
+
+
+def test_predictions_round_trip(storage: Storage) -> None:
+    table = pa.table({"study_id": ["a"], "label/Edema": pa.array([None], pa.int8())})
+    write_predictions(storage, table)
+    assert load_predictions(storage).equals(table)
+
+
+@pytest.mark.parametrize(
+    ("name", "load"),
+    [("report.json", load_report), ("decision.json", load_decision)],
+    ids=["report", "decision"],
+)
+def test_another_version_is_refused(storage: Storage, name: str, load: object) -> None:
+    assert callable(load)
+    for content, message in (
+        (b'{"schema_version": 99}', "found 99, expected 1. Run evaluate again"),
+        (b"{", "file is not JSON"),
+        (b"[]", "another schema version"),
+        (b'{"schema_version": 1}', "missing configuration field"),
+    ):
+        storage.write(name, content)
+        with pytest.raises(UserError, match=message) as error:
+            load(storage)
+        assert name in str(error.value)
+    storage.delete(name)
+    with pytest.raises(FileNotFoundError):
+        load(storage)
+
+
+def test_a_table_is_found_by_its_keys() -> None:
+    assert REPORT.headline is REPORT.scores[0]
+    assert REPORT.score("all", protocol="B") is REPORT.scores[1]
+    with pytest.raises(KeyError):
+        REPORT.score("text")
