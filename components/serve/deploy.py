@@ -44,9 +44,10 @@ def deploy(
     num_films = max(study.num_images for study in report.golden)
     served = config.model_copy(update={"max_files": max(config.max_files, num_films)})
     with running_server(served, bundle) as server:
-        num_compared = check_answers(server, report, manifest=manifest, tolerance=config.golden_tolerance)
-    studies = f"{len(report.golden)} studies"
-    print(f"serve: {num_compared} answers to {studies} are evaluation's, within {config.golden_tolerance:g}")
+        checked = check_answers(server, report, manifest=manifest, tolerance=config.golden_tolerance)
+    compared = f"{checked.num_answers} answers to {checked.num_studies} studies"
+    left_out = f", {checked.num_left_out} studies left out" if checked.num_left_out else ""
+    print(f"serve: {compared} are evaluation's, within {config.golden_tolerance:g}{left_out}")
 
     target = root.deployed().child(report.bundle_hash[:16])
     with local_folder(bundle) as folder:

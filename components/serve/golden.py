@@ -22,11 +22,11 @@ from components.cxr.pixels import encode_png
 from components.cxr.report import GoldenStudy, Report
 from components.cxr.shards import LoadedManifest, read_shard
 from components.cxr.storage import Storage
-from components.cxr.text import SECTIONS, TextConfig, select_text
+from components.cxr.text import SECTIONS, TextConfig, request_text, select_text
 from components.serve.config import ServeConfig
 from components.serve.server import LISTENING
 
-__all__ = ["check_answers", "running_server"]
+__all__ = ["Checked", "RunningServer", "check_answers", "running_server"]
 
 POLL_S = 0.05
 STOP_TIMEOUT_S = 10.0
@@ -70,6 +70,16 @@ def running_server(config: ServeConfig, bundle: Storage) -> Iterator[RunningServ
             _stop(process)
 
 
+class Checked(NamedTuple):
+    """What was compared."""
+
+    num_studies: int
+    num_answers: int
+    num_left_out: int
+    """Studies whose text looks like a report's header (an indication that is just "Procedure"), so that a client cannot
+    send it as evaluation read it."""
+
+
 def check_answers(
     server: RunningServer,
     report: Report,
@@ -77,26 +87,36 @@ def check_answers(
     manifest: LoadedManifest,
     tolerance: float,
     timeout_s: float = 120.0,
-) -> int:
-    """Send every golden study as a client would and compare the probabilities; returns how many were compared.
+) -> Checked:
+    """Send the golden studies as a client would and compare the probabilities.
 
     Raises:
-        UserError: another model, an answer that is off by more than `tolerance`, a refusal, or a dead server.
+        UserError: another model, an answer that is off by more than `tolerance`, a refusal, a dead server, or fewer
+            than half of the studies compared.
     """
-    num_compared = 0
+    num_studies = num_answers = 0
     with httpx.Client(base_url=server.address, timeout=timeout_s, trust_env=False) as client:
         try:
             text = _check_model(client, report)
             for position, study in enumerate(report.golden, start=1):
                 where = f"golden study {position} of {len(report.golden)}"
-                response = client.post("/v1/predict", **_request(study, manifest, text=text))
+                request = _request(study, manifest, text=text)
+                if request_text(sent := request["data"]["text"], config=text) != sent:
+                    continue
+                response = client.post("/v1/predict", **request)
                 if response.status_code != 200:
                     found = response.json()["error"]["message"]
                     raise UserError("the server refuses a study", where=where, found=found)
-                num_compared += _compare(study, response.json()["answers"], tolerance=tolerance, where=where)
+                num_answers += _compare(study, response.json()["answers"], tolerance=tolerance, where=where)
+                num_studies += 1
         except httpx.TransportError:
             raise _died(server.process, server.log) from None
-    return num_compared
+    if num_studies * 2 < len(report.golden):
+        found = f"{num_studies} of {len(report.golden)}"
+        raise UserError(
+            "too few golden studies can be sent as evaluation read them", found=found, expected="half"
+        )
+    return Checked(num_studies, num_answers, len(report.golden) - num_studies)
 
 
 def _check_model(client: httpx.Client, report: Report) -> TextConfig:
@@ -104,10 +124,7 @@ def _check_model(client: httpx.Client, report: Report) -> TextConfig:
     model = client.get("/v1/model").json()
     if (found := model["bundle_hash"]) != report.bundle_hash:
         expected = report.bundle_hash[:16]
-        remedy = "Run evaluate again."
-        raise UserError(
-            "the bundle is not the evaluated one", found=found[:16], expected=expected, remedy=remedy
-        )
+        raise UserError("the bundle is not the evaluated one", found=found[:16], expected=expected)
     return TextConfig(sections=model["text_sections"], allow_leaky_sections=model["leaky"])
 
 
@@ -181,9 +198,9 @@ def _address_in(log: Path) -> str | None:
 def _died(process: subprocess.Popen[bytes], log: Path) -> UserError:
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=STOP_TIMEOUT_S)
-    return UserError(
-        f"the server ended with code {process.returncode}, nothing was deployed; its last lines:\n{_tail(log)}"
-    )
+    code = process.returncode
+    state = "stopped answering" if code is None else f"ended with code {code}"
+    return UserError(f"the server {state}, nothing was deployed; its last lines:\n{_tail(log)}")
 
 
 def _tail(log: Path) -> str:

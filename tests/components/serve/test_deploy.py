@@ -56,18 +56,9 @@ def _published(world):
     return list(world.root.deployed().sizes())
 
 
-def test_deploy_starts_a_server_checks_it_stops_it_and_publishes(world, capsys, monkeypatch):
-    servers = []
-
-    @contextlib.contextmanager
-    def remembered(config, bundle):
-        with running_server(config, bundle) as server:
-            servers.append(server)
-            yield server
-
-    monkeypatch.setattr(step, "running_server", remembered)
+@pytest.mark.usefixtures("quick")
+def test_deploy_publishes_what_answers_as_in_evaluation(world, capsys):
     done = _deploy(world)
-    assert [server.process.returncode for server in servers] == [0]
     assert done == read_deployment(world.root).deployment
     assert done.bundle_hash == world.report.bundle_hash
     assert done.bundle == f"{world.root.uri}/deployed/{world.report.bundle_hash[:16]}"
@@ -81,6 +72,21 @@ def test_deploy_starts_a_server_checks_it_stops_it_and_publishes(world, capsys, 
     checked = f"{4 * num_studies} answers to {num_studies} studies"
     assert lines[0] == f"serve: {checked} are evaluation's, within 0.0001"
     assert lines[1].startswith("serve: deployed model ")
+
+
+@pytest.mark.slow
+def test_deploy_starts_a_server_and_stops_it(world, monkeypatch):
+    servers = []
+
+    @contextlib.contextmanager
+    def remembered(config, bundle):
+        with running_server(config, bundle) as server:
+            servers.append(server)
+            yield server
+
+    monkeypatch.setattr(step, "running_server", remembered)
+    assert _deploy(world).bundle_hash == world.report.bundle_hash
+    assert [server.process.returncode for server in servers] == [0]
 
 
 def test_what_is_current_is_not_deployed_again(world, quick, capsys):

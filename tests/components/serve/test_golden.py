@@ -1,11 +1,13 @@
 import os
+import socket
+import subprocess
 import sys
 
 import pytest
 
 from components.cxr.errors import UserError
 from components.serve.config import ServeConfig
-from components.serve.golden import check_answers, running_server
+from components.serve.golden import RunningServer, check_answers, running_server
 
 FAULTS = {
     "dies": "#!/bin/sh\necho one >&2; echo the disk is full >&2; exit 3\n",
@@ -26,7 +28,7 @@ def _check(server, report, evaluated, *, tolerance=1e-4):
 def test_a_faithful_server_passes(server, evaluated):
     golden = evaluated.report.golden
     assert any(study.num_images > 1 for study in golden)
-    assert _check(server, evaluated.report, evaluated) == 4 * len(golden)
+    assert _check(server, evaluated.report, evaluated) == (len(golden), 4 * len(golden), 0)
 
 
 def test_one_tampered_probability_is_found(server, evaluated):
@@ -62,6 +64,33 @@ def test_another_model_is_found(server, evaluated):
 def test_a_shard_that_the_data_does_not_have_is_found(server, evaluated):
     with pytest.raises(UserError, match=r"found other\.parquet"):
         _check(server, _tampered(evaluated.report, shard="other.parquet"), evaluated)
+
+
+@pytest.mark.parametrize("num_headers", [1, 4, 5])
+def test_texts_that_look_like_headers_are_left_out_but_not_too_many(
+    server, evaluated, monkeypatch, num_headers
+):
+    texts = iter(["Procedure"] * num_headers + ["cough"] * (8 - num_headers))
+    monkeypatch.setattr("components.serve.golden.select_text", lambda *_, **__: next(texts))
+    if num_headers == 5:
+        with pytest.raises(UserError, match="found 3 of 8, expected half"):
+            _check(server, evaluated.report, evaluated, tolerance=1.0)
+    else:
+        checked = _check(server, evaluated.report, evaluated, tolerance=1.0)
+        assert (checked.num_studies, checked.num_left_out) == (8 - num_headers, num_headers)
+
+
+def test_a_server_that_dies_meanwhile_is_told(evaluated, tmp_path):
+    (tmp_path / "log").write_text("out of memory\n")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with subprocess.Popen(["sh", "-c", "exit 137"]) as process:
+            dead = RunningServer(address, process, tmp_path / "log")
+            with pytest.raises(
+                UserError, match=r"ended with code 137, nothing was deployed.*\nout of memory"
+            ):
+                _check(dead, evaluated.report, evaluated)
 
 
 @pytest.fixture
