@@ -136,6 +136,6 @@ def _mean_auroc(score_SP: npt.NDArray[np.floating], truth_SP: npt.NDArray[np.int
     values = []
     for p in range(truth_SP.shape[1]):
         known_S = truth_SP[:, p] >= 0
-        once = np.ones((1, int(known_S.sum())))
+        once = np.ones((int(known_S.sum()), 1), dtype=np.float32)
         values.append(weighted_auroc(score_SP[known_S, p], truth_SP[known_S, p] == 1, once)[0])
     return float(np.mean(values))

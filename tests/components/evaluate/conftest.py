@@ -10,7 +10,7 @@ from components.cxr.report import CONDITIONS, Interval, MeanScore, PathologyScor
 
 @pytest.fixture
 def report() -> Report:
-    """Two pathologies, of which Fracture is undefined; every condition on all studies, `all` on the common subset too."""
+    """Two pathologies, Fracture undefined; every condition on all studies, and `all` on the common subset too."""
     scores = [_score(condition=condition, auroc=0.9 - 0.1 * i) for i, condition in enumerate(CONDITIONS)]
     common = _score(condition="all", auroc=0.85).model_copy(update={"subset": "common", "num_studies": 30})
     return Report(

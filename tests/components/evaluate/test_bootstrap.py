@@ -15,15 +15,15 @@ def test_weighted_auroc_is_sklearns_with_ties_and_weights(decimals: int) -> None
     rng = np.random.default_rng(decimals)
     positive = rng.random(80) < 0.3
     score = np.round(rng.normal(size=80) + positive, decimals).astype(np.float32)
-    weight = rng.integers(0, 4, size=(25, 80)).astype(np.float64)
+    weight = rng.integers(0, 4, size=(25, 80)).astype(np.float32)
     expected = [roc_auc_score(positive, score, sample_weight=row) for row in weight]
-    np.testing.assert_allclose(weighted_auroc(score, positive, weight), expected, rtol=1e-12)
+    np.testing.assert_allclose(weighted_auroc(score, positive, weight.T), expected, rtol=1e-12)
 
 
 def test_weighted_auroc_is_nan_where_a_class_has_no_weight() -> None:
     score, positive = np.array([0.1, 0.7, 0.4]), np.array([False, True, False])
-    weight = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 2.0], [0.0, 3.0, 0.0]])
-    np.testing.assert_array_equal(weighted_auroc(score, positive, weight), [1.0, np.nan, np.nan])
+    weight = np.array([[1, 1, 1], [1, 0, 2], [0, 3, 0]], dtype=np.float32)
+    np.testing.assert_array_equal(weighted_auroc(score, positive, weight.T), [1.0, np.nan, np.nan])
 
 
 def test_a_drawn_patient_brings_all_rows() -> None:

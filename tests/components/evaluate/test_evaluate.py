@@ -20,6 +20,7 @@ from components.cxr.bundle import BUNDLE, MODEL_CARD, load_bundle, load_operatin
 from components.cxr.dataset import StudyDataset
 from components.cxr.errors import UserError
 from components.cxr.journal import append_metrics
+from components.cxr.labels import truth_of
 from components.cxr.pixels import encode_png
 from components.cxr.pointers import read_pointer, write_pointer
 from components.cxr.predictor import answer, predict
@@ -29,6 +30,7 @@ from components.cxr.shards import LoadedManifest, read_shard
 from components.cxr.storage import Root, Storage
 from components.cxr.tracking import joined_run, tracking_uri
 from components.evaluate.__main__ import main
+from components.evaluate.calibration import operating_points
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import evaluation_key, run
 from components.evaluate.log import metrics_of
@@ -118,6 +120,20 @@ def test_golden_studies_are_answers_that_a_server_would_give(world: World, tiny_
         found = answer(bundle, predict(bundle, [studies[s]]), points, condition="all")
         probabilities = {name: one.probability for name, one in found.items()}
         assert probabilities == pytest.approx(golden.probabilities, abs=1e-5)
+
+
+def test_operating_points_come_from_validation(world: World, tiny_data: LoadedManifest) -> None:
+    bundle = load_bundle(world.bundle)
+    studies = StudyDataset(tiny_data, splits=["validate"], text=bundle.info.text)
+    truth_SP = truth_of(studies.states_SP, studies.labeled_S, protocol="A")
+    found = load_operating_points(world.bundle)
+    for condition in CONDITIONS:
+        score_SP = predict(bundle, list(studies), condition=condition).score_SP
+        expected = operating_points(score_SP, truth_SP, pathologies=bundle.info.pathologies, rule="youden")
+        for name, point in found.conditions[condition].items():
+            assert point.threshold == pytest.approx(expected[name].threshold, abs=1e-4)
+            assert point.calibration.slope == pytest.approx(expected[name].calibration.slope, abs=1e-3)
+            assert world.report.score(condition).pathologies[name].threshold == point.threshold
 
 
 def test_the_bundle_gets_operating_points_and_a_card_without_ids(world: World) -> None:
