@@ -1,13 +1,18 @@
-"""`python -m pipeline`: run the pipeline here."""
+"""`python -m pipeline`: run the pipeline here, look at its runs."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from components.cxr.cli import ConfigOption, SetOption, clean_errors
+from components.cxr.storage import Root
+from components.cxr.tracking import tracking_uri
 from pipeline.config import load_pipeline_config
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -23,18 +28,35 @@ def main() -> None:
 def run(
     config: ConfigOption,
     overrides: SetOption,
-    log: Annotated[str, typer.Option(metavar="FILE", help="Everything the steps and kfp print.")] = "runs/pipeline.log",
+    log: Annotated[Path, typer.Option(metavar="FILE", help="Everything that the steps and kfp print.")] = Path(
+        "runs/pipeline.log"
+    ),
 ) -> None:
     """Run the whole pipeline on this machine; finished steps are reused."""
-    from pathlib import Path
-
     from pipeline.run import run_locally
     from pipeline.summary import print_summary
 
     started = time.monotonic()
     pipeline = load_pipeline_config(config, overrides)
-    evaluation = run_locally(pipeline, log=Path(log))
+    evaluation = run_locally(pipeline, log=log)
     print_summary(pipeline, evaluation, config_file=config, seconds=time.monotonic() - started)
+
+
+@app.command()
+@clean_errors
+def mlflow(
+    config: ConfigOption,
+    overrides: SetOption,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
+) -> None:
+    """Open the MLflow UI on the runs of a configuration's root."""
+    uri = tracking_uri(Root(load_pipeline_config(config, overrides).root))
+    if not uri.startswith("sqlite:"):
+        print(f"runs are tracked by a server: {uri}")
+        return
+    print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
+    raise typer.Exit(subprocess.run([*command, "--port", str(port), "--workers", "1"], check=False).returncode)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from pipeline.config import PipelineConfig
 
 __all__ = ["run_locally"]
 
-_OURS = re.compile(r"(?:^|\s)((?:preprocess|train|evaluate|serve|warning|error): .*)")
+_OURS = re.compile(r"^\s*((?:preprocess|train|evaluate|serve|warning|error): .*)")
+_KFPS = re.compile(r"^\s*(-+|\d\d:\d\d:\d\d\.\d+ - .*)?\s*$")
 _LAST_LINES = 15
 
 
@@ -69,10 +70,11 @@ def _evaluation(pointers: Path, num_partitions: int, *, log: Path) -> Storage:
 
 def _failure(error: RuntimeError, output: _StepLines, log: Path) -> UserError:
     """The step's own error line when it has one, else the last lines of the log."""
-    if output.errors:
-        return UserError(output.errors[-1].removeprefix("error: "))
+    if output.own_errors:
+        return UserError(output.own_errors[-1].removeprefix("error: "))
     tasks = re.findall(r"'([^']+)'", re.sub(r"\x1b\[\d+m", "", str(error)))
-    tail = "\n".join(log.read_text(errors="replace").rstrip().splitlines()[-_LAST_LINES:])
+    lines = [line for line in log.read_text(errors="replace").splitlines() if not _KFPS.match(line)]
+    tail = "\n".join(lines[-_LAST_LINES:])
     return UserError(f"step {tasks[1] if len(tasks) > 1 else '?'} failed; everything is in {log}, its end:\n{tail}")
 
 
@@ -82,7 +84,7 @@ class _StepLines(io.TextIOBase):
     def __init__(self, terminal: TextIO, log: TextIO) -> None:
         self.terminal, self.log = terminal, log
         self.pending = ""
-        self.errors: list[str] = []
+        self.own_errors: list[str] = []
         self.started = time.monotonic()
 
     def write(self, text: str) -> int:
@@ -92,7 +94,7 @@ class _StepLines(io.TextIOBase):
         for line in lines:
             if found := _OURS.search(line):
                 if found[1].startswith("error: "):
-                    self.errors.append(found[1])
+                    self.own_errors.append(found[1])
                 else:
                     seconds = int(time.monotonic() - self.started)
                     self.terminal.write(f"{seconds // 60:2d}:{seconds % 60:02d}  {found[1]}\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.cxr.config import Config
 
@@ -25,6 +25,12 @@ SMALL_BERT: dict[str, Any] = {
 }
 
 
+def _whole(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class EncoderConfig(Config):
     """An encoder of the transformers library, from scratch or pretrained."""
 
@@ -34,6 +40,12 @@ class EncoderConfig(Config):
     """Hub id, local folder or gs:// folder of the weights to start from; its configuration then replaces `config`."""
     config: dict[str, Any] = {}
     """Fields of the transformers configuration."""
+
+    @field_validator("config")
+    @classmethod
+    def _whole_numbers(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """KFP turns 32 into 32.0 inside a dict parameter; both must mean, and hash, the same."""
+        return {name: _whole(value) for name, value in values.items()}
 
 
 class FusionConfig(Config):

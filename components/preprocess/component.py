@@ -6,9 +6,7 @@ from kfp import dsl
 
 
 @dsl.component(base_image="cxrflow-preprocess:latest", install_kfp_package=False)
-def preprocess(
-    root: str, data: dict[str, Any], config: dict[str, Any], partition: int, num_partitions: int
-) -> int:
+def preprocess(root: str, data: dict[str, Any], config: dict[str, Any], partition: int, num_partitions: int) -> int:
     """Turn one partition of the films and reports into shards.
 
     Args:

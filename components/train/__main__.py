@@ -8,10 +8,9 @@ import typer
 
 from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli
 from components.cxr.config import section
-from components.cxr.pointers import read_pointer, write_pointer
+from components.cxr.pointers import read_pointer
 from components.cxr.storage import open_storage
 from components.train.config import TrainConfig
-from components.train.distributed import is_main
 from components.train.launch import launch
 
 
@@ -26,9 +25,7 @@ def main(
     step = TrainConfig.parse(section(values, "train"), where="train")
     where = open_root(values, root)
     data = open_storage(manifest or read_pointer(where, "manifest", made_by="preprocess"))
-    bundle = launch(step, root=where, manifest=data)
-    if is_main():
-        write_pointer(where, "bundle", bundle.uri)
+    launch(step, root=where, manifest=data)
 
 
 if __name__ == "__main__":

@@ -141,6 +141,8 @@ def _complete(encoder: EncoderConfig, values: dict[str, object]) -> EncoderConfi
     model_type = str(values.get("model_type", encoder.model_type))
     values = {name: value for name, value in values.items() if name not in ("model_type", "transformers_version")}
     try:
+        defaults = AutoConfig.for_model(model_type).to_dict()
+        values = {n: float(v) if isinstance(defaults.get(n), float) else v for n, v in values.items()}  # 1 for 1.0
         config = AutoConfig.for_model(model_type, **values)
     except (ValueError, TypeError) as error:
         detail = str(error).splitlines()[0][:120]

@@ -11,8 +11,9 @@ from pathlib import Path
 import yaml
 
 from components.cxr.errors import UserError
+from components.cxr.pointers import write_pointer
 from components.cxr.shards import load_manifest
-from components.cxr.storage import Root, Storage, open_storage
+from components.cxr.storage import Root, Storage
 from components.train.config import TrainConfig
 from components.train.distributed import under_torchrun
 from components.train.train import train, training_key
@@ -21,7 +22,7 @@ __all__ = ["launch"]
 
 
 def launch(config: TrainConfig, *, root: Root, manifest: Storage) -> Storage:
-    """Train with `config.num_processes` processes and return the bundle's folder.
+    """Train with `config.num_processes` processes, point `latest/bundle.json` at the bundle and return its folder.
 
     Args:
         manifest: the data set's folder.
@@ -31,7 +32,9 @@ def launch(config: TrainConfig, *, root: Root, manifest: Storage) -> Storage:
     """
     loaded = load_manifest(manifest)
     if config.num_processes == 1 or under_torchrun():
-        return train(config, loaded=loaded, root=root)
+        bundle = train(config, loaded=loaded, root=root)
+        write_pointer(root, "bundle", bundle.uri)
+        return bundle
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary, "train.yaml")
         file.write_text(yaml.safe_dump({"root": root.uri, "train": config.model_dump(mode="json")}))
@@ -49,4 +52,4 @@ def launch(config: TrainConfig, *, root: Root, manifest: Storage) -> Storage:
             found=f"exit code {code}",
             remedy=remedy,
         )
-    return open_storage(root.bundle(training_key(config, loaded.hash)).uri)
+    return root.bundle(training_key(config, loaded.hash))

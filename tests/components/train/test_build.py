@@ -63,3 +63,20 @@ def test_unknown_encoder_is_one_clean_error() -> None:
 def test_asking_for_a_missing_gpu_is_an_error() -> None:
     with pytest.raises(UserError, match="no CUDA device"):
         pick_device("cuda")
+
+
+def test_numbers_that_kfp_made_floats_mean_the_same() -> None:
+    exact = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+    floats = {"embedding_size": 8.0, "hidden_sizes": [8.0, 16.0], "depths": [1.0, 1.0], "layer_type": "basic"}
+    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "hidden_dropout_prob": 0}
+    configs = [
+        TrainConfig(
+            architecture=Architecture(
+                vision=EncoderConfig(model_type="resnet", config=vision), text=EncoderConfig(model_type="bert", config=text)
+            )
+        )
+        for vision in (exact, floats)
+    ]
+    assert configs[0].hash == configs[1].hash
+    architecture, _, _ = build_model(configs[1], texts=TEXTS, num_pathologies=3)
+    assert architecture.vision.config["hidden_sizes"] == [8, 16]
