@@ -49,7 +49,7 @@ class PathologyAnswer(Config):
     uncertain: float = Field(ge=0.0, le=1.0)
     """Probability that a report would call it uncertain."""
     state: int
-    """1 positive: `probability` is at or above `threshold`. -1 uncertain is the likeliest class. 0 neither."""
+    """-1 uncertain, where that is the likeliest of the three classes; else 1 at or above `threshold`, else 0."""
     threshold: float
     """Chosen on validation data for this `condition`."""
 
