@@ -8,11 +8,11 @@ import typer
 
 from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli
 from components.cxr.config import section
-from components.cxr.pointers import read_pointer, write_pointer
+from components.cxr.pointers import read_pointer
 from components.cxr.shards import load_manifest
 from components.cxr.storage import open_storage
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.evaluate import evaluation_key, run
+from components.evaluate.evaluate import run
 
 
 def main(
@@ -30,9 +30,7 @@ def main(
     where = open_root(values, root)
     data = load_manifest(open_storage(manifest or read_pointer(where, "manifest", made_by="preprocess")))
     model = open_storage(bundle or read_pointer(where, "bundle", made_by="train"))
-    report, _ = run(step, root=where, manifest=data, bundle=model)
-    key = evaluation_key(step, bundle_hash=report.bundle_hash, manifest_hash=data.hash)
-    write_pointer(where, "evaluation", where.evaluation(key).uri)
+    run(step, root=where, manifest=data, bundle=model)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from components.cxr.bundle import (
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
 from components.cxr.journal import JOURNAL, replay
+from components.cxr.pointers import write_pointer
 from components.cxr.registry import register_model
 from components.cxr.report import (
     REPORT,
@@ -87,6 +88,7 @@ def run(
         with local_folder(bundle) as folder:
             decision = _register(config, decision, tracked, folder=folder, bundle=model, identity=identity)
     write_decision(storage, decision)
+    write_pointer(root, "evaluation", storage.uri)
     print_report(report, decision)
     print(f"evaluate: {'promoted' if decision.promoted else 'not promoted'}: {decision.reason}", flush=True)
     return report, decision
@@ -129,7 +131,12 @@ def _register(
     if registration is None:
         return decision
     versions = {"challenger_version": registration.version, "champion_version": registration.champion}
-    return decision.model_copy(update={"registered_model": config.registered_model, **versions})
+    decision = decision.model_copy(update={"registered_model": config.registered_model, **versions})
+    in_service = decision.champion_bundle == decision.challenger_bundle
+    if in_service and registration.champion != registration.version:
+        reason = "this model is in service already, but its deployment ended before MLflow's champion was set"
+        decision = decision.model_copy(update={"promoted": True, "reason": reason})
+    return decision
 
 
 def _check(config: EvaluateConfig, model: Bundle, manifest: LoadedManifest) -> None:

@@ -1,0 +1,113 @@
+"""The compiled pipeline run whole on this machine, both ways past the promotion condition, and what a user sees of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.cxr.report import load_report
+from components.cxr.storage import open_storage
+
+
+def run(config: Path, *overrides: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", "run", "--config", str(config), "--log", str(config.with_suffix(".log"))]
+    for override in overrides:
+        command += ["--set", override]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def first(blob_config: Path) -> subprocess.CompletedProcess[str]:
+    return run(blob_config)
+
+
+@pytest.fixture(scope="module")
+def root(blob_config: Path, first: subprocess.CompletedProcess[str]) -> Path:
+    return Path(yaml.safe_load(blob_config.read_text())["root"])
+
+
+def test_a_first_good_model_is_deployed(first: subprocess.CompletedProcess[str], root: Path) -> None:
+    current = json.loads((root / "deployed" / "current.json").read_text())
+    assert Path(current["bundle"], "weights.safetensors").is_file()
+    assert Path(current["bundle"], "MODEL_CARD.md").is_file()
+    assert "promoted" in first.stdout
+
+
+def test_the_table_has_every_pathology_with_its_interval(first: subprocess.CompletedProcess[str], root: Path) -> None:
+    evaluation = open_storage(json.loads((root / "latest" / "evaluation.json").read_text())["uri"])
+    report = load_report(evaluation)
+    for name, score in report.headline.pathologies.items():
+        assert score.auroc is not None
+        assert score.auroc > 0.8, "a blob is easy"
+        row = rf"{name} +{score.auroc:.3f} +\d\.\d\d\d–\d\.\d\d\d .* {score.positives} +{score.negatives}\n"
+        assert re.search(row, first.stdout)
+    for place in ("data", "model", "evaluation", "deployed"):
+        assert re.search(rf"^  {place} +{re.escape(str(root))}", first.stdout, re.MULTILINE)
+    assert "make mlflow" in first.stdout
+    assert "make serve" in first.stdout
+
+
+def test_kfps_noise_stays_in_the_log(first: subprocess.CompletedProcess[str], blob_config: Path) -> None:
+    log = blob_config.with_suffix(".log").read_text()
+    assert "KFP Executor" in log
+    assert first.stderr == ""
+    for noise in ("KFP", "Warning", "Executing task", "{", "alembic", "ephemeral"):
+        assert noise not in first.stdout
+    steps = [line[7:].split(":")[0] for line in first.stdout.splitlines() if re.match(r" ?\d+:\d\d  ", line)]
+    assert list(dict.fromkeys(steps)) == ["preprocess", "train", "evaluate", "serve"]
+
+
+def test_no_patient_or_text_is_in_the_log(first: subprocess.CompletedProcess[str], blob_config: Path) -> None:
+    log = blob_config.with_suffix(".log").read_text() + first.stdout
+    for secret in ("cough", "train001", "test12", "validate003"):
+        assert secret not in log
+
+
+def test_mlflow_has_one_run_with_everything(root: Path) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{root}/mlflow/mlflow.db")
+    runs = [run for e in client.search_experiments() for run in client.search_runs([e.experiment_id])]
+    assert len(runs) == 1
+    data = runs[0].data
+    assert runs[0].info.status == "FINISHED"
+    assert data.params["epochs"] == "15"
+    assert {f"test/auroc/{name}" for name in ("Edema", "Pneumonia", "Fracture")} <= set(data.metrics)
+    assert len(client.get_metric_history(runs[0].info.run_id, "train/supervised_loss")) > 5
+    version = client.get_model_version_by_alias("cxrflow", "champion")
+    assert version.run_id == runs[0].info.run_id
+    assert client.get_model_version_by_alias("cxrflow", "challenger").version == version.version
+
+
+def test_the_same_run_again_reuses_every_step(blob_config: Path, root: Path) -> None:
+    before = (root / "deployed" / "current.json").read_text()
+    again = run(blob_config)
+    for step in ("preprocess: reused data/", "train: reused bundles/", "evaluate: reused evaluations/"):
+        assert step in again.stdout
+    assert (root / "deployed" / "current.json").read_text() == before
+    assert re.search(r"^Not promoted: .*already", again.stdout, re.MULTILINE)
+
+
+def test_a_model_that_is_not_better_is_not_deployed(blob_config: Path, root: Path) -> None:
+    before = (root / "deployed" / "current.json").read_text()
+    worse = run(blob_config, "train.epochs=1")
+    assert "Not promoted" in worse.stdout
+    assert "serve:" not in worse.stdout
+    assert (root / "deployed" / "current.json").read_text() == before
+
+
+def test_a_failed_step_is_one_clean_line(blob_config: Path, tmp_path: Path) -> None:
+    done = run(blob_config, f"data.table={tmp_path}/nowhere.csv", f"root={tmp_path}/root", code=2)
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ")
+    assert "nowhere.csv" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not list((tmp_path / "root").rglob("manifest.json"))
