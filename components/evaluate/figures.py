@@ -41,15 +41,23 @@ def figures(panels: Mapping[str, Panel], score: Score, *, subtitle: str) -> dict
         score: the table that the figures illustrate.
         subtitle: what was counted, under every title.
     """
-    drawings: dict[str, tuple[str, Callable[[Axes, Panel, PathologyScore], None]]] = {
-        "roc.png": ("ROC curves", _roc),
-        "precision_recall.png": ("Precision and recall", _precision_recall),
-        "reliability.png": ("Reliability of the calibrated probability", _reliability),
-        "confusion.png": ("Confusion at the threshold", _confusion),
+    drawings: dict[str, tuple[str, str, Callable[[Axes, Panel, PathologyScore], None]]] = {
+        "roc.png": ("ROC curves", "Dot: the threshold from validation.", _roc),
+        "precision_recall.png": (
+            "Precision and recall",
+            "Dot: the threshold from validation.",
+            _precision_recall,
+        ),
+        "reliability.png": (
+            "Calibrated probability",
+            f"Hollow: fewer than {MIN_STUDIES} studies.",
+            _reliability,
+        ),
+        "confusion.png": ("Confusion", "At the threshold from validation.", _confusion),
     }
     return {
-        name: _grid(panels, score, title=title, subtitle=subtitle, draw=draw)
-        for name, (title, draw) in drawings.items()
+        name: _grid(panels, score, title=title, subtitle=f"{subtitle} {note}", draw=draw)
+        for name, (title, note, draw) in drawings.items()
     }
 
 

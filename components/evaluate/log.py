@@ -15,7 +15,7 @@ from components.cxr.report import Report, Score
 from components.cxr.shards import LoadedManifest
 from components.cxr.tracking import TrackedRun
 from components.evaluate.figures import Panel, figures
-from components.evaluate.table import CONDITION_NAMES, PROTOCOLS
+from components.evaluate.table import CONDITION_NAMES
 
 __all__ = ["log_evaluation", "metrics_of"]
 
@@ -44,7 +44,7 @@ def log_evaluation(
     score = report.headline
     subtitle = (
         f"{CONDITION_NAMES[score.condition].capitalize()}; {score.num_studies:,} test studies of "
-        f"{score.num_patients:,} patients; {PROTOCOLS[score.protocol]}; dot: the threshold from validation."
+        f"{score.num_patients:,} patients; protocol {score.protocol}."
     )
     subtitle = f"LEAKY. {subtitle}" if report.leaky else subtitle
     for name, figure in figures(_panels(predictions, score), score, subtitle=subtitle).items():

@@ -83,7 +83,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> LoadedManifest:
 @pytest.fixture(scope="session")
 def fitted_bundle(tiny_data: LoadedManifest, tmp_path_factory: pytest.TempPathFactory) -> Storage:
     """A bundle that was trained for a few steps: it finds the blobs."""
-    return _save_bundle(tiny_data, tmp_path_factory.mktemp("fitted"), num_steps=60)
+    return _save_bundle(tiny_data, tmp_path_factory.mktemp("fitted"), num_steps=45)
 
 
 @pytest.fixture(scope="session")

@@ -29,11 +29,12 @@ def studies(tiny_data: LoadedManifest, bundle: Bundle) -> list[Study]:
 
 def test_an_answer_does_not_depend_on_its_neighbors(bundle: Bundle, studies: list[Study]) -> None:
     """Studies of one and two films, with and without text, alone and padded in batches."""
+    studies = studies[:12]
     together = predict(bundle, studies, batch_size=64)
     alone = predict(bundle, studies, batch_size=1)
     np.testing.assert_allclose(together.score_SP, alone.score_SP, atol=1e-4)
     np.testing.assert_allclose(together.uncertain_SP, alone.uncertain_SP, atol=1e-5)
-    assert together.score_SP.shape == (40, 4)
+    assert together.score_SP.shape == (12, 4)
     assert together.score_SP.dtype == np.float32
 
 

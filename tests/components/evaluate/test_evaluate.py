@@ -256,7 +256,7 @@ import json, sys, warnings
 warnings.simplefilter("ignore")
 import mlflow, pandas
 mlflow.set_tracking_uri(sys.argv[1])
-model = mlflow.pyfunc.load_model("models:/cxrflow@challenger")
+model = mlflow.pyfunc.load_model("models:/cxrflow@challenger", suppress_warnings=True)
 import components
 assert "artifacts" in components.__file__, components.__file__
 frame = pandas.DataFrame(json.load(open("rows.json")))
