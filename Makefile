@@ -21,10 +21,10 @@ demo: .venv/.runtime ## Synthetic data, the whole pipeline, a table of scores (F
 	@$(BIN)/python -m pipeline run --config $(CONFIG)
 
 test: .venv/.dev ## Tests, under 8 minutes on 2 cores
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow"
 
 test-all: .venv/.dev ## The slow tests too
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 lint: .venv/.dev ## ruff and mypy
 	$(BIN)/ruff check .
@@ -43,7 +43,7 @@ serve: .venv/.runtime ## Serve the deployed model of CONFIG's root on port 8000
 lock: .venv/.dev ## Renew requirements.lock (versions only)
 	$(BIN)/pip-compile -q --upgrade --strip-extras --extra dev --no-annotate --no-header --no-emit-index-url \
 	  --no-emit-find-links --no-emit-trusted-host --constraint <(echo torch==$(TORCH)) -o .lock pyproject.toml
-	grep -vE '^(nvidia-|cuda-|triton|cxrflow|#)' .lock | sed 's/+cpu//' > requirements.lock && rm .lock
+	grep -vE '^(nvidia-|cuda-|triton|cxrflow|#|$$)' .lock | sed 's/+cpu//' > requirements.lock && rm .lock
 
 clean: ## Remove what demo and tests made (the environment stays)
 	rm -rf runs build *.egg-info cxr_pipeline*.yaml .pytest_cache .mypy_cache .ruff_cache .hypothesis

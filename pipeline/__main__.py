@@ -59,5 +59,13 @@ def mlflow(
     raise typer.Exit(subprocess.run([*command, "--port", str(port), "--workers", "1"], check=False).returncode)
 
 
+@app.command()
+def reference() -> None:
+    """Print every field of the configuration, as in docs/configuration.md."""
+    from pipeline.reference import reference as text
+
+    print(text(), end="")
+
+
 if __name__ == "__main__":
     app()

@@ -1,0 +1,61 @@
+"""The documentation is true: commands and options exist, everything that exists is mentioned, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.reference import reference
+
+REPOSITORY = Path(__file__).parents[1]
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
+COMMANDS = [
+    ("-m", "pipeline", "run"), ("-m", "pipeline", "mlflow"), ("pipeline/compile.py",), ("-m", "pipeline.synthetic"),
+    ("-m", "components.preprocess"), ("-m", "components.train"), ("-m", "components.evaluate"), ("-m", "components.serve"),
+]  # fmt: skip
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):.*## ", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_every_make_target_in_the_docs_exists() -> None:
+    mentioned = set(re.findall(r"`make ([a-z-]+)", TEXT)) | set(re.findall(r"^make ([a-z-]+)", TEXT, re.MULTILINE))
+    assert {"demo", "test"} <= mentioned
+    assert mentioned <= make_targets()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_option_is_in_the_docs_and_every_documented_one_exists(command: tuple[str, ...]) -> None:
+    done = subprocess.run([sys.executable, *command, "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    options = set(re.findall(r"(--[a-z-]+)", done.stdout)) - {"--help"}
+    name = " ".join(part for part in command if part != "-m")
+    assert name in TEXT
+    for option in options:
+        assert option in TEXT, f"{name} {option} is not documented"
+    for line in re.findall(rf"{re.escape(name)} ([^\n`]*)", TEXT):
+        assert set(re.findall(r"(?<!\S)(--[a-z-]+)", line)) <= options, f"{name} {line}"
+
+
+def test_the_configuration_page_is_what_the_command_prints() -> None:
+    assert (REPOSITORY / "docs" / "configuration.md").read_text() == reference()
+
+
+def test_every_link_and_path_leads_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    for path in re.findall(r"`((?:pipeline|components|tests|docs|infra)/[\w./-]*)`", TEXT):
+        assert (REPOSITORY / path).exists(), path
+
+
+def test_the_lock_names_versions_only() -> None:
+    lines = (REPOSITORY / "requirements.lock").read_text().splitlines()
+    assert len(lines) > 50
+    for line in lines:
+        assert re.fullmatch(r"[a-z0-9][a-z0-9._-]*==[0-9][A-Za-z0-9.]*", line), line
