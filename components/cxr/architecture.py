@@ -38,7 +38,7 @@ class EncoderConfig(Config):
     """Name of the architecture in transformers, such as resnet, convnextv2, bert."""
     pretrained: str | None = None
     """Hub id, local folder or gs:// folder of the weights to start from; its configuration then replaces `config`."""
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default_factory=dict)
     """Fields of the transformers configuration."""
 
     @field_validator("config")

@@ -1,13 +1,12 @@
-"""The second contract: a folder that holds one trained model and all that serving must know about it, without pickle."""
+"""The second contract: a folder with one trained model and all that serving must know about it, without pickle."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +27,8 @@ from components.cxr.text import TextConfig
 __all__ = [
     "BUNDLE", "MODEL_CARD", "OPERATING_POINTS",
     "Bundle", "BundleInfo", "Calibration", "OperatingPoint", "OperatingPoints",
-    "check_same_pixels", "load_bundle", "load_operating_points", "local_folder", "save_bundle", "write_operating_points",
+    "check_same_pixels", "load_bundle", "load_operating_points", "local_folder", "save_bundle",
+    "write_operating_points",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 1
@@ -120,7 +120,9 @@ def load_bundle(storage: Storage) -> Bundle:
             model.load_state_dict(load_file(folder / WEIGHTS))
         except (FileNotFoundError, RuntimeError) as error:
             detail = str(error).splitlines()[0]
-            raise UserError("weights do not fit the bundle", where=folder / WEIGHTS, found=detail, remedy="Train again.") from None
+            raise UserError(
+                "weights do not fit the bundle", where=folder / WEIGHTS, found=detail, remedy="Train again."
+            ) from None
         tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER)
         digest = _hash(folder)
     return Bundle(info, model.eval(), tokenizer, digest)
@@ -155,7 +157,9 @@ def load_operating_points(storage: Storage) -> OperatingPoints:
         data = storage.read(OPERATING_POINTS).data
     except FileNotFoundError:
         raise UserError("bundle was not evaluated", where=where, remedy="Run evaluate first.") from None
-    return OperatingPoints.parse(read_versioned(data, where=where, version=SCHEMA_VERSION, made_by="evaluate"), where=where)
+    return OperatingPoints.parse(
+        read_versioned(data, where=where, version=SCHEMA_VERSION, made_by="evaluate"), where=where
+    )
 
 
 @contextmanager
@@ -183,7 +187,7 @@ def _check_pixels(found: str, expected: str, *, where: str) -> None:
 
 def _hash(folder: Path) -> str:
     """Over what training wrote; evaluation's additions do not change a bundle's identity."""
-    files = [BUNDLE, WEIGHTS, *sorted(os.path.join(TOKENIZER, p.name) for p in (folder / TOKENIZER).iterdir())]
+    files = [BUNDLE, WEIGHTS, *sorted(f"{TOKENIZER}/{p.name}" for p in (folder / TOKENIZER).iterdir())]
     digest = hashlib.sha256()
     for name in files:
         digest.update(f"{name} {sha256_of(folder / name)}\n".encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from components.cxr.shards import LoadedManifest, ShardInfo, label_states, read_
 from components.cxr.storage import Storage
 from components.cxr.text import SECTIONS, TextConfig, select_text
 
-__all__ = ["StudyDataset", "Place"]
+__all__ = ["Place", "StudyDataset"]
 
 _COLUMNS = ["study_id", "patient_id", "view_position", "labeled", "age_years", "sex", *(f"text_{s}" for s in SECTIONS)]
 
@@ -71,7 +71,7 @@ class StudyDataset(Dataset[Study]):
                 self.patient_ids.append(row["patient_id"])
                 self.places.append(Place(info.name, start, stop - start))
                 self._films.append(pixels_NHW[start:stop_view])
-                sections = {name: row[f"text_{name}"] for name in SECTIONS}
+                sections: dict[str, str | None] = {name: row[f"text_{name}"] for name in SECTIONS}
                 self._details.append(
                     {
                         "view_positions": [rows[i]["view_position"] for i in range(start, stop_view)],
@@ -92,6 +92,9 @@ class StudyDataset(Dataset[Study]):
     def __getitem__(self, index: int) -> Study:
         return Study(films=list(self._films[index]), **self._details[index])
 
+    def __iter__(self) -> Iterator[Study]:
+        return (self[index] for index in range(len(self)))
+
     def texts(self) -> list[str]:
         """The text input of every study, empty where absent."""
         return [details["text"] for details in self._details]
@@ -103,7 +106,7 @@ def cache_folder() -> Path:
 
 
 def _cached_pixels(storage: Storage, info: ShardInfo, *, size: int) -> npt.NDArray[np.uint8]:
-    """The shard's pixels [rows, size, size] as a memory map of one `.npy`, made on first use and keyed by the shard's hash."""
+    """The shard's pixels [rows, size, size] as a memory map of one `.npy`, made on first use and named by its hash."""
     path = cache_folder() / f"{info.sha256}.npy"
     if not path.exists():
         column = read_shard(storage, info, columns=["pixels"]).column("pixels")

@@ -10,7 +10,7 @@ class UserError(Exception):
 
     The message is one line without a patient's text or id, for example::
 
-        manifest of another schema version: data/ab12/manifest.json field schema_version; found 2, expected 1. Run preprocess again.
+        another schema version: data/ab12/manifest.json: schema_version; found 2, expected 1. Run preprocess again.
     """
 
     def __init__(

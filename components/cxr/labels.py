@@ -29,7 +29,7 @@ POSITIVE, NEGATIVE, UNCERTAIN, BLANK = 1, 0, -1, -2
 """Label states in arrays (int8). In tables and shards BLANK is null."""
 
 NO_TARGET = -1
-"""Class index of an entry without supervision; otherwise 0 negative, 1 uncertain, 2 positive (the head's logit order)."""
+"""Class index of an entry without supervision; else 0 negative, 1 uncertain, 2 positive (the head's logit order)."""
 
 
 class LabelPolicy(Config):
@@ -120,8 +120,8 @@ def truth_of(
 ) -> npt.NDArray[np.int8]:
     """Evaluation labels in {0, 1}, or BLANK where the protocol leaves an entry out.
 
-    Protocol A: blank and uncertain count as 0 (CheXclusion's convention, Seyyed-Kalantari et al. 2021). Protocol B: only
-    explicit 1 and 0 count (torchxrayvision's convention). Unlabeled studies are left out of both.
+    Protocol A: blank and uncertain count as 0 (CheXclusion's convention, Seyyed-Kalantari et al. 2021). Protocol B:
+    only explicit 1 and 0 count (torchxrayvision's convention). Unlabeled studies are left out of both.
     """
     truth_BP = np.where(state_BP == POSITIVE, 1, 0).astype(np.int8)
     if protocol == "B":

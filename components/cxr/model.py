@@ -50,10 +50,13 @@ class CxrModel(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head_weight_PD3 = nn.Parameter(torch.empty(num_pathologies, width, 3))
         self.head_bias_P3 = nn.Parameter(torch.zeros(num_pathologies, 3))
-        _xavier(self, skip=[m for m, e in ((self.vision, architecture.vision), (self.text, architecture.text)) if e.pretrained])
+        _xavier(
+            self,
+            skip=[m for m, e in ((self.vision, architecture.vision), (self.text, architecture.text)) if e.pretrained],
+        )
 
     def train(self, mode: bool = True) -> CxrModel:
-        """As in torch, but a pretrained encoder's BatchNorm keeps its statistics: no batch statistics in what is trained."""
+        """As in torch, but a pretrained encoder's BatchNorm keeps its statistics: nothing is trained on a batch's."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -98,7 +101,8 @@ class CxrModel(nn.Module):
         attended_BT = batch.token_mask_BT.clone()
         attended_BT[:, 0] = True
         hidden_BTC = self.text(input_ids=batch.tokens_BT, attention_mask=attended_BT.long()).last_hidden_state
-        return self.text_projection(hidden_BTC)
+        text_BTD: Tensor = self.text_projection(hidden_BTC)
+        return text_BTD
 
     def _meta_tokens(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Age and sex tokens (B, 2, D) with their mask (B, 2)."""
@@ -136,10 +140,11 @@ class _QueryBlock(nn.Module):
             dropout_p=self.dropout if self.training else 0.0,
         )
         answer_BPD = answer_BPD + self.out(attended_BPD.transpose(1, 2).flatten(2))
-        return answer_BPD + self.feed(self.feed_norm(answer_BPD))
+        fed_BPD: Tensor = self.feed(self.feed_norm(answer_BPD))
+        return answer_BPD + fed_BPD
 
     def _heads(self, tokens_BKD: Tensor) -> Tensor:
-        return tokens_BKD.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        return tokens_BKD.reshape(*tokens_BKD.shape[:2], self.num_heads, -1).transpose(1, 2)
 
 
 def positive_score(logits_BP3: Tensor) -> Tensor:
@@ -159,24 +164,24 @@ def _transformers_config(encoder: EncoderConfig) -> PretrainedConfig:
 def _drop_pooled_outputs(vision: nn.Module, text: nn.Module) -> None:
     """Only the maps and token sequences are read; layers behind the pooled outputs would never see a gradient."""
     if getattr(text, "pooler", None) is not None:
-        text.pooler = None
+        text.register_module("pooler", None)
     if isinstance(getattr(vision, "layernorm", None), nn.LayerNorm):  # ConvNeXt's norm after pooling
         vision.layernorm = nn.Identity()
 
 
 def _use_group_norm(module: nn.Module) -> None:
-    """Replace BatchNorm by GroupNorm (Wu and He 2018): no batch statistics, so the answer is the same on any number of processes."""
+    """Replace BatchNorm by GroupNorm (Wu and He 2018), whose answer is the same on any number of processes."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             channels = child.num_features
-            groups = next(g for g in (32, 16, 8, 4, 2, 1) if channels % g == 0 and channels // g >= 4 or g == 1)
+            groups = next(g for g in (32, 16, 8, 4, 2, 1) if (channels % g == 0 and channels // g >= 4) or g == 1)
             setattr(module, name, nn.GroupNorm(groups, channels))
         else:
             _use_group_norm(child)
 
 
 def _xavier(model: CxrModel, *, skip: list[nn.Module]) -> None:
-    """Xavier uniform (Glorot and Bengio 2010) on every new weight matrix and kernel; pretrained encoders keep theirs."""
+    """Xavier uniform (Glorot and Bengio 2010) on every new matrix and kernel; pretrained encoders keep theirs."""
     skipped = {id(parameter) for module in skip for parameter in module.parameters()}
     for parameter in model.parameters():
         if parameter.dim() >= 2 and id(parameter) not in skipped:

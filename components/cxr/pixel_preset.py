@@ -1,4 +1,4 @@
-"""The named recipe that turns a film into pixels; recorded in manifest and bundle so that serving can refuse another."""
+"""The named recipe that turns a film into pixels; kept in manifest and bundle so that serving can refuse another."""
 
 from __future__ import annotations
 

@@ -10,19 +10,12 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from components.cxr.errors import UserError
 
-if TYPE_CHECKING:
-    from google.cloud.storage import Blob, Bucket
-
-__all__ = ["Root", "StaleWriteError", "Storage", "Versioned", "open_storage", "sha256_of"]
-
-DEADLINE_S = 120.0
-"""Seconds the client may retry one request (429, 5xx, broken connections) before the error reaches the caller."""
+__all__ = ["ABSENT", "Root", "StaleWriteError", "Storage", "Versioned", "open_storage", "renamed_to", "sha256_of"]
 
 ABSENT = 0
 """Generation of a name that does not exist."""
@@ -45,6 +38,8 @@ class Storage(ABC):
     """Files by relative name (`a/b.json`) under one URI. Every write appears whole or not at all."""
 
     uri: str
+    folder: Path | None = None
+    """The folder on this machine; None for a bucket."""
 
     @abstractmethod
     def sizes(self, prefix: str = "") -> dict[str, int]:
@@ -95,7 +90,7 @@ class Storage(ABC):
 
     def local_path(self, name: str) -> Path | None:
         """The file's own path when it lies on this machine, else None."""
-        return None
+        return None if self.folder is None else self.folder / name
 
     def download_folder(self, target: Path) -> None:
         """Copy every file to the local folder `target`."""
@@ -125,6 +120,8 @@ def open_storage(uri: str | Path, *, user_project: str | None = None) -> Storage
     """
     text = str(uri)
     if text.startswith("gs://"):
+        from components.cxr.gcs import GcsStorage
+
         return GcsStorage(text, user_project=user_project)
     if "://" in text:
         raise UserError("unsupported storage", where=text, expected="a local folder or gs://bucket/prefix")
@@ -133,6 +130,8 @@ def open_storage(uri: str | Path, *, user_project: str | None = None) -> Storage
 
 class LocalStorage(Storage):
     """A folder; writes go to a temporary name beside the target and are renamed."""
+
+    folder: Path
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.expanduser().absolute()
@@ -156,23 +155,23 @@ class LocalStorage(Storage):
 
     def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> None:
         target = self.folder / name
-        with _renamed_to(target) as partial, self._locked(if_generation is not None):
+        with renamed_to(target) as partial, self._locked(if_generation is not None):
             partial.write_bytes(data)
             if if_generation is not None:
                 found = self.read(name).generation if target.exists() else ABSENT
                 if found != if_generation:
                     raise StaleWriteError(f"{self.uri}/{name}")
-            os.replace(partial, target)
+            partial.replace(target)
 
     def upload(self, source: Path, name: str) -> None:
-        with _renamed_to(self.folder / name) as partial:
+        with renamed_to(self.folder / name) as partial:
             shutil.copyfile(source, partial)
-            os.replace(partial, self.folder / name)
+            partial.replace(self.folder / name)
 
     def download(self, name: str, target: Path) -> None:
-        with _renamed_to(target) as partial:
+        with renamed_to(target) as partial:
             shutil.copyfile(self.folder / name, partial)
-            os.replace(partial, target)
+            partial.replace(target)
 
     def exists(self, name: str) -> bool:
         return (self.folder / name).is_file()
@@ -183,98 +182,15 @@ class LocalStorage(Storage):
     def child(self, name: str) -> Storage:
         return LocalStorage(self.folder / name)
 
-    def local_path(self, name: str) -> Path | None:
-        return self.folder / name
-
     @contextlib.contextmanager
     def _locked(self, wanted: bool) -> Iterator[None]:
         """Compare-and-swap needs one writer at a time; plain writes do not."""
         if not wanted:
             yield
             return
-        with open(self.folder / f"{_TEMPORARY}lock", "w") as lock:
+        with (self.folder / f"{_TEMPORARY}lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
-
-
-class GcsStorage(Storage):
-    """A prefix of a Google Cloud Storage bucket, through google-cloud-storage and its own retries."""
-
-    def __init__(self, uri: str, *, user_project: str | None = None) -> None:
-        bucket, _, prefix = uri.removeprefix("gs://").partition("/")
-        if not bucket:
-            raise UserError("bucket is missing", where=uri, expected="gs://bucket/prefix")
-        self.bucket_name, self.prefix, self.user_project = bucket, prefix.strip("/"), user_project
-        self.uri = f"gs://{bucket}/{self.prefix}".rstrip("/")
-
-    @cached_property
-    def bucket(self) -> Bucket:
-        from google.cloud.storage import Client
-
-        return Client().bucket(self.bucket_name, user_project=self.user_project)
-
-    @cached_property
-    def _retry(self) -> dict[str, object]:
-        from google.cloud.storage.retry import DEFAULT_RETRY
-
-        return {"retry": DEFAULT_RETRY.with_timeout(DEADLINE_S)}
-
-    def _key(self, name: str) -> str:
-        return f"{self.prefix}/{name}" if self.prefix else name
-
-    def _blob(self, name: str) -> Blob:
-        return self.bucket.blob(self._key(name))
-
-    def sizes(self, prefix: str = "") -> dict[str, int]:
-        folder = self._key(prefix).rstrip("/") + "/" if self._key(prefix) else ""
-        blobs = self.bucket.client.list_blobs(self.bucket, prefix=folder, **self._retry)
-        start = len(self.prefix) + 1 if self.prefix else 0
-        return dict(sorted((blob.name[start:], int(blob.size)) for blob in blobs if not blob.name.endswith("/")))
-
-    def read(self, name: str) -> Versioned:
-        from google.api_core.exceptions import NotFound
-
-        blob = self._blob(name)
-        try:
-            data = blob.download_as_bytes(**self._retry)
-        except NotFound:
-            raise FileNotFoundError(f"{self.uri}/{name}") from None
-        return Versioned(data, int(blob.generation))
-
-    def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> None:
-        from google.api_core.exceptions import PreconditionFailed
-
-        try:
-            self._blob(name).upload_from_string(
-                data, content_type="application/octet-stream", if_generation_match=if_generation, **self._retry
-            )
-        except PreconditionFailed:
-            raise StaleWriteError(f"{self.uri}/{name}") from None
-
-    def upload(self, source: Path, name: str) -> None:
-        self._blob(name).upload_from_filename(str(source), content_type="application/octet-stream", **self._retry)
-
-    def download(self, name: str, target: Path) -> None:
-        from google.api_core.exceptions import NotFound
-
-        with _renamed_to(target) as partial:
-            try:
-                self._blob(name).download_to_filename(str(partial), **self._retry)
-            except NotFound:
-                raise FileNotFoundError(f"{self.uri}/{name}") from None
-            os.replace(partial, target)
-
-    def exists(self, name: str) -> bool:
-        return bool(self._blob(name).exists(**self._retry))
-
-    def delete(self, name: str) -> None:
-        from google.api_core.exceptions import NotFound
-
-        with contextlib.suppress(NotFound):
-            self._blob(name).delete(**self._retry)
-
-    def child(self, name: str) -> Storage:
-        return GcsStorage(f"{self.uri}/{name}", user_project=self.user_project)
 
 
 class Root:
@@ -311,7 +227,7 @@ class Root:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a local file as 64 hex digits."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -321,7 +237,7 @@ def _content_generation(data: bytes) -> int:
 
 
 @contextlib.contextmanager
-def _renamed_to(target: Path) -> Iterator[Path]:
+def renamed_to(target: Path) -> Iterator[Path]:
     """A temporary path beside `target`, gone afterwards unless it was renamed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)

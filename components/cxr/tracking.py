@@ -10,7 +10,6 @@ import io
 import json
 import logging
 import os
-import re
 import sys
 import time
 import warnings
@@ -23,6 +22,7 @@ from pyarrow.csv import write_csv
 
 from components.cxr.errors import UserError
 from components.cxr.journal import JournaledMetric, append_metrics, read_journal
+from components.cxr.mlflow_server import QUIET_ENVIRONMENT, MlflowError, first_line, tracking_uri, without_secret
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage import Root
 
@@ -40,29 +40,6 @@ PAUSE_S = 60.0
 MAX_METRICS, MAX_PARAMS, MAX_CHARACTERS, MAX_DIGEST = 1000, 100, 6000, 36
 """MLflow's limits: metrics and parameters a request, characters of a parameter and of a data set's digest."""
 
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
-"""Defaults that keep MLflow quiet and quick to give up; the user's own settings win."""
-
-
-class MlflowError(Exception):
-    """MLflow refused a request or did not answer.
-
-    Attributes:
-        refused: the server answered, with a refusal.
-        unknown: what was asked for does not exist.
-    """
-
-    def __init__(self, line: str, *, refused: bool, unknown: bool) -> None:
-        super().__init__(line)
-        self.refused, self.unknown = refused, unknown
-
 
 class TrackedRun:
     """An MLflow run and the journal beside it.
@@ -76,9 +53,7 @@ class TrackedRun:
         self.client, self.id, self.journal = client, run_id, journal
         self._silent_until = 0.0
         self._warned = False
-        self._journaled = (
-            {(metric.name, metric.step) for metric in read_journal(journal)} if journal else set()
-        )
+        self._journaled = {(metric.name, metric.step) for metric in read_journal(journal)} if journal else set()
 
     def params(self, values: Mapping[str, object]) -> None:
         """Log parameters."""
@@ -119,13 +94,9 @@ class TrackedRun:
             digest=loaded.hash[:MAX_DIGEST],
             source_type="gs" if loaded.storage.local_path("") is None else "local",
             source=json.dumps({"uri": loaded.storage.uri}),
-            profile=json.dumps(
-                {split: count.model_dump(exclude={"labels"}) for split, count in counts.items()}
-            ),
+            profile=json.dumps({split: count.model_dump(exclude={"labels"}) for split, count in counts.items()}),
         )
-        self.send(
-            "log_inputs", datasets=[DatasetInput(entity, tags=[InputTag("mlflow.data.context", context)])]
-        )
+        self.send("log_inputs", datasets=[DatasetInput(entity, tags=[InputTag("mlflow.data.context", context)])])
 
     def figure(self, figure: Figure, name: str) -> None:
         """Log a matplotlib figure as the artifact `name` (`evaluation/roc.png`)."""
@@ -174,25 +145,6 @@ class TrackedRun:
             return None
 
 
-def tracking_uri(root: Root) -> str:
-    """MLFLOW_TRACKING_URI, else an SQLite file under a local root.
-
-    Raises:
-        UserError: a gs:// root without MLFLOW_TRACKING_URI.
-    """
-    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
-        return uri
-    folder = root.storage.local_path("mlflow")
-    if folder is None:
-        raise UserError(
-            "no MLflow server",
-            where="MLFLOW_TRACKING_URI",
-            expected="a server's address, because the root is in a bucket",
-            remedy="Start `mlflow server` and set MLFLOW_TRACKING_URI.",
-        )
-    return f"sqlite:///{folder}/mlflow.db"
-
-
 @contextlib.contextmanager
 def joined_run(
     root: Root,
@@ -220,7 +172,7 @@ def joined_run(
         wanted = run_id or os.environ.get("MLFLOW_RUN_ID")
         tracked = with_client(root, lambda client: _join(client, root, experiment, wanted, run_name, journal))
     except MlflowError as error:
-        place = _without_secret(uri)
+        place = without_secret(uri)
         if error.refused:
             remedy = "Check MLFLOW_TRACKING_URI and the server's --allowed-hosts."
             raise UserError("MLflow refuses", where=place, found=str(error), remedy=remedy) from None
@@ -258,12 +210,7 @@ def with_client(root: Root, call: Callable[[MlflowClient], T]) -> T:
 
 
 def _join(
-    client: MlflowClient,
-    root: Root,
-    experiment: str,
-    run_id: str | None,
-    run_name: str | None,
-    journal: Path | None,
+    client: MlflowClient, root: Root, experiment: str, run_id: str | None, run_name: str | None, journal: Path | None
 ) -> TrackedRun:
     run = _find_run(client, run_id) if run_id else None
     if run is None:
@@ -315,19 +262,16 @@ def _mlflow_errors() -> Iterator[None]:
         try:
             yield
         except MlflowException as error:
-            refused, unknown = (
-                error.get_http_status_code() < 500,
-                error.error_code == "RESOURCE_DOES_NOT_EXIST",
-            )
-            raise MlflowError(_first_line(error), refused=refused, unknown=unknown) from error
+            refused, unknown = error.get_http_status_code() < 500, error.error_code == "RESOURCE_DOES_NOT_EXIST"
+            raise MlflowError(first_line(error), refused=refused, unknown=unknown) from error
         except OSError as error:
-            raise MlflowError(_first_line(error), refused=False, unknown=False) from error
+            raise MlflowError(first_line(error), refused=False, unknown=False) from error
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """MLflow without its notes on migrations, git and web addresses, and quick to give up on a server."""
-    for name, value in _ENVIRONMENT.items():
+    for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -347,15 +291,6 @@ def _quiet() -> Iterator[None]:
 def _chunks(items: list[T], size: int) -> Iterator[list[T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def _without_secret(uri: str) -> str:
-    """The address without user and password."""
-    return re.sub(r"//[^/@]*@", "//", uri)
-
-
-def _first_line(error: Exception) -> str:
-    return _without_secret(str(error).splitlines()[0] if str(error) else type(error).__name__)[:160]
 
 
 def _warn(line: str) -> None:

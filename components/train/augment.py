@@ -1,4 +1,4 @@
-"""Weak and strong views of a study, and modality dropout: each keyed by (seed, epoch, study), never by process or order."""
+"""Weak and strong views of a study, and modality dropout: keyed by (seed, epoch, study), never by process or order."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def augment(
     config: AugmentConfig,
     strength: Literal["weak", "strong"],
 ) -> Batch:
-    """The batch with every film shifted, rotated, zoomed and regraded at random; the strong view is noisy and partly erased.
+    """The batch with every film shifted, rotated, zoomed and regraded at random; strong adds noise and an erased part.
 
     Args:
         studies: index of each study in its data set, length B: the key of its random numbers.

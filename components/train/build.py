@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -83,8 +84,8 @@ def build_model(
 def build_optimizer(model: CxrModel, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019); each group keeps its peak in `peak`.
 
-    epsilon is 1e-6: parameters whose true gradient is 0 (keys' biases) would otherwise turn rounding into steps, and two
-    processes would drift from one.
+    epsilon is 1e-6: parameters whose true gradient is 0 (keys' biases) would otherwise turn rounding into steps, and
+    two processes would drift from one.
     """
     architecture = config.architecture
     groups = []
@@ -136,7 +137,7 @@ def _split_by_decay(parameters: list[nn.Parameter], model: CxrModel) -> tuple[li
     return decayed, [p for p in parameters if id(p) not in chosen]
 
 
-def _complete(encoder: EncoderConfig, values: dict[str, object]) -> EncoderConfig:
+def _complete(encoder: EncoderConfig, values: dict[str, Any]) -> EncoderConfig:
     """The encoder with its whole transformers configuration, so that a bundle never needs a hub."""
     model_type = str(values.get("model_type", encoder.model_type))
     values = {name: value for name, value in values.items() if name not in ("model_type", "transformers_version")}

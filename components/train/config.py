@@ -15,7 +15,7 @@ __all__ = ["AugmentConfig", "ModalityDropout", "SemiSupervised", "TrainConfig"]
 
 
 class AugmentConfig(Config):
-    """Strength of the student's view; the teacher's weak view has a quarter of it. Never a flip: hearts are on the left."""
+    """Strength of the student's view; the teacher's weak one has a quarter of it. Never a flip: hearts are left."""
 
     rotation_degrees: float = Field(10.0, ge=0.0, le=45.0)
     """Largest rotation either way."""

@@ -31,7 +31,8 @@ class Ema:
     @torch.no_grad()
     def update(self, model: CxrModel) -> None:
         """Move the average toward the weights of `model`."""
-        averages, weights = list(self.model.parameters()), list(model.parameters())
+        averages: list[torch.Tensor] = list(self.model.parameters())
+        weights: list[torch.Tensor] = list(model.parameters())
         torch._foreach_lerp_(averages, weights, 1.0 - self.current_decay)
         for average, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             average.copy_(buffer)

@@ -1,7 +1,7 @@
 """The two losses, both exact on any number of processes.
 
-Each is a local sum over a *global* count, times the number of processes: DistributedDataParallel then averages gradients
-over the processes and the result is that of one process with the whole batch.
+Each is a local sum over a *global* count, times the number of processes: DistributedDataParallel then averages
+gradients over the processes and the result is that of one process with the whole batch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def supervised_loss(logits_BP3: Tensor, target_BP: Tensor, weight_BP: Tensor) ->
 
 
 def consistency_loss(student_BP3: Tensor, teacher_BP3: Tensor, mask_BP: Tensor) -> Tensor:
-    """Mean squared difference of q = p1 / (p0 + p1) between student and teacher (Tarvainen and Valpola 2017); scalar in [0, 1].
+    """Mean squared difference of q = p1 / (p0 + p1) between student and teacher (Tarvainen and Valpola 2017).
+
+    Scalar in [0, 1].
 
     Args:
         teacher_BP3: without gradient.

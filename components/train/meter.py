@@ -20,6 +20,7 @@ class Meter:
     def __init__(self, *, num_steps: int, first_step: int) -> None:
         self.num_steps, self.first_step = num_steps, first_step
         self.started = self.shown = time.monotonic()
+        self.sums: Tensor
         self._reset()
 
     def add(self, num_studies: int, supervised: Tensor, consistency: Tensor) -> None:

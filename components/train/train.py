@@ -94,21 +94,21 @@ def _loop(
             for group in setup.optimizer.param_groups:
                 group["lr"] = factor * group["peak"]
             semi_weight = semi.weight * min(1.0, progress.step / (semi.ramp_up * setup.num_steps))
-            keys = {"studies": studies, "epoch": epoch, "seed": config.seed}
+            seed = config.seed
             torch.manual_seed((config.seed * 1_000_003 + progress.step) * world_size() + rank())  # dropout
 
             # 2. losses: the student sees a strong view without some modalities, the teacher a weak one with all
             network.train()
             batch = batch.to(device)
-            strong = augment(batch, **keys, config=config.augment, strength="strong")
-            strong = drop_modalities(strong, **keys, config=config.modality_dropout)
+            strong = augment(batch, studies=studies, epoch=epoch, seed=seed, config=config.augment, strength="strong")
+            strong = drop_modalities(strong, studies=studies, epoch=epoch, seed=seed, config=config.modality_dropout)
             with _precision(config, device):
                 logits_BP3 = network(strong).float()
             target_BP, weight_BP = setup.target_SP[studies].to(device), setup.weight_SP[studies].to(device)
             supervised = supervised_loss(logits_BP3, target_BP, weight_BP)
             consistency = torch.zeros((), device=device)
             if semi.method == "mean-teacher":
-                weak = augment(batch, **keys, config=config.augment, strength="weak")
+                weak = augment(batch, studies=studies, epoch=epoch, seed=seed, config=config.augment, strength="weak")
                 with torch.no_grad(), _precision(config, device):
                     teacher_BP3 = setup.ema.model(weak).float()
                 consistency = consistency_loss(logits_BP3, teacher_BP3, setup.consistent_SP[studies].to(device))

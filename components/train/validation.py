@@ -15,7 +15,7 @@ __all__ = ["validation_auroc"]
 
 
 def validation_auroc(bundle: Bundle, studies: StudyDataset, *, device: torch.device) -> float | None:
-    """Mean AUROC in [0, 1] over pathologies with both classes (all modalities, protocol A, by study); None without any."""
+    """Mean AUROC in [0, 1] over pathologies with both classes (all modalities, protocol A, by study), else None."""
     if len(studies) == 0:
         return None
     score_SP = predict(bundle, list(studies), device=device).score_SP

@@ -153,7 +153,8 @@ def _effusion(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
         lateral = np.clip((np.float32(sign) * x - np.float32(wall - 0.16)) / np.float32(0.16), 0, 1.2)
         medial = np.clip((np.float32(0.12) - np.float32(sign) * x) / np.float32(0.1), 0, 1.2)
         surface = np.float32(level) - np.float32(0.035 + 0.045 * amount) * lateral**3 - np.float32(0.02) * medial**2
-        scene.cloud_over(0.96 * np.minimum(3 * lung, 1) * _edge(y - surface, 0.014 + 0.012 * amount))
+        inside: Layer = np.minimum(3 * lung, 1)
+        scene.cloud_over(0.96 * inside * _edge(y - surface, 0.014 + 0.012 * amount))
 
 
 def _pneumothorax(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:

@@ -26,8 +26,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_parameters_are_root_and_a_dict_a_section(compiled: dict[str, Any]) -> None:
     parameters = compiled["root"]["inputDefinitions"]["parameters"]
     assert {name: value["parameterType"] for name, value in parameters.items()} == {
-        "root": "STRING", "data": "STRUCT", "preprocess": "STRUCT", "train": "STRUCT", "evaluate": "STRUCT", "serve": "STRUCT"
-    }  # fmt: skip
+        "root": "STRING",
+        **dict.fromkeys(("data", "preprocess", "train", "evaluate", "serve"), "STRUCT"),
+    }
     assert all(value["description"] for value in parameters.values()), "KFP's form shows their docs"
 
 
@@ -47,7 +48,9 @@ def test_steps_follow_each_other(compiled: dict[str, Any]) -> None:
 def test_deploy_happens_only_if_promoted(compiled: dict[str, Any]) -> None:
     tasks = compiled["root"]["dag"]["tasks"]
     condition = next(task for task in tasks.values() if "triggerPolicy" in task)
-    assert condition["triggerPolicy"]["condition"] == "inputs.parameter_values['pipelinechannel--evaluate-Output'] == true"
+    assert (
+        condition["triggerPolicy"]["condition"] == "inputs.parameter_values['pipelinechannel--evaluate-Output'] == true"
+    )
     inner = compiled["components"][condition["componentRef"]["name"]]["dag"]["tasks"]
     assert list(inner) == ["deploy"]
     assert "deploy" not in tasks

@@ -97,7 +97,9 @@ print("torch" in sys.modules, "kfp" in sys.modules)
 
 
 def run_with_extra(extra: str, *modules: str) -> tuple[bool, bool]:
-    done = subprocess.run([sys.executable, "-c", CLOSURE, extra, *modules], cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSURE, extra, *modules], cwd=REPOSITORY, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     torch, kfp = done.stdout.split()[-2:]
     return torch == "True", kfp == "True"
@@ -112,7 +114,7 @@ def test_a_step_needs_only_its_own_extra(step: str) -> None:
 
 
 def test_preprocess_and_the_light_half_of_cxr_never_import_torch() -> None:
-    light = ("labels", "pixels", "text", "shards", "storage", "config")
+    light = ("labels", "pixels", "text", "shards", "storage", "gcs", "config")
     modules = [f"components.cxr.{name}" for name in light]
     modules += [
         ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModel
@@ -14,7 +16,7 @@ def test_learning_rate_rises_and_falls_to_zero() -> None:
     factors = [learning_rate_factor(step, num_steps=100, warm_up=0.1) for step in range(101)]
     assert factors[:10] == pytest.approx([(i + 1) / 10 for i in range(10)])
     assert factors[10] == 1.0
-    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(factors[10:]))
     assert factors[100] == pytest.approx(0.0)
 
 
@@ -55,7 +57,7 @@ def test_from_scratch_there_is_no_batch_norm() -> None:
 
 def test_unknown_encoder_is_one_clean_error() -> None:
     vision = EncoderConfig(model_type="resnot")
-    with pytest.raises(UserError, match="unusable encoder.*resnot"):
+    with pytest.raises(UserError, match=r"unusable encoder.*resnot"):
         build_model(TrainConfig(architecture=Architecture(vision=vision)), texts=TEXTS, num_pathologies=3)
 
 
@@ -72,7 +74,8 @@ def test_numbers_that_kfp_made_floats_mean_the_same() -> None:
     configs = [
         TrainConfig(
             architecture=Architecture(
-                vision=EncoderConfig(model_type="resnet", config=vision), text=EncoderConfig(model_type="bert", config=text)
+                vision=EncoderConfig(model_type="resnet", config=vision),
+                text=EncoderConfig(model_type="bert", config=text),
             )
         )
         for vision in (exact, floats)

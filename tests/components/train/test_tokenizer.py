@@ -6,8 +6,12 @@ from transformers import AutoTokenizer
 
 from components.train.tokenizer import learn_tokenizer
 
-TEXTS = [f"{age} year old woman with {symptom}, evaluate for {query}"
-         for age in range(40, 60) for symptom in ("cough", "fever", "dyspnea") for query in ("pneumonia", "effusion")]  # fmt: skip
+TEXTS = [
+    f"{age} year old woman with {symptom}, evaluate for {query}"
+    for age in range(40, 60)
+    for symptom in ("cough", "fever", "dyspnea")
+    for query in ("pneumonia", "effusion")
+]
 
 
 def test_equal_sets_of_texts_give_equal_vocabularies_in_any_process() -> None:
