@@ -27,7 +27,7 @@ class Platform(Config):
 
     partitions: int = Field(1, ge=1)
     """Parallel preprocess tasks."""
-    images: dict[ImageName, str] = {}
+    images: dict[ImageName, str] = Field(default_factory=dict)
     """Container image of a step, where it is not `cxrflow-<step>:latest`."""
 
     def image_of(self, step: ImageName) -> str:

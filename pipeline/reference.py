@@ -55,10 +55,12 @@ def _rows(model: type[BaseModel], prefix: str, instance: BaseModel | None = None
         if name == "adapter":
             continue
         required = instance is None and field.is_required()
-        value = getattr(instance, name) if instance else None if required else field.get_default(call_default_factory=True)
+        default = None if required else field.get_default(call_default_factory=True)
+        value = getattr(instance, name) if instance else default
         nested = next((t for t in (field.annotation, *get_args(field.annotation)) if _is_model(t)), None)
         if nested is not field.annotation:
-            rows.append((f"{prefix}.{name}", "required" if required else _shown(value), _escaped(field.description or "")))
+            shown = "required" if required else _shown(value)
+            rows.append((f"{prefix}.{name}", shown, _escaped(field.description or "")))
         if nested is not None:
             rows += _rows(nested, f"{prefix}.{name}", value if isinstance(value, BaseModel) else None)
     return rows

@@ -12,7 +12,8 @@ import pytest
 from pipeline.reference import reference
 
 REPOSITORY = Path(__file__).parents[1]
-PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+DOCS = REPOSITORY / "docs"
+PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 TEXT = "\n".join(page.read_text() for page in PAGES)
 COMMANDS = [
     ("-m", "pipeline", "run"), ("-m", "pipeline", "mlflow"), ("pipeline/compile.py",), ("-m", "pipeline.synthetic"),
@@ -32,7 +33,8 @@ def test_every_make_target_in_the_docs_exists() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_option_is_in_the_docs_and_every_documented_one_exists(command: tuple[str, ...]) -> None:
-    done = subprocess.run([sys.executable, *command, "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    help_of = [sys.executable, *command, "--help"]
+    done = subprocess.run(help_of, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     options = set(re.findall(r"(--[a-z-]+)", done.stdout)) - {"--help"}
     name = " ".join(part for part in command if part != "-m")
     assert name in TEXT

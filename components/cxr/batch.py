@@ -63,7 +63,9 @@ class Batch:
         """The same batch on `device`."""
         return replace(self, **{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
 
-    def keep(self, *, image_B: Tensor | bool = True, text_B: Tensor | bool = True, meta_B: Tensor | bool = True) -> Batch:
+    def keep(
+        self, *, image_B: Tensor | bool = True, text_B: Tensor | bool = True, meta_B: Tensor | bool = True
+    ) -> Batch:
         """Mask whole modalities by study; the view falls with the metadata.
 
         Args:

@@ -61,7 +61,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError("cannot read the configuration", where=path, found=error.strerror, remedy="Check --config.") from None
+        raise UserError(
+            "cannot read the configuration", where=path, found=error.strerror, remedy="Check --config."
+        ) from None
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -69,7 +71,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise UserError("configuration is not valid YAML", where=path, found=detail) from None
     values = {} if values is None else values
     if not isinstance(values, dict):
-        raise UserError("configuration is not a mapping", where=path, found=type(values).__name__, expected=", ".join(SECTIONS))
+        raise UserError(
+            "configuration is not a mapping", where=path, found=type(values).__name__, expected=", ".join(SECTIONS)
+        )
     for name in values:
         if name not in SECTIONS:
             raise UserError("unknown section", where=f"{path}: {name}", **_suggestion(str(name), SECTIONS))
@@ -98,7 +102,9 @@ def with_overrides(values: Mapping[str, Any], assignments: Iterable[str]) -> dic
         for key in keys[:-1]:
             child = node.setdefault(key, {})
             if not isinstance(child, dict):
-                raise UserError("bad override", where=f"--set {dotted}", found=f"{key} is a value", expected="a section")
+                raise UserError(
+                    "bad override", where=f"--set {dotted}", found=f"{key} is a value", expected="a section"
+                )
             node = child
         node[keys[-1]] = value
     return result
@@ -136,7 +142,12 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> User
     if first["type"] == "missing":
         return UserError(f"missing configuration field{more}", where=path, remedy="Set it in the YAML or with --set.")
     found = repr(first["input"])
-    return UserError(f"bad configuration value{more}", where=path, found=found[:80], expected=first["msg"].removeprefix("Input should be "))
+    return UserError(
+        f"bad configuration value{more}",
+        where=path,
+        found=found[:80],
+        expected=first["msg"].removeprefix("Input should be "),
+    )
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

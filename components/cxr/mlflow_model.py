@@ -61,9 +61,7 @@ class CxrflowModel(PythonModel):  # type: ignore[misc]
         storage = open_storage(context.artifacts["bundle"])
         self.bundle, self.points = load_bundle(storage), load_operating_points(storage)
 
-    def predict(
-        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
-    ) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Probabilities (rows x pathologies) in [0, 1].
 
         Raises:
@@ -85,9 +83,7 @@ class CxrflowModel(PythonModel):  # type: ignore[misc]
         films = [self._film(film, view=view, row=row) for row, film, view in cells if _given(film)]
         text = request_text(_first(rows, "text") or "", config=self.bundle.info.text)
         if not films and not text:
-            raise UserError(
-                "neither film nor text", where=f"row {rows.index[0]}", remedy="Give at least one of them."
-            )
+            raise UserError("neither film nor text", where=f"row {rows.index[0]}", remedy="Give at least one of them.")
         age, sex = _first(rows, "age_years"), _first(rows, "sex")
         if sex not in (None, "F", "M"):
             raise UserError("bad sex", where=f"row {rows.index[0]}", expected="F, M or nothing")
@@ -143,9 +139,7 @@ def log_model(client: MlflowClient, run_id: str, *, folder: Path, pathologies: S
         folder: the bundle on this machine, with its operating points.
     """
     source = Path(__file__)
-    logged = client.create_logged_model(
-        client.get_run(run_id).info.experiment_id, name="model", source_run_id=run_id
-    )
+    logged = client.create_logged_model(client.get_run(run_id).info.experiment_id, name="model", source_run_id=run_id)
     with tempfile.TemporaryDirectory() as temporary:
         mlflow.pyfunc.save_model(
             path=f"{temporary}/model",

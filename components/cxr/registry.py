@@ -113,9 +113,7 @@ def _register(client: MlflowClient, run_id: str, name: str, folder: Path, pathol
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     with _tracking_at(client.tracking_uri):
-        version = client.create_model_version(
-            name, source=uri, run_id=run_id, model_id=uri.rpartition("/")[2]
-        )
+        version = client.create_model_version(name, source=uri, run_id=run_id, model_id=uri.rpartition("/")[2])
     return str(version.version)
 
 

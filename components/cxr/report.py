@@ -179,9 +179,7 @@ def load_report(storage: Storage) -> Report:
         FileNotFoundError: there is none.
     """
     where = f"{storage.uri}/{REPORT}"
-    values = read_versioned(
-        storage.read(REPORT).data, where=where, version=SCHEMA_VERSION, made_by="evaluate"
-    )
+    values = read_versioned(storage.read(REPORT).data, where=where, version=SCHEMA_VERSION, made_by="evaluate")
     return Report.parse(values, where=where)
 
 
@@ -199,9 +197,7 @@ def load_decision(storage: Storage) -> Decision:
         FileNotFoundError: there is none.
     """
     where = f"{storage.uri}/{DECISION}"
-    values = read_versioned(
-        storage.read(DECISION).data, where=where, version=SCHEMA_VERSION, made_by="evaluate"
-    )
+    values = read_versioned(storage.read(DECISION).data, where=where, version=SCHEMA_VERSION, made_by="evaluate")
     return Decision.parse(values, where=where)
 
 

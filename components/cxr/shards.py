@@ -245,7 +245,9 @@ def read_versioned(data: bytes, *, where: str, version: int, made_by: str) -> di
         raise UserError("file is not JSON", where=where, remedy=remedy) from None
     found = values.get("schema_version") if isinstance(values, dict) else None
     if not isinstance(values, dict) or found != version:
-        raise UserError("another schema version", where=f"{where}: schema_version", found=found, expected=version, remedy=remedy)
+        raise UserError(
+            "another schema version", where=f"{where}: schema_version", found=found, expected=version, remedy=remedy
+        )
     return values
 
 

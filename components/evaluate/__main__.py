@@ -19,9 +19,7 @@ def main(
     config: ConfigOption,
     overrides: SetOption,
     root: RootOption = None,
-    manifest: Annotated[
-        str | None, typer.Option(metavar="URI", help="Data set; default: the newest.")
-    ] = None,
+    manifest: Annotated[str | None, typer.Option(metavar="URI", help="Data set; default: the newest.")] = None,
     bundle: Annotated[str | None, typer.Option(metavar="URI", help="Model; default: the newest.")] = None,
 ) -> None:
     """Score a model on the test split and decide whether it replaces the deployed one."""

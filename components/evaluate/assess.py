@@ -44,9 +44,7 @@ class Assessment(NamedTuple):
     """As write_predictions documents."""
 
 
-def assess(
-    config: EvaluateConfig, bundle: Bundle, manifest: LoadedManifest, *, run_id: str | None
-) -> Assessment:
+def assess(config: EvaluateConfig, bundle: Bundle, manifest: LoadedManifest, *, run_id: str | None) -> Assessment:
     """Run the model once a condition on validation and test studies, and once on single films, and score it.
 
     Args:
@@ -58,9 +56,7 @@ def assess(
     films, film_rows = films_alone(test)
     validated = CONDITIONS if len(validation) else ()
     passes = [Pass(test, condition) for condition in CONDITIONS] + [Pass(films, "image")]
-    found = run_model(
-        bundle, passes + [Pass(validation, condition) for condition in validated], config=config
-    )
+    found = run_model(bundle, passes + [Pass(validation, condition) for condition in validated], config=config)
     on_test = dict(zip(CONDITIONS, found, strict=False))
     on_films, on_validation = (
         found[len(CONDITIONS)],
@@ -123,9 +119,7 @@ def _golden(
             name: float(calibrate(logits.score_SP[s, p], point.calibration))
             for p, (name, point) in enumerate(points.items())
         }
-        golden.append(
-            GoldenStudy(shard=place.shard, row=place.row, num_images=place.num_images, probabilities=said)
-        )
+        golden.append(GoldenStudy(shard=place.shard, row=place.row, num_images=place.num_images, probabilities=said))
     return tuple(golden)
 
 

@@ -37,9 +37,7 @@ def weighted_auroc(
     beaten_MR = cumulated_KR[below_M] + cumulated_KR[not_above_M]
     won_R = np.einsum("mr,mr->r", beaten_MR, weight_MR, dtype=np.float64) / 2
     pairs_R = weight_MR.sum(axis=0, dtype=np.float64) * cumulated_KR[-1]
-    auroc_R: npt.NDArray[np.float64] = np.divide(
-        won_R, pairs_R, out=np.full_like(won_R, np.nan), where=pairs_R > 0
-    )
+    auroc_R: npt.NDArray[np.float64] = np.divide(won_R, pairs_R, out=np.full_like(won_R, np.nan), where=pairs_R > 0)
     return auroc_R
 
 
@@ -69,9 +67,7 @@ def auroc_resamples(
         for p in range(truth_NP.shape[1]):
             known_N = truth_NP[:, p] != BLANK
             positive_N = truth_NP[known_N, p] == 1
-            auroc_RP[start : start + step, p] = weighted_auroc(
-                score_NP[known_N, p], positive_N, weight_NR[known_N]
-            )
+            auroc_RP[start : start + step, p] = weighted_auroc(score_NP[known_N, p], positive_N, weight_NR[known_N])
     return auroc_RP
 
 
@@ -83,9 +79,7 @@ def mean_resamples(auroc_RP: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
     defined_RP = np.isfinite(auroc_RP)
     count_R = defined_RP.sum(axis=1)
     total_R = np.where(defined_RP, auroc_RP, 0.0).sum(axis=1)
-    mean_R: npt.NDArray[np.float64] = np.divide(
-        total_R, count_R, out=np.full(len(auroc_RP), np.nan), where=count_R > 0
-    )
+    mean_R: npt.NDArray[np.float64] = np.divide(total_R, count_R, out=np.full(len(auroc_RP), np.nan), where=count_R > 0)
     return mean_R
 
 

@@ -64,9 +64,7 @@ def fit_calibration(score_S: _Floats, positive_S: npt.NDArray[np.bool_]) -> Cali
         gradient = np.array([error_S @ score_S + slope - 1.0, error_S.sum() + intercept])
         return float(value + prior), gradient
 
-    found = minimize(
-        loss, x0=[1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(SMALLEST_SLOPE, None), (None, None)]
-    )
+    found = minimize(loss, x0=[1.0, 0.0], jac=True, method="L-BFGS-B", bounds=[(SMALLEST_SLOPE, None), (None, None)])
     return Calibration(slope=float(found.x[0]), intercept=float(found.x[1]))
 
 

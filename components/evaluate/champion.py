@@ -104,9 +104,7 @@ def paired_difference(
     settings = {"num_resamples": config.num_bootstrap, "seed": config.seed}
     challenger_RP = auroc_resamples(challenger_SP[:, columns], truth_SP, rows.patients, **settings)
     champion_RP = auroc_resamples(champion_SP[:, columns], truth_SP, rows.patients, **settings)
-    difference = _mean_auroc(challenger_SP[:, columns], truth_SP) - _mean_auroc(
-        champion_SP[:, columns], truth_SP
-    )
+    difference = _mean_auroc(challenger_SP[:, columns], truth_SP) - _mean_auroc(champion_SP[:, columns], truth_SP)
     difference_R = mean_resamples(challenger_RP) - mean_resamples(champion_RP)
     return Comparison(champion_bundle, difference=difference, difference_ci=interval(difference_R))
 

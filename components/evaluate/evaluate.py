@@ -51,9 +51,7 @@ def evaluation_key(config: EvaluateConfig, *, bundle_hash: str, manifest_hash: s
     return content_hash(config.hash, bundle_hash, manifest_hash)
 
 
-def run(
-    config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle: Storage
-) -> tuple[Report, Decision]:
+def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle: Storage) -> tuple[Report, Decision]:
     """Evaluate one bundle; a report that is already there is reused, the decision is always made anew.
 
     Writes predictions, operating points, model card, report and decision under `root.evaluation(evaluation_key(…))`,
@@ -144,13 +142,9 @@ def _check(config: EvaluateConfig, model: Bundle, manifest: LoadedManifest) -> N
     for name in config.headline:
         if name not in model.info.pathologies:
             known = ", ".join(model.info.pathologies)
-            raise UserError(
-                "unknown pathology", where="evaluate.headline", found=name, expected=f"some of {known}"
-            )
+            raise UserError("unknown pathology", where="evaluate.headline", found=name, expected=f"some of {known}")
     if not manifest.manifest.shards_of("test"):
-        raise UserError(
-            "nothing to evaluate on", where=f"{manifest.storage.uri}, split test", found="0 studies"
-        )
+        raise UserError("nothing to evaluate on", where=f"{manifest.storage.uri}, split test", found="0 studies")
 
 
 def _replay_training(tracked: TrackedRun, root: Root, bundle: Storage) -> None:

@@ -90,9 +90,7 @@ def _grid(
             draw(axes, panel, score.pathologies[name])
         else:
             missing = "negative" if panel.positive.any() else "positive"
-            axes.text(
-                0.5, 0.5, f"undefined:\nno {missing} study", ha="center", va="center", color=GRAY, fontsize=9
-            )
+            axes.text(0.5, 0.5, f"undefined:\nno {missing} study", ha="center", va="center", color=GRAY, fontsize=9)
             axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1), aspect="equal")
         axes.tick_params(labelsize=7.5, color=GRAY, length=2.5)
         for spine in axes.spines.values():
@@ -151,9 +149,7 @@ def _reliability(axes: Axes, panel: Panel, score: PathologyScore) -> None:
 
 def _confusion(axes: Axes, panel: Panel, score: PathologyScore) -> None:
     answer = panel.probability >= score.threshold
-    counts = np.array(
-        [[np.sum((panel.positive == truth) & (answer == said)) for said in (0, 1)] for truth in (0, 1)]
-    )
+    counts = np.array([[np.sum((panel.positive == truth) & (answer == said)) for said in (0, 1)] for truth in (0, 1)])
     shares = counts / counts.sum(axis=1, keepdims=True)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25, aspect="equal")
     for truth in (0, 1):
@@ -176,9 +172,7 @@ def _note(axes: Axes, text: str, **position: Any) -> None:
     where: dict[str, Any] = {"x": 0.97, "y": 0.05, "ha": "right"} | position
     va = "bottom" if where["y"] < 0.5 else "top"
     box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
-    axes.text(
-        where["x"], where["y"], text, ha=where["ha"], va=va, fontsize=8, transform=axes.transAxes, bbox=box
-    )
+    axes.text(where["x"], where["y"], text, ha=where["ha"], va=va, fontsize=8, transform=axes.transAxes, bbox=box)
 
 
 def _number(value: float | None) -> str:

@@ -88,9 +88,7 @@ def _panels(predictions: pa.Table, score: Score) -> dict[str, Panel]:
         states_S1 = table.column(f"label/{name}").fill_null(BLANK).to_numpy().astype(np.int8)[:, None]
         truth_S = truth_of(states_S1, labeled_S, protocol=score.protocol)[:, 0]
         known_S = truth_S != BLANK
-        raw_S, probability_S = (
-            table.column(f"{kind}/{name}").to_numpy() for kind in ("score", "probability")
-        )
+        raw_S, probability_S = (table.column(f"{kind}/{name}").to_numpy() for kind in ("score", "probability"))
         panels[name] = Panel(raw_S[known_S], probability_S[known_S], truth_S[known_S] == 1)
     return panels
 

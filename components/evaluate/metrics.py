@@ -56,9 +56,7 @@ def pathology_score(
         auroc_ci=interval(auroc_R) if both else None,
         average_precision=float(average_precision_score(positive, score_N[known_N])) if both else None,
         accuracy=float(accuracy_score(positive, answer)) if len(positive) else None,
-        precision=_defined(precision_score(positive, answer, zero_division=np.nan))
-        if len(positive)
-        else None,
+        precision=_defined(precision_score(positive, answer, zero_division=np.nan)) if len(positive) else None,
         recall=_defined(recall_score(positive, answer, zero_division=np.nan)) if len(positive) else None,
         f1=_defined(f1_score(positive, answer, zero_division=np.nan)) if num_positives else None,
         ece=expected_calibration_error(probability, positive) if len(positive) else None,
@@ -97,9 +95,7 @@ def mean_score(
     )
 
 
-def expected_calibration_error(
-    probability: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]
-) -> float:
+def expected_calibration_error(probability: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
     """Mean distance of confidence and frequency over the bins, weighted by size (Naeini et al. 2015), in [0, 1]."""
     bins = bins_of(probability)
     gaps = np.bincount(bins, weights=probability - positive, minlength=NUM_BINS)

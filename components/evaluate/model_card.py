@@ -56,11 +56,7 @@ def _data(bundle: Bundle, manifest: Manifest, manifest_hash: str) -> str:
         if (count := manifest.counts.get(split)) is not None:
             numbers = (count.patients, count.studies, count.images, count.labeled_studies)
             rows.append((split, *(f"{value:,}" for value in numbers)))
-    same = (
-        "the same data set"
-        if bundle.info.manifest_hash == manifest_hash
-        else f"`{bundle.info.manifest_hash}`"
-    )
+    same = "the same data set" if bundle.info.manifest_hash == manifest_hash else f"`{bundle.info.manifest_hash}`"
     return "\n\n".join(
         [
             "## Data",
@@ -127,13 +123,7 @@ def _condition_rows(report: Report) -> list[tuple[str, ...]]:
 
 
 def _condition_row(score: Score) -> tuple[str, ...]:
-    rows = (
-        "each film alone"
-        if score.unit == "image"
-        else "all studies"
-        if score.subset == "all"
-        else "common subset"
-    )
+    rows = "each film alone" if score.unit == "image" else "all studies" if score.subset == "all" else "common subset"
     labels = f"protocol {score.protocol}"
     mean = f"{number(score.mean.auroc)} (mean of {len(score.mean.pathologies)})"
     return CONDITION_NAMES[score.condition], labels, rows, f"{score.num_studies:,}", mean, span(score.mean)

@@ -71,9 +71,7 @@ def _judge(report: Report, comparison: Comparison | None, config: PromotionConfi
     if comparison.difference is None or comparison.difference_ci is None:
         return False, "no paired difference: no pathology of the headline is defined for both models."
     bound = -config.margin if config.policy == "non_inferior" else 0.0
-    change = (
-        f"mean AUROC {comparison.difference:+.3f}, 95 % interval {_span(comparison.difference_ci, sign='+')}"
-    )
+    change = f"mean AUROC {comparison.difference:+.3f}, 95 % interval {_span(comparison.difference_ci, sign='+')}"
     because = f" (accepted because: {config.reason})" if config.policy == "non_inferior" else ""
     if comparison.difference_ci.low > bound:
         word = "better" if config.policy == "superior" else f"not worse by {config.margin:g} or more"

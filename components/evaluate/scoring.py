@@ -77,9 +77,7 @@ class Pass(NamedTuple):
     condition: Condition
 
 
-def run_model(
-    bundle: Bundle, passes: Sequence[Pass], *, config: EvaluateConfig, unit: str = "studies"
-) -> list[Logits]:
+def run_model(bundle: Bundle, passes: Sequence[Pass], *, config: EvaluateConfig, unit: str = "studies") -> list[Logits]:
     """The model's output for each pass, with one progress over all of them; a pass needs a study."""
     device = pick_device(config.device)
     size = config.batch_size
@@ -111,9 +109,7 @@ def score_rows(
 ) -> Score:
     """One table of the report."""
     truth_NP = truth_of(rows.states_NP, rows.labeled_N, protocol=protocol)
-    auroc_RP = auroc_resamples(
-        score_NP, truth_NP, rows.patients, num_resamples=config.num_bootstrap, seed=config.seed
-    )
+    auroc_RP = auroc_resamples(score_NP, truth_NP, rows.patients, num_resamples=config.num_bootstrap, seed=config.seed)
     scores = {
         name: pathology_score(score_NP[:, p], truth_NP[:, p], points[name], auroc_R=auroc_RP[:, p])
         for p, name in enumerate(pathologies)

@@ -28,9 +28,7 @@ CAVEAT = (
     "Labels were mined from reports by a program; scores of other publications have other splits and units. "
     "Not a medical device."
 )
-LEAKY_WARNING = (
-    "LEAKY: the model reads report sections written after the read, from which the labels were mined."
-)
+LEAKY_WARNING = "LEAKY: the model reads report sections written after the read, from which the labels were mined."
 _WIDTH = 100
 
 
@@ -49,9 +47,7 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
     console.print(_condition_table(report))
     console.print()
     console.print(Text(f"By study, {PROTOCOLS[score.protocol]}. {policy_line(report.label_policy)}"))
-    console.print(
-        Text(f"Intervals: 95 %, {report.num_bootstrap} resamples of {score.num_patients} patients. {CAVEAT}")
-    )
+    console.print(Text(f"Intervals: 95 %, {report.num_bootstrap} resamples of {score.num_patients} patients. {CAVEAT}"))
     console.print()
     if decision is not None:
         word, style = ("Promoted", "bold green") if decision.promoted else ("Not promoted", "bold yellow")
@@ -60,11 +56,7 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
 
 def policy_line(policy: LabelPolicy) -> str:
     """The label policy of the training in one sentence."""
-    weight = (
-        f" (weight {policy.blank_weight:g})"
-        if policy.blank == "negative" and policy.blank_weight != 1.0
-        else ""
-    )
+    weight = f" (weight {policy.blank_weight:g})" if policy.blank == "negative" and policy.blank_weight != 1.0 else ""
     return f"Trained with uncertain: {policy.uncertain}, blank: {policy.blank}{weight}."
 
 
@@ -80,9 +72,7 @@ def span(score: PathologyScore | MeanScore) -> str:
 
 def _headline_table(score: Score) -> Table:
     title = f"{score.num_studies:,} test studies of {score.num_patients:,} patients: {CONDITION_NAMES[score.condition]}"
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("Pathology", no_wrap=True)
     for name in ("AUROC", "95 % interval", "Acc.", "Prec.", "Recall", "F1", "Pos.", "Neg."):
         table.add_column(name, justify="right", no_wrap=True)
@@ -101,18 +91,12 @@ def _condition_table(report: Report) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for condition in CONDITIONS:
         means = [_mean(report, condition, subset="all"), _mean(report, condition, subset="common")]
-        cells = [
-            cell for mean in means for cell in ((number(mean.auroc), span(mean)) if mean else ("–", "–"))
-        ]
+        cells = [cell for mean in means for cell in ((number(mean.auroc), span(mean)) if mean else ("–", "–"))]
         table.add_row(CONDITION_NAMES[condition], *cells)
     by_image = next((s for s in report.scores if s.unit == "image"), None)
     if by_image is not None:
-        table.add_row(
-            "one film at a time, by image", number(by_image.mean.auroc), span(by_image.mean), "", ""
-        )
-    explicit = next(
-        (s for s in report.scores if (s.condition, s.protocol, s.subset) == ("all", "B", "all")), None
-    )
+        table.add_row("one film at a time, by image", number(by_image.mean.auroc), span(by_image.mean), "", "")
+    explicit = next((s for s in report.scores if (s.condition, s.protocol, s.subset) == ("all", "B", "all")), None)
     if explicit is not None:
         row = ("explicit labels only (protocol B)", number(explicit.mean.auroc), span(explicit.mean))
         table.add_row(*row, "", "")

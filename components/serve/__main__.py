@@ -18,9 +18,7 @@ def main(
     config: ConfigOption,
     overrides: SetOption,
     root: RootOption = None,
-    bundle: Annotated[
-        str | None, typer.Option(metavar="URI", help="Model; default: the deployed one.")
-    ] = None,
+    bundle: Annotated[str | None, typer.Option(metavar="URI", help="Model; default: the deployed one.")] = None,
 ) -> None:
     """Serve a model until the process is stopped."""
     values = load_config(config, overrides)

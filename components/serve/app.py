@@ -70,9 +70,7 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
         yield
         worker.close()
 
-    app = FastAPI(
-        title="cxrflow", description=model.intended_use, lifespan=lifespan, docs_url=None, redoc_url=None
-    )
+    app = FastAPI(title="cxrflow", description=model.intended_use, lifespan=lifespan, docs_url=None, redoc_url=None)
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def show_page() -> HTMLResponse:
@@ -113,9 +111,7 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
                 found = await worker.run(job, timeout_s=config.timeout_s)
             except TimeoutError:
                 message = f"There was no answer within {config.timeout_s:g} s."
-                raise RequestError(
-                    503, "too-slow", message, remedy="Try again, or send fewer films."
-                ) from None
+                raise RequestError(503, "too-slow", message, remedy="Try again, or send fewer films.") from None
         return _predict_reply(found, bundle_hash=predictor.bundle.hash)
 
     @app.exception_handler(RequestError)
@@ -127,9 +123,7 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
     async def http_error(_: Request, error: HTTPException) -> JSONResponse:
         names = {404: "There is no such page.", 405: "This page does not take that method."}
         message = names.get(error.status_code, "The request cannot be answered.")
-        return _error(
-            error.status_code, f"http-{error.status_code}", message, headers=dict(error.headers or {})
-        )
+        return _error(error.status_code, f"http-{error.status_code}", message, headers=dict(error.headers or {}))
 
     paths = frozenset(path for route in app.routes if (path := getattr(route, "path", None)))
     app.add_middleware(Guard, paths=paths)

@@ -72,9 +72,7 @@ def _evaluated(evaluation: Storage) -> tuple[Report, Decision]:
     try:
         return load_report(evaluation), load_decision(evaluation)
     except FileNotFoundError:
-        raise UserError(
-            "no complete evaluation here", where=evaluation.uri, remedy="Run evaluate first."
-        ) from None
+        raise UserError("no complete evaluation here", where=evaluation.uri, remedy="Run evaluate first.") from None
 
 
 def _check(
@@ -110,9 +108,7 @@ def _check(
             remedy="Run evaluate again to compare with it.",
         )
     if not report.golden:
-        raise UserError(
-            "the report has no golden studies to check", where=where, remedy="Run evaluate again."
-        )
+        raise UserError("the report has no golden studies to check", where=where, remedy="Run evaluate again.")
 
 
 def _check_champion(root: Root, decision: Decision) -> None:

@@ -73,13 +73,9 @@ async def read_form(request: Request, config: ServeConfig) -> StudyForm:
         async with asyncio.timeout(config.timeout_s):
             data = await _parse(request, config)
     except TimeoutError:
-        raise RequestError(
-            408, "slow-upload", f"The request did not arrive within {config.timeout_s:g} s."
-        ) from None
+        raise RequestError(408, "slow-upload", f"The request did not arrive within {config.timeout_s:g} s.") from None
     except ClientDisconnect:
-        raise RequestError(
-            400, "disconnected", "The connection closed before the request was complete."
-        ) from None
+        raise RequestError(400, "disconnected", "The connection closed before the request was complete.") from None
     except (MultiPartException, FormParserError):
         raise RequestError(
             400,
@@ -143,9 +139,7 @@ async def _fields(data: FormData, config: ServeConfig) -> StudyForm:
                 422, "unknown-field", "The form has an unknown field.", remedy=f"Known fields: {fields}."
             )
         if isinstance(value, str) == (name == "files") and value != "":
-            what = (
-                "`files` must be uploads" if name == "files" else f"`{name}` must be plain text, not a file"
-            )
+            what = "`files` must be uploads" if name == "files" else f"`{name}` must be plain text, not a file"
             raise RequestError(422, "bad-field", f"The field {what}.")
     return StudyForm(
         files=await _files(data, config),
@@ -164,18 +158,14 @@ async def _files(data: FormData, config: ServeConfig) -> list[bytes]:
         raise RequestError(413, "too-many-films", f"The request has more than {config.max_files} films.")
     for position, upload in enumerate(uploads, start=1):
         if (upload.size or 0) > config.max_file_bytes:
-            raise RequestError(
-                413, "film-too-large", f"Film {position} has more than {config.max_file_bytes} bytes."
-            )
+            raise RequestError(413, "film-too-large", f"Film {position} has more than {config.max_file_bytes} bytes.")
     return [await upload.read() for upload in uploads]
 
 
 def _text(data: FormData, config: ServeConfig) -> str:
     text = _single(data, "text")
     if len(text) > config.max_text_chars:
-        raise RequestError(
-            413, "text-too-long", f"The text has more than {config.max_text_chars} characters."
-        )
+        raise RequestError(413, "text-too-long", f"The text has more than {config.max_text_chars} characters.")
     return text
 
 
@@ -192,16 +182,12 @@ def _age(text: str) -> float | None:
 
 def _views(data: FormData) -> list[str | None] | None:
     """Every view position in order; None when the field is absent or empty."""
-    parts = [
-        part.strip().upper() for value in data.getlist("view_positions") for part in str(value).split(",")
-    ]
+    parts = [part.strip().upper() for value in data.getlist("view_positions") for part in str(value).split(",")]
     return [part or None for part in parts] if any(parts) else None
 
 
 def _single(data: FormData, name: str) -> str:
     values = data.getlist(name)
     if len(values) > 1:
-        raise RequestError(
-            422, "repeated-field", f"The field `{name}` is there {len(values)} times, expected once."
-        )
+        raise RequestError(422, "repeated-field", f"The field `{name}` is there {len(values)} times, expected once.")
     return str(values[0]).strip() if values else ""

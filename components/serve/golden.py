@@ -113,9 +113,7 @@ def check_answers(
             raise _died(server.process, server.log) from None
     if num_studies * 2 < len(report.golden):
         found = f"{num_studies} of {len(report.golden)}"
-        raise UserError(
-            "too few golden studies can be sent as evaluation read them", found=found, expected="half"
-        )
+        raise UserError("too few golden studies can be sent as evaluation read them", found=found, expected="half")
     return Checked(num_studies, num_answers, len(report.golden) - num_studies)
 
 
@@ -146,13 +144,9 @@ def _request(golden: GoldenStudy, manifest: LoadedManifest, *, text: TextConfig)
     """The study as httpx's arguments: its films as PNG, and what evaluation knew besides."""
     info = next((shard for shard in manifest.manifest.shards if shard.name == golden.shard), None)
     if info is None:
-        raise UserError(
-            "golden study's shard is not in the data set", where=manifest.storage.uri, found=golden.shard
-        )
+        raise UserError("golden study's shard is not in the data set", where=manifest.storage.uri, found=golden.shard)
     columns = ["pixels", "view_position", "age_years", "sex", *(f"text_{name}" for name in SECTIONS)]
-    rows = (
-        read_shard(manifest.storage, info, columns=columns).slice(golden.row, golden.num_images).to_pylist()
-    )
+    rows = read_shard(manifest.storage, info, columns=columns).slice(golden.row, golden.num_images).to_pylist()
     size = manifest.manifest.pixel_preset.size
     films = [np.frombuffer(row["pixels"], np.uint8).reshape(size, size) for row in rows]
     first = rows[0]

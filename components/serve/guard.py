@@ -56,9 +56,7 @@ class Guard:
                 await JSONResponse(body, status_code=500)(scope, receive, watched)
         finally:
             path = scope["path"] if scope["path"] in self.paths else "(other)"
-            _log.info(
-                "%s %s %d %.0f ms", scope["method"], path, status, 1000 * (time.perf_counter() - started)
-            )
+            _log.info("%s %s %d %.0f ms", scope["method"], path, status, 1000 * (time.perf_counter() - started))
 
 
 def _place(error: Exception) -> str:

@@ -53,9 +53,7 @@ class StudyPredictor:
         if missing:
             where = f"{storage.uri}: operating points, condition all"
             found = f"no {', '.join(sorted(missing))}"
-            raise UserError(
-                "operating points are incomplete", where=where, found=found, remedy="Run evaluate again."
-            )
+            raise UserError("operating points are incomplete", where=where, found=found, remedy="Run evaluate again.")
         size = self.bundle.info.pixel_preset.size
         blank = Study(
             films=[np.zeros((size, size), np.uint8)], view_positions=[None], text="", age_years=None, sex=None
@@ -88,9 +86,7 @@ class StudyPredictor:
         if age_years is not None and not 0 <= age_years <= MAX_AGE_YEARS:  # False for NaN too
             raise RequestError(422, "bad-age", f"The age must be between 0 and {MAX_AGE_YEARS} years.")
         if sex not in (None, "F", "M"):
-            raise RequestError(
-                422, "bad-sex", "The sex must be F or M.", remedy="Leave it out when it is unknown."
-            )
+            raise RequestError(422, "bad-sex", "The sex must be F or M.", remedy="Leave it out when it is unknown.")
         info = self.bundle.info
         read = request_text(text, config=info.text)
         if not files and not read:
@@ -111,9 +107,7 @@ class StudyPredictor:
     def _answer(self, study: Study) -> Prediction:
         condition = condition_of(study)
         if condition not in self.points.conditions:
-            raise RequestError(
-                422, "needs-film", "This model was evaluated with films only.", remedy="Add a film."
-            )
+            raise RequestError(422, "needs-film", "This model was evaluated with films only.", remedy="Add a film.")
         with self._lock:
             logits = predict(self.bundle, [study])
         return Prediction(answer(self.bundle, logits, self.points, condition=condition), condition, study)

@@ -148,11 +148,8 @@ def _save_bundle(data: LoadedManifest, folder: Path, *, num_steps: int) -> Stora
     return open_storage(folder)
 
 
-def _fit(
-    model: CxrModel, data: LoadedManifest, tokenizer: PreTrainedTokenizerFast, *, num_steps: int
-) -> None:
+def _fit(model: CxrModel, data: LoadedManifest, tokenizer: PreTrainedTokenizerFast, *, num_steps: int) -> None:
     """Full-batch cross-entropy, positive against the rest."""
-    import time
 
     import torch
 
@@ -170,9 +167,7 @@ def _fit(
     model.train()
     for step in range(num_steps):
         shown = batch.keep(text_B=step % 2 == 0, meta_B=step % 3 == 0)
-        loss = torch.nn.functional.cross_entropy(
-            model(shown)[labeled_B].flatten(0, 1), target_BP[labeled_B].flatten()
-        )
+        loss = torch.nn.functional.cross_entropy(model(shown)[labeled_B].flatten(0, 1), target_BP[labeled_B].flatten())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -64,8 +64,12 @@ data:
 preprocess: {{pixels: {{size: 32}}, images_per_shard: 64, num_workers: 0}}
 train:
   architecture:
-    vision: {{model_type: resnet, config: {{embedding_size: 8, hidden_sizes: [8, 16], depths: [1, 1], layer_type: basic}}}}
-    text: {{model_type: bert, config: {{hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}}}}
+    vision:
+      model_type: resnet
+      config: {{embedding_size: 8, hidden_sizes: [8, 16], depths: [1, 1], layer_type: basic}}
+    text:
+      model_type: bert
+      config: {{hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}}
     fusion: {{width: 16, num_heads: 2}}
     max_tokens: 16
   epochs: 15

@@ -1,4 +1,4 @@
-"""The compiled pipeline run whole on this machine, both ways past the promotion condition, and what a user sees of it."""
+"""The compiled pipeline run whole here, both ways past the promotion condition, and what a user sees of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ from components.cxr.storage import open_storage
 
 
 def run(config: Path, *overrides: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline", "run", "--config", str(config), "--log", str(config.with_suffix(".log"))]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "run",
+        "--config",
+        str(config),
+        "--log",
+        str(config.with_suffix(".log")),
+    ]
     for override in overrides:
         command += ["--set", override]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
@@ -71,6 +80,7 @@ def test_no_patient_or_text_is_in_the_log(first: subprocess.CompletedProcess[str
         assert secret not in log
 
 
+@pytest.mark.filterwarnings("ignore")  # SQLAlchemy's, about MLflow's queries
 def test_mlflow_has_one_run_with_everything(root: Path) -> None:
     import mlflow
 

@@ -28,9 +28,7 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage import Storage, open_storage
 
 POINTS = OperatingPoints(
-    conditions={
-        "all": {"Edema": OperatingPoint(threshold=0.25, calibration=Calibration(slope=2.0, intercept=-1.0))}
-    }
+    conditions={"all": {"Edema": OperatingPoint(threshold=0.25, calibration=Calibration(slope=2.0, intercept=-1.0))}}
 )
 
 
@@ -114,9 +112,7 @@ def test_data_of_other_pixels_or_pathologies_is_refused(copy: Storage, tiny_data
     check_same_pixels(info, manifest, where="here")
     with pytest.raises(UserError, match=f"found {'f' * 16}, expected {info.pixel_preset_hash}"):
         check_same_pixels(info, manifest.model_copy(update={"pixel_preset_hash": "f" * 16}), where="here")
-    with pytest.raises(
-        UserError, match="different pathologies: here; found Edema, expected No Finding, Edema"
-    ):
+    with pytest.raises(UserError, match="different pathologies: here; found Edema, expected No Finding, Edema"):
         check_same_pixels(info, manifest.model_copy(update={"pathologies": ("Edema",)}), where="here")
 
 

@@ -45,9 +45,7 @@ def model(fitted_bundle: Storage, tmp_path_factory: pytest.TempPathFactory) -> C
     bundle.upload_folder(Path(fitted_bundle.uri))
     names = load_bundle(bundle).info.pathologies
     points = {
-        condition: dict.fromkeys(
-            names, OperatingPoint(threshold=0.5, calibration=Calibration(intercept=float(i)))
-        )
+        condition: dict.fromkeys(names, OperatingPoint(threshold=0.5, calibration=Calibration(intercept=float(i))))
         for i, condition in enumerate(CONDITIONS)
     }
     write_operating_points(bundle, OperatingPoints(conditions=points))
@@ -79,9 +77,7 @@ def test_rows_of_a_study_share_its_answer(model: CxrflowModel, tiny_data: Loaded
     assert found.iloc[0].equals(found.iloc[2])
     logits = predict(model.bundle, [pair])
     expected = answer(model.bundle, logits, model.points, condition=condition_of(pair))
-    assert found.iloc[0].to_dict() == pytest.approx(
-        {name: one.probability for name, one in expected.items()}, abs=1e-5
-    )
+    assert found.iloc[0].to_dict() == pytest.approx({name: one.probability for name, one in expected.items()}, abs=1e-5)
     assert found.iloc[1].to_dict() != pytest.approx(found.iloc[3].to_dict(), abs=1e-3)
 
 

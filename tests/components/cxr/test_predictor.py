@@ -48,9 +48,7 @@ def test_an_answer_does_not_depend_on_its_neighbors(bundle: Bundle, studies: lis
         ("meta", {"meta"}),
     ],
 )
-def test_a_condition_hides_the_rest(
-    bundle: Bundle, studies: list[Study], condition: Condition, seen: set[str]
-) -> None:
+def test_a_condition_hides_the_rest(bundle: Bundle, studies: list[Study], condition: Condition, seen: set[str]) -> None:
     """The view is embedded in a film's tokens, so that it shows only together with films."""
     study = next(study for study in studies if study.text and study.age_years and study.sex == "F")
     changed = {
@@ -80,9 +78,7 @@ def test_hidden_is_the_same_as_absent(bundle: Bundle, studies: list[Study]) -> N
 
 def test_answers_are_calibrated_and_cut(bundle: Bundle) -> None:
     names = bundle.info.pathologies
-    logits = Logits(
-        np.array([[0.0, 0.0, 3.0, -3.0]], np.float32), np.array([[0.2, 0.2, 0.1, 0.9]], np.float32)
-    )
+    logits = Logits(np.array([[0.0, 0.0, 3.0, -3.0]], np.float32), np.array([[0.2, 0.2, 0.1, 0.9]], np.float32))
     points = OperatingPoints(
         conditions={
             "all": {

@@ -21,9 +21,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
     return Root(tmp_path_factory.mktemp("root with a space"))
 
 
-def test_local_roots_have_a_database_and_buckets_need_a_server(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_local_roots_have_a_database_and_buckets_need_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert tracking_uri(Root(tmp_path)) == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
     with pytest.raises(UserError, match=r"no MLflow server: MLFLOW_TRACKING_URI.*Start `mlflow server`"):
         tracking_uri(Root("gs://bucket/prefix"))

@@ -36,13 +36,9 @@ def _score(*, condition: str, auroc: float) -> Score:
         "average_precision": 0.75,
     }
     ci = Interval(low=auroc - 0.05, high=auroc + 0.05)
-    edema = PathologyScore(
-        auroc=auroc, auroc_ci=ci, threshold=0.4, positives=12, negatives=1027, unknown=1, **numbers
-    )
+    edema = PathologyScore(auroc=auroc, auroc_ci=ci, threshold=0.4, positives=12, negatives=1027, unknown=1, **numbers)
     none = dict.fromkeys(("auroc", "auroc_ci", "average_precision", "precision", "recall", "f1"))
-    fracture = PathologyScore(
-        **none, accuracy=1.0, ece=0.01, threshold=0.5, positives=0, negatives=1039, unknown=1
-    )
+    fracture = PathologyScore(**none, accuracy=1.0, ece=0.01, threshold=0.5, positives=0, negatives=1039, unknown=1)
     return Score(
         condition=condition,
         protocol="A",

@@ -86,9 +86,7 @@ def test_the_interval_covers_the_truth_about_95_times_in_100() -> None:
         truth = np.repeat(rng.random(60) < 0.5, 3).astype(np.int8)[:, None]
         effect = np.repeat(rng.normal(scale=np.sqrt(0.5), size=60), 3)
         score = truth[:, 0] + effect + rng.normal(scale=np.sqrt(0.5), size=180)
-        found = interval(
-            auroc_resamples(score[:, None], truth, patients, num_resamples=200, seed=trial)[:, 0]
-        )
+        found = interval(auroc_resamples(score[:, None], truth, patients, num_resamples=200, seed=trial)[:, 0])
         assert found is not None
         covered += found.low <= truth_auroc <= found.high
     assert 0.88 <= covered / 150 <= 0.99

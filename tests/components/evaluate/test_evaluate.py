@@ -51,9 +51,7 @@ class World(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def world(
-    tiny_data: LoadedManifest, fitted_bundle: Storage, tmp_path_factory: pytest.TempPathFactory
-) -> World:
+def world(tiny_data: LoadedManifest, fitted_bundle: Storage, tmp_path_factory: pytest.TempPathFactory) -> World:
     """As training leaves it: a finished run, its journal with a line that MLflow never got, and the bundle."""
     root = Root(tmp_path_factory.mktemp("root"))
     journal = Path(root.checkpoints(KEY).uri, "metrics.jsonl")
@@ -263,9 +261,7 @@ frame = pandas.DataFrame(json.load(open("rows.json")))
 print(model.predict(frame).to_json(orient="records"))
 """
     command = [sys.executable, "-c", program, tracking_uri(world.root)]
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=False, env=_environment()
-    )
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=_environment())
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.strip().splitlines()[-1])
     for one, other in zip(found, expected, strict=True):
@@ -287,9 +283,7 @@ def test_without_a_server_the_decision_is_made_all_the_same(
     assert capsys.readouterr().err == warning
 
 
-def test_the_command_line_takes_the_newest_results(
-    world: World, tiny_data: LoadedManifest, tmp_path: Path
-) -> None:
+def test_the_command_line_takes_the_newest_results(world: World, tiny_data: LoadedManifest, tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"root: {world.root.uri}\nevaluate: {{num_bootstrap: 200}}\n")
     write_pointer(world.root, "manifest", tiny_data.storage.uri)

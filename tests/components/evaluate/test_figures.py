@@ -33,9 +33,7 @@ def test_four_figures_with_a_panel_a_pathology(report: Report, panels: dict[str,
         assert buffer.getvalue().startswith(b"\x89PNG")
 
 
-def test_the_confusion_panel_counts_answers_at_the_threshold(
-    report: Report, panels: dict[str, Panel]
-) -> None:
+def test_the_confusion_panel_counts_answers_at_the_threshold(report: Report, panels: dict[str, Panel]) -> None:
     """The made-up report's threshold is 0.4."""
     drawn = figures(panels, report.headline, subtitle="Made up.")["confusion.png"]
     _, probability, positive = panels["Edema"]

@@ -51,9 +51,7 @@ class World(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def evaluated(
-    tiny_data: LoadedManifest, fitted_bundle: Storage, tmp_path_factory: pytest.TempPathFactory
-) -> World:
+def evaluated(tiny_data: LoadedManifest, fitted_bundle: Storage, tmp_path_factory: pytest.TempPathFactory) -> World:
     """A bundle with the operating points and the report of the real evaluation, not to be written to."""
     return _evaluate(tmp_path_factory.mktemp("evaluated"), tiny_data, fitted_bundle)
 

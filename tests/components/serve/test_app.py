@@ -11,9 +11,7 @@ from components.serve.config import ServeConfig
 
 
 def _post(client, *, files=(), **fields):
-    return client.post(
-        "/v1/predict", data=fields, files=[("files", (f"{i}", data)) for i, data in enumerate(files)]
-    )
+    return client.post("/v1/predict", data=fields, files=[("files", (f"{i}", data)) for i, data in enumerate(files)])
 
 
 def _error(response, status):

@@ -108,9 +108,7 @@ def test_a_tampered_expectation_publishes_nothing(world, quick):
     study = world.report.golden[0]
     wrong = study.model_copy(update={"probabilities": study.probabilities | {"Edema": 0.123}})
     write_report(world.evaluation, world.report.model_copy(update={"golden": (wrong,)}))
-    with pytest.raises(
-        UserError, match="the server's answer is not evaluation's: golden study 1 of 1, Edema"
-    ):
+    with pytest.raises(UserError, match="the server's answer is not evaluation's: golden study 1 of 1, Edema"):
         _deploy(world)
     assert quick
     assert _published(world) == []

@@ -34,9 +34,7 @@ def test_a_faithful_server_passes(server, evaluated):
 def test_one_tampered_probability_is_found(server, evaluated):
     expected = evaluated.report.golden[-1].probabilities
     report = _tampered(evaluated.report, probabilities=expected | {"Edema": expected["Edema"] + 2e-4})
-    with pytest.raises(
-        UserError, match=r"golden study (\d) of \1, Edema; found 0\.\d{6}, expected 0\.\d{6} within"
-    ):
+    with pytest.raises(UserError, match=r"golden study (\d) of \1, Edema; found 0\.\d{6}, expected 0\.\d{6} within"):
         _check(server, report, evaluated)
     assert _check(server, report, evaluated, tolerance=1e-3)
 
@@ -49,9 +47,7 @@ def test_a_probability_that_is_no_number_is_found(server, evaluated):
 
 
 def test_another_study_than_evaluations_is_found(server, evaluated):
-    report = _tampered(
-        evaluated.report, row=evaluated.report.golden[0].row, shard=evaluated.report.golden[0].shard
-    )
+    report = _tampered(evaluated.report, row=evaluated.report.golden[0].row, shard=evaluated.report.golden[0].shard)
     with pytest.raises(UserError, match="is not evaluation's"):
         _check(server, report, evaluated)
 
@@ -67,9 +63,7 @@ def test_a_shard_that_the_data_does_not_have_is_found(server, evaluated):
 
 
 @pytest.mark.parametrize("num_headers", [1, 4, 5])
-def test_texts_that_look_like_headers_are_left_out_but_not_too_many(
-    server, evaluated, monkeypatch, num_headers
-):
+def test_texts_that_look_like_headers_are_left_out_but_not_too_many(server, evaluated, monkeypatch, num_headers):
     texts = iter(["Procedure"] * num_headers + ["cough"] * (8 - num_headers))
     monkeypatch.setattr("components.serve.golden.select_text", lambda *_, **__: next(texts))
     if num_headers == 5:
@@ -87,9 +81,7 @@ def test_a_server_that_dies_meanwhile_is_told(evaluated, tmp_path):
         address = f"http://127.0.0.1:{unused.getsockname()[1]}"
         with subprocess.Popen(["sh", "-c", "exit 137"]) as process:
             dead = RunningServer(address, process, tmp_path / "log")
-            with pytest.raises(
-                UserError, match=r"ended with code 137, nothing was deployed.*\nout of memory"
-            ):
+            with pytest.raises(UserError, match=r"ended with code 137, nothing was deployed.*\nout of memory"):
                 _check(dead, evaluated.report, evaluated)
 
 

@@ -85,9 +85,7 @@ def test_the_log_says_what_happened_and_nothing_of_whom(server, web, dicom_bytes
         upload = [("files", (f"{SECRET}.dcm", data)) for data in files]
         web.post("/v1/predict", params={"name": SECRET}, data=fields, files=upload or None)
     web.get(f"/{SECRET}")
-    web.post(
-        "/v1/predict", content=SECRET, headers={"content-type": f"multipart/form-data; boundary={SECRET}"}
-    )
+    web.post("/v1/predict", content=SECRET, headers={"content-type": f"multipart/form-data; boundary={SECRET}"})
     with socket.create_connection(("127.0.0.1", int(server.address.rpartition(":")[2]))) as raw:
         raw.sendall(f"{SECRET}\r\n\r\n".encode())
         raw.recv(1000)
@@ -121,9 +119,7 @@ def test_sigterm_answers_what_is_under_way_and_ends_with_code_0(evaluated):
 def test_a_taken_port_is_one_clear_line(evaluated):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(
-            UserError, match=rf"127.0.0.1:{port}; found Address already in use\. .*--set serve\.port"
-        ):
+        with pytest.raises(UserError, match=rf"127.0.0.1:{port}; found Address already in use\. .*--set serve\.port"):
             serve(evaluated.bundle, ServeConfig(port=port))
 
 
