@@ -17,7 +17,8 @@ PAGES = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted(DOCS.
 TEXT = "\n".join(page.read_text() for page in PAGES)
 COMMANDS = [
     ("-m", "pipeline", "run"), ("-m", "pipeline", "mlflow"), ("pipeline/compile.py",), ("-m", "pipeline.synthetic"),
-    ("-m", "components.preprocess"), ("-m", "components.train"), ("-m", "components.evaluate"), ("-m", "components.serve"),
+    ("-m", "components.preprocess"), ("-m", "components.train"), ("-m", "components.evaluate"),
+    ("-m", "components.serve"),
 ]  # fmt: skip
 
 
