@@ -15,12 +15,12 @@ help: ## List the targets
 	@echo "cxrflow: chest X-rays and reports in, a deployed classifier out"; echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-demo: .venv/.runtime ## Synthetic data, the whole pipeline, a table of scores (FRESH=1 redoes all; under 10 minutes)
+demo: .venv/.runtime ## Synthetic data, the whole pipeline, a table of scores (FRESH=1 redoes all)
 	@$(if $(FRESH),rm -rf runs/demo runs/synthetic runs/cache,true)
 	@$(BIN)/python -m pipeline.synthetic runs/synthetic --studies $(STUDIES) --seed 7 --size 256 --jobs 2
 	@$(BIN)/python -m pipeline run --config $(CONFIG)
 
-test: .venv/.dev ## Tests, under 8 minutes on 2 cores
+test: .venv/.dev ## The tests but the slow ones
 	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow"
 
 test-all: .venv/.dev ## The slow tests too

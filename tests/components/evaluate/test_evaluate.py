@@ -205,6 +205,11 @@ def test_the_deployed_model_decides_the_next(
     bundle, evaluation = root.bundle(KEY), root.evaluation(Path(world.evaluation.uri).name)
 
     _deploy(root, bundle.uri, world.report.bundle_hash)
+    _, cut_short = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
+    assert cut_short.promoted, "deploy runs again to make it MLflow's champion"
+    assert "before MLflow's champion was set" in cut_short.reason
+
+    set_champion(root, name="cxrflow", version="1", expected=None)
     _, again = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
     assert (again.promoted, again.reason) == (False, "already deployed.")
 
