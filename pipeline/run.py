@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import io
 import json
@@ -107,7 +108,7 @@ def _quiet_kfp(output: _StepLines) -> Iterator[None]:
     """Send what kfp prints, logs and warns through `output`; the steps import from this source and write at once."""
     source = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
-    before = dict(os.environ)
+    before, original_print = dict(os.environ), builtins.print
     os.environ.update({"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"})
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), warnings.catch_warnings():
@@ -116,3 +117,4 @@ def _quiet_kfp(output: _StepLines) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
+        builtins.print = original_print  # kfp's indenting print outlives parallel tasks that end out of order

@@ -72,7 +72,7 @@ train:
       config: {{hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 32}}
     fusion: {{width: 16, num_heads: 2}}
     max_tokens: 16
-  epochs: 15
+  epochs: 10
   batch_size: 16
   learning_rate: 0.005
   ema_decay: 0.9

@@ -132,7 +132,7 @@ def _command(tmp_path, *arguments):
     config = tmp_path / "c.yaml"
     config.write_text("serve: {}\n")
     command = [sys.executable, "-m", "components.serve", "--config", str(config), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[3])
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=Path(__file__).parents[3])
 
 
 def test_nothing_deployed_is_one_clear_line(tmp_path):

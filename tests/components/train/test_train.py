@@ -111,7 +111,7 @@ def test_two_processes_give_the_weights_of_one_after_20_steps(
     config = tiny_config.model_copy(update={"epochs": 5})  # 5 epochs of 4 steps
     one, two = Root(tmp_path / "one"), Root(tmp_path / "two")
     train(config, loaded=tiny_data, root=one)
-    subprocess.run(command(config, two, tiny_data, tmp_path, num_processes=2), check=True, timeout=240)
+    subprocess.run(command(config, two, tiny_data, tmp_path, num_processes=2), check=True, timeout=800)
     for part in ("model", "ema"):
         difference = largest_difference(
             weights(one, config, tiny_data, part=part), weights(two, config, tiny_data, part=part)
