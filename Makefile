@@ -10,6 +10,8 @@ STUDIES ?= 400
 TORCH ?= 2.13.0
 BIN := .venv/bin
 export CXRFLOW_CACHE ?= $(CURDIR)/runs/cache
+# Threads that spin while they wait starve each other on a busy machine.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 help: ## List the targets
 	@echo "cxrflow: chest X-rays and reports in, a deployed classifier out"; echo

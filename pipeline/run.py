@@ -110,6 +110,7 @@ def _quiet_kfp(output: _StepLines) -> Iterator[None]:
     path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
     before, original_print = dict(os.environ), builtins.print
     os.environ.update({"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"})
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve each other on a busy machine
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output), warnings.catch_warnings():
             warnings.simplefilter("ignore")
