@@ -37,6 +37,9 @@ T = TypeVar("T")
 PAUSE_S = 60.0
 """Seconds without a further attempt after the server did not answer."""
 
+TRAINING_PAGES = {"mlflow.experimentKind": "custom_model_development"}
+"""Lets MLflow's UI open an experiment on its pages for model training, not on those for language models."""
+
 MAX_METRICS, MAX_PARAMS, MAX_CHARACTERS, MAX_DIGEST = 1000, 100, 6000, 36
 """MLflow's limits: metrics and parameters a request, characters of a parameter and of a data set's digest."""
 
@@ -241,7 +244,7 @@ def _experiment_id(client: MlflowClient, root: Root, name: str) -> str:
         return str(found.experiment_id)
     folder = root.storage.local_path("mlflow/artifacts")
     location = folder.as_uri() if folder is not None and client.tracking_uri.startswith("sqlite:") else None
-    return str(client.create_experiment(name, artifact_location=location))
+    return str(client.create_experiment(name, artifact_location=location, tags=TRAINING_PAGES))
 
 
 def _start_monitor(run_id: str, uri: str) -> Any:

@@ -53,6 +53,8 @@ def test_a_run_is_created_finished_and_joined(
     assert (len(found.data.params), len(found.data.params["long"])) == (121, 6000)
     assert {"train/loss": 0.5, "validate/auroc": 0.75}.items() <= found.data.metrics.items()
     assert found.inputs.dataset_inputs[0].dataset.digest == tiny_data.hash[:36]
+    experiment = with_client(root, lambda client: client.get_experiment(found.info.experiment_id))
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     artifacts = Path(root.uri, "mlflow", "artifacts", run.id, "artifacts")
     assert (artifacts / "evaluation" / "table.csv").read_text() == '"pathology","auroc"\n"Edema",0.75\n'
     assert {path.name for path in artifacts.rglob("*") if path.is_file()} == {
