@@ -1,4 +1,4 @@
-"""`python -m pipeline`: run the pipeline here, look at its runs."""
+"""`python -m pipeline`: run the pipeline here or on Kubeflow, look at its runs."""
 
 from __future__ import annotations
 
@@ -40,6 +40,33 @@ def run(
     pipeline = load_pipeline_config(config, overrides)
     evaluation = run_locally(pipeline, log=log)
     print_summary(pipeline, evaluation, config_file=config, seconds=time.monotonic() - started)
+
+
+EndpointOption = Annotated[
+    str,
+    typer.Option(
+        envvar="KF_PIPELINES_ENDPOINT", metavar="URL", help="Address of Kubeflow Pipelines.", show_default=False
+    ),
+]
+
+
+@app.command()
+@clean_errors
+def submit(
+    config: ConfigOption,
+    overrides: SetOption,
+    endpoint: EndpointOption,
+    experiment: Annotated[str, typer.Option(metavar="NAME", help="Created where there is none.")] = "cxr",
+    namespace: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of your profile, where several users share Kubeflow.")
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Wait for the run's end; a failed run is an error.")] = True,
+) -> None:
+    """Run the pipeline on Kubeflow: upload it, create experiment and run, print the link."""
+    from pipeline.submit import submit as submit_pipeline
+
+    pipeline = load_pipeline_config(config, overrides)
+    submit_pipeline(pipeline, endpoint=endpoint, experiment=experiment, namespace=namespace, wait=wait)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`python pipeline/compile.py`: write the pipeline as YAML for Kubeflow Pipelines."""
+"""`python pipeline/compile.py`: write the pipeline as YAML for Kubeflow Pipelines or Vertex AI Pipelines."""
 
 from __future__ import annotations
 
@@ -13,32 +13,39 @@ import typer
 from kfp.compiler import Compiler
 
 from components.cxr.cli import SetOption, run_cli
-from components.cxr.config import load_yaml, section, with_overrides
-from pipeline.config import CONFIGS, Platform
+from pipeline.config import CONFIGS, PipelineConfig, Target, load_pipeline_config
 from pipeline.dag import build
 
 __all__ = ["compile_pipeline", "main"]
 
 
-def compile_pipeline(platform: Platform, output: Path) -> None:
-    """Write the pipeline for `platform` to a YAML file."""
+def compile_pipeline(config: PipelineConfig, output: Path, *, target: Target | None = None) -> None:
+    """Write the pipeline of a configuration to a YAML file.
+
+    Args:
+        target: None for a run on this machine.
+
+    Raises:
+        UserError: section `platform` asks for what the target cannot do.
+    """
     output.parent.mkdir(parents=True, exist_ok=True)
-    Compiler().compile(build(platform), str(output))
+    Compiler().compile(build(config, target), str(output))
 
 
 def main(
     overrides: SetOption,
     config: Annotated[
-        Path, typer.Option("--config", "-c", metavar="FILE", help="YAML configuration; `platform` is read.")
+        Path, typer.Option("--config", "-c", metavar="FILE", help="YAML configuration; the parameters' defaults.")
     ] = CONFIGS / "demo.yaml",
+    target: Annotated[Target, typer.Option(help="Kubeflow Pipelines or Vertex AI Pipelines.")] = "kfp",
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write.")] = Path(
         "cxr_pipeline.yaml"
     ),
 ) -> None:
-    """Compile the pipeline; run parameters (root, data, preprocess, train, evaluate, serve) are given at submission."""
-    values = with_overrides(load_yaml(config), overrides)
-    compile_pipeline(Platform.parse(section(values, "platform"), where="platform"), output)
-    print(f"wrote {output}; submit it with: kfp run create -e cxr -f {output}")
+    """Compile the pipeline; a run can change its parameters: root, data, preprocess, train, evaluate, serve."""
+    compile_pipeline(load_pipeline_config(config, overrides), output, target=target)
+    print(f"wrote {output} for {target}", end="")
+    print(f"; run it with: kfp run create -e cxr -f {output}" if target == "kfp" else "")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -15,24 +15,107 @@ from components.preprocess.config import PreprocessConfig, parse_data
 from components.serve.config import ServeConfig
 from components.train.config import TrainConfig
 
-__all__ = ["CONFIGS", "ImageName", "PipelineConfig", "Platform", "load_pipeline_config"]
+__all__ = [
+    "CONFIGS", "ImageName", "PipelineConfig", "Platform", "Retries", "Secret", "StepPlatform", "Target", "Toleration",
+    "load_pipeline_config",
+]  # fmt: skip
 
 CONFIGS = Path(__file__).parent / "configs"
 
 ImageName = Literal["preprocess", "train", "evaluate", "serve"]
 
+Target = Literal["kfp", "vertex"]
+"""Kubeflow Pipelines on Kubernetes, or Vertex AI Pipelines."""
+
+Cpu = Annotated[str, Field(pattern=r"^([0-9]*\.)?[0-9]+m?$", coerce_numbers_to_str=True)]
+Bytes = Annotated[str, Field(pattern=r"^[0-9]+([KMGTPE]i?)?$", coerce_numbers_to_str=True)]
+
+
+class Toleration(Config):
+    """A taint that a task's pod tolerates."""
+
+    key: str | None = None
+    """Of the taint; null for every taint, with operator Exists."""
+    operator: Literal["Exists", "Equal"] = "Exists"
+    """Exists ignores the value."""
+    value: str | None = None
+    """Of the taint, with operator Equal."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Null for every effect."""
+
+
+class StepPlatform(Config):
+    """Where one step runs and what it may use."""
+
+    cpu: Cpu | None = None
+    """Cores, requested and not exceeded, such as 4 or 500m."""
+    memory: Bytes | None = None
+    """Memory, requested and not exceeded, such as 16Gi; `shm` counts as part of it."""
+    gpus: int = Field(0, ge=0)
+    """GPUs of the task; `train.num_processes` makes use of more than one."""
+    gpu_resource: str = "nvidia.com/gpu"
+    """Kubernetes' name of the GPU; which model it is, the node selector says."""
+    gpu_type: str | None = None
+    """Vertex's name of the GPU, such as NVIDIA_L4."""
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    """Labels that the node must have. Kubernetes only."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints that the pod tolerates: key, operator, value, effect. Kubernetes only."""
+    shm: Bytes = "2Gi"
+    """Size of /dev/shm, which train and every task with a GPU get. Kubernetes only."""
+    timeout_s: int | None = Field(None, ge=1)
+    """Seconds after which a try is ended. Kubernetes only."""
+
+
+class Retries(Config):
+    """How often a failed task is tried again; every step continues from what is there."""
+
+    count: int = Field(2, ge=0)
+    """Tries after the first."""
+    backoff_s: int = Field(60, ge=0)
+    """Seconds before the first of them."""
+    factor: float = Field(2.0, ge=1)
+    """By which each wait is longer than the one before."""
+    max_s: int = Field(3600, ge=1)
+    """Longest wait in seconds."""
+
+
+class Secret(Config):
+    """A Kubernetes secret, some keys of which become environment variables."""
+
+    name: str
+    """Of the secret, in the namespace of the runs."""
+    env: dict[str, str] = Field(min_length=1)
+    """Key in the secret: environment variable."""
+    steps: tuple[ImageName, ...] = ("preprocess", "train", "evaluate", "serve")
+    """Steps that see it."""
+
 
 class Platform(Config):
-    """Section `platform`: what must be known when the pipeline is compiled."""
+    """What must be known when the pipeline is compiled; a run on this machine takes only `partitions` and `images`."""
 
     partitions: int = Field(1, ge=1)
     """Parallel preprocess tasks."""
     images: dict[ImageName, str] = Field(default_factory=dict)
-    """Container image of a step, where it is not `cxrflow-<step>:latest`."""
+    """Container image of a step, by tag or digest, where it is not `cxrflow-<step>:latest`."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Environment variables of every step, such as MLFLOW_TRACKING_URI; nothing secret, the YAML shows it."""
+    secrets: tuple[Secret, ...] = ()
+    """Environment variables from Kubernetes secrets: name, env (key: variable) and steps. Not on Vertex."""
+    service_account: str | None = None
+    """Account of the run, which `submit` asks for; null for the platform's default."""
+    retries: Retries = Retries()
+    """See Retries."""
+    steps: dict[ImageName, StepPlatform] = Field(default_factory=dict)
+    """Resources and placement of preprocess, train, evaluate and serve."""
 
     def image_of(self, step: ImageName) -> str:
         """The container image of a step."""
         return self.images.get(step, f"cxrflow-{step}:latest")
+
+    def step(self, step: ImageName) -> StepPlatform:
+        """Resources and placement of a step."""
+        return self.steps.get(step, StepPlatform())
 
 
 class PipelineConfig(NamedTuple):

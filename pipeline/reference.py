@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -62,7 +62,9 @@ def _rows(model: type[BaseModel], prefix: str, instance: BaseModel | None = None
             shown = "required" if required else _shown(value)
             rows.append((f"{prefix}.{name}", shown, _escaped(field.description or "")))
         if nested is not None:
-            rows += _rows(nested, f"{prefix}.{name}", value if isinstance(value, BaseModel) else None)
+            container = get_origin(field.annotation)
+            several = ".<step>" if container is dict else "[]" if container is tuple else ""
+            rows += _rows(nested, f"{prefix}.{name}{several}", value if isinstance(value, BaseModel) else None)
     return rows
 
 

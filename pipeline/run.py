@@ -45,7 +45,7 @@ def run_locally(config: PipelineConfig, *, log: Path) -> Storage:
         compiled, pointers = Path(temporary, "cxr_pipeline.yaml"), Path(temporary, "pointers")
         output = _StepLines(sys.stdout, file)
         with _quiet_kfp(output):
-            compile_pipeline(config.platform, compiled)
+            compile_pipeline(config, compiled)
             pipeline = components.load_component_from_file(str(compiled))
             local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(pointers))
             try:

@@ -13,6 +13,7 @@ def evaluate(
     bundle: dsl.Input[dsl.Model],
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
+    curve: dsl.Output[dsl.ClassificationMetrics],
 ) -> bool:
     """Score the model, compare it with the deployed one, and say whether it should replace it.
 
@@ -23,12 +24,15 @@ def evaluate(
         bundle: Points at the trained model.
         evaluation: Points at report, predictions and decision.
         metrics: Mean and per-pathology AUROC for KFP's UI.
+        curve: ROC curve and confusion matrix over all pathologies for KFP's UI.
     """
     from components.cxr.artifacts import clean_exit, point, pointed
+    from components.cxr.report import load_predictions
     from components.cxr.shards import load_manifest
     from components.cxr.storage import Root
     from components.evaluate.config import EvaluateConfig
     from components.evaluate.evaluate import evaluation_key, run
+    from components.evaluate.pooled import CATEGORIES, pooled
 
     with clean_exit():
         step = EvaluateConfig.parse(config, where="evaluate")
@@ -40,4 +44,7 @@ def evaluate(
         for name, auroc in {"mean AUROC": report.headline.mean.auroc, **scores}.items():
             if auroc is not None:
                 metrics.log_metric(name, auroc)
+        found = pooled(report, load_predictions(storage))
+        curve.log_roc_curve(found.false_rates, found.true_rates, found.thresholds)
+        curve.log_confusion_matrix(list(CATEGORIES), found.confusion)
     return decision.promoted

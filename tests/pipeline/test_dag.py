@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pipeline.compile import compile_pipeline
-from pipeline.config import Platform
+from pipeline.config import CONFIGS, load_pipeline_config
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -19,7 +19,8 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     file = tmp_path_factory.mktemp("compiled") / "cxr_pipeline.yaml"
-    compile_pipeline(Platform(partitions=3, images={"train": "registry/cxrflow-train@sha256:1"}), file)
+    overrides = ["platform.partitions=3", "platform.images.train=registry/cxrflow-train@sha256:1"]
+    compile_pipeline(load_pipeline_config(CONFIGS / "demo.yaml", overrides), file)
     return yaml.safe_load(file.read_text())
 
 
@@ -30,6 +31,12 @@ def test_parameters_are_root_and_a_dict_a_section(compiled: dict[str, Any]) -> N
         **dict.fromkeys(("data", "preprocess", "train", "evaluate", "serve"), "STRUCT"),
     }
     assert all(value["description"] for value in parameters.values()), "KFP's form shows their docs"
+
+
+def test_the_parameters_defaults_are_the_configuration(compiled: dict[str, Any]) -> None:
+    parameters = compiled["root"]["inputDefinitions"]["parameters"]
+    config = load_pipeline_config(CONFIGS / "demo.yaml")
+    assert {name: value["defaultValue"] for name, value in parameters.items()} == config.arguments
 
 
 def test_steps_follow_each_other(compiled: dict[str, Any]) -> None:
@@ -86,4 +93,6 @@ def test_the_file_compiles_as_a_script_from_anywhere(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "kfp run create" in done.stdout
-    assert yaml.safe_load((tmp_path / "x.yaml").read_text())["pipelineInfo"]["name"] == "cxrflow"
+    pipeline, platform = yaml.safe_load_all((tmp_path / "x.yaml").read_text())
+    assert pipeline["pipelineInfo"]["name"] == "cxrflow"
+    assert list(platform["platforms"]) == ["kubernetes"]

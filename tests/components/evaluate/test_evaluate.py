@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from kfp import dsl
 from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 
+from components.cxr import artifacts
 from components.cxr.bundle import BUNDLE, MODEL_CARD, load_bundle, load_operating_points
 from components.cxr.dataset import StudyDataset
 from components.cxr.errors import UserError
@@ -31,6 +33,7 @@ from components.cxr.storage import Root, Storage
 from components.cxr.tracking import joined_run, tracking_uri
 from components.evaluate.__main__ import main
 from components.evaluate.calibration import operating_points
+from components.evaluate.component import evaluate as component
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import evaluation_key, run
 from components.evaluate.log import metrics_of
@@ -295,6 +298,27 @@ def test_the_command_line_takes_the_newest_results(world: World, tiny_data: Load
     write_pointer(world.root, "bundle", world.bundle.uri)
     main(config, ["evaluate.num_golden=5"])
     assert read_pointer(world.root, "evaluation", made_by="evaluate") == world.evaluation.uri
+
+
+def test_kfp_gets_metrics_a_curve_and_a_confusion_matrix(
+    world: World, tiny_data: LoadedManifest, tmp_path: Path
+) -> None:
+    manifest, bundle, evaluation = (dsl.Artifact(uri=str(tmp_path / name)) for name in ("m", "b", "e"))
+    artifacts.point(manifest, tiny_data.storage)
+    artifacts.point(bundle, world.bundle)
+    metrics, curve = dsl.Metrics(), dsl.ClassificationMetrics()
+    promoted = component.python_func(
+        world.root.uri, CONFIG.model_dump(mode="json"), manifest, bundle, evaluation, metrics, curve
+    )
+    assert promoted is world.decision.promoted
+    assert metrics.metadata["mean AUROC"] == world.report.headline.mean.auroc
+    assert metrics.metadata["Edema"] == world.report.headline.pathologies["Edema"].auroc
+    assert {"confidenceThreshold", "recall", "falsePositiveRate"} == set(curve.metadata["confidenceMetrics"][0])
+    rows = [row["row"] for row in curve.metadata["confusionMatrix"]["rows"]]
+    scores = world.report.headline.pathologies.values()
+    assert sum(rows[1]) == sum(score.positives for score in scores if score.auroc is not None)
+    assert sum(rows[0]) == sum(score.negatives for score in scores if score.auroc is not None)
+    assert json.dumps([metrics.metadata, curve.metadata], allow_nan=False)
 
 
 @pytest.mark.parametrize(
