@@ -94,6 +94,8 @@ def test_the_steps_may_do_what_they_need_and_nothing_else(objects: Any) -> None:
         ("cxrflow-deploy", "apps/deployments"): change,
         ("cxrflow-deploy", "/services"): change,
         ("cxrflow-deploy", "serving.kserve.io/inferenceservices"): change,
+        ("cxrflow-deploy", "/pods"): {"get", "list"},
+        ("cxrflow-deploy", "/pods/log"): {"get"},
     }
 
 
