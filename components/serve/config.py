@@ -19,7 +19,7 @@ class ServeCluster(PodConfig):
 
     image: str = "cxrflow-serve:latest"
     """Container image of the server."""
-    name: str = Field("cxrflow", pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
+    name: str = Field("cxrflow-serve", pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
     """Name of the Deployment and the Service, or of the InferenceService."""
     replicas: int | None = Field(None, ge=1)
     """Pods that serve; null leaves it to an autoscaler, or to the cluster's default of 1."""

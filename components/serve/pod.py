@@ -73,7 +73,7 @@ def _defaults(config: ServeConfig, *, startup_probe: bool) -> dict[str, Any]:
         "ports": [{"containerPort": PORT, "protocol": "TCP"}],
         "readinessProbe": _probe("/readyz", periodSeconds=5, failureThreshold=2),
         "livenessProbe": _probe("/healthz", periodSeconds=10, failureThreshold=3, **patience),
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "securityContext": config.cluster.security_context(),
     }
 
 

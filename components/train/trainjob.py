@@ -86,15 +86,17 @@ def checked(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pod_patch(config: TrainConfig) -> dict[str, Any]:
-    """/dev/shm, claims and scheduling, which the TrainJob's own fields do not cover."""
+    """/dev/shm, claims, rights and scheduling, which the TrainJob's own fields do not cover."""
     cluster = config.cluster
     shm = {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": cluster.shm_size}}
     mounts = [{"name": "shm", "mountPath": "/dev/shm"}, *cluster.volume_mounts()]
     pod = {
         **cluster.scheduling(),
-        "containers": [{"name": CONTAINER, "volumeMounts": mounts}],
+        "containers": [{"name": CONTAINER, "securityContext": cluster.security_context(), "volumeMounts": mounts}],
         "volumes": [shm, *cluster.volumes()],
     }
+    if cluster.claims and cluster.run_as_user is not None:
+        pod["securityContext"] = {"fsGroup": cluster.run_as_user}  # or a new volume belongs to root
     node = {"name": CONTAINER, "template": {"spec": {"template": {"spec": pod}}}}
     return {"template": {"spec": {"replicatedJobs": [node]}}}
 

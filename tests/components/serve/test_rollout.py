@@ -96,7 +96,7 @@ def work(kube: KubeApi, *, after: int = 2) -> None:
         state = "True" if looks >= after else "False"
         found["status"] = {
             "conditions": [{"type": "Ready", "status": state, "reason": "RevisionMissing"}],
-            "address": {"url": "http://cxrflow-predictor.cxr.svc.cluster.local/v1/models/cxrflow:predict"},
+            "address": {"url": "http://cxrflow-serve-predictor.cxr.svc.cluster.local/v1/models/cxrflow-serve:predict"},
         }
 
     kube.controllers |= {"deployments": deployments, "inferenceservices": services}
@@ -127,11 +127,11 @@ def bundle_of(target: str, found: Json) -> str:
 
 def existing(kube: KubeApi, target: str) -> Json:
     """What an earlier rollout left, with changes of an operator's."""
-    found = copy.deepcopy(kube.objects[PLURAL[target]]["cxrflow"])
+    found = copy.deepcopy(kube.objects[PLURAL[target]]["cxrflow-serve"])
     pod = pod_of(target, found)
     pod["containers"][0]["livenessProbe"] = {"httpGet": {"path": "/healthz", "port": 8000}, "periodSeconds": 99}
     pod["volumes"] = [*pod.get("volumes", []), {"name": "tmp", "emptyDir": {}}]
-    kube.objects[PLURAL[target]]["cxrflow"] = found
+    kube.objects[PLURAL[target]]["cxrflow-serve"] = found
     return copy.deepcopy(found)
 
 
@@ -147,7 +147,7 @@ def test_the_first_rollout_creates_what_serves(
     seen = []
     roll(config, evaluated.report.bundle_hash, within=seen.append)
     assert seen[0].address == server.address
-    found = kube.objects[PLURAL[target]]["cxrflow"]
+    found = kube.objects[PLURAL[target]]["cxrflow-serve"]
     pod = pod_of(target, found)
     (container,) = pod["containers"]
     assert container["name"] == {"kubernetes": "serve", "kserve": "kserve-container"}[target]
@@ -155,6 +155,13 @@ def test_the_first_rollout_creates_what_serves(
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": 8000}
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": 8000}
     assert ("startupProbe" in container) == (target == "kubernetes")
+    assert container["securityContext"] == {
+        "runAsUser": 10001,
+        "runAsNonRoot": True,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
     amounts = {"cpu": "2", "nvidia.com/gpu": "1"}
     assert container["resources"] == {"requests": amounts, "limits": amounts}
     assert container["env"] == [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]
@@ -169,7 +176,7 @@ def test_the_first_rollout_creates_what_serves(
     given = yaml.safe_load(container["args"][container["args"].index("--set") + 1].removeprefix("serve="))
     assert ServeConfig.parse(given, where="serve") == ServeConfig(host="0.0.0.0", port=8000)
     if target == "kubernetes":
-        service = kube.objects["services"]["cxrflow"]
+        service = kube.objects["services"]["cxrflow-serve"]
         labels = spec["template"]["metadata"]["labels"]
         assert service["spec"]["selector"] == spec["selector"]["matchLabels"] == labels
         assert service["spec"]["ports"][0]["targetPort"] == 8000
@@ -184,7 +191,7 @@ def test_the_kubernetes_client_knows_every_field(kube: KubeApi, server: RunningS
     work(kube)
     roll(config_of("kubernetes", server.address, tolerations=[{"key": "gpu"}]), evaluated.report.bundle_hash)
     (body,) = (asked.body for asked in kube.asked if (asked.verb, asked.plural) == ("create", "deployments"))
-    service = kube.objects["services"]["cxrflow"]
+    service = kube.objects["services"]["cxrflow-serve"]
     for kind, written in (("V1Deployment", body), ("V1Service", {k: v for k, v in service.items() if k != "metadata"})):
         read = client.ApiClient().deserialize(SimpleNamespace(data=json.dumps(written)), kind)
         assert client.ApiClient().sanitize_for_serialization(read) == written
@@ -199,7 +206,7 @@ def test_a_later_rollout_changes_the_model_and_keeps_what_operators_set(
     before = existing(kube, target)
     kube.asked.clear()
     roll(config_of(target, server.address, image="registry.example/serve:3"), evaluated.report.bundle_hash, name="new")
-    after = kube.objects[PLURAL[target]]["cxrflow"]
+    after = kube.objects[PLURAL[target]]["cxrflow-serve"]
     assert bundle_of(target, after) == "/root/deployed/new"
     (container,) = pod_of(target, after)["containers"]
     assert container["image"] == "registry.example/serve:3"
@@ -217,7 +224,10 @@ def test_what_was_there_comes_back(
     work(kube)
     old, new = evaluated.report.bundle_hash, evaluated.report.bundle_hash
     roll(config_of(target, server.address, replicas=2), old, name="old")
-    kube.objects[PLURAL[target]]["cxrflow"]["metadata"]["annotations"] = {"cxrflow/model": "a" * 64, "other": "kept"}
+    kube.objects[PLURAL[target]]["cxrflow-serve"]["metadata"]["annotations"] = {
+        "cxrflow/model": "a" * 64,
+        "other": "kept",
+    }
     before = existing(kube, target)
     timeout = 20.0
     if how == "never ready":
@@ -229,10 +239,10 @@ def test_what_was_there_comes_back(
     with pytest.raises(UserError, match=r"not evaluation's|the rollout failed") as raised:
         roll(config, new, within=refuse)
     assert {"another model": f"serves {old[:16]}", "never ready": "last lines"}.get(how, "") in str(raised.value)
-    after = kube.objects[PLURAL[target]]["cxrflow"]
+    after = kube.objects[PLURAL[target]]["cxrflow-serve"]
     assert after["spec"] == before["spec"]
     assert after["metadata"]["annotations"] == before["metadata"]["annotations"]
-    assert f"serve: rolled {PLURAL[target]} cxr/cxrflow back" in capsys.readouterr().out
+    assert f"serve: rolled {PLURAL[target]} cxr/cxrflow-serve back" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -255,7 +265,7 @@ def test_after_an_attempt_that_was_cut_off_the_current_model_comes_back(
     current = deployment_of("a" * 64, "current")
     with pytest.raises(UserError, match="not evaluation's"):
         roll(config_of("kubernetes", server.address), model, name="new", current=current, within=refuse)
-    after = kube.objects["deployments"]["cxrflow"]
+    after = kube.objects["deployments"]["cxrflow-serve"]
     assert bundle_of("kubernetes", after) == "/root/deployed/current"
     assert after["metadata"]["annotations"]["cxrflow/model"] == "a" * 64
 
@@ -264,7 +274,7 @@ def test_what_is_published_is_not_rolled_back(kube: KubeApi, server: RunningServ
     work(kube)
     with pytest.raises(UserError, match="not evaluation's"):
         roll(config_of("kubernetes", server.address), evaluated.report.bundle_hash, within=refuse, published=True)
-    assert "cxrflow" in kube.objects["deployments"]
+    assert "cxrflow-serve" in kube.objects["deployments"]
 
 
 def test_pods_that_cannot_start_are_told_with_their_last_lines(
@@ -280,9 +290,9 @@ def test_pods_that_cannot_start_are_told_with_their_last_lines(
         found["status"] = {"observedGeneration": 1, "conditions": [condition]}
 
     kube.controllers["deployments"] = stuck
-    kube.add_pod("cxrflow-1", {"app.kubernetes.io/name": "cxrflow"}, phase="Failed")
-    kube.logs["cxrflow-1"] = "2026-01-01T00:00:00Z error: no bundle here"
-    with pytest.raises(UserError, match=r"cxrflow-1: failed\nerror: no bundle here\n(.|\n)*too slow"):
+    kube.add_pod("cxrflow-serve-1", {"app.kubernetes.io/name": "cxrflow-serve"}, phase="Failed")
+    kube.logs["cxrflow-serve-1"] = "2026-01-01T00:00:00Z error: no bundle here"
+    with pytest.raises(UserError, match=r"cxrflow-serve-1: failed\nerror: no bundle here\n(.|\n)*too slow"):
         roll(config_of("kubernetes", server.address), evaluated.report.bundle_hash)
 
 
@@ -307,16 +317,21 @@ def test_a_missing_permission_is_one_line_that_names_it(
 def test_something_else_of_that_name_is_left_alone(kube: KubeApi, server: RunningServer, evaluated: World) -> None:
     work(kube)
     roll(config_of("kubernetes", server.address), evaluated.report.bundle_hash)
-    kube.objects["deployments"]["cxrflow"]["spec"]["template"]["spec"]["containers"][0]["name"] = "postgres"
-    before = copy.deepcopy(kube.objects["deployments"]["cxrflow"]["spec"])
-    with pytest.raises(UserError, match=r"no server of ours: serve\.cluster\.name: cxrflow; found containers postgres"):
+    kube.objects["deployments"]["cxrflow-serve"]["spec"]["template"]["spec"]["containers"][0]["name"] = "postgres"
+    before = copy.deepcopy(kube.objects["deployments"]["cxrflow-serve"]["spec"])
+    with pytest.raises(
+        UserError, match=r"no server of ours: serve\.cluster\.name: cxrflow-serve; found containers postgres"
+    ):
         roll(config_of("kubernetes", server.address), evaluated.report.bundle_hash)
-    assert kube.objects["deployments"]["cxrflow"]["spec"] == before
+    assert kube.objects["deployments"]["cxrflow-serve"]["spec"] == before
 
 
 @pytest.mark.parametrize(
     ("target", "address"),
-    [("kubernetes", "http://cxrflow.cxr.svc"), ("kserve", "http://cxrflow-predictor.cxr.svc.cluster.local")],
+    [
+        ("kubernetes", "http://cxrflow-serve.cxr.svc"),
+        ("kserve", "http://cxrflow-serve-predictor.cxr.svc.cluster.local"),
+    ],
 )
 def test_the_address_within_the_cluster(kube: KubeApi, target: str, address: str) -> None:
     work(kube, after=1)
@@ -343,7 +358,7 @@ def test_deploy_rolls_out_checks_and_points_last(
     config = config_of(target, server.address)
     done = _deploy(world, config)
     assert read_deployment(world.root).deployment == done
-    assert bundle_of(target, kube.objects[PLURAL[target]]["cxrflow"]) == done.bundle
+    assert bundle_of(target, kube.objects[PLURAL[target]]["cxrflow-serve"]) == done.bundle
     assert capsys.readouterr().out.count("are evaluation's") == 2, "before the rollout and after it"
 
     kube.asked.clear()
@@ -351,7 +366,7 @@ def test_deploy_rolls_out_checks_and_points_last(
     assert {asked.verb for asked in kube.asked} == {"get"}
     kube.objects[PLURAL[target]].clear()
     assert _deploy(world, config) == done
-    assert bundle_of(target, kube.objects[PLURAL[target]]["cxrflow"]) == done.bundle
+    assert bundle_of(target, kube.objects[PLURAL[target]]["cxrflow-serve"]) == done.bundle
 
 
 @pytest.mark.usefixtures("one_check")
@@ -400,8 +415,8 @@ def test_sigterm_during_a_rollout_restores_what_was_there(
 ) -> None:
     work(kube)
     roll(config_of("kubernetes", server.address), world.report.bundle_hash, name="old")
-    kube.objects["deployments"]["cxrflow"]["metadata"]["annotations"] = {"cxrflow/model": "a" * 64}
-    before = copy.deepcopy(kube.objects["deployments"]["cxrflow"]["spec"])
+    kube.objects["deployments"]["cxrflow-serve"]["metadata"]["annotations"] = {"cxrflow/model": "a" * 64}
+    before = copy.deepcopy(kube.objects["deployments"]["cxrflow-serve"]["spec"])
     work(kube, after=10**9)
     script = tmp_path / "deploy.py"
     script.write_text(
@@ -424,10 +439,10 @@ def test_sigterm_during_a_rollout_restores_what_was_there(
     for line in process.stdout:
         if line.startswith("serve: 0 of 1 pods available"):
             break
-    assert bundle_of("kubernetes", kube.objects["deployments"]["cxrflow"]) != "/root/deployed/old"
+    assert bundle_of("kubernetes", kube.objects["deployments"]["cxrflow-serve"]) != "/root/deployed/old"
     process.send_signal(signal.SIGTERM)
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "serve: rolled deployments cxr/cxrflow back" in rest
-    assert kube.objects["deployments"]["cxrflow"]["spec"] == before
+    assert "serve: rolled deployments cxr/cxrflow-serve back" in rest
+    assert kube.objects["deployments"]["cxrflow-serve"]["spec"] == before
     assert read_deployment(world.root).deployment is None

@@ -80,6 +80,15 @@ def add_node(kube: KubeApi, job: str, index: int, **status: Any) -> None:
     kube.add_pod(f"{job}-node-0-{index}-x", labels, **status)
 
 
+def assert_restricted(security: dict[str, Any]) -> None:
+    """The Pod Security Standard `restricted`, or the namespace refuses the pods."""
+    assert security["runAsNonRoot"] is True
+    assert security["runAsUser"] == 10001
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
 def created(kube: KubeApi) -> list[dict[str, Any]]:
     return [asked.body for asked in kube.asked if (asked.verb, asked.plural) == ("create", "trainjobs")]
 
@@ -111,6 +120,7 @@ def test_the_job_says_what_the_configuration_says(kube: KubeApi, monkeypatch: py
     pod = node["template"]["spec"]["template"]["spec"]
     assert node["name"] == pod["containers"][0]["name"] == "node"
     assert "env" not in pod["containers"][0], "Kubeflow forbids it here"
+    assert_restricted(pod["containers"][0]["securityContext"])
     assert pod["containers"][0]["volumeMounts"] == [{"name": "shm", "mountPath": "/dev/shm"}]
     assert pod["volumes"] == [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "4Gi"}}]
     assert (pod["serviceAccountName"], pod["nodeSelector"]) == ("trainer", {"pool": "gpu"})
@@ -301,6 +311,7 @@ def test_a_folder_that_the_nodes_cannot_see_is_refused(kube: KubeApi, tmp_path: 
     (job,) = created(kube)
     (node,) = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     pod = node["template"]["spec"]["template"]["spec"]
+    assert pod["securityContext"] == {"fsGroup": 10001}, "so that the volume can be written to"
     assert {"name": "shared", "persistentVolumeClaim": {"claimName": "shared"}} in pod["volumes"]
     assert {"name": "shared", "mountPath": str(tmp_path)} in pod["containers"][0]["volumeMounts"]
 
