@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from components.cxr.config import Config
+from components.cxr.pods import PodConfig
 
-__all__ = ["ServeConfig"]
+__all__ = ["ServeCluster", "ServeConfig"]
 
 MIB = 1 << 20
+
+
+class ServeCluster(PodConfig):
+    """The pods that serve, for `target` kubernetes and kserve. docs/clusters.md has examples."""
+
+    image: str = "cxrflow-serve:latest"
+    """Container image of the server."""
+    name: str = Field("cxrflow-serve", pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
+    """Name of the Deployment and the Service, or of the InferenceService."""
+    replicas: int | None = Field(None, ge=1)
+    """Pods that serve; null leaves it to an autoscaler, or to the cluster's default of 1."""
+    address: str | None = Field(None, pattern=r"^https?://[^/]+$")
+    """URL under which this step reaches the server, without a path; null for its address within the cluster."""
+    rollout_timeout_s: float = Field(600.0, gt=0.0)
+    """Seconds until the new pods must serve the model; else the old ones are restored."""
 
 
 class ServeConfig(Config):
@@ -36,3 +54,8 @@ class ServeConfig(Config):
     """Largest difference of a probability between evaluation and the server for the model to be deployed."""
     startup_timeout_s: float = Field(120.0, gt=0.0)
     """Seconds until a server that is started for the check must answer."""
+    target: Literal["local", "kubernetes", "kserve"] = "local"
+    """Where a deployed model is put into service: local moves the pointer under `root` only, kubernetes rolls out a
+    Deployment with a Service as well, kserve an InferenceService."""
+    cluster: ServeCluster = ServeCluster()
+    """Its pods, unless the target is local."""

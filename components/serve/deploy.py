@@ -1,6 +1,9 @@
-"""The deployment step: check the model behind a real server, copy it, and point at it last."""
+"""The deployment step: check the model behind a real server, copy it, roll it out, and point at it last."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 from components.cxr.bundle import local_folder
 from components.cxr.deployment import Deployment, read_deployment, write_deployment
@@ -11,7 +14,7 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage import Root, Storage
 from components.cxr.tracking import MlflowError, with_client
 from components.serve.config import ServeConfig
-from components.serve.golden import check_answers, running_server
+from components.serve.golden import Server, check_answers, running_server
 
 __all__ = ["deploy"]
 
@@ -21,8 +24,9 @@ def deploy(
 ) -> Deployment:
     """Put an evaluated and promoted bundle into service.
 
-    In order: the check, the copy under `deployed/`, the pointer, MLflow. Whatever the moment of a crash, running it
-    again completes it; a model that is current already is not checked again.
+    In order: the check, the copy under `deployed/`, for a cluster the rollout and the check of what it serves, the
+    pointer, MLflow. Whatever the moment of a crash, running it again completes it; a model that is current already is
+    not checked again, unless the cluster does not have it.
 
     Args:
         bundle: the trained model with its operating points.
@@ -31,23 +35,20 @@ def deploy(
 
     Raises:
         UserError: not promoted, another model in service than the one it was compared with, a server that does not
-            start or does not give evaluation's answers. Then nothing is published.
+            start or does not give evaluation's answers. Then nothing is published, and the cluster has its old state.
     """
     report, decision = _evaluated(evaluation)
     current, generation = read_deployment(root)
     if current is not None and current.bundle_hash == report.bundle_hash:
         print(f"serve: already deployed, model {current.bundle_hash[:16]}")
+        _restore(config, current, report, manifest=manifest)
         _tell_mlflow(root, current, decision)
         return current
     _check(report, decision, current, manifest=manifest, where=evaluation.uri)
     _check_champion(root, decision)
-    num_films = max(study.num_images for study in report.golden)
-    served = config.model_copy(update={"max_files": max(config.max_files, num_films)})
+    served = _with_room(config, report)
     with running_server(served, bundle) as server:
-        checked = check_answers(server, report, manifest=manifest, tolerance=config.golden_tolerance)
-    compared = f"{checked.num_answers} answers to {checked.num_studies} studies"
-    left_out = f", {checked.num_left_out} studies left out" if checked.num_left_out else ""
-    print(f"serve: {compared} are evaluation's, within {config.golden_tolerance:g}{left_out}")
+        _check_answers(config, server, report, manifest=manifest)
 
     target = root.deployed().child(report.bundle_hash[:16])
     with local_folder(bundle) as folder:
@@ -62,10 +63,60 @@ def deploy(
         model_version=decision.challenger_version,
         previous=current.bundle_hash if current else None,
     )
-    write_deployment(root, deployment, over=generation)
+    with _rolled_out(served, root, deployment, current, report, manifest=manifest):
+        write_deployment(root, deployment, over=generation)
     print(f"serve: deployed model {deployment.bundle_hash[:16]} at {target.uri}")
     _tell_mlflow(root, deployment, decision)
     return deployment
+
+
+def _with_room(config: ServeConfig, report: Report) -> ServeConfig:
+    """The configuration with room for the golden studies' films."""
+    num_films = max((study.num_images for study in report.golden), default=1)
+    return config.model_copy(update={"max_files": max(config.max_files, num_films)})
+
+
+def _check_answers(config: ServeConfig, server: Server, report: Report, *, manifest: LoadedManifest) -> None:
+    checked = check_answers(server, report, manifest=manifest, tolerance=config.golden_tolerance)
+    compared = f"{checked.num_answers} answers to {checked.num_studies} studies"
+    left_out = f", {checked.num_left_out} studies left out" if checked.num_left_out else ""
+    print(f"serve: {compared} are evaluation's, within {config.golden_tolerance:g}{left_out}", flush=True)
+
+
+@contextlib.contextmanager
+def _rolled_out(
+    config: ServeConfig,
+    root: Root,
+    deployment: Deployment,
+    current: Deployment | None,
+    report: Report,
+    *,
+    manifest: LoadedManifest,
+) -> Iterator[None]:
+    """Within, the cluster serves the model and has been checked; it gets its old state back if the pointer stays."""
+    if config.target == "local":
+        yield
+        return
+    from components.serve.rollout import rolled_out  # a second of imports that a local target need not wait for
+
+    def published() -> bool:
+        now = read_deployment(root).deployment
+        return now is not None and now.bundle_hash == deployment.bundle_hash
+
+    with rolled_out(config, deployment, current=current, published=published) as server:
+        _check_answers(config, server, report, manifest=manifest)
+        yield
+
+
+def _restore(config: ServeConfig, current: Deployment, report: Report, *, manifest: LoadedManifest) -> None:
+    """Roll the current model out where the cluster does not have it: a new target, or a deleted Deployment."""
+    if config.target == "local":
+        return
+    from components.serve.rollout import rolled_out, serves
+
+    if not serves(config, current):
+        with rolled_out(_with_room(config, report), current, current=None, published=lambda: False) as server:
+            _check_answers(config, server, report, manifest=manifest)
 
 
 def _evaluated(evaluation: Storage) -> tuple[Report, Decision]:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import httpx
 import numpy as np
@@ -26,12 +26,23 @@ from components.cxr.text import SECTIONS, TextConfig, request_text, select_text
 from components.serve.config import ServeConfig
 from components.serve.server import LISTENING
 
-__all__ = ["Checked", "RunningServer", "check_answers", "running_server"]
+__all__ = ["Checked", "RunningServer", "Server", "check_answers", "running_server"]
 
 POLL_S = 0.05
 STOP_TIMEOUT_S = 10.0
 LAST_LINES = 10
 SOURCE = Path(__file__).resolve().parents[2]
+
+
+class Server(Protocol):
+    """What can be checked: a server somewhere."""
+
+    @property
+    def address(self) -> str:
+        """URL without a path."""
+
+    def died(self) -> UserError:
+        """The error to raise when it does not answer, with its last lines."""
 
 
 class RunningServer(NamedTuple):
@@ -41,6 +52,10 @@ class RunningServer(NamedTuple):
     process: subprocess.Popen[bytes]
     log: Path
     """Everything it printed."""
+
+    def died(self) -> UserError:
+        """How it ended, with its last lines."""
+        return _died(self.process, self.log)
 
 
 @contextlib.contextmanager
@@ -81,7 +96,7 @@ class Checked(NamedTuple):
 
 
 def check_answers(
-    server: RunningServer,
+    server: Server,
     report: Report,
     *,
     manifest: LoadedManifest,
@@ -105,16 +120,24 @@ def check_answers(
                     continue
                 response = client.post("/v1/predict", **request)
                 if response.status_code != 200:
-                    found = response.json()["error"]["message"]
+                    found = _refusal(response)
                     raise UserError("the server refuses a study", where=where, found=found)
                 num_answers += _compare(study, response.json()["answers"], tolerance=tolerance, where=where)
                 num_studies += 1
         except httpx.TransportError:
-            raise _died(server.process, server.log) from None
+            raise server.died() from None
     if num_studies * 2 < len(report.golden):
         found = f"{num_studies} of {len(report.golden)}"
         raise UserError("too few golden studies can be sent as evaluation read them", found=found, expected="half")
     return Checked(num_studies, num_answers, len(report.golden) - num_studies)
+
+
+def _refusal(response: httpx.Response) -> str:
+    """The server's own message, or the status of what stands before it."""
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {response.status_code}"
 
 
 def _check_model(client: httpx.Client, report: Report) -> TextConfig:

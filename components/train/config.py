@@ -9,9 +9,10 @@ from pydantic import Field
 from components.cxr.architecture import Architecture
 from components.cxr.config import Config, content_hash
 from components.cxr.labels import LabelPolicy
+from components.cxr.pods import PodConfig
 from components.cxr.text import TextConfig
 
-__all__ = ["AugmentConfig", "ModalityDropout", "SemiSupervised", "TrainConfig"]
+__all__ = ["AugmentConfig", "ModalityDropout", "SemiSupervised", "TrainCluster", "TrainConfig"]
 
 
 class AugmentConfig(Config):
@@ -53,6 +54,19 @@ class SemiSupervised(Config):
     """Weight of the consistency loss after its ramp-up."""
     ramp_up: float = Field(0.3, gt=0.0, le=1.0)
     """Fraction of the training over which the weight rises from 0."""
+
+
+class TrainCluster(PodConfig):
+    """The nodes of a training on more than one: pods of a Kubeflow TrainJob. docs/clusters.md has an example."""
+
+    image: str = "cxrflow-train:latest"
+    """Container image of the nodes."""
+    runtime: str = "torch-distributed"
+    """ClusterTrainingRuntime that the job is made from."""
+    shm_size: str = Field("1Gi", pattern=r"^[0-9]+(Mi|Gi)$")
+    """Size of /dev/shm, through which loader processes and NCCL pass data; counts towards the memory limit."""
+    deadline_s: int | None = Field(None, ge=1)
+    """Seconds after which the job is ended as failed; null for never."""
 
 
 class TrainConfig(Config):
@@ -102,6 +116,10 @@ class TrainConfig(Config):
     """Steps between two checkpoints; there is one after every epoch too."""
     num_processes: int = Field(1, ge=1)
     """Processes of one machine (one a GPU), started through torchrun."""
+    num_nodes: int = Field(1, ge=1)
+    """Machines. More than one are pods of a Kubeflow TrainJob, with `num_processes` each."""
+    cluster: TrainCluster = TrainCluster()
+    """Those pods."""
     num_threads: int = Field(2, ge=1)
     """CPU threads a process."""
     num_workers: int = Field(0, ge=0)
@@ -112,7 +130,10 @@ class TrainConfig(Config):
     @property
     def hash(self) -> str:
         """16 hex digits over what changes the result; where and how often it is watched does not."""
-        neutral = {"experiment", "log_every", "checkpoint_every", "num_processes", "num_workers", "device"}
+        neutral = {
+            "experiment", "log_every", "checkpoint_every", "num_processes", "num_nodes", "cluster", "num_workers",
+            "device",
+        }  # fmt: skip
         return content_hash(
             self.model_copy(update={n: TrainConfig.model_fields[n].default for n in neutral}).canonical_json()
         )

@@ -1,4 +1,4 @@
-"""Starts a training in this process, or in several of this machine through torchrun."""
+"""Starts a training: in this process, in several of this machine through torchrun, or on several nodes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from components.cxr.bundle import BUNDLE
 from components.cxr.errors import UserError
 from components.cxr.pointers import write_pointer
 from components.cxr.shards import load_manifest
@@ -22,19 +23,40 @@ __all__ = ["launch"]
 
 
 def launch(config: TrainConfig, *, root: Root, manifest: Storage) -> Storage:
-    """Train with `config.num_processes` processes, point `latest/bundle.json` at the bundle and return its folder.
+    """Train with `config.num_processes` processes on `config.num_nodes` machines and return the bundle's folder.
+
+    `latest/bundle.json` then points at it. Within torchrun this process is one of them, wherever it runs.
 
     Args:
         manifest: the data set's folder.
 
     Raises:
-        UserError: as train, or a process of a torchrun failed.
+        UserError: as train and train_on_nodes, a process of a torchrun failed, or nodes wrote their bundle elsewhere.
     """
     loaded = load_manifest(manifest)
-    if config.num_processes == 1 or under_torchrun():
+    if under_torchrun() or config.num_processes == config.num_nodes == 1:
         bundle = train(config, loaded=loaded, root=root)
-        write_pointer(root, "bundle", bundle.uri)
+        if os.environ.get("RANK", "0") == "0":
+            write_pointer(root, "bundle", bundle.uri)
         return bundle
+    key = training_key(config, loaded.hash)
+    bundle = root.bundle(key)
+    if bundle.exists(BUNDLE):
+        print(f"train: reused bundles/{key}", flush=True)
+    elif config.num_nodes == 1:
+        _torchrun(config, root=root, manifest=manifest)
+    else:
+        from components.train.nodes import train_on_nodes  # a second of imports that one machine need not wait for
+
+        train_on_nodes(config, key=key, root=root, manifest=manifest)
+        if not bundle.exists(BUNDLE):
+            remedy = "Check what train.cluster.claims mounts there."
+            raise UserError("the nodes finished, but their bundle is not here", where=bundle.uri, remedy=remedy)
+    write_pointer(root, "bundle", bundle.uri)
+    return bundle
+
+
+def _torchrun(config: TrainConfig, *, root: Root, manifest: Storage) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary, "train.yaml")
         file.write_text(yaml.safe_dump({"root": root.uri, "train": config.model_dump(mode="json")}))
@@ -52,4 +74,3 @@ def launch(config: TrainConfig, *, root: Root, manifest: Storage) -> Storage:
             found=f"exit code {code}",
             remedy=remedy,
         )
-    return root.bundle(training_key(config, loaded.hash))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from components.cxr.model import CxrModel
     from components.cxr.shards import ImageRow, LoadedManifest
     from components.cxr.storage import Storage
+    from tests.components.kube_api import KubeApi
 
 SIZE = 32
 NAMES = ("No Finding", "Edema", "Pleural Effusion", "Fracture")
@@ -90,6 +91,18 @@ def fitted_bundle(tiny_data: LoadedManifest, tmp_path_factory: pytest.TempPathFa
 def untrained_bundle(tiny_data: LoadedManifest, tmp_path_factory: pytest.TempPathFactory) -> Storage:
     """A bundle with its initial weights: it guesses."""
     return _save_bundle(tiny_data, tmp_path_factory.mktemp("untrained"), num_steps=0)
+
+
+@pytest.fixture
+def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeApi]:
+    """A Kubernetes API with the namespace `cxr`, which the real client finds by KUBECONFIG."""
+    from tests.components.kube_api import KubeApi
+
+    with KubeApi() as server:
+        server.write_kubeconfig(tmp_path / "kubeconfig")
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+        yield server
 
 
 def _study(rng: np.random.Generator, split: str, s: int) -> list[ImageRow]:

@@ -1,0 +1,94 @@
+"""The pod of a server in a cluster, new or put into what is there already; used by rollout.py for every engine."""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import Any
+
+import yaml
+
+from components.cxr.errors import UserError
+from components.serve.config import ServeConfig
+
+__all__ = ["PORT", "server_pod"]
+
+PORT = 8000
+"""Where the server listens in its container."""
+
+
+def server_pod(
+    config: ServeConfig, found: dict[str, Any], *, container: str, startup_probe: bool, bundle: str
+) -> dict[str, Any]:
+    """A pod's spec that serves `bundle`.
+
+    Of a pod that is there already, everything is kept but the image, the arguments, and what the configuration names:
+    an operator's probes, limits and volumes stay.
+
+    Args:
+        found: the present pod's spec; empty for a new one.
+        container: the server's container.
+
+    Raises:
+        UserError: a pod without that container.
+    """
+    pod = copy.deepcopy(found)
+    containers: list[dict[str, Any]] = pod.setdefault("containers", [])
+    if not containers:
+        containers.append({"name": container})
+    server = next((entry for entry in containers if entry.get("name") == container), None)
+    if server is None:
+        names = ", ".join(str(entry.get("name")) for entry in containers)
+        raise UserError(
+            "what has this name in the cluster is no server of ours",
+            where=f"serve.cluster.name: {config.cluster.name}",
+            found=f"containers {names}",
+            expected=container,
+            remedy="Choose another name.",
+        )
+    cluster = config.cluster
+    for key, value in _defaults(config, startup_probe=startup_probe).items():
+        server.setdefault(key, value)
+    server["image"] = cluster.image
+    server["args"] = ["--config", os.devnull, "--set", f"serve={_flow(config)}", "--bundle", bundle]
+    if resources := cluster.container_resources():
+        server["resources"] = resources
+    _merge(server, "env", cluster.env())
+    _merge(server, "volumeMounts", cluster.volume_mounts())
+    _merge(pod, "volumes", cluster.volumes())
+    pod.update(cluster.scheduling())
+    return pod
+
+
+def _defaults(config: ServeConfig, *, startup_probe: bool) -> dict[str, Any]:
+    """What a server gets that has none: port, probes (components/serve/app.py answers them), no privileges."""
+    start = round(config.startup_timeout_s)
+    slow_start = (
+        {"startupProbe": _probe("/readyz", periodSeconds=5, failureThreshold=max(1, start // 5))}
+        if startup_probe
+        else {}
+    )
+    patience = {} if startup_probe else {"initialDelaySeconds": start}
+    return slow_start | {
+        "ports": [{"containerPort": PORT, "protocol": "TCP"}],
+        "readinessProbe": _probe("/readyz", periodSeconds=5, failureThreshold=2),
+        "livenessProbe": _probe("/healthz", periodSeconds=10, failureThreshold=3, **patience),
+        "securityContext": config.cluster.security_context(),
+    }
+
+
+def _probe(path: str, **values: int) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": PORT}, "timeoutSeconds": 5, **values}
+
+
+def _flow(config: ServeConfig) -> str:
+    """The server's part of the configuration as YAML in one line; JSON would turn 1e-05 into text."""
+    values = config.model_dump(mode="json", exclude={"cluster", "target"}) | {"host": "0.0.0.0", "port": PORT}
+    return yaml.safe_dump(values, default_flow_style=True, width=float("inf"), sort_keys=False).strip()
+
+
+def _merge(owner: dict[str, Any], key: str, wanted: list[dict[str, Any]]) -> None:
+    """Add entries to a list of named entries, in place of those of the same name."""
+    if wanted:
+        names = {entry["name"] for entry in wanted}
+        owner[key] = [entry for entry in owner.get(key) or [] if entry["name"] not in names] + wanted

@@ -1,0 +1,170 @@
+"""A training on several nodes: creates or joins the TrainJob, follows it, and leaves none behind; used by launch.py."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+from components.cxr.errors import UserError
+from components.cxr.kube import (
+    Cluster,
+    Objects,
+    UnavailableError,
+    condition,
+    connect,
+    last_lines,
+    list_pods,
+    log_lines,
+    stopped_by_sigterm,
+)
+from components.cxr.storage import Root, Storage
+from components.train.config import TrainConfig
+from components.train.trainjob import CONTAINER, KIND, SPEC_ANNOTATION, train_job
+
+__all__ = ["train_on_nodes"]
+
+POLL_S = 5.0
+PATIENCE_S = 300.0
+"""How long the API may fail to answer, or a deleted job may linger, before the step gives up."""
+DELETE_ATTEMPTS = 5
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
+
+
+def train_on_nodes(config: TrainConfig, *, key: str, root: Root, manifest: Storage) -> None:
+    """Run a training as a TrainJob and return once it is complete.
+
+    A job for the same training that is there already is joined, or replaced if it has ended or is another one. When
+    this process is stopped or fails, the job is deleted; its checkpoints stay under `root`, and the next one goes on
+    from the last. A failed job is left for inspection.
+
+    Raises:
+        UserError: no cluster, a folder that the nodes cannot see, a refusal by the cluster, or a job that failed, with
+            its pods' last lines.
+    """
+    config.cluster.require_reachable(root.uri, where="train.cluster")
+    config.cluster.require_reachable(manifest.uri, where="train.cluster")
+    cluster = connect(config.cluster.namespace)
+    job = train_job(config, key=key, root=root, manifest=manifest)
+    name = job["metadata"]["name"]
+    jobs = Objects(cluster, KIND)
+    with stopped_by_sigterm():
+        try:
+            _create_or_join(jobs, job, where=f"{cluster.namespace}/{name}")
+            ended = _wait(jobs, name, _Follower(cluster, name, num_nodes=config.num_nodes))
+        except BaseException:
+            _delete(jobs, name, where=f"{cluster.namespace}/{name}")
+            raise
+    if ended["type"] == "Failed":
+        lines = last_lines(cluster, _selector(name), container=CONTAINER)
+        raise UserError(
+            f"training failed, its pods' last lines:\n{lines}\n",
+            where=f"TrainJob {cluster.namespace}/{name}",
+            found=" ".join(f"{ended.get('reason', '')} {ended.get('message', '')}".split()).rstrip("."),
+            remedy="Run the step again to go on from the last checkpoint.",
+        )
+    _delete(jobs, name, where=f"{cluster.namespace}/{name}")
+
+
+def _delete(jobs: Objects, name: str, *, where: str) -> None:
+    """Delete the job, in a few attempts; a training that is done does not fail because its job lingers."""
+    for attempt in range(1, DELETE_ATTEMPTS + 1):
+        try:
+            jobs.delete(name)
+        except UnavailableError as error:
+            if attempt == DELETE_ATTEMPTS:
+                print(f"train: TrainJob {where} is left behind: {error}", flush=True)
+            else:
+                time.sleep(POLL_S)
+        except UserError as error:
+            print(f"train: TrainJob {where} is left behind: {error}", flush=True)
+            return
+        else:
+            print(f"train: deleted TrainJob {where}", flush=True)
+            return
+
+
+def _create_or_join(jobs: Objects, job: dict[str, Any], *, where: str) -> None:
+    name, wanted = job["metadata"]["name"], job["metadata"]["annotations"][SPEC_ANNOTATION]
+    found = jobs.get(name)
+    if found is not None:
+        metadata = found["metadata"]
+        same = metadata.get("annotations", {}).get(SPEC_ANNOTATION) == wanted
+        if same and "deletionTimestamp" not in metadata and _ended(found) is None:
+            print(f"train: joined TrainJob {where}", flush=True)
+            return
+        print(f"train: replacing TrainJob {where}", flush=True)
+        jobs.delete(name)
+        deadline = time.monotonic() + PATIENCE_S
+        while jobs.get(name) is not None:
+            if time.monotonic() > deadline:
+                raise UserError("a deleted TrainJob lingers", where=where, remedy="Look at its finalizers.")
+            time.sleep(POLL_S)
+    jobs.create(job)
+    print(f"train: created TrainJob {where}", flush=True)
+
+
+def _ended(job: dict[str, Any]) -> dict[str, Any] | None:
+    """The condition that says that the job is over; None before."""
+    found = (condition(job, kind) for kind in ("Failed", "Complete"))
+    return next((entry for entry in found if entry and entry.get("status") == "True"), None)
+
+
+def _wait(jobs: Objects, name: str, follower: _Follower) -> dict[str, Any]:
+    """Follow the job until it has ended; short outages of the API are waited out."""
+    answered = time.monotonic()
+    while True:
+        try:
+            job = jobs.get(name)
+            answered = time.monotonic()
+        except UnavailableError:
+            if time.monotonic() - answered > PATIENCE_S:
+                raise
+        else:
+            if job is None:
+                raise UserError("the TrainJob was deleted by someone else", where=name)
+            follower.show()
+            if (ended := _ended(job)) is not None:
+                return ended
+        time.sleep(POLL_S)
+
+
+class _Follower:
+    """Prints how the nodes are when that changes, and the first node's log. Not being allowed to is no failure."""
+
+    def __init__(self, cluster: Cluster, name: str, *, num_nodes: int) -> None:
+        self._cluster, self._selector, self._num_nodes = cluster, _selector(name), num_nodes
+        self._shown = self._newest = ""
+        self._looked: float | None = None
+
+    def show(self) -> None:
+        try:
+            pods = list_pods(self._cluster, self._selector)
+            states = Counter(pod.state for pod in pods)
+            self._say(f"nodes: {', '.join(f'{n} {state}' for state, n in sorted(states.items())) or 'none yet'}")
+            for pod in pods:
+                if pod.labels.get(INDEX_LABEL) == "0":
+                    self._show_log(pod.name)
+        except UserError as error:
+            self._say(f"cannot follow the nodes: {error}")
+
+    def _show_log(self, pod: str) -> None:
+        """Lines since the last look, and a margin of which the timestamps tell what is new."""
+        now = time.monotonic()
+        recent = {"tail_lines": 10} if self._looked is None else {"since_seconds": int(now - self._looked) + 10}
+        self._looked = now
+        for line in log_lines(self._cluster, pod, container=CONTAINER, timestamps=True, **recent):
+            stamp, _, text = line.partition(" ")
+            if stamp > self._newest:
+                self._newest = stamp
+                print(text, flush=True)
+
+    def _say(self, line: str) -> None:
+        if line != self._shown:
+            self._shown = line
+            print(f"train: {line}", flush=True)
+
+
+def _selector(name: str) -> str:
+    """The pods of the job's nodes: JobSet's own labels."""
+    return f"jobset.sigs.k8s.io/jobset-name={name},jobset.sigs.k8s.io/replicatedjob-name={CONTAINER}"

@@ -1,0 +1,431 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+import yaml
+
+from components.cxr.errors import UserError
+from components.cxr.shards import LoadedManifest
+from components.cxr.storage import Root
+from components.train import nodes
+from components.train.config import TrainConfig
+from components.train.launch import launch
+from components.train.nodes import train_on_nodes
+from components.train.train import train, training_key
+from components.train.trainjob import checked
+from tests.components.kube_api import KubeApi
+
+REPOSITORY = Path(__file__).parents[3]
+CLUSTER = {
+    "image": "registry.example/cxrflow-train:1",
+    "service_account": "trainer",
+    "resources": {"cpu": "8", "memory": "32Gi"},
+    "gpus": 2,
+    "shm_size": "4Gi",
+    "node_selector": {"pool": "gpu"},
+    "tolerations": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}],
+    "secret_env": {"MLFLOW_TRACKING_PASSWORD": "mlflow/password"},
+    "deadline_s": 3600,
+}
+KEY = "0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes, "POLL_S", 0.02)
+
+
+def config_of(cluster: dict[str, Any] | None = None, **values: Any) -> TrainConfig:
+    defaults = {"num_nodes": 2, "num_processes": 2, "cluster": CLUSTER if cluster is None else cluster}
+    return TrainConfig.parse(defaults | values, where="train")
+
+
+def run(config: TrainConfig | None = None, *, root: str = "gs://bucket/root") -> None:
+    manifest = Root("gs://bucket/root").data("d")
+    train_on_nodes(config or config_of(), key=KEY, root=Root(root), manifest=manifest)
+
+
+def ends(kind: str, *, after: int = 2, **fields: str) -> Callable[[dict[str, Any]], None]:
+    """A controller that sets the condition when the job is looked at that many times."""
+    looks = 0
+
+    def control(job: dict[str, Any]) -> None:
+        nonlocal looks
+        looks += 1
+        if looks >= after:
+            job["status"] = {"conditions": [{"type": kind, "status": "True", **fields}]}
+
+    return control
+
+
+def add_node(kube: KubeApi, job: str, index: int, **status: Any) -> None:
+    labels = {
+        "jobset.sigs.k8s.io/jobset-name": job,
+        "jobset.sigs.k8s.io/replicatedjob-name": "node",
+        "batch.kubernetes.io/job-completion-index": str(index),
+    }
+    kube.add_pod(f"{job}-node-0-{index}-x", labels, **status)
+
+
+def assert_restricted(security: dict[str, Any]) -> None:
+    """The Pod Security Standard `restricted`, or the namespace refuses the pods."""
+    assert security["runAsNonRoot"] is True
+    assert security["runAsUser"] == 10001
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+def created(kube: KubeApi) -> list[dict[str, Any]]:
+    return [asked.body for asked in kube.asked if (asked.verb, asked.plural) == ("create", "trainjobs")]
+
+
+def test_the_job_says_what_the_configuration_says(kube: KubeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
+    kube.controllers["trainjobs"] = ends("Complete")
+    config = config_of(weight_decay=1e-5, learning_rate=2e-5)
+    run(config)
+    (job,) = created(kube)
+    spec = job["spec"]
+    assert (job["apiVersion"], job["kind"]) == ("trainer.kubeflow.org/v1alpha1", "TrainJob")
+    assert job["metadata"]["labels"]["cxrflow/training"] == KEY
+    assert spec["runtimeRef"]["name"] == "torch-distributed"
+    assert spec["runtimeRef"]["kind"] == "ClusterTrainingRuntime"
+    assert spec["activeDeadlineSeconds"] == 3600
+    trainer = spec["trainer"]
+    assert (trainer["image"], trainer["numNodes"], trainer["numProcPerNode"]) == (CLUSTER["image"], 2, 2)
+    amounts = {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "2"}
+    assert trainer["resourcesPerNode"] == {"requests": amounts, "limits": amounts}
+    env = {entry["name"]: entry for entry in trainer["env"]}
+    assert env["MLFLOW_TRACKING_URI"]["value"] == "http://mlflow:5000"
+    secret = {"secretKeyRef": {"name": "mlflow", "key": "password"}}
+    assert env["MLFLOW_TRACKING_PASSWORD"] == {"name": "MLFLOW_TRACKING_PASSWORD", "valueFrom": secret}
+    assert "hunter2" not in json.dumps(job)
+
+    (node,) = spec["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = node["template"]["spec"]["template"]["spec"]
+    assert node["name"] == pod["containers"][0]["name"] == "node"
+    assert "env" not in pod["containers"][0], "Kubeflow forbids it here"
+    assert_restricted(pod["containers"][0]["securityContext"])
+    assert pod["containers"][0]["volumeMounts"] == [{"name": "shm", "mountPath": "/dev/shm"}]
+    assert pod["volumes"] == [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "4Gi"}}]
+    assert (pod["serviceAccountName"], pod["nodeSelector"]) == ("trainer", {"pool": "gpu"})
+    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+
+    given = yaml.safe_load(trainer["args"][trainer["args"].index("--set") + 1].removeprefix("train="))
+    assert TrainConfig.parse(given, where="train").hash == config.hash
+    assert given["weight_decay"] == 1e-5
+
+
+def test_a_field_that_kubeflow_does_not_know_is_refused(kube: KubeApi) -> None:
+    kube.controllers["trainjobs"] = ends("Complete")
+    run()
+    (job,) = created(kube)
+    assert checked(job) == job
+    typo = json.loads(json.dumps(job))
+    pod = typo["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"][0]["template"]
+    pod["spec"]["template"]["spec"]["nodeSelectors"] = {"pool": "gpu"}
+    with pytest.raises(ValueError, match="not one that Kubeflow knows"):
+        checked(typo)
+    typo = json.loads(json.dumps(job))
+    typo["spec"]["trainer"]["numNodes"] = "2"
+    with pytest.raises(ValueError, match="numNodes"):
+        checked(typo)
+
+
+def test_where_it_runs_is_no_part_of_the_key() -> None:
+    assert config_of().hash == TrainConfig().hash
+    assert config_of(epochs=7).hash != TrainConfig().hash
+
+
+def test_a_job_is_followed_to_its_end_and_removed(kube: KubeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    looks = 0
+
+    def control(job: dict[str, Any]) -> None:
+        nonlocal looks
+        looks += 1
+        name = job["metadata"]["name"]
+        if looks == 1:
+            condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+            for index in range(2):
+                add_node(kube, name, index, phase="Pending", conditions=[condition])
+        else:
+            for index in range(2):
+                add_node(kube, name, index, phase="Running")
+            lines = [f"2026-01-01T00:00:0{i}.000000000Z train: epoch {i}" for i in range(1, looks)]
+            kube.logs[f"{name}-node-0-0-x"] = "\n".join(lines)
+            kube.logs[f"{name}-node-0-1-x"] = "2026-01-01T00:00:09.000000000Z not shown"
+        if looks == 4:
+            job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+
+    kube.controllers["trainjobs"] = control
+    run()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("train: created TrainJob cxr/cxrflow-train-")
+    assert lines[1:] == [
+        "train: nodes: 2 pending (Unschedulable)",
+        "train: nodes: 2 running",
+        "train: epoch 1",
+        "train: epoch 2",
+        "train: epoch 3",
+        lines[0].replace("created", "deleted"),
+    ]
+    assert kube.objects["trainjobs"] == {}
+
+
+def test_a_failed_job_is_told_with_its_pods_last_lines(kube: KubeApi) -> None:
+    fail = ends("Failed", reason="JobFailed", message="jobset failed")
+
+    def control(job: dict[str, Any]) -> None:
+        name = job["metadata"]["name"]
+        ended = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+        status = {"name": "node", "image": "i", "imageID": "i", "ready": False, "restartCount": 0, "state": ended}
+        add_node(kube, name, 0, phase="Running")
+        add_node(kube, name, 1, phase="Failed", containerStatuses=[status])
+        kube.logs[f"{name}-node-0-1-x"] = "\n".join(f"2026-01-01T00:00:{i:02}Z line {i}" for i in range(20))
+        fail(job)
+
+    kube.controllers["trainjobs"] = control
+    with pytest.raises(UserError) as raised:
+        run()
+    message = str(raised.value)
+    assert "node-0-1-x: failed (OOMKilled)\nline 10\n" in message
+    assert "line 19" in message
+    assert "line 9\n" not in message
+    assert "JobFailed jobset failed" in message
+    assert len(kube.objects["trainjobs"]) == 1, "left for inspection"
+
+
+@pytest.mark.parametrize("verb", ["create", "get"])
+def test_a_missing_permission_is_one_line_that_names_it(kube: KubeApi, verb: str) -> None:
+    kube.forbidden.add((verb, "trainjobs"))
+    expected = rf"Role with the verb {verb} on trainjobs \(trainer.kubeflow.org\); docs/clusters.md"
+    with pytest.raises(UserError, match=expected) as raised:
+        run()
+    assert "\n" not in str(raised.value)
+    assert "system:serviceaccount:cxr:pipeline" in str(raised.value)
+
+
+def test_not_being_allowed_to_read_pods_does_not_end_a_training(
+    kube: KubeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kube.forbidden |= {("list", "pods")}
+    kube.controllers["trainjobs"] = ends("Complete", after=4)
+    run()
+    assert capsys.readouterr().out.count("cannot follow the nodes: the cluster does not permit it: list pods") == 1
+
+
+def test_a_cluster_without_the_engine_is_one_clear_line(kube: KubeApi) -> None:
+    kube.known.remove("trainjobs")
+    with pytest.raises(UserError, match=r"could not find the requested resource.*the engine is installed"):
+        run()
+
+
+def test_an_outage_of_the_api_is_waited_out(
+    kube: KubeApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    end = ends("Complete", after=3)
+
+    def control(job: dict[str, Any]) -> None:
+        end(job)
+        kube.unavailable = 3
+
+    kube.controllers["trainjobs"] = control
+    run()
+    assert kube.objects["trainjobs"] == {}
+    monkeypatch.setattr(nodes, "PATIENCE_S", 0.1)
+
+    def outage(job: dict[str, Any]) -> None:
+        kube.unavailable = 100
+
+    kube.controllers["trainjobs"] = outage
+    with pytest.raises(UserError, match=r"does not answer.*the server is starting"):
+        run()
+    assert "is left behind: the cluster does not answer" in capsys.readouterr().out
+
+
+def test_a_running_job_is_joined_after_preemption(kube: KubeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    kube.controllers["trainjobs"] = ends("Complete")
+    run()
+    (job,) = created(kube)
+    kube.answer("POST", "/apis/trainer.kubeflow.org/v1alpha1/namespaces/cxr/trainjobs", job)
+    kube.asked.clear()
+    kube.controllers["trainjobs"] = ends("Complete", after=3)
+    run()
+    assert "train: joined TrainJob" in capsys.readouterr().out
+    assert kube.verbs("trainjobs") == ["get", "delete"]
+
+
+@pytest.mark.parametrize("what", ["other", "failed", "complete"])
+def test_another_or_an_ended_job_is_replaced(kube: KubeApi, what: str) -> None:
+    kube.controllers["trainjobs"] = ends("Complete")
+    run()
+    (job,) = created(kube)
+    if what != "other":
+        job["status"] = {"conditions": [{"type": what.capitalize(), "status": "True"}]}
+    kube.answer("POST", "/apis/trainer.kubeflow.org/v1alpha1/namespaces/cxr/trainjobs", job)
+    kube.asked.clear()
+    kube.controllers["trainjobs"] = ends("Complete", after=3)
+    run(config_of(num_nodes=3) if what == "other" else None)
+    assert kube.verbs("trainjobs") == ["get", "delete", "get", "create", "get", "delete"]
+
+
+def test_a_job_that_vanishes_is_an_error(kube: KubeApi) -> None:
+    def vanish(job: dict[str, Any]) -> None:
+        kube.objects["trainjobs"].clear()
+
+    kube.controllers["trainjobs"] = vanish
+    with pytest.raises(UserError, match="was deleted by someone else"):
+        run()
+
+
+def test_the_same_training_under_another_root_is_another_job(kube: KubeApi) -> None:
+    kube.controllers["trainjobs"] = ends("Complete")
+    run()
+    run(root="gs://bucket/other")
+    names = [job["metadata"]["name"] for job in created(kube)]
+    assert len(set(names)) == 2
+    assert all(len(name) <= 40 for name in names)
+
+
+def test_a_folder_that_the_nodes_cannot_see_is_refused(kube: KubeApi, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="pods cannot see this folder"):
+        run(root=str(tmp_path / "root"))
+    assert kube.asked == []
+    kube.controllers["trainjobs"] = ends("Complete")
+    run(config_of({"claims": {"shared": str(tmp_path)}}), root=str(tmp_path / "root"))
+    (job,) = created(kube)
+    (node,) = job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = node["template"]["spec"]["template"]["spec"]
+    assert pod["securityContext"] == {"fsGroup": 10001}, "so that the volume can be written to"
+    assert {"name": "shared", "persistentVolumeClaim": {"claimName": "shared"}} in pod["volumes"]
+    assert {"name": "shared", "mountPath": str(tmp_path)} in pod["containers"][0]["volumeMounts"]
+
+
+def test_without_a_cluster_there_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(UserError, match=r"no Kubernetes cluster; .*Set KUBECONFIG, or keep to one machine"):
+        run()
+
+
+def command(tiny_data: LoadedManifest, tmp_path: Path, **values: Any) -> list[str]:
+    file = tmp_path / "config.yaml"
+    cluster = {"claims": {"all": "/"}}
+    values = {"num_nodes": 2, "cluster": cluster} | values
+    file.write_text(yaml.safe_dump({"root": str(tmp_path / "root"), "train": values}))
+    return [sys.executable, "-m", "components.train", "--config", str(file), "--manifest", tiny_data.storage.uri]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_stopped_step_deletes_its_job(
+    kube: KubeApi, tiny_data: LoadedManifest, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = subprocess.Popen(command(tiny_data, tmp_path), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("train: created TrainJob cxr/")
+    assert len(kube.objects["trainjobs"]) == 1
+    process.send_signal(number)
+    rest, _ = process.communicate(timeout=60)
+    assert "train: deleted TrainJob cxr/" in rest
+    assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
+    assert kube.objects["trainjobs"] == {}
+
+
+class Kubelet:
+    """Runs a job's own command line as that many processes, with the variables that Kubeflow's runtime sets."""
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, job: dict[str, Any]) -> None:
+        trainer = job["spec"]["trainer"]
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        given = {entry["name"]: entry["value"] for entry in trainer["env"]}
+        for rank in range(trainer["numNodes"]):
+            pet = {
+                "PET_NNODES": str(trainer["numNodes"]),
+                "PET_NPROC_PER_NODE": str(trainer["numProcPerNode"]),
+                "PET_NODE_RANK": str(rank),
+                "PET_MASTER_ADDR": "127.0.0.1",
+                "PET_MASTER_PORT": str(port),
+            }
+            line = [sys.executable, *trainer["command"][1:], *trainer["args"]]
+            self.processes.append(subprocess.Popen(line, cwd=REPOSITORY, env=os.environ | given | pet))
+
+    def kill(self) -> None:
+        """As a preemption does; torchrun gives its workers sessions of their own."""
+        for process in self.processes:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+            process.wait()
+        self.processes.clear()
+
+    def control(self, job: dict[str, Any]) -> None:
+        """The controller: start once, then report."""
+        if not self.processes:
+            self.start(job)
+        codes = [process.poll() for process in self.processes]
+        if None not in codes:
+            kind = "Complete" if codes == [0] * len(codes) else "Failed"
+            job["status"] = {"conditions": [{"type": kind, "status": "True", "message": str(codes)}]}
+
+
+@pytest.mark.slow
+def test_two_nodes_give_the_weights_of_one_process_and_resume_after_preemption(
+    kube: KubeApi, tiny_data: LoadedManifest, tiny_config: TrainConfig, tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    one, two = Root(tmp_path / "one"), Root(tmp_path / "two")
+    single = tiny_config.model_copy(update={"epochs": 5})  # 5 epochs of 4 steps
+    train(single, loaded=tiny_data, root=one)
+    several = single.model_copy(update={"num_nodes": 2, "cluster": config_of({"claims": {"all": "/"}}).cluster})
+    key = training_key(several, tiny_data.hash)
+    kubelet = Kubelet()
+
+    def preempted(job: dict[str, Any]) -> None:
+        kubelet.control(job)
+        if two.checkpoints(key).exists("latest.json"):
+            kubelet.kill()
+            job["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "Preempted"}]}
+
+    kube.controllers["trainjobs"] = preempted
+    with pytest.raises(UserError, match="Preempted"):
+        launch(several, root=two, manifest=tiny_data.storage)
+    assert not two.bundle(key).sizes()
+
+    kube.controllers["trainjobs"] = kubelet.control
+    started = time.monotonic()
+    bundle = launch(several, root=two, manifest=tiny_data.storage)
+    assert time.monotonic() - started < 120
+    assert f"train: resumed checkpoints/{key} at step " in capfd.readouterr().out
+    assert bundle.uri == two.bundle(key).uri
+    assert json.loads(two.latest().read("bundle.json").data)["uri"] == bundle.uri
+    for part in ("model", "ema"):
+        a, b = (
+            torch.load(io.BytesIO(root.checkpoints(key).read("step-00000020.pt").data), weights_only=True)[part]
+            for root in (one, two)
+        )
+        assert a.keys() == b.keys()
+        assert max((a[name].double() - b[name].double()).abs().max().item() for name in a) < 1e-5
+
+    kube.asked.clear()
+    assert launch(several, root=two, manifest=tiny_data.storage).uri == bundle.uri
+    assert kube.asked == [], "a finished training needs no nodes"
