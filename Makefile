@@ -2,7 +2,7 @@
 
 SHELL := bash -o pipefail
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint compile mlflow serve lock clean
+.PHONY: help demo test test-all test-docker lint compile images demo-docker mlflow serve lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= pipeline/configs/demo.yaml
@@ -15,18 +15,29 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 help: ## List the targets
 	@echo "cxrflow: chest X-rays and reports in, a deployed classifier out"; echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: .venv/.runtime ## Synthetic data, the whole pipeline, a table of scores (FRESH=1 redoes all)
 	@$(if $(FRESH),rm -rf runs/demo runs/synthetic runs/cache,true)
 	@$(BIN)/python -m pipeline.synthetic runs/synthetic --studies $(STUDIES) --seed 7 --size 256 --jobs 2
 	@$(BIN)/python -m pipeline run --config $(CONFIG)
 
+images: ## Build the four container images and print their sizes
+	@infra/docker/images.sh
+
+demo-docker: images .venv/.runtime ## The demo in containers of these images, with MLflow as a server
+	@$(if $(FRESH),rm -rf runs/demo-docker runs/synthetic,true)
+	@$(BIN)/python -m pipeline.synthetic runs/synthetic --studies $(STUDIES) --seed 7 --size 256 --jobs 2
+	@$(BIN)/python -m pipeline run --config $(CONFIG) --set root=runs/demo-docker --runner docker
+
 test: .venv/.dev ## The tests but the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not docker"
 
 test-all: .venv/.dev ## The slow tests too
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(or $(ARGS),-m "not docker")
+
+test-docker: images .venv/.dev ## The tests of the images and of training on two nodes
+	$(BIN)/python -m pytest -m docker
 
 lint: .venv/.dev ## ruff and mypy
 	$(BIN)/ruff check .

@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from components.cxr.cli import ConfigOption, SetOption, clean_errors
+from components.cxr.errors import UserError
 from components.cxr.storage import Root
 from components.cxr.tracking import tracking_uri
 from pipeline.config import load_pipeline_config
@@ -31,6 +32,16 @@ def run(
     log: Annotated[Path, typer.Option(metavar="FILE", help="Everything that the steps and kfp print.")] = Path(
         "runs/pipeline.log"
     ),
+    runner: Annotated[
+        Literal["process", "docker"], typer.Option(help="Every task a process here, or a container of its image.")
+    ] = "process",
+    network: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Docker network of the containers; default: one of their own that reaches nothing but MLflow.",
+        ),
+    ] = None,
 ) -> None:
     """Run the whole pipeline on this machine; finished steps are reused."""
     from pipeline.run import run_locally
@@ -38,7 +49,14 @@ def run(
 
     started = time.monotonic()
     pipeline = load_pipeline_config(config, overrides)
-    evaluation = run_locally(pipeline, log=log)
+    if runner == "docker":
+        from pipeline.docker import containers
+
+        evaluation = run_locally(pipeline, log=log, runner=containers(pipeline, network=network))
+    elif network is None:
+        evaluation = run_locally(pipeline, log=log)
+    else:
+        raise UserError("processes have no network of their own", where="--network", remedy="Add --runner docker.")
     print_summary(pipeline, evaluation, config_file=config, seconds=time.monotonic() - started)
 
 

@@ -1,4 +1,4 @@
-"""The compiled pipeline on this machine, without Docker: kfp's own local runner, its noise kept in a log file."""
+"""The compiled pipeline on this machine, in processes or containers: kfp's local runners, their noise in a log file."""
 
 from __future__ import annotations
 
@@ -13,24 +13,32 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from components.cxr.errors import UserError
 from components.cxr.storage import Storage, open_storage
 from pipeline.config import PipelineConfig
 
-__all__ = ["run_locally"]
+if TYPE_CHECKING:
+    from kfp.local.config import DockerRunner, SubprocessRunner
+
+__all__ = ["Runner", "run_locally"]
+
+Runner = AbstractContextManager["SubprocessRunner | DockerRunner"]
+"""What runs the tasks, ready inside `with`."""
 
 _OURS = re.compile(r"^\s*((?:preprocess|train|evaluate|serve|warning|error): .*)")
 _KFPS = re.compile(r"^\s*(-+|\d\d:\d\d:\d\d\.\d+ - .*)?\s*$")
 _LAST_LINES = 15
 
 
-def run_locally(config: PipelineConfig, *, log: Path) -> Storage:
-    """Compile the pipeline, run it with SubprocessRunner and return the evaluation's folder.
+def run_locally(config: PipelineConfig, *, log: Path, runner: Runner | None = None) -> Storage:
+    """Compile the pipeline, run it here and return the evaluation's folder.
 
     Args:
+        runner: what runs the tasks; by default every task is a process.
         log: file for everything that kfp and the steps print; the steps' own lines go to stdout as well.
 
     Raises:
@@ -44,14 +52,21 @@ def run_locally(config: PipelineConfig, *, log: Path) -> Storage:
     with tempfile.TemporaryDirectory(prefix="cxrflow-") as temporary, log.open("w") as file:
         compiled, pointers = Path(temporary, "cxr_pipeline.yaml"), Path(temporary, "pointers")
         output = _StepLines(sys.stdout, file)
-        with _quiet_kfp(output):
+        workspace = Path(temporary, "workspace")
+        for folder in (pointers, workspace):  # a folder that Docker has to make for a mount belongs to root
+            folder.mkdir()
+        processes = contextlib.nullcontext(local.SubprocessRunner(use_venv=False))
+        with _quiet_kfp(output), runner or processes as tasks:
             compile_pipeline(config, compiled)
             pipeline = components.load_component_from_file(str(compiled))
-            local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(pointers))
+            local.init(tasks, pipeline_root=str(pointers), workspace_root=str(workspace))
             try:
                 pipeline(**config.arguments)
             except RuntimeError as error:
                 raise _failure(error, output, log) from None
+            except (KeyError, OSError, TypeError, ValueError):  # a task took what another should have left
+                _evaluation(pointers, config.platform.partitions, log=log)
+                raise
         return _evaluation(pointers, config.platform.partitions, log=log)
 
 

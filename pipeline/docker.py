@@ -1,0 +1,194 @@
+"""The pipeline's tasks as containers of the real images on this machine; used by `python -m pipeline run`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
+from docker.types import Mount
+
+from components.cxr.errors import UserError
+from components.cxr.mlflow_server import tracking_uri
+from components.cxr.storage import Root
+from pipeline.config import ImageName, PipelineConfig
+
+if TYPE_CHECKING:
+    from kfp.local.config import DockerRunner
+
+__all__ = ["containers"]
+
+PASSED_ON = (
+    "CXRFLOW_ID_KEY",
+    "GOOGLE_CLOUD_PROJECT",
+    "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_RUN_ID",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_USERNAME",
+    "STORAGE_EMULATOR_HOST",
+)
+"""Settings of the caller that the steps need as well."""
+
+CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
+IMAGES: tuple[ImageName, ...] = ("preprocess", "train", "evaluate", "serve")
+LABEL = "cxrflow"
+MLFLOW_PORT = 5000
+MLFLOW_TIMEOUT_S = 120.0
+SHM_SIZE = "2g"
+"""Loader processes hand their batches over in /dev/shm, of which Docker gives 64 MB."""
+
+
+@contextlib.contextmanager
+def containers(config: PipelineConfig, *, network: str | None = None) -> Iterator[DockerRunner]:
+    """What runs every task as a container of its image, as the caller's user, and MLflow's server beside them.
+
+    Root and data are mounted under the paths that they have here, so that pointers hold in both worlds. The server
+    keeps its database and artifacts under the root; with MLFLOW_TRACKING_URI set the steps use that one instead.
+
+    Args:
+        network: Docker network to join; None makes one for this run that reaches nothing outside.
+
+    Raises:
+        UserError: no Docker, an image or the network is missing, or MLflow's server does not start.
+    """
+    from kfp.local import DockerRunner
+
+    engine = _engine()
+    for image in {config.platform.image_of(step) for step in IMAGES}:
+        _require_image(engine, image)
+    name = f"cxrflow-{secrets.token_hex(4)}"
+    common: dict[str, Any] = {
+        "user": f"{os.getuid()}:{os.getgid()}",
+        "mounts": _mounts(config),
+        "working_dir": str(Path.cwd()),
+        "labels": {LABEL: name},
+    }
+    environment = {variable: os.environ[variable] for variable in (*PASSED_ON, CREDENTIALS) if variable in os.environ}
+    with contextlib.ExitStack() as stack:
+        stack.callback(engine.close)
+        common["network"] = stack.enter_context(_network(engine, network, name))
+        stack.enter_context(_no_containers_left(engine, name))
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or _mlflow_server(engine, name, config, common=common)
+        yield DockerRunner(
+            **common,
+            entrypoint=[],  # kfp's command would be the arguments of the image's own
+            environment=environment | {"MLFLOW_TRACKING_URI": uri},
+            shm_size=SHM_SIZE,
+            init=True,
+        )
+
+
+def _engine() -> Any:
+    try:
+        engine = docker.from_env()
+        engine.ping()
+    except DockerException as error:
+        found = str(error)[:160]
+        raise UserError("no Docker engine", where="docker", found=found, remedy="Start dockerd.") from None
+    return engine
+
+
+def _require_image(engine: Any, image: str) -> None:
+    try:
+        engine.images.get(image)
+    except ImageNotFound:
+        raise UserError("no such image", where="platform.images", found=image, remedy="Run make images.") from None
+
+
+@contextlib.contextmanager
+def _network(engine: Any, given: str | None, name: str) -> Iterator[str]:
+    """The given network, else an internal one for as long as this takes."""
+    if given is not None:
+        try:
+            engine.networks.get(given)
+        except NotFound:
+            remedy = f"Run docker network create {given}."
+            raise UserError("no such Docker network", where="--network", found=given, remedy=remedy) from None
+        yield given
+        return
+    network = engine.networks.create(name, internal=True, labels={LABEL: name})
+    try:
+        yield name
+    finally:
+        network.remove()
+
+
+@contextlib.contextmanager
+def _no_containers_left(engine: Any, name: str) -> Iterator[None]:
+    """Remove MLflow's server, and the tasks of an interrupted run, which kfp leaves running."""
+    try:
+        yield
+    finally:
+        for container in engine.containers.list(all=True, filters={"label": f"{LABEL}={name}"}):
+            with contextlib.suppress(NotFound, APIError):  # it was being removed already
+                container.remove(force=True)
+
+
+def _mlflow_server(engine: Any, name: str, config: PipelineConfig, *, common: Mapping[str, Any]) -> str:
+    """Address of an MLflow server that was started in a container of the evaluate image."""
+    root = Root(config.root)
+    backend = tracking_uri(root)
+    folder = root.storage.local_path("mlflow")
+    assert folder is not None, "tracking_uri refuses a bucket"
+    folder.mkdir(parents=True, exist_ok=True)
+    host = f"{name}-mlflow"
+    # Artifacts are files under the root, where `make mlflow` and models:/cxrflow@champion find them without the server.
+    command = ["--host", "0.0.0.0", "--port", str(MLFLOW_PORT), "--workers", "1", "--backend-store-uri", backend]
+    command += ["--no-serve-artifacts", "--default-artifact-root", str(folder / "artifacts")]
+    command += ["--allowed-hosts", f"{host}:{MLFLOW_PORT},127.0.0.1:{MLFLOW_PORT}"]
+    server = engine.containers.run(
+        config.platform.image_of("evaluate"),
+        command,
+        entrypoint=["python", "-m", "mlflow", "server"],
+        name=host,
+        detach=True,
+        init=True,
+        **common,
+    )
+    _wait_for(server)
+    return f"http://{host}:{MLFLOW_PORT}"
+
+
+def _wait_for(server: Container) -> None:
+    """Wait until MLflow answers; asked inside its container, since an internal network may not reach this machine."""
+    ask = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{MLFLOW_PORT}/health', timeout=5)"
+    deadline = time.monotonic() + MLFLOW_TIMEOUT_S
+    while time.monotonic() < deadline:
+        server.reload()
+        if server.status in ("exited", "dead"):
+            break
+        if server.status == "running" and server.exec_run(["python", "-c", ask]).exit_code == 0:
+            return
+        time.sleep(0.5)
+    tail = server.logs(tail=15).decode(errors="replace")
+    raise UserError(f"MLflow's server does not answer; its last lines:\n{tail}")
+
+
+def _mounts(config: PipelineConfig) -> list[Mount]:
+    """The root, and read-only what the configuration reads: data, pretrained encoders, Google's credentials."""
+    mounts: dict[str, Mount] = {}
+    for path in _read_paths(config):
+        mounts[path] = Mount(path, path, type="bind", read_only=True)
+    root = Root(config.root).storage.local_path("")
+    if root is not None:
+        root.mkdir(parents=True, exist_ok=True)
+        mounts[str(root)] = Mount(str(root), str(root), type="bind")
+    return list(mounts.values())
+
+
+def _read_paths(config: PipelineConfig) -> Iterator[str]:
+    encoders = config.arguments["train"]["architecture"]
+    values = [*config.arguments["data"].values()]
+    values += [encoders[name].get("pretrained") for name in ("vision", "text")]
+    values.append(os.environ.get(CREDENTIALS))
+    for value in values:
+        if isinstance(value, str) and "://" not in value and Path(value).expanduser().exists():
+            yield str(Path(value).expanduser().absolute())

@@ -1,0 +1,137 @@
+"""The whole pipeline in containers: the numbers of the run in processes, and no dead container passes for a success."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import docker as docker_py
+from components.cxr.errors import UserError
+from pipeline.config import load_pipeline_config
+from pipeline.docker import containers
+from pipeline.run import run_locally
+from tests.infra.docker.conftest import docker, inspect
+
+pytestmark = pytest.mark.docker
+SILENT, DEAD = "cxrflow-test-silent", "cxrflow-test-dead"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def broken_images() -> None:
+    """Images whose python3 ends at once: one says that all is well, one does not."""
+    base = inspect("image", "cxrflow-preprocess")["Config"]["Labels"]["org.opencontainers.image.base.name"]
+    for name, program in ((SILENT, "/bin/true"), (DEAD, "/bin/false")):
+        recipe = f'FROM {base}\nRUN ln -sf {program} "$(command -v python3)"\n'
+        docker_py.from_env().images.build(fileobj=io.BytesIO(recipe.encode()), tag=name)
+
+
+def run(config: Path, *overrides: str, runner: str = "docker", code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline", "run", "--config", str(config), "--runner", runner]
+    command += ["--log", str(config.with_suffix(".log")), *(word for o in overrides for word in ("--set", o))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=580)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def undeployed(blob_config: Path) -> tuple[Path, list[subprocess.CompletedProcess[str]]]:
+    """A root in which everything but the deployment is done, and the two runs whose deployment died."""
+    failed = [run(blob_config, f"platform.images.serve={image}", code=2) for image in (SILENT, DEAD)]
+    return Path(yaml.safe_load(blob_config.read_text())["root"]), failed
+
+
+@pytest.fixture(scope="module")
+def root(blob_config: Path, undeployed: tuple[Path, object]) -> Path:
+    """The same root after a whole run."""
+    assert "promoted" in run(blob_config).stdout
+    return undeployed[0]
+
+
+@pytest.mark.timeout(1200)
+def test_a_deployment_that_dies_fails_the_run(undeployed: tuple[Path, list[subprocess.CompletedProcess[str]]]) -> None:
+    root, failed = undeployed
+    assert not (root / "deployed" / "current.json").exists()
+    assert "a step left no result" in failed[0].stderr
+    assert "deploy" in failed[0].stderr
+    for done in failed:
+        assert done.stderr.startswith("error: ")
+        assert "Traceback" not in done.stderr
+        assert "Everything is under" not in done.stdout
+
+
+@pytest.mark.filterwarnings("ignore")  # kfp's own
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("image", [SILENT, DEAD])
+def test_a_container_that_dies_at_once_fails_the_run_every_time(
+    image: str, blob_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nobody:5000")  # nothing gets as far as that
+    overrides = [f"root={tmp_path}/root", f"platform.images.preprocess={image}", "platform.partitions=1"]
+    config = load_pipeline_config(blob_config, overrides)
+    for _ in range(15):
+        with pytest.raises(UserError, match=r"a step left no result|step .* failed"):
+            run_locally(config, log=tmp_path / "log", runner=containers(config))
+
+
+@pytest.mark.timeout(1200)
+def test_the_run_in_containers_gives_the_numbers_of_the_run_in_processes(
+    root: Path, blob_config: Path, tmp_path: Path
+) -> None:
+    run(blob_config, f"root={tmp_path}/root", runner="process")
+    reports, weights = [], []
+    for folder in (root, tmp_path / "root"):
+        evaluation = Path(json.loads((folder / "latest" / "evaluation.json").read_text())["uri"])
+        deployed = Path(json.loads((folder / "deployed" / "current.json").read_text())["bundle"])
+        reports.append(json.loads((evaluation / "report.json").read_text())["headline"])
+        weights.append((deployed / "weights.safetensors").read_bytes())
+    assert reports[0] == reports[1]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.filterwarnings("ignore")  # SQLAlchemy's, about MLflow's queries
+def test_mlflows_server_has_one_run_with_everything_and_is_gone(root: Path) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{root}/mlflow/mlflow.db")
+    runs = [run for e in client.search_experiments() for run in client.search_runs([e.experiment_id])]
+    assert [run.info.status for run in runs] == ["FINISHED"]
+    version = client.get_model_version_by_alias("cxrflow", "champion")
+    assert version.run_id == runs[0].info.run_id
+    assert list((root / "mlflow" / "artifacts").rglob("MODEL_CARD.md"))
+    assert docker("ps", "-aq", "--filter", "label=cxrflow") == ""
+    assert docker("network", "ls", "-q", "--filter", "label=cxrflow") == ""
+
+
+ASK = """
+import os, socket, sys, urllib.request
+print(urllib.request.urlopen(os.environ["MLFLOW_TRACKING_URI"] + "/health", timeout=10).read().decode())
+try:
+    socket.create_connection(("1.1.1.1", 443), timeout=3)
+except OSError as error:
+    print("nothing else")
+"""
+
+
+def test_a_task_reaches_mlflow_and_nothing_else(
+    blob_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    config = load_pipeline_config(blob_config, [f"root={tmp_path}/root"])
+    with containers(config) as runner:
+        arguments = runner.container_run_args
+        assert inspect("network", arguments["network"])["Internal"]
+        said = docker_py.from_env().containers.run(
+            "cxrflow-preprocess", ["python", "-c", ASK], remove=True, **arguments
+        )
+    assert said.decode().split("\n")[:2] == ["OK", "nothing else"]
+    with pytest.raises(UserError, match="no such Docker network"), containers(config, network="cxrflow-nowhere"):
+        pass
+    config = load_pipeline_config(blob_config, ["platform.images.train=cxrflow-nothing"])
+    with pytest.raises(UserError, match="no such image"), containers(config):
+        pass
