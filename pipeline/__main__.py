@@ -89,6 +89,28 @@ def submit(
 
 @app.command()
 @clean_errors
+def doctor(
+    config: ConfigOption,
+    overrides: SetOption,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            envvar="KF_PIPELINES_ENDPOINT", metavar="URL", help="Of Kubeflow Pipelines; without it, for this machine."
+        ),
+    ] = None,
+) -> None:
+    """Check what a run needs: endpoint, root, data, MLflow, images, secrets. Exit code 1 when something fails."""
+    from pipeline.doctor import examine
+
+    failed = False
+    for found in examine(load_pipeline_config(config, overrides), endpoint=endpoint):
+        failed |= found.status == "fail"
+        print(f"{found.status:<4}  {found.name:<16}  {found.text}", flush=True)
+    raise typer.Exit(int(failed))
+
+
+@app.command()
+@clean_errors
 def mlflow(
     config: ConfigOption,
     overrides: SetOption,

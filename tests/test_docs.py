@@ -19,6 +19,7 @@ COMMANDS = [
     ("-m", "pipeline", "run"), ("-m", "pipeline", "mlflow"), ("pipeline/compile.py",), ("-m", "pipeline.synthetic"),
     ("-m", "components.preprocess"), ("-m", "components.train"), ("-m", "components.evaluate"),
     ("-m", "components.serve"), ("-m", "pipeline", "submit"),
+    ("-m", "pipeline", "doctor"),
 ]  # fmt: skip
 
 

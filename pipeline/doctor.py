@@ -1,0 +1,151 @@
+"""`python -m pipeline doctor`: is everything there that a run needs? A line each, and how to mend what is not."""
+
+from __future__ import annotations
+
+import os
+import socket
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Literal, NamedTuple, get_args
+
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.exceptions import GoogleAuthError
+
+from components.cxr.errors import UserError
+from components.cxr.mlflow_server import tracking_uri, without_secret
+from components.cxr.storage import Root
+from pipeline.config import ImageName, PipelineConfig
+from pipeline.endpoint import check_endpoint
+from pipeline.registry import find_image
+
+__all__ = ["Finding", "examine"]
+
+TRACKING, ID_KEY = "MLFLOW_TRACKING_URI", "CXRFLOW_ID_KEY"
+TIMEOUT_S = 20
+
+
+class Finding(NamedTuple):
+    """One line of the report."""
+
+    status: Literal["ok", "fail", "?"]
+    """?: cannot be told from here."""
+    name: str
+    text: str
+    """What was found, and the fix."""
+
+
+class _UnknownError(Exception):
+    """Cannot be told from here."""
+
+
+def examine(config: PipelineConfig, *, endpoint: str | None) -> Iterator[Finding]:
+    """Look at everything, one after the other.
+
+    Args:
+        endpoint: of Kubeflow Pipelines, where the run is to be; None for a run on this machine.
+    """
+    pods = endpoint is not None
+    if endpoint is not None:
+        yield _finding("endpoint", lambda: f"{check_endpoint(endpoint)} answers")
+    yield _finding("root", partial(_root, config, pods=pods))
+    yield _finding("data", partial(_data, config, pods=pods))
+    yield _finding("mlflow", partial(_mlflow, config, pods=pods))
+    for step in get_args(ImageName):
+        yield _finding(f"image {step}", partial(_image, config.platform.image_of(step), pods=pods))
+    variables = {env: secret.name for secret in config.platform.secrets for env in secret.env.values()}
+    for variable in sorted({ID_KEY, *variables}):
+        yield _finding(f"secret {variable}", partial(_secret, variable, variables.get(variable), pods=pods))
+
+
+def _finding(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding("ok", name, check())
+    except _UnknownError as unknown:
+        return Finding("?", name, str(unknown))
+    except (UserError, OSError, GoogleAPICallError, GoogleAuthError) as error:
+        return Finding("fail", name, " ".join(str(error).split()))
+
+
+def _root(config: PipelineConfig, *, pods: bool) -> str:
+    """Write, read and delete a file, with the credentials of whoever asks."""
+    if pods and "://" not in config.root:
+        raise UserError(
+            "pods do not share a local folder", where="root", found=config.root, expected="gs://bucket/prefix"
+        )
+    storage = Root(config.root).storage
+    name = f"doctor-{uuid.uuid4().hex}"
+    try:
+        storage.write(name, b"doctor")
+        storage.read(name)
+        storage.delete(name)
+    except (GoogleAPICallError, GoogleAuthError, OSError) as error:
+        said = f"{getattr(error, 'code', '') or ''} {type(error).__name__}".strip()
+        remedy = "Check the name; `gcloud auth application-default login`; the role Storage Object User on the bucket."
+        if storage.folder is not None:
+            remedy = "Check its permissions."
+        raise UserError("cannot write", where=storage.uri, found=said, remedy=remedy) from None
+    return f"{storage.uri} can be written, read and deleted" + (" with your credentials" if pods else "")
+
+
+def _data(config: PipelineConfig, *, pods: bool) -> str:
+    places = {
+        name: str(value) for name in ("dir", "table", "image_dir") if (value := config.arguments["data"].get(name))
+    }
+    for name, place in places.items():
+        if "://" in place:
+            continue
+        if pods:
+            raise UserError("pods do not share a local folder", where=f"data.{name}", found=place, expected="gs://…")
+        if not os.path.exists(place):  # noqa: PTH110
+            raise UserError("nothing there", where=f"data.{name}", found=place, remedy="Check the path.")
+    if all("://" in place for place in places.values()):
+        raise _UnknownError(f"{', '.join(places.values())}: in a bucket, which preprocess reads first")
+    return ", ".join(places.values())
+
+
+def _mlflow(config: PipelineConfig, *, pods: bool) -> str:
+    uri = config.platform.env.get(TRACKING)
+    if uri is None and pods:
+        raise _UnknownError(
+            f"set platform.env.{TRACKING}, unless a secret or Kubeflow's MLflow plugin gives it to the pods"
+        )
+    uri = uri or tracking_uri(Root(config.root))
+    parts = urllib.parse.urlsplit(uri)
+    if parts.scheme not in ("http", "https"):
+        return f"{without_secret(uri)}, no server needed"
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+    try:
+        with urllib.request.urlopen(f"{shown}/health", timeout=TIMEOUT_S):
+            return f"{shown} answers"
+    except urllib.error.HTTPError as error:
+        remedy = "Check the address, and `mlflow server --allowed-hosts`."
+        raise UserError("MLflow refuses", where=shown, found=error.code, remedy=remedy) from None
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        if pods and isinstance(reason, socket.gaierror):
+            raise _UnknownError(f"{shown}: no such name on this machine; in the cluster there may be") from None
+        remedy = f"Start `mlflow server`, or mend {TRACKING}."
+        raise UserError("MLflow does not answer", where=shown, found=reason, remedy=remedy) from None
+
+
+def _image(image: str, *, pods: bool) -> str:
+    place = find_image(image, here=not pods)
+    if place is None:
+        how = f"docker manifest inspect {image}" if pods else "only a run in containers needs it"
+        raise _UnknownError(f"{image} was not found from here; {how}")
+    return f"{image} is {place}"
+
+
+def _secret(variable: str, secret: str | None, *, pods: bool) -> str:
+    if pods and secret is not None:
+        raise _UnknownError(f"from Kubernetes secret {secret}; check: kubectl -n NAMESPACE describe secret {secret}")
+    if not pods and os.environ.get(variable):
+        return "is set"
+    if variable == ID_KEY:  # a run goes without
+        fix = "Name a secret in platform.secrets." if pods else f"export {ID_KEY}=$(openssl rand -hex 32)"
+        raise _UnknownError(f"not set: ids are hashed with a public salt. {fix}")
+    raise UserError("not set here", remedy=f"export {variable}=…")
