@@ -34,7 +34,7 @@ def inspect(kind: str, name: str) -> Any:
 
 @pytest.fixture(scope="session")
 def docker_data(blob_config: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder to mount at /data, with films, table and config.yaml whose paths are relative, and its owner's uid:gid."""
+    """A folder to mount at /data, with films, table and a config.yaml of relative paths, and its owner's uid:gid."""
     folder = tmp_path_factory.mktemp("mounted") / "data"
     config = yaml.safe_load(blob_config.read_text())
     shutil.copytree(Path(config["data"]["table"]).parent, folder)

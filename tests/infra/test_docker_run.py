@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import docker as docker_py
 import pytest
 import yaml
 
-import docker as docker_py
 from components.cxr.errors import UserError
 from pipeline.config import load_pipeline_config
 from pipeline.docker import containers
