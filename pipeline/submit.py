@@ -43,6 +43,7 @@ def submit(config: PipelineConfig, *, endpoint: str, experiment: str, namespace:
             "pods do not share a local folder", where="root", found=config.root, expected="gs://bucket/prefix"
         )
     from kfp_server_api import ApiException
+    from urllib3.exceptions import HTTPError
 
     client = connect(endpoint, namespace=namespace)
     try:
@@ -61,7 +62,9 @@ def submit(config: PipelineConfig, *, endpoint: str, experiment: str, namespace:
         raise UserError(
             "Kubeflow Pipelines refuses", where=endpoint, found=_said(error), remedy="Try `python -m pipeline doctor`."
         ) from None
-    interface = os.environ.get("KF_PIPELINES_UI_ENDPOINT", endpoint).rstrip("/")
+    except HTTPError as error:
+        raise UserError("Kubeflow Pipelines no longer answers", where=endpoint, found=type(error).__name__) from None
+    interface = (os.environ.get("KF_PIPELINES_UI_ENDPOINT") or endpoint).rstrip("/")
     link = f"{interface}/#/runs/details/{run.run_id}"
     print(f"submit: {PIPELINE} {version}, experiment {experiment}: {link}", flush=True)
     if wait:
@@ -74,8 +77,11 @@ def _upload(client: Client, config: PipelineConfig, *, namespace: str | None) ->
         file = Path(folder, "cxr_pipeline.yaml")
         compile_pipeline(config, file, target="kfp")
         version = content_hash(json.dumps(list(yaml.safe_load_all(file.read_text())), sort_keys=True))
-        pipeline_id = client.get_pipeline_id(PIPELINE)
-        if pipeline_id is None:
+        same_name = {"operation": 1, "key": "display_name", "stringValue": PIPELINE}  # 1: equals
+        pipelines = client.list_pipelines(filter=json.dumps({"predicates": [same_name]}), namespace=namespace).pipelines
+        if pipelines:
+            pipeline_id = pipelines[0].pipeline_id
+        else:
             pipeline_id = client.upload_pipeline(str(file), PIPELINE, namespace=namespace).pipeline_id
         known = client.list_pipeline_versions(pipeline_id, page_size=100, sort_by="created_at desc")
         for found in known.pipeline_versions or ():

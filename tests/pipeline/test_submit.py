@@ -40,6 +40,7 @@ class FakeKubeflow(ThreadingHTTPServer):
         self.states = ["PENDING", "RUNNING", "SUCCEEDED"]
         self.failure: dict[str, Any] = {}
         self.broken_answers = 0
+        self.refusal: str | None = None
         self.pipelines: list[dict[str, Any]] = []
         self.versions: list[dict[str, Any]] = []
         self.experiments: list[dict[str, Any]] = []
@@ -61,7 +62,8 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/experiments":
             self.answer({"experiments": named(server.experiments, query)})
         elif path == "/pipelines":
-            self.answer({"pipelines": named(server.pipelines, query)} if server.pipelines else {})
+            found = [row for row in named(server.pipelines, query) if row["namespace"] == query.get("namespace")]
+            self.answer({"pipelines": found} if found else {})
         elif path.endswith("/versions"):
             self.answer({"pipeline_versions": server.versions[::-1]})
         elif path.startswith("/runs/"):
@@ -82,9 +84,14 @@ class Handler(BaseHTTPRequestHandler):
             name, documents = query["name"], list(yaml.safe_load_all(uploaded(self.headers["Content-Type"], body)))
             pipeline = query.get("pipelineid")
             if pipeline is None:
-                pipeline = server.added(server.pipelines, "pipeline", {"display_name": name})["pipeline_id"]
+                pipeline = server.added(
+                    server.pipelines, "pipeline", {"display_name": name, "namespace": query.get("namespace")}
+                )["pipeline_id"]
             version = {"pipeline_id": pipeline, "display_name": name, "documents": documents}
             self.answer({**server.added(server.versions, "pipeline_version", version), "documents": None})
+            return
+        if path == "/runs" and server.refusal:
+            self.answer({"code": 3, "message": server.refusal}, 400)
             return
         rows, prefix = {
             "/experiments": (server.experiments, "experiment"),
@@ -231,6 +238,23 @@ def test_the_token_comes_from_the_environment(kubeflow: FakeKubeflow) -> None:
     assert (done.exit_code, done.stderr) == (0, "")
     assert len(kubeflow.runs) == 1
     assert "s3cret" not in done.stdout
+
+
+def test_a_profiles_pipeline_and_experiment_are_in_its_namespace(kubeflow: FakeKubeflow) -> None:
+    for _ in range(2):
+        assert submit(kubeflow, "--no-wait", "--namespace", "radiology").exit_code == 0
+    assert [pipeline["namespace"] for pipeline in kubeflow.pipelines] == ["radiology"]
+    assert [experiment["namespace"] for experiment in kubeflow.experiments] == ["radiology"]
+
+
+def test_what_the_api_refuses_is_told_in_its_words(kubeflow: FakeKubeflow) -> None:
+    kubeflow.refusal = "Invalid input error:\nservice account runner"
+    done = submit(kubeflow)
+    assert done.exit_code == 2
+    assert done.stderr == (
+        f"error: Kubeflow Pipelines refuses: {kubeflow.url}; found 400 Invalid input error: service account runner. "
+        "Try `python -m pipeline doctor`.\n"
+    )
 
 
 def test_where_nothing_answers_or_pods_share_nothing(kubeflow: FakeKubeflow) -> None:
