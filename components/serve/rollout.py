@@ -24,6 +24,8 @@ __all__ = ["ClusterServer", "rolled_out", "serves"]
 POLL_S = 2.0
 NUM_AGREEING = 5
 """How many times in a row the address must name the new model: an old pod may still answer for a moment."""
+NUM_FAILING = 3
+"""How many times in a row a rollout must have failed: the state of the one before lingers for a moment."""
 ANNOTATION = "cxrflow/model"
 """Hash of the model that an object was changed for."""
 
@@ -128,7 +130,7 @@ class _Rollout:
     def wait(self) -> ClusterServer:
         """Wait until the rollout is complete and the address serves the model, and only it."""
         deadline = time.monotonic() + self._config.cluster.rollout_timeout_s
-        agreeing, shown = 0, ""
+        agreeing, failing, shown = 0, 0, ""
         while True:
             progress, address = self._look()
             if progress.ready and address is not None:
@@ -142,7 +144,8 @@ class _Rollout:
             if progress.detail != shown:
                 shown = progress.detail
                 print(f"serve: {shown}", flush=True)
-            if progress.failed or time.monotonic() > deadline:
+            failing = failing + 1 if progress.failed else 0
+            if failing >= NUM_FAILING or time.monotonic() > deadline:
                 raise UserError(
                     f"the rollout failed; its pods' last lines:\n{self._tail()}\n",
                     where=self._where,
