@@ -71,7 +71,8 @@ def test_the_images_that_learn_share_the_layer_with_torch() -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_nothing_of_the_build_is_left(step: str) -> None:
     files, variables = json.loads(python(f"cxrflow-{step}", SETTINGS))
-    assert files == []
+    base = inspect("image", f"cxrflow-{step}")["Config"]["Labels"][BASE]
+    assert set(files) <= set(json.loads(python(base, SETTINGS))[0]), "a base may have wheels of its own (ensurepip)"
     assert variables == []
     authorities = (
         "import hashlib; print(hashlib.sha256(open('/etc/ssl/certs/ca-certificates.crt','rb').read()).hexdigest())"
