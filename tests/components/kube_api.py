@@ -20,7 +20,17 @@ PATH = re.compile(
     r"/(?:api|apis/(?P<group>[^/]+))/(?P<version>v[^/]+)/namespaces/(?P<namespace>[^/]+)"
     r"/(?P<plural>[^/]+)(?:/(?P<name>[^/]+))?(?:/(?P<sub>[^/]+))?"
 )
+RIGHTS = re.compile(r"^\|[^|]*\|[^|]+\| ([a-z/]+) \| ([a-z, ]+) \|$", re.MULTILINE)
+GUIDE = Path(__file__).parents[2] / "docs" / "clusters.md"
 VERBS = {"POST": "create", "PATCH": "patch", "DELETE": "delete"}
+
+
+def documented_rights() -> set[tuple[str, str]]:
+    """Pairs of verb and resource of the table in docs/clusters.md: a step may do nothing else."""
+    header, *rows = RIGHTS.findall(GUIDE.read_text())
+    assert header == ("resource", "verbs")
+    assert len(rows) == 6
+    return {(verb, resource) for resource, verbs in rows for verb in verbs.split(", ")}
 
 
 class Asked(NamedTuple):
@@ -47,7 +57,7 @@ class KubeApi:
     Attributes:
         objects: by plural and name.
         logs: text of a pod's log, with a timestamp before each line.
-        forbidden: pairs of verb and plural (or pods/log) that are answered with 403.
+        permitted: pairs of verb and plural (or pods/log); anything else is answered with 403.
         unavailable: how many of the next requests are answered with 503.
         controllers: by plural, called with an object before it is returned by a get; what it changes is kept.
         asked: every request.
@@ -57,7 +67,7 @@ class KubeApi:
         self.objects: dict[str, dict[str, Json]] = {"pods": {}}
         self.known = {"pods", "services", "deployments", "trainjobs", "inferenceservices"}
         self.logs: dict[str, str] = {}
-        self.forbidden: set[tuple[str, str]] = set()
+        self.permitted = documented_rights()
         self.unavailable = 0
         self.controllers: dict[str, Callable[[Json], None]] = {}
         self.asked: list[Asked] = []
@@ -114,7 +124,7 @@ class KubeApi:
             if match["namespace"] != "cxr":
                 raise RefusalError(404, "NotFound", f'namespaces "{match["namespace"]}" not found')
             what = f"{plural}/{sub}" if sub else plural
-            if (verb, what) in self.forbidden:
+            if (verb, what) not in self.permitted:
                 message = f'{plural} is forbidden: User "system:serviceaccount:cxr:pipeline" cannot {verb} "{what}"'
                 raise RefusalError(403, "Forbidden", message)
             kept = self.objects.setdefault(plural, {})

@@ -308,7 +308,7 @@ def test_pods_that_cannot_start_are_told_with_their_last_lines(
 def test_a_missing_permission_is_one_line_that_names_it(
     kube: KubeApi, server: RunningServer, evaluated: World, target: str, verb: str, plural: str
 ) -> None:
-    kube.forbidden.add((verb, plural))
+    kube.permitted.remove((verb, plural))
     with pytest.raises(UserError, match=f"Role with the verb {verb} on {plural}") as raised:
         roll(config_of(target, server.address), evaluated.report.bundle_hash)
     assert "\n" not in str(raised.value)

@@ -212,7 +212,7 @@ def test_a_failed_job_is_told_with_its_pods_last_lines(kube: KubeApi) -> None:
 
 @pytest.mark.parametrize("verb", ["create", "get"])
 def test_a_missing_permission_is_one_line_that_names_it(kube: KubeApi, verb: str) -> None:
-    kube.forbidden.add((verb, "trainjobs"))
+    kube.permitted.remove((verb, "trainjobs"))
     expected = rf"Role with the verb {verb} on trainjobs \(trainer.kubeflow.org\); docs/clusters.md"
     with pytest.raises(UserError, match=expected) as raised:
         run()
@@ -223,7 +223,7 @@ def test_a_missing_permission_is_one_line_that_names_it(kube: KubeApi, verb: str
 def test_not_being_allowed_to_read_pods_does_not_end_a_training(
     kube: KubeApi, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kube.forbidden |= {("list", "pods")}
+    kube.permitted.remove(("list", "pods"))
     kube.controllers["trainjobs"] = ends("Complete", after=4)
     run()
     assert capsys.readouterr().out.count("cannot follow the nodes: the cluster does not permit it: list pods") == 1
