@@ -127,7 +127,7 @@ def _no_containers_left(engine: Any, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        for container in engine.containers.list(all=True, filters={"label": f"{LABEL}={name}"}):
+        for container in engine.containers.list(all=True, ignore_removed=True, filters={"label": f"{LABEL}={name}"}):
             with contextlib.suppress(NotFound, APIError):  # it was being removed already
                 container.remove(force=True)
 

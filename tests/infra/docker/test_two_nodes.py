@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from tests.infra.docker.conftest import docker, inspect
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
-SHORT = ("train.epochs=1", "train.architecture.fusion.dropout=0", "train.ema_decay=0")
+SHORT = ("train.epochs=1", "train.learning_rate=0.001", "train.architecture.fusion.dropout=0", "train.ema_decay=0")
 LONG = ("train.epochs=12", "train.checkpoint_every=2", "train.architecture.fusion.dropout=0")
 
 
