@@ -12,6 +12,7 @@ import yaml
 
 from components.cxr.config import load_yaml, section
 from components.serve.config import ServeConfig
+from tests.components.kube_api import documented_rights
 
 REPOSITORY = Path(__file__).parents[2]
 KUBERNETES = REPOSITORY / "infra" / "kubernetes"
@@ -85,18 +86,12 @@ def test_the_steps_may_do_what_they_need_and_nothing_else(objects: Any) -> None:
                 rights[key] = set(rule["verbs"])
                 if resource in ("secrets", "configmaps"):
                     assert rule["resourceNames"], role["metadata"]["name"]
-    change = {"create", "get", "list", "watch", "patch", "update", "delete"}
     ours = {key[1:]: verbs for key, verbs in rights.items() if key[0] == "cxrflow"}
-    assert ours == {
-        ("cxrflow-train", "trainer.kubeflow.org/trainjobs"): change - {"update"},
-        ("cxrflow-train", "/pods"): {"get", "list"},
-        ("cxrflow-train", "/pods/log"): {"get"},
-        ("cxrflow-deploy", "apps/deployments"): change,
-        ("cxrflow-deploy", "/services"): change,
-        ("cxrflow-deploy", "serving.kserve.io/inferenceservices"): change,
-        ("cxrflow-deploy", "/pods"): {"get", "list"},
-        ("cxrflow-deploy", "/pods/log"): {"get"},
+    assert {key for key in ours if key[0] == "cxrflow-train"} == {
+        ("cxrflow-train", resource) for resource in ("trainer.kubeflow.org/trainjobs", "/pods", "/pods/log")
     }
+    granted = {(verb, key[1].partition("/")[2]) for key, verbs in ours.items() for verb in verbs}
+    assert granted == documented_rights(), "what the tests of train and serve let the steps do"
 
 
 @every_overlay

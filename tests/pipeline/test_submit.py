@@ -146,7 +146,7 @@ def command(*arguments: str, home: Path, **environment: str) -> subprocess.Compl
     """Run with a home of its own: kfp keeps a context file there."""
     environment = {**os.environ, "HOME": str(home), "KF_PIPELINES_UI_ENDPOINT": "", **environment}
     environment = {name: value for name, value in environment.items() if value}
-    return subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=600)
 
 
 def submit(kubeflow: FakeKubeflow, *options: str, endpoint: str | None = None, **environment: str) -> Result:

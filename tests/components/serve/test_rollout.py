@@ -441,7 +441,7 @@ def test_sigterm_during_a_rollout_restores_what_was_there(
             break
     assert bundle_of("kubernetes", kube.objects["deployments"]["cxrflow-serve"]) != "/root/deployed/old"
     process.send_signal(signal.SIGTERM)
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=300)
     assert process.returncode == 143
     assert "serve: rolled deployments cxr/cxrflow-serve back" in rest
     assert kube.objects["deployments"]["cxrflow-serve"]["spec"] == before

@@ -340,7 +340,7 @@ def test_a_stopped_step_deletes_its_job(
     assert process.stdout.readline().startswith("train: created TrainJob cxr/")
     assert len(kube.objects["trainjobs"]) == 1
     process.send_signal(number)
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=300)
     assert "train: deleted TrainJob cxr/" in rest
     assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[number]
     assert kube.objects["trainjobs"] == {}

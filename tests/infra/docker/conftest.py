@@ -20,7 +20,7 @@ STRANGER = 12345
 """A user id that no image knows."""
 
 
-def docker(*arguments: str, code: int | None = 0, timeout_s: float = 280) -> str:
+def docker(*arguments: str, code: int | None = 0, timeout_s: float = 800) -> str:
     """Stdout of a docker command."""
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=timeout_s)
     assert code is None or done.returncode == code, done.stdout + done.stderr

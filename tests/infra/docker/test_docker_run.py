@@ -34,7 +34,7 @@ def broken_images() -> None:
 def run(config: Path, *overrides: str, runner: str = "docker", code: int = 0) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline", "run", "--config", str(config), "--runner", runner]
     command += ["--log", str(config.with_suffix(".log")), *(word for o in overrides for word in ("--set", o))]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=580)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1000)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
@@ -66,7 +66,7 @@ def test_a_deployment_that_dies_fails_the_run(undeployed: tuple[Path, list[subpr
 
 
 @pytest.mark.filterwarnings("ignore")  # kfp's own
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("image", [SILENT, DEAD])
 def test_a_container_that_dies_at_once_fails_the_run_every_time(
     image: str, blob_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -109,12 +109,10 @@ def test_mlflows_server_has_one_run_with_everything_and_is_gone(root: Path) -> N
 
 
 ASK = """
-import os, socket, sys, urllib.request
+import os, pathlib, urllib.request
 print(urllib.request.urlopen(os.environ["MLFLOW_TRACKING_URI"] + "/health", timeout=10).read().decode())
-try:
-    socket.create_connection(("1.1.1.1", 443), timeout=3)
-except OSError as error:
-    print("nothing else")
+routes = pathlib.Path("/proc/net/route").read_text().splitlines()[1:]
+print("leads outside" if any(route.split()[1] == "00000000" for route in routes) else "nothing else")
 """
 
 

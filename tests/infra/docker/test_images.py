@@ -93,7 +93,7 @@ def test_an_image_is_labeled_and_its_user_is_not_root(step: str) -> None:
     assert ("Healthcheck" in config) == (step == "serve")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_four_steps_run_by_plain_docker_run(docker_data: tuple[Path, str]) -> None:
     folder, user = docker_data
 
@@ -114,7 +114,7 @@ def test_the_four_steps_run_by_plain_docker_run(docker_data: tuple[Path, str]) -
     )
     server = run("serve", "--bundle", bundle, options=("-d", "-p", "127.0.0.1::8000")).strip()
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while (health := inspect("container", server)["State"]["Health"]["Status"]) != "healthy":
             assert time.monotonic() < deadline, docker("logs", server)
             assert health == "starting"
