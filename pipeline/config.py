@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
@@ -102,6 +102,8 @@ class Platform(Config):
     """Environment variables of every step, such as MLFLOW_TRACKING_URI; nothing secret, the YAML shows it."""
     secrets: tuple[Secret, ...] = ()
     """Environment variables from Kubernetes secrets: name, env (key: variable) and steps. Not on Vertex."""
+    claims: dict[str, str] = Field(default_factory=dict)
+    """Persistent volume claims and the folders where every step mounts them, for a root outside gs://. Not on Vertex."""
     service_account: str | None = None
     """Account of the run, which `submit` asks for; null for the platform's default."""
     retries: Retries = Retries()
@@ -112,6 +114,10 @@ class Platform(Config):
     def image_of(self, step: ImageName) -> str:
         """The container image of a step."""
         return self.images.get(step, f"cxrflow-{step}:latest")
+
+    def is_shared(self, uri: str) -> bool:
+        """Whether the pods of a cluster see the same files there: in a bucket, or under the mount of a claim."""
+        return "://" in uri or any(PurePosixPath(uri).is_relative_to(mount) for mount in self.claims.values())
 
     def step(self, step: ImageName) -> StepPlatform:
         """Resources and placement of a step."""

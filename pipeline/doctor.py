@@ -73,9 +73,10 @@ def _finding(name: str, check: Callable[[], str]) -> Finding:
 def _root(config: PipelineConfig, *, pods: bool) -> str:
     """Write, read and delete a file, with the credentials of whoever asks."""
     if pods and "://" not in config.root:
-        raise UserError(
-            "pods do not share a local folder", where="root", found=config.root, expected="gs://bucket/prefix"
-        )
+        if config.platform.is_shared(config.root):
+            raise _UnknownError(f"{config.root}: on a claim that only the pods mount")
+        expected = "gs://bucket/prefix, or a folder under a mount of platform.claims"
+        raise UserError("pods do not share a local folder", where="root", found=config.root, expected=expected)
     storage = Root(config.root).storage
     name = f"doctor-{uuid.uuid4().hex}"
     try:
@@ -98,6 +99,8 @@ def _data(config: PipelineConfig, *, pods: bool) -> str:
     for name, place in places.items():
         if "://" in place:
             continue
+        if pods and config.platform.is_shared(place):
+            raise _UnknownError(f"{place}: on a claim that only the pods mount")
         if pods:
             raise UserError("pods do not share a local folder", where=f"data.{name}", found=place, expected="gs://…")
         if not os.path.exists(place):  # noqa: PTH110

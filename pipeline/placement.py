@@ -34,6 +34,13 @@ def place(task: PipelineTask, platform: Platform, *, step: ImageName, title: str
     task.set_retry(retries.count, f"{retries.backoff_s}s", retries.factor, f"{retries.max_s}s")
     if target == "kfp":
         _set_kubernetes(task, platform, step)
+    elif platform.claims:
+        raise UserError(
+            "Vertex knows no persistent volume claims",
+            where="platform.claims",
+            found=next(iter(platform.claims)),
+            remedy="Leave them out with --set platform.claims={} and keep root and data in gs://.",
+        )
     elif platform.secrets:
         raise UserError(
             "Vertex knows no Kubernetes secrets",
@@ -66,6 +73,8 @@ def _set_kubernetes(task: PipelineTask, platform: Platform, step: ImageName) -> 
     wanted = platform.step(step)
     if step == "train" or wanted.gpus:  # data loaders and NCCL outgrow a container's usual 64 MB
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=wanted.shm)
+    for claim, folder in platform.claims.items():
+        kubernetes.mount_pvc(task, pvc_name=claim, mount_path=folder)
     for label, value in wanted.node_selector.items():
         kubernetes.add_node_selector(task, label, value)
     for toleration in wanted.tolerations:

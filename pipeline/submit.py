@@ -38,10 +38,9 @@ def submit(config: PipelineConfig, *, endpoint: str, experiment: str, namespace:
     Raises:
         UserError: no API there, it refuses, a root that pods cannot share, or the run failed.
     """
-    if "://" not in config.root:
-        raise UserError(
-            "pods do not share a local folder", where="root", found=config.root, expected="gs://bucket/prefix"
-        )
+    if not config.platform.is_shared(config.root):
+        expected = "gs://bucket/prefix, or a folder under a mount of platform.claims"
+        raise UserError("pods do not share a local folder", where="root", found=config.root, expected=expected)
     from kfp_server_api import ApiException
     from urllib3.exceptions import HTTPError
 

@@ -54,7 +54,7 @@ wheels=infra/docker/build-context/wheels
 if [ ! -d "$wheels" ]; then
   echo "ci: downloading wheels"
   .venv/bin/pip download -q -d "$work/wheels" setuptools wheel >"$work/pip.log" 2>&1 &&
-    .venv/bin/pip download -q -d "$work/wheels" -c requirements.lock '.[preprocess,train,evaluate,serve]' \
+    .venv/bin/pip download -q -d "$work/wheels" -c requirements.lock '.[preprocess,train,evaluate,serve,tracking]' \
       ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} >>"$work/pip.log" 2>&1 ||
     { tail -n 20 "$work/pip.log" >&2; exit 1; }
   printf '[global]\nno-index = true\n' >infra/docker/build-context/pip.conf

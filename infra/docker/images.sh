@@ -7,10 +7,10 @@ base=${BASE_IMAGE:-python:3.11-slim-bookworm}
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 docker buildx version >/dev/null 2>&1 || export DOCKER_BUILDKIT=0 # the classic builder does as well
 
-for step in preprocess train evaluate serve; do
-  echo "building cxrflow-$step"
+for image in preprocess train evaluate serve mlflow; do
+  echo "building cxrflow-$image"
   log=$(mktemp)
-  docker build -f infra/docker/Dockerfile --target "$step" -t "cxrflow-$step:${TAG:-latest}" \
+  docker build -f infra/docker/Dockerfile --target "$image" -t "cxrflow-$image:${TAG:-latest}" \
     --build-arg BASE_IMAGE="$base" --build-arg REVISION="$revision" --build-arg TORCH_INDEX="${TORCH_INDEX:-}" . \
     >"$log" 2>&1 || { tail -n 40 "$log" >&2; exit 1; }
   rm "$log"
@@ -18,8 +18,8 @@ done
 
 size() { docker image inspect --format '{{.Size}}' "$1"; }
 printf '\n%-20s %9s %18s\n' image size 'adds to its base'
-for step in preprocess train evaluate serve; do
-  whole=$(size "cxrflow-$step:${TAG:-latest}")
-  printf '%-20s %6d MB %15d MB\n' "cxrflow-$step" $((whole / 1000000)) $(((whole - $(size "$base")) / 1000000))
+for image in preprocess train evaluate serve mlflow; do
+  whole=$(size "cxrflow-$image:${TAG:-latest}")
+  printf '%-20s %6d MB %15d MB\n' "cxrflow-$image" $((whole / 1000000)) $(((whole - $(size "$base")) / 1000000))
 done
 echo "train, evaluate and serve share the layer with torch. Base: $base, $(($(size "$base") / 1000000)) MB"

@@ -128,6 +128,18 @@ def test_kubernetes_places_the_tasks(kfp: list[dict[str, Any]]) -> None:
     assert times == {"exec-preprocess": "7200", "exec-collect": "7200"}
 
 
+def test_every_step_mounts_the_claims_and_may_keep_its_root_there(tmp_path: Path) -> None:
+    config = configured("platform.claims={shared: /data}", "root=/data/cxrflow")
+    found = kubernetes(compiled(config, "kfp", tmp_path))
+    assert set(found) == STEPS
+    for value in found.values():
+        (mount,) = value["pvcMount"]
+        assert (mount["constant"], mount["mountPath"]) == ("shared", "/data")
+    assert config.platform.is_shared(config.root)
+    assert not config.platform.is_shared("/database")
+    assert not config.platform.is_shared("runs/demo")
+
+
 def test_dev_shm_is_on_train_and_on_gpu_tasks(kfp: list[dict[str, Any]]) -> None:
     mounts = {name: value["emptyDirMounts"] for name, value in kubernetes(kfp).items() if "emptyDirMounts" in value}
     assert set(mounts) == {"exec-train", "exec-evaluate"}
@@ -191,6 +203,7 @@ def test_vertexs_client_loads_the_vertex_yaml_and_refuses_kubernetes_one(
     [
         ("platform.steps.train.gpu_type=", r"by its name: platform\.steps\.train\.gpu_type; expected .*NVIDIA_L4"),
         (f"platform.secrets={yaml.safe_load(SECRETS)}", r"no Kubernetes secrets: platform\.secrets; found cxrflow-ids"),
+        ("platform.claims={shared: /data}", r"no persistent volume claims: platform\.claims; found shared"),
     ],
 )
 def test_what_vertex_cannot_do_is_said(override: str, message: str, tmp_path: Path) -> None:

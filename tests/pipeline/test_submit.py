@@ -266,7 +266,8 @@ def test_where_nothing_answers_or_pods_share_nothing(kubeflow: FakeKubeflow) -> 
     local = submit(kubeflow, "--set", "root=runs/demo")
     assert local.exit_code == 2
     assert (
-        local.stderr == "error: pods do not share a local folder: root; found runs/demo, expected gs://bucket/prefix\n"
+        local.stderr == "error: pods do not share a local folder: root; found runs/demo, expected gs://bucket/prefix, "
+        "or a folder under a mount of platform.claims\n"
     )
     assert kubeflow.runs == kubeflow.versions == []
 
