@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from components.cxr.errors import UserError
+from components.cxr.report import load_report
+from components.cxr.storage import open_storage
 from pipeline.config import load_pipeline_config
 from pipeline.docker import containers
 from pipeline.run import run_locally
@@ -86,9 +88,9 @@ def test_the_run_in_containers_gives_the_numbers_of_the_run_in_processes(
     run(blob_config, f"root={tmp_path}/root", runner="process")
     reports, weights = [], []
     for folder in (root, tmp_path / "root"):
-        evaluation = Path(json.loads((folder / "latest" / "evaluation.json").read_text())["uri"])
+        evaluation = json.loads((folder / "latest" / "evaluation.json").read_text())["uri"]
         deployed = Path(json.loads((folder / "deployed" / "current.json").read_text())["bundle"])
-        reports.append(json.loads((evaluation / "report.json").read_text())["headline"])
+        reports.append(load_report(open_storage(evaluation)).headline)
         weights.append((deployed / "weights.safetensors").read_bytes())
     assert reports[0] == reports[1]
     assert weights[0] == weights[1]
