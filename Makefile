@@ -22,7 +22,7 @@ demo: .venv/.runtime ## Synthetic data, the whole pipeline, a table of scores (F
 	@$(BIN)/python -m pipeline.synthetic runs/synthetic --studies $(STUDIES) --seed 7 --size 256 --jobs 2
 	@$(BIN)/python -m pipeline run --config $(CONFIG)
 
-images: ## Build the four container images and print their sizes
+images: ## Build the container images and print their sizes
 	@infra/docker/images.sh
 
 demo-docker: images .venv/.runtime ## The demo in containers of these images, with MLflow as a server
