@@ -103,7 +103,7 @@ class Platform(Config):
     secrets: tuple[Secret, ...] = ()
     """Environment variables from Kubernetes secrets: name, env (key: variable) and steps. Not on Vertex."""
     claims: dict[str, str] = Field(default_factory=dict)
-    """Persistent volume claims and the folders where every step mounts them, for a root outside gs://. Not on Vertex."""
+    """Persistent volume claims and the folders where all steps mount them, for roots outside gs://. Not on Vertex."""
     service_account: str | None = None
     """Account of the run, which `submit` asks for; null for the platform's default."""
     retries: Retries = Retries()

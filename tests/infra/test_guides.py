@@ -31,7 +31,7 @@ def blocks(guide: str, *marks: str) -> list[str]:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path) -> Path:
+def checkout(tmp_path: Path) -> Path:
     """A folder to run blocks in: a copy of infra."""
     shutil.copytree(REPOSITORY / "infra", tmp_path / "infra")
     return tmp_path
@@ -53,27 +53,27 @@ def test_every_block_says_how_far_it_was_checked_and_is_shell(guide: str) -> Non
 
 
 @every_guide
-def test_the_blocks_that_claim_to_run_do_and_fill_in_every_placeholder(guide: str, workplace: Path) -> None:
-    done = run("\n".join(blocks(guide, "# run")), workplace)
+def test_the_blocks_that_claim_to_run_do_and_fill_in_every_placeholder(guide: str, checkout: Path) -> None:
+    done = run("\n".join(blocks(guide, "# run")), checkout)
     assert done.returncode == 0, done.stderr
     kinds = [item["kind"] for item in yaml.safe_load_all(done.stdout)]
     assert {"Deployment", "StatefulSet", "Role"} <= set(kinds)
-    for file in (workplace / "infra/kubernetes/overlays" / guide).glob("*.yaml"):
+    for file in (checkout / "infra/kubernetes/overlays" / guide).glob("*.yaml"):
         text = "\n".join(line for line in file.read_text().splitlines() if not line.startswith("#"))
         assert not re.search(r"PROJECT_ID|REGION|REGISTRY|NFS_SERVER", text), text
 
 
 @every_guide
-def test_what_would_be_created_is_valid(guide: str, workplace: Path) -> None:
+def test_what_would_be_created_is_valid(guide: str, checkout: Path) -> None:
     """`kubectl create` as it stands but for --dry-run; `kubectl apply` is test_kubernetes.py's."""
-    (workplace / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\n")
+    (checkout / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\n")
     script = "\n".join([blocks(guide, "# run")[0], *blocks(guide, "# validated")])
     applied = re.findall(r"^kubectl apply -[fk] (\S+)$", script, re.MULTILINE)
     assert applied == ["infra/kubernetes/base/namespace.yaml", f"infra/kubernetes/overlays/{guide}"]
     assert all((REPOSITORY / path).exists() for path in applied)
     script = re.sub(r"^kubectl apply .*", "", script, flags=re.MULTILINE)
     dry = 'kubectl() { command kubectl "$@" --dry-run=client -o yaml; echo ---; }\n'
-    done = run(dry + script, workplace, REGISTRY_USER="someone", REGISTRY_PASSWORD="secret")
+    done = run(dry + script, checkout, REGISTRY_USER="someone", REGISTRY_PASSWORD="secret")
     assert done.returncode == 0, done.stderr
     created = [item for item in yaml.safe_load_all(done.stdout) if item]
     assert len(created) >= 2
@@ -113,23 +113,23 @@ def test_every_google_account_is_made_and_may_be_acted_as(objects: Any) -> None:
 
 
 @every_guide
-def test_the_configuration_is_one_that_the_pipeline_accepts(guide: str, workplace: Path) -> None:
-    done = run("\n".join(blocks(guide, "# run")), workplace)
+def test_the_configuration_is_one_that_the_pipeline_accepts(guide: str, checkout: Path) -> None:
+    done = run("\n".join(blocks(guide, "# run")), checkout)
     assert done.returncode == 0, done.stderr
-    config = load_pipeline_config(workplace / "cxr.yaml")
+    config = load_pipeline_config(checkout / "cxr.yaml")
     assert config.platform.service_account == "cxrflow-pipeline"
     (secret,) = config.platform.secrets
     assert f"kubectl create secret generic {secret.name} --namespace=kubeflow --from-literal=key=" in GUIDES[guide]
     two_nodes = re.findall(r"^```yaml\n(train:.*?)^```$", GUIDES[guide], re.MULTILINE | re.DOTALL)
     assert len(two_nodes) == (guide == "gke")
     for text in two_nodes:
-        values = {**yaml.safe_load((workplace / "cxr.yaml").read_text()), **yaml.safe_load(text)}
-        (workplace / "two.yaml").write_text(yaml.safe_dump(values))
-        assert load_pipeline_config(workplace / "two.yaml").arguments["train"]["num_nodes"] == 2
+        values = {**yaml.safe_load((checkout / "cxr.yaml").read_text()), **yaml.safe_load(text)}
+        (checkout / "two.yaml").write_text(yaml.safe_dump(values))
+        assert load_pipeline_config(checkout / "two.yaml").arguments["train"]["num_nodes"] == 2
 
 
-def test_mirrored_manifests_name_the_sites_registry_only(workplace: Path) -> None:
-    (workplace / "manifest.yaml").write_text(
+def test_mirrored_manifests_name_the_sites_registry_only(checkout: Path) -> None:
+    (checkout / "manifest.yaml").write_text(
         "image: ghcr.io/kubeflow/kfp-api-server:2.17.0\n"
         "image: mysql:8.4\nimage: chrislusf/seaweedfs:4.00\n"
         "args: [--executor-image, quay.io/argoproj/argoexec:v3.7.3]\n"
@@ -137,7 +137,7 @@ def test_mirrored_manifests_name_the_sites_registry_only(workplace: Path) -> Non
         "apiVersion: rbac.authorization.k8s.io/v1\nvalue: http://ml-pipeline.kubeflow.svc.cluster.local:8888\n"
     )
     script = "\n".join(block for block in blocks("onprem", "# run") if "kubectl" not in block)
-    done = run(f"{script}\nimages_of manifest.yaml; echo ---; mirrored manifest.yaml", workplace)
+    done = run(f"{script}\nimages_of manifest.yaml; echo ---; mirrored manifest.yaml", checkout)
     assert done.returncode == 0, done.stderr
     images, text = done.stdout.split("---\n")
     assert images.split() == [
