@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from components.cxr.deployment import read_deployment
 from components.cxr.storage import Root, open_storage
 from components.serve.config import ServeConfig
 from components.serve.golden import running_server
+from pipeline.config import CONFIGS
+from pipeline.synthetic import generate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -54,9 +57,10 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.wait()
 
 
-def run(config: Path, root: str, *, mlflow: str) -> str:
-    command = [sys.executable, "-m", "pipeline", "run", "--config", str(config), "--set", f"root={root}"]
-    command += ["--log", str(config.with_name("bucket.log"))]
+def run(config: Path, root: str, *overrides: str, mlflow: str, log: Path) -> str:
+    command = [sys.executable, "-m", "pipeline", "run", "--config", str(config), "--log", str(log)]
+    for override in (f"root={root}", *overrides):
+        command += ["--set", override]
     environment = os.environ | {"MLFLOW_TRACKING_URI": mlflow}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=800)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -68,7 +72,8 @@ def test_everything_lies_in_the_bucket_and_is_served_from_there(
 ) -> None:
     uri = f"{gcs_bucket}/hospital/cxrflow"
     before = {path for path in blob_config.parent.rglob("*") if path.is_file()}
-    first = run(blob_config, uri, mlflow=mlflow_server)
+    log = blob_config.with_name("bucket.log")
+    first = run(blob_config, uri, mlflow=mlflow_server, log=log)
     assert "Promoted" in first
     assert f"Everything is under {uri}:" in first
 
@@ -80,7 +85,7 @@ def test_everything_lies_in_the_bucket_and_is_served_from_there(
     made = {path for path in blob_config.parent.rglob("*") if path.is_file()} - before
     assert {path.name for path in made} == {"bucket.log"}
 
-    again = run(blob_config, uri, mlflow=mlflow_server)
+    again = run(blob_config, uri, mlflow=mlflow_server, log=log)
     for step in ("preprocess: reused data/", "train: reused bundles/", "evaluate: reused evaluations/"):
         assert step in again
 
@@ -95,3 +100,15 @@ def test_everything_lies_in_the_bucket_and_is_served_from_there(
     answer = httpx.get(registered, trust_env=False).json()
     aliases = {alias["alias"] for alias in answer["registered_model"]["aliases"]}
     assert aliases == {"champion", "challenger"}
+
+
+def test_the_demo_runs_there_too(gcs_bucket: str, mlflow_server: str, tmp_path: Path) -> None:
+    generate(tmp_path / "synthetic", num_studies=60, seed=3, size=128)
+    uri = f"{gcs_bucket}/demo"
+    quick = (f"data.dir={tmp_path}/synthetic", "train.epochs=1", "evaluate.num_bootstrap=100")
+    said = run(CONFIGS / "demo.yaml", uri, *quick, mlflow=mlflow_server, log=tmp_path / "demo.log")
+    assert re.search(r"^Mean of \d+ +0\.\d{3} ", said, re.MULTILINE)
+    assert f"Everything is under {uri}:" in said
+    folders = {name.split("/")[0] for name in open_storage(uri).sizes()}
+    assert {"data", "checkpoints", "bundles", "evaluations", "latest"} <= folders
+    assert {path.name for path in tmp_path.iterdir()} == {"synthetic", "demo.log"}
