@@ -10,6 +10,7 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from google.api_core.exceptions import GoogleAPICallError
@@ -103,7 +104,7 @@ def _data(config: PipelineConfig, *, pods: bool) -> str:
             raise _UnknownError(f"{place}: on a claim that only the pods mount")
         if pods:
             raise UserError("pods do not share a local folder", where=f"data.{name}", found=place, expected="gs://…")
-        if not os.path.exists(place):  # noqa: PTH110
+        if not Path(place).exists():
             raise UserError("nothing there", where=f"data.{name}", found=place, remedy="Check the path.")
     if all("://" in place for place in places.values()):
         raise _UnknownError(f"{', '.join(places.values())}: in a bucket, which preprocess reads first")

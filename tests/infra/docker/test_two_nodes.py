@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.numpy import load_file
@@ -74,14 +75,14 @@ def finish(names: list[str]) -> str:
     return logs
 
 
-def weights(folder: Path, root: str) -> dict[str, object]:
+def weights(folder: Path, root: str) -> dict[str, Any]:
     (bundle,) = (folder / root / "bundles").iterdir()
     return dict(load_file(bundle / "weights.safetensors"))
 
 
-def largest_difference(ours: dict[str, object], theirs: dict[str, object]) -> float:
+def largest_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
     assert ours.keys() == theirs.keys()
-    return max(float(abs(ours[name] - theirs[name]).max()) for name in ours)  # type: ignore[operator]
+    return max(float(abs(ours[name] - theirs[name]).max()) for name in ours)
 
 
 def test_two_nodes_give_the_weights_of_one_process(prepared: tuple[Path, str]) -> None:
