@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from components.train.config import TrainConfig
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_tracking_database(tmp_path_factory: pytest.TempPathFactory, _own_places: None) -> Iterator[None]:
+@pytest.fixture(scope="session")
+def _tracking_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Creating MLflow's tables takes seconds; these tests share them."""
+    return tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tracked_there(_tracking_database: Path, _own_places: None) -> Iterator[None]:
+    """A module's, not the session's: the tests of other folders have roots of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{_tracking_database}")
         yield
 
 
