@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
+from components.cxr.ids import IdKey, hash_id, load_id_key
 from components.cxr.shards import MANIFEST, SCHEMA_VERSION, SPLITS, shard_schema
 from components.cxr.storage import Root, Storage
 from components.preprocess.adapters import read_source
 from components.preprocess.config import CsvData, MimicCxrData, PreprocessConfig
-from components.preprocess.ids import IdKey, hash_id, load_id_key
 from components.preprocess.records import Source, Study
 
 __all__ = ["REJECTS", "Plan", "ShardPlan", "make_plan", "plan_shards"]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from components.cxr.ids import IdKey, hash_id
 from components.cxr.pixel_preset import PixelPreset
 from components.cxr.pixels import FilmError, read_film
 from components.cxr.shards import ImageRow
 from components.cxr.storage import Storage
 from components.cxr.text import decode_report, parse_report
-from components.preprocess.ids import IdKey, hash_id
 from components.preprocess.records import FilmRef, Study
 
 __all__ = ["Reject", "StudyReader", "StudyRows"]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from components.cxr.errors import UserError
+from components.cxr.ids import IdKey, hash_fraction, hash_id
 from components.preprocess.config import SplitName
-from components.preprocess.ids import IdKey, hash_fraction, hash_id
 
 __all__ = ["check_patients", "split_by_hash"]
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import cv2
 
+from components.cxr.ids import IdKey
 from components.cxr.pixel_preset import PixelPreset
-from components.preprocess.ids import IdKey
 from components.preprocess.read_study import StudyReader, StudyRows
 from components.preprocess.records import Place, Study
 

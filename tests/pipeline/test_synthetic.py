@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from components.cxr.ids import hash_id
 from components.cxr.report import load_predictions
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage import Root, Storage
@@ -20,7 +21,6 @@ from components.evaluate.evaluate import evaluation_key
 from components.evaluate.evaluate import run as evaluate
 from components.preprocess.collect import collect
 from components.preprocess.config import MimicCxrData, PreprocessConfig
-from components.preprocess.ids import hash_id
 from components.preprocess.preprocess import run_partition
 from components.serve.config import ServeConfig
 from components.serve.golden import running_server

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from components.cxr.ids import IdKey
 from components.preprocess.adapters.csv_table import read_csv_table
 from components.preprocess.adapters.mimic_cxr import read_mimic_cxr
 from components.preprocess.config import CsvData, MimicCxrData
-from components.preprocess.ids import IdKey
 from components.preprocess.records import Source
 
 __all__ = ["read_source"]

@@ -6,11 +6,11 @@ import posixpath
 from collections.abc import Mapping, Sequence
 
 from components.cxr.errors import UserError
+from components.cxr.ids import IdKey
 from components.cxr.pixels import view_of
 from components.cxr.storage import open_storage
 from components.cxr.text import parse_report
 from components.preprocess.config import CsvData, LabelList, SplitName
-from components.preprocess.ids import IdKey
 from components.preprocess.records import FilmRef, Place, Source, Study, hash_source
 from components.preprocess.splits import check_patients, split_by_hash
 from components.preprocess.tables import Table, parse_state, read_table, shown

@@ -8,12 +8,12 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from components.cxr.errors import UserError
+from components.cxr.ids import IdKey
 from components.cxr.labels import PATHOLOGIES
 from components.cxr.pixels import view_of
 from components.cxr.shards import SPLITS
 from components.cxr.storage import Storage, open_storage
 from components.preprocess.config import MimicCxrData
-from components.preprocess.ids import IdKey
 from components.preprocess.records import FilmRef, Place, Source, Study, hash_source
 from components.preprocess.splits import check_patients
 from components.preprocess.tables import Table, parse_state, read_table, shown

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from components.cxr.errors import UserError
+from components.cxr.ids import hash_id
 from components.cxr.labels import PATHOLOGIES
 from components.cxr.pixel_preset import PixelPreset
 from components.cxr.pixels import read_film
@@ -29,7 +30,6 @@ from components.cxr.shards import MANIFEST, LoadedManifest, load_manifest, read_
 from components.cxr.storage import Root, open_storage
 from components.preprocess.collect import collect, read_rejects
 from components.preprocess.config import PreprocessConfig, parse_data
-from components.preprocess.ids import hash_id
 from components.preprocess.preprocess import run_partition
 
 

@@ -6,7 +6,7 @@ import hmac
 import pytest
 
 from components.cxr.errors import UserError
-from components.preprocess.ids import IdKey, hash_fraction, hash_id, load_id_key
+from components.cxr.ids import IdKey, hash_fraction, hash_id, load_id_key
 from components.preprocess.splits import split_by_hash
 
 KEY = IdKey(b"a key of this test only")
