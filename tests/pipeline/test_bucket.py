@@ -102,13 +102,15 @@ def test_everything_lies_in_the_bucket_and_is_served_from_there(
     assert aliases == {"champion", "challenger"}
 
 
-def test_the_demo_runs_there_too(gcs_bucket: str, mlflow_server: str, tmp_path: Path) -> None:
-    generate(tmp_path / "synthetic", num_studies=60, seed=3, size=128)
+def test_the_whole_demo_runs_there_too(gcs_bucket: str, mlflow_server: str, tmp_path: Path) -> None:
+    generate(tmp_path / "synthetic", num_studies=400, seed=7, size=256, num_jobs=2)
     uri = f"{gcs_bucket}/demo"
-    quick = (f"data.dir={tmp_path}/synthetic", "train.epochs=1", "evaluate.num_bootstrap=100")
-    said = run(CONFIGS / "demo.yaml", uri, *quick, mlflow=mlflow_server, log=tmp_path / "demo.log")
+    log = tmp_path / "demo.log"
+    said = run(CONFIGS / "demo.yaml", uri, f"data.dir={tmp_path}/synthetic", mlflow=mlflow_server, log=log)
     assert re.search(r"^Mean of \d+ +0\.\d{3} ", said, re.MULTILINE)
     assert f"Everything is under {uri}:" in said
     folders = {name.split("/")[0] for name in open_storage(uri).sizes()}
-    assert {"data", "checkpoints", "bundles", "evaluations", "latest"} <= folders
+    assert folders == {"data", "checkpoints", "bundles", "evaluations", "deployed", "latest"}
+    current, _ = read_deployment(Root(uri))
+    assert current is not None
     assert {path.name for path in tmp_path.iterdir()} == {"synthetic", "demo.log"}

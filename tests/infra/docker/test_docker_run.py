@@ -6,6 +6,8 @@ import io
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import docker as docker_py
@@ -111,23 +113,60 @@ def test_mlflows_server_has_one_run_with_everything_and_is_gone(root: Path) -> N
 
 
 ASK = """
-import os, urllib.request
-print(urllib.request.urlopen(os.environ["MLFLOW_TRACKING_URI"] + "/health", timeout=10).read().decode())
+import os, sys, urllib.request
+for url in (os.environ.get("MLFLOW_TRACKING_URI", "") + "/health", sys.argv[1]):
+    try:
+        print(urllib.request.urlopen(url, timeout=5).status)
+    except (OSError, ValueError) as error:
+        print(type(error).__name__)
 """
+SERVE = ["python", "-m", "http.server", "8080", "--directory", "/opt"]
 
 
-def test_a_task_reaches_mlflow_on_a_network_that_leads_nowhere_else(
-    blob_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def bystander() -> Iterator[tuple[str, str]]:
+    """A web server in a container on a Docker network of its own: the network's name and the server's address."""
+    engine = docker_py.from_env()
+    network = engine.networks.create("cxrflow-test-bystander")
+    server = None
+    try:
+        server = engine.containers.run(
+            "cxrflow-preprocess", SERVE, entrypoint=[], detach=True, init=True, network=network.name
+        )
+        deadline = time.monotonic() + 60
+        while server.exec_run(["python", "-c", "import socket; socket.create_connection(('127.0.0.1', 8080))"])[0]:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        server.reload()
+        address = server.attrs["NetworkSettings"]["Networks"][network.name]["IPAddress"]
+        yield str(network.name), f"http://{address}:8080"
+    finally:
+        if server is not None:
+            server.remove(force=True)
+        network.remove()
+        engine.close()
+
+
+def test_a_task_reaches_mlflow_and_no_other_network(
+    bystander: tuple[str, str], blob_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    network, url = bystander
+    run_container = docker_py.from_env().containers.run
+    command = ["python", "-c", ASK, url]
+    neighbor = run_container("cxrflow-preprocess", command, remove=True, entrypoint=[], network=network)
+    assert neighbor.decode().split() == ["ValueError", "200"]
     config = load_pipeline_config(blob_config, [f"root={tmp_path}/root"])
     with containers(config) as runner:
         arguments = runner.container_run_args
         assert inspect("network", arguments["network"])["Internal"]
-        said = docker_py.from_env().containers.run(
-            "cxrflow-preprocess", ["python", "-c", ASK], remove=True, **arguments
-        )
-    assert said.decode().strip() == "OK"
+        task = run_container("cxrflow-preprocess", command, remove=True, **arguments)
+    assert task.decode().split()[0] == "200"
+    assert task.decode().split()[1] in ("TimeoutError", "URLError")
+
+
+def test_a_missing_network_or_image_is_said(blob_config: Path) -> None:
+    config = load_pipeline_config(blob_config, [])
     with pytest.raises(UserError, match="no such Docker network"), containers(config, network="cxrflow-nowhere"):
         pass
     config = load_pipeline_config(blob_config, ["platform.images.train=cxrflow-nothing"])
