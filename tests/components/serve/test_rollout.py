@@ -1,138 +1,40 @@
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
-from components.cxr.deployment import Deployment, read_deployment, write_deployment
 from components.cxr.errors import UserError
-from components.serve import deploy as step
 from components.serve import rollout
 from components.serve.config import ServeConfig
-from components.serve.deploy import deploy
-from components.serve.rollout import ClusterServer, rolled_out
 
 if TYPE_CHECKING:
     from components.serve.golden import RunningServer
     from tests.components.kube_api import KubeApi
     from tests.components.serve.conftest import World
 
-Json = dict[str, Any]
-
-REPOSITORY = Path(__file__).parents[3]
-TARGETS = ("kubernetes", "kserve")
-PLURAL = {"kubernetes": "deployments", "kserve": "inferenceservices"}
+from tests.components.serve.cluster import (
+    PLURAL,
+    TARGETS,
+    Json,
+    bundle_of,
+    config_of,
+    deployment_of,
+    existing,
+    pod_of,
+    refuse,
+    roll,
+    work,
+)
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollout, "POLL_S", 0.02)
-
-
-@pytest.fixture
-def one_check(monkeypatch: pytest.MonkeyPatch, server: RunningServer) -> None:
-    """deploy()'s own check of the model meets the server that is running already."""
-
-    @contextlib.contextmanager
-    def running(_config: ServeConfig, _bundle: object) -> Iterator[RunningServer]:
-        yield server
-
-    monkeypatch.setattr(step, "running_server", running)
-
-
-def config_of(target: str, address: str | None, **cluster: Any) -> ServeConfig:
-    values = {
-        "image": "registry.example/serve:2",
-        "claims": {"all": "/"},
-        "rollout_timeout_s": 20.0,
-        "address": address,
-    }
-    return ServeConfig.parse({"target": target, "cluster": values | cluster}, where="serve")
-
-
-def deployment_of(model: str, name: str = "new") -> Deployment:
-    return Deployment(
-        bundle=f"/root/deployed/{name}",
-        bundle_hash=model,
-        evaluation="e",
-        manifest_hash="m",
-        mlflow_run_id=None,
-        model_name=None,
-        model_version=None,
-        previous=None,
-    )
-
-
-def work(kube: KubeApi, *, after: int = 2) -> None:
-    """Controllers that complete a rollout when it is looked at that many times."""
-    looks = 0
-
-    def deployments(found: Json) -> None:
-        nonlocal looks
-        looks += 1
-        wanted = found["spec"].setdefault("replicas", 1)
-        done = wanted if looks >= after else 0
-        found["status"] = {
-            "observedGeneration": found["metadata"]["generation"],
-            "replicas": wanted,
-            "updatedReplicas": wanted,
-            "availableReplicas": done,
-        }
-
-    def services(found: Json) -> None:
-        nonlocal looks
-        looks += 1
-        state = "True" if looks >= after else "False"
-        found["status"] = {
-            "conditions": [{"type": "Ready", "status": state, "reason": "RevisionMissing"}],
-            "address": {"url": "http://cxrflow-serve-predictor.cxr.svc.cluster.local/v1/models/cxrflow-serve:predict"},
-        }
-
-    kube.controllers |= {"deployments": deployments, "inferenceservices": services}
-
-
-def roll(
-    config: ServeConfig, model: str, *, name: str = "new", current: Deployment | None = None,
-    within: Callable[[ClusterServer], None] = lambda _: None, published: bool = False,
-) -> None:  # fmt: skip
-    with rolled_out(config, deployment_of(model, name), current=current, published=lambda: published) as served:
-        within(served)
-
-
-def refuse(_: ClusterServer) -> None:
-    raise UserError("the server's answer is not evaluation's")
-
-
-def pod_of(target: str, found: Json) -> Json:
-    pod: Json = found["spec"]["template"]["spec"] if target == "kubernetes" else found["spec"]["predictor"]
-    return pod
-
-
-def bundle_of(target: str, found: Json) -> str:
-    (container,) = pod_of(target, found)["containers"]
-    arguments: list[str] = container["args"]
-    return arguments[arguments.index("--bundle") + 1]
-
-
-def existing(kube: KubeApi, target: str) -> Json:
-    """What an earlier rollout left, with changes of an operator's."""
-    found = copy.deepcopy(kube.objects[PLURAL[target]]["cxrflow-serve"])
-    pod = pod_of(target, found)
-    pod["containers"][0]["livenessProbe"] = {"httpGet": {"path": "/healthz", "port": 8000}, "periodSeconds": 99}
-    pod["volumes"] = [*pod.get("volumes", []), {"name": "tmp", "emptyDir": {}}]
-    kube.objects[PLURAL[target]]["cxrflow-serve"] = found
-    return copy.deepcopy(found)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -343,106 +245,3 @@ def test_a_folder_that_the_pods_cannot_see_is_refused(kube: KubeApi, server: Run
     with pytest.raises(UserError, match="pods cannot see this folder"):
         roll(config_of("kubernetes", server.address, claims={}), "a" * 64)
     assert kube.asked == []
-
-
-def _deploy(world: World, config: ServeConfig) -> Deployment:
-    return deploy(config, root=world.root, bundle=world.bundle, evaluation=world.evaluation, manifest=world.manifest)
-
-
-@pytest.mark.usefixtures("one_check")
-@pytest.mark.parametrize("target", TARGETS)
-def test_deploy_rolls_out_checks_and_points_last(
-    target: str, world: World, kube: KubeApi, server: RunningServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    work(kube)
-    config = config_of(target, server.address)
-    done = _deploy(world, config)
-    assert read_deployment(world.root).deployment == done
-    assert bundle_of(target, kube.objects[PLURAL[target]]["cxrflow-serve"]) == done.bundle
-    assert capsys.readouterr().out.count("are evaluation's") == 2, "before the rollout and after it"
-
-    kube.asked.clear()
-    assert _deploy(world, config) == done
-    assert {asked.verb for asked in kube.asked} == {"get"}
-    kube.objects[PLURAL[target]].clear()
-    assert _deploy(world, config) == done
-    assert bundle_of(target, kube.objects[PLURAL[target]]["cxrflow-serve"]) == done.bundle
-
-
-@pytest.mark.usefixtures("one_check")
-def test_deploy_publishes_nothing_that_the_cluster_does_not_answer(
-    world: World, kube: KubeApi, server: RunningServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    work(kube)
-    check = step.check_answers
-
-    def tampered(served: object, report: Any, **options: Any) -> object:
-        if isinstance(served, ClusterServer):
-            study = report.golden[0]
-            wrong = study.model_copy(update={"probabilities": study.probabilities | {"Edema": 0.123}})
-            report = report.model_copy(update={"golden": (wrong,)})
-        return check(served, report, **options)
-
-    monkeypatch.setattr(step, "check_answers", tampered)
-    with pytest.raises(UserError, match="the server's answer is not evaluation's"):
-        _deploy(world, config_of("kubernetes", server.address))
-    assert read_deployment(world.root).deployment is None
-    assert kube.objects["deployments"] == {}
-    assert kube.objects["services"] == {}
-
-
-@pytest.mark.usefixtures("one_check")
-def test_a_deployment_in_the_meantime_rolls_back(
-    world: World, kube: KubeApi, server: RunningServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    work(kube)
-    served = rollout._Rollout.wait
-
-    def meanwhile(self: Any) -> ClusterServer:
-        found = served(self)
-        write_deployment(world.root, deployment_of("c" * 64), over=read_deployment(world.root).generation)
-        return found
-
-    monkeypatch.setattr(rollout._Rollout, "wait", meanwhile)
-    with pytest.raises(UserError, match="another model was deployed meanwhile"):
-        _deploy(world, config_of("kubernetes", server.address))
-    assert kube.objects["deployments"] == {}
-
-
-@pytest.mark.slow
-def test_sigterm_during_a_rollout_restores_what_was_there(
-    world: World, kube: KubeApi, server: RunningServer, tmp_path: Path
-) -> None:
-    work(kube)
-    roll(config_of("kubernetes", server.address), world.report.bundle_hash, name="old")
-    kube.objects["deployments"]["cxrflow-serve"]["metadata"]["annotations"] = {"cxrflow/model": "a" * 64}
-    before = copy.deepcopy(kube.objects["deployments"]["cxrflow-serve"]["spec"])
-    work(kube, after=10**9)
-    script = tmp_path / "deploy.py"
-    script.write_text(
-        "import sys\n"
-        "from components.cxr.shards import load_manifest\n"
-        "from components.cxr.storage import Root, open_storage\n"
-        "from components.serve.config import ServeConfig\n"
-        "from components.serve.deploy import deploy\n"
-        "config, root, bundle, evaluation, manifest = sys.argv[1:]\n"
-        "deploy(ServeConfig.model_validate_json(config), root=Root(root), bundle=open_storage(bundle),\n"
-        "       evaluation=open_storage(evaluation), manifest=load_manifest(open_storage(manifest)))\n"
-    )
-    arguments = [world.root.uri, world.bundle.uri, world.evaluation.uri, world.manifest.storage.uri]
-    config = config_of("kubernetes", server.address).model_dump_json()
-    process = subprocess.Popen(
-        [sys.executable, str(script), config, *arguments], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-    )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("serve: 0 of 1 pods available"):
-            break
-    assert bundle_of("kubernetes", kube.objects["deployments"]["cxrflow-serve"]) != "/root/deployed/old"
-    process.send_signal(signal.SIGTERM)
-    rest, _ = process.communicate(timeout=300)
-    assert process.returncode == 143
-    assert "serve: rolled deployments cxr/cxrflow-serve back" in rest
-    assert kube.objects["deployments"]["cxrflow-serve"]["spec"] == before
-    assert read_deployment(world.root).deployment is None
