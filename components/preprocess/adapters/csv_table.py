@@ -9,11 +9,11 @@ from components.cxr.errors import UserError
 from components.cxr.ids import IdKey
 from components.cxr.pixels import view_of
 from components.cxr.storage import open_storage
+from components.cxr.tables import Table, open_table, shown
 from components.cxr.text import parse_report
 from components.preprocess.config import CsvData, LabelList, SplitName
 from components.preprocess.records import FilmRef, Place, Source, Study, hash_source
 from components.preprocess.splits import check_patients, split_by_hash
-from components.preprocess.tables import Table, parse_state, read_table, shown
 
 __all__ = ["read_csv_table"]
 
@@ -33,8 +33,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
         raise UserError(
             "folder is missing or empty", where=images.uri, expected="films", remedy="Check data.image_dir."
         )
-    folder, _, name = config.table.rpartition("/")
-    table = read_table(open_storage(folder or ".", user_project=config.user_project), name)
+    table = open_table(config.table, user_project=config.user_project)
     columns = {
         field: _cells(table, config, field)
         for field in ("image", "patient", "study", "view_position", "age_years", "sex")
@@ -64,7 +63,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
             ):
                 raise UserError(
                     "rows of one study disagree",
-                    where=f"{table.where} lines {first + 2} and {i + 2}",
+                    where=f"{table.where} lines {table.line(first)} and {table.line(i)}",
                     expected="the same patient and labels",
                     remedy="Set data.columns.study to null if labels belong to images.",
                 )
@@ -102,9 +101,8 @@ def _cells(table: Table, config: CsvData, field: str) -> list[str]:
     """One cell a row of the column configured for `field`; empty cells where none is."""
     name = getattr(config.columns, field)
     if name is None:
-        return [""] * len(table.rows)
-    column = table.column(name, field=f"data.columns.{field}")
-    return [row[column] for row in table.rows]
+        return [""] * len(table)
+    return table.cells(name, field=f"data.columns.{field}")
 
 
 def _labels(table: Table, config: CsvData) -> tuple[tuple[str, ...], list[States], list[bool]]:
@@ -121,30 +119,17 @@ def _labels(table: Table, config: CsvData) -> tuple[tuple[str, ...], list[States
             expected="a column a pathology besides those in data.columns",
             remedy="Set data.label_list if one column names all labels.",
         )
-    columns = [table.column(name, field="data.pathologies") for name in pathologies]
-    states: list[States] = []
-    for i, row in enumerate(table.rows):
-        found: list[int | None] = []
-        for name, column in zip(pathologies, columns, strict=True):
-            try:
-                found.append(parse_state(row[column]))
-            except ValueError:
-                raise UserError(
-                    "bad label",
-                    where=table.cell(i, name),
-                    found=shown(row[column]),
-                    expected="1, 0, -1 or nothing",
-                    remedy=None if config.pathologies else "Name the label columns in data.pathologies.",
-                ) from None
-        states.append(tuple(found))
+    remedy = None if config.pathologies else "Name the label columns in data.pathologies."
+    columns = [table.states(name, field="data.pathologies", remedy=remedy) for name in pathologies]
+    states: list[States] = list(zip(*columns, strict=True))
     return pathologies, states, [any(state is not None for state in row) for row in states]
 
 
 def _listed_labels(
     table: Table, config: CsvData, label_list: LabelList
 ) -> tuple[tuple[str, ...], list[States], list[bool]]:
-    column = table.column(label_list.column, field="data.label_list.column")
-    named = [[name.strip() for name in row[column].split(label_list.separator) if name.strip()] for row in table.rows]
+    cells = table.cells(label_list.column, field="data.label_list.column")
+    named = [[name.strip() for name in cell.split(label_list.separator) if name.strip()] for cell in cells]
     known = {name for names in named for name in names}
     if not known:
         where = f"{table.where} column {label_list.column}"
@@ -198,11 +183,11 @@ def _texts(table: Table, config: CsvData) -> list[dict[str, str]]:
     if config.columns.report is not None:
         return [parse_report(report) for report in _cells(table, config, "report")]
     columns = {
-        name: table.column(column, field=f"data.columns.text.{name}") for name, column in config.columns.text.items()
+        name: table.cells(column, field=f"data.columns.text.{name}") for name, column in config.columns.text.items()
     }
     return [
-        {name: text for name, column in columns.items() if (text := " ".join(row[column].split()))}
-        for row in table.rows
+        {name: text for name, cells in columns.items() if (text := " ".join(cells[i].split()))}
+        for i in range(len(table))
     ]
 
 

@@ -13,10 +13,10 @@ from components.cxr.labels import PATHOLOGIES
 from components.cxr.pixels import view_of
 from components.cxr.shards import SPLITS
 from components.cxr.storage import Storage, open_storage
+from components.cxr.tables import Table, read_table, shown
 from components.preprocess.config import MimicCxrData
 from components.preprocess.records import FilmRef, Place, Source, Study, hash_source
 from components.preprocess.splits import check_patients
-from components.preprocess.tables import Table, parse_state, read_table, shown
 
 __all__ = ["read_mimic_cxr"]
 
@@ -94,26 +94,24 @@ def _find_optional(storage: Storage, sizes: Iterable[str], kind: str) -> Table |
 
 
 def _films(table: Table, sizes: dict[str, int]) -> list[_Film]:
-    image, study, patient = (table.column(name) for name in ("dicom_id", "study_id", "subject_id"))
-    path = table.column("path") if "path" in table.header else None
+    images, studies, patients = (table.cells(name) for name in ("dicom_id", "study_id", "subject_id"))
+    paths = table.cells("path") if "path" in table.header else None
     films = []
-    for row in table.rows:
-        folder = f"files/p{row[patient][:2]}/p{row[patient]}/s{row[study]}"
-        listed = row[path] if path is not None else f"{folder}/{row[image]}.dcm"
+    for i, (image, study, patient) in enumerate(zip(images, studies, patients, strict=True)):
+        listed = paths[i] if paths is not None else f"files/p{patient[:2]}/p{patient}/s{study}/{image}.dcm"
         as_jpg = str(PurePosixPath(listed).with_suffix(".jpg"))
         found = as_jpg if listed not in sizes and as_jpg in sizes else listed
-        films.append(_Film(row[image], row[study], row[patient], found))
+        films.append(_Film(image, study, patient, found))
     return films
 
 
 def _splits(table: Table, films: list[_Film]) -> dict[str, str]:
-    image, split = table.column("dicom_id"), table.column("split")
     splits = {}
-    for i, row in enumerate(table.rows):
-        if row[split] not in SPLITS:
+    for i, (image, split) in enumerate(zip(table.cells("dicom_id"), table.cells("split"), strict=True)):
+        if split not in SPLITS:
             where = table.cell(i, "split")
-            raise UserError("unknown split", where=where, found=shown(row[split]), expected=", ".join(SPLITS))
-        splits[row[image]] = row[split]
+            raise UserError("unknown split", where=where, found=shown(split), expected=", ".join(SPLITS))
+        splits[image] = split
     without = sum(film.image_id not in splits for film in films)
     if without:
         found = f"{without} of {len(films)} films without a split"
@@ -122,27 +120,16 @@ def _splits(table: Table, films: list[_Film]) -> dict[str, str]:
 
 
 def _labels(table: Table) -> dict[str, tuple[int | None, ...]]:
-    study = table.column("study_id")
-    columns = [table.column(name) for name in PATHOLOGIES]
-    labels = {}
-    for i, row in enumerate(table.rows):
-        states = []
-        for name, column in zip(PATHOLOGIES, columns, strict=True):
-            try:
-                states.append(parse_state(row[column]))
-            except ValueError:
-                where = table.cell(i, name)
-                raise UserError(
-                    "bad label", where=where, found=shown(row[column]), expected="1, 0, -1 or nothing"
-                ) from None
-        labels[row[study]] = tuple(states)
-    return labels
+    states = zip(*(table.states(name) for name in PATHOLOGIES), strict=True)
+    return dict(zip(table.cells("study_id"), states, strict=True))
 
 
 def _views(table: Table) -> dict[str, str | None]:
-    image, position = table.column("dicom_id"), table.column("ViewPosition")
-    meaning = table.column("ViewCodeSequence_CodeMeaning") if "ViewCodeSequence_CodeMeaning" in table.header else None
-    return {row[image]: view_of(row[position], row[meaning] if meaning is not None else None) for row in table.rows}
+    meaning = "ViewCodeSequence_CodeMeaning"
+    positions = table.cells("ViewPosition")
+    meanings = table.cells(meaning) if meaning in table.header else [""] * len(table)
+    views = map(view_of, positions, meanings)
+    return dict(zip(table.cells("dicom_id"), views, strict=True))
 
 
 def _study(

@@ -141,10 +141,10 @@ def test_text_metadata_and_studies(table: Table, tmp_path: Path) -> None:
     rows[3][-1] = "0"
     table.rewrite(header=header, rows=rows)
     assert "rows of one study disagree" in (message := refusal(values, tmp_path / "other"))
-    assert "lines 4 and 5" in message
+    assert "lines 6 and 8" in message
     rows[3][-1], rows[3][6] = "1", "old"
     table.rewrite(header=header, rows=rows)
-    assert "line 5 column age" in refusal(values, tmp_path / "other")
+    assert "line 8 column age" in refusal(values, tmp_path / "other")
 
 
 def test_report_column(table: Table, tmp_path: Path) -> None:

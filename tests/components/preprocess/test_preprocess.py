@@ -337,7 +337,7 @@ CHEXPERT, SPLIT = "mimic-cxr-2.0.0-chexpert.csv", "mimic-cxr-2.0.0-split.csv.gz"
         (CHEXPERT, b"study_id,Edema\n1,1\n", ["lacks a column", "found study_id, Edema", "expected No Finding"]),
         (CHEXPERT, b"study_id\n", ["table is empty", CHEXPERT, "found 0 rows"]),
         (CHEXPERT, b"", ["table is empty", CHEXPERT, "found no header"]),
-        (CHEXPERT, b"study_id,Edema\n1\n", ["table has a broken row", "row 1", "found 1 cells, expected 2"]),
+        (CHEXPERT, b"study_id,Edema\n1\n", ["table has a broken row", "line 2", "found 1 cells, expected 2"]),
         (SPLIT, b"no gzip", ["table is not readable", SPLIT]),
     ],
 )
