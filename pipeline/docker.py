@@ -188,6 +188,7 @@ def _read_paths(config: PipelineConfig) -> Iterator[str]:
     encoders = config.arguments["train"]["architecture"]
     values = [*config.arguments["data"].values()]
     values += [encoders[name].get("pretrained") for name in ("vision", "text")]
+    values.append((config.arguments["evaluate"].get("second_truth") or {}).get("table"))
     values.append(os.environ.get(CREDENTIALS))
     for value in values:
         if isinstance(value, str) and "://" not in value and Path(value).expanduser().exists():

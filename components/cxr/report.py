@@ -16,7 +16,8 @@ from components.cxr.storage import Storage
 
 __all__ = [
     "CONDITIONS", "DECISION", "PREDICTIONS", "REPORT",
-    "Condition", "Decision", "GoldenStudy", "Interval", "MeanScore", "PathologyScore", "Protocol", "Report", "Score",
+    "Agreement", "Condition", "Decision", "GoldenStudy", "Interval", "MeanScore", "PathologyScore", "Protocol",
+    "Report", "Score", "TruthReport",
     "load_decision", "load_predictions", "load_report", "write_decision", "write_predictions", "write_report",
 ]  # fmt: skip
 
@@ -29,8 +30,9 @@ Condition = Literal["all", "image", "image+meta", "text", "meta"]
 CONDITIONS: tuple[Condition, ...] = ("all", "image", "image+meta", "text", "meta")
 """What the model sees: pixels, pre-read text and metadata (age, sex, view), or a part of them."""
 
-Protocol = Literal["A", "B"]
-"""A: blank and uncertain count as 0. B: explicit 1 and 0 only (labels.truth_of)."""
+Protocol = Literal["A", "B", "truth"]
+"""A: blank and uncertain count as 0. B: explicit 1 and 0 only (labels.truth_of). truth: as A, on the labels of a second
+truth in place of the data set's."""
 
 
 class Interval(Config):
@@ -90,6 +92,39 @@ class Score(Config):
     mean: MeanScore
 
 
+class Agreement(Config):
+    """Positive against not positive (protocol A: blank and uncertain count as 0); undefined is None, never 0."""
+
+    studies: int
+    """That both label sets have."""
+    both_positive: int
+    first_alone: int
+    """Positive in the first label set alone."""
+    second_alone: int
+    """Positive in the second label set alone."""
+    agreement: float | None
+    """Share of the studies on which they agree, in [0, 1]; None without studies."""
+    kappa: float | None
+    """Cohen's kappa (Cohen 1960), in [-1, 1]; None when both sets call every study the same."""
+    kappa_ci: Interval | None
+    """Over the resamples in which kappa is defined."""
+
+
+class TruthReport(Config):
+    """A second truth of the test studies, and how far the data set's labels agree with it."""
+
+    name: str
+    """What made it, such as radiologist."""
+    table_hash: str
+    """Of the table's labels."""
+    studies: int
+    """Test studies that it has."""
+    missing: tuple[str, ...]
+    """Pathologies that it does not have; undefined under protocol truth."""
+    agreement: dict[str, Agreement]
+    """By pathology; the data set's labels are the first, the second truth's the second."""
+
+
 class Decision(Config):
     """`decision.json`: whether the evaluated bundle replaces the deployed one, and why."""
 
@@ -139,6 +174,8 @@ class Report(Config):
     scores: tuple[Score, ...]
     golden: tuple[GoldenStudy, ...]
     num_bootstrap: int
+    second_truth: TruthReport | None = None
+    """None when none is configured."""
 
     @property
     def headline(self) -> Score:

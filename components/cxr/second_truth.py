@@ -30,6 +30,8 @@ class SecondTruth:
     """As they were asked for."""
     missing: tuple[str, ...]
     """Those that the table does not have; blank in every study, which says nothing about them."""
+    sha256: str
+    """Of the table's bytes."""
     states: dict[str, tuple[int | None, ...]] = field(repr=False)
     """By the study's hash: 1, 0, -1 or None (blank), in the order of `pathologies`."""
 
@@ -89,7 +91,8 @@ def read_second_truth(
             where = f"{read.where} lines {read.line(first[study])} and {read.line(i)} column study_id"
             raise UserError("study is listed twice", where=where, expected="one row a study")
         found[hash_id("study", study, key)] = row
-    return SecondTruth(read.where, tuple(pathologies), tuple(n for n in pathologies if n not in columns), found)
+    missing = tuple(name for name in pathologies if name not in columns)
+    return SecondTruth(read.where, tuple(pathologies), missing, read.sha256, found)
 
 
 def _columns(header: Sequence[str], pathologies: Sequence[str], *, where: str) -> dict[str, str]:

@@ -11,30 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import cohen_kappa_score
 
-from components.cxr.config import Config
 from components.cxr.labels import POSITIVE
-from components.cxr.report import Interval
+from components.cxr.report import Agreement
 from components.evaluate.bootstrap import interval
 
-__all__ = ["Agreement", "agreement_of"]
-
-
-class Agreement(Config):
-    """Positive against not positive (protocol A: blank and uncertain count as 0); undefined is None, never 0."""
-
-    studies: int
-    """That both label sets have."""
-    both_positive: int
-    first_alone: int
-    """Positive in the first label set alone."""
-    second_alone: int
-    """Positive in the second label set alone."""
-    agreement: float | None
-    """Share of the studies on which they agree, in [0, 1]; None without studies."""
-    kappa: float | None
-    """Cohen's kappa (Cohen 1960), in [-1, 1]; None when both sets call every study the same."""
-    kappa_ci: Interval | None
-    """Over the resamples in which kappa is defined."""
+__all__ = ["agreement_of"]
 
 
 def agreement_of(

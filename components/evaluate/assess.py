@@ -18,6 +18,7 @@ from components.cxr.dataset import StudyDataset
 from components.cxr.labels import BLANK, truth_of
 from components.cxr.predictor import Logits
 from components.cxr.report import CONDITIONS, Condition, GoldenStudy, Protocol, Report, Score
+from components.cxr.second_truth import SecondTruth
 from components.cxr.shards import LoadedManifest
 from components.evaluate.calibration import DEFAULT_THRESHOLD, calibrate, operating_points
 from components.evaluate.config import EvaluateConfig
@@ -29,6 +30,7 @@ from components.evaluate.scoring import (
     score_rows,
     study_rows,
 )
+from components.evaluate.second_truth import second_truth_of
 
 __all__ = ["Assessment", "assess"]
 
@@ -44,10 +46,18 @@ class Assessment(NamedTuple):
     """As write_predictions documents."""
 
 
-def assess(config: EvaluateConfig, bundle: Bundle, manifest: LoadedManifest, *, run_id: str | None) -> Assessment:
+def assess(
+    config: EvaluateConfig,
+    bundle: Bundle,
+    manifest: LoadedManifest,
+    *,
+    truth: SecondTruth | None = None,
+    run_id: str | None,
+) -> Assessment:
     """Run the model once a condition on validation and test studies, and once on single films, and score it.
 
     Args:
+        truth: a second table of labels to score against as well.
         run_id: of the MLflow run that the report names.
     """
     info, pathologies = bundle.info, bundle.info.pathologies
@@ -74,6 +84,8 @@ def assess(config: EvaluateConfig, bundle: Bundle, manifest: LoadedManifest, *, 
     by_image = table(
         on_films.score_SP, film_rows, points=points["image"], condition="image", protocol="A", unit="image"
     )
+    beside = second_truth_of(config, truth, test) if truth is not None else None
+    by_truth = beside.scores(table, points, on_test) if beside else ()
     report = Report(
         bundle_hash=bundle.hash,
         manifest_hash=manifest.hash,
@@ -81,9 +93,10 @@ def assess(config: EvaluateConfig, bundle: Bundle, manifest: LoadedManifest, *, 
         leaky=info.text.leaky,
         label_policy=info.label_policy,
         threshold_rule=config.threshold,
-        scores=(*_by_study(table, test, points, on_test), by_image),
+        scores=(*_by_study(table, test, points, on_test), by_image, *by_truth),
         golden=_golden(config, test, on_test["all"], points["all"]),
         num_bootstrap=config.num_bootstrap,
+        second_truth=beside.report if beside else None,
     )
     return Assessment(report, OperatingPoints(conditions=points), _predictions(test, on_test, points))
 

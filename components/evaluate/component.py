@@ -31,14 +31,13 @@ def evaluate(
     from components.cxr.shards import load_manifest
     from components.cxr.storage import Root
     from components.evaluate.config import EvaluateConfig
-    from components.evaluate.evaluate import evaluation_key, run
+    from components.evaluate.evaluate import run
     from components.evaluate.pooled import CATEGORIES, pooled
 
     with clean_exit():
         step = EvaluateConfig.parse(config, where="evaluate")
         where, loaded = Root(root), load_manifest(pointed(manifest))
-        report, decision = run(step, root=where, manifest=loaded, bundle=pointed(bundle))
-        storage = where.evaluation(evaluation_key(step, bundle_hash=report.bundle_hash, manifest_hash=loaded.hash))
+        report, decision, storage = run(step, root=where, manifest=loaded, bundle=pointed(bundle))
         point(evaluation, storage, bundle_hash=report.bundle_hash, reason=decision.reason)
         scores = {name: score.auroc for name, score in report.headline.pathologies.items()}
         for name, auroc in {"mean AUROC": report.headline.mean.auroc, **scores}.items():

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from components.cxr.config import Config, content_hash
 
-__all__ = ["EvaluateConfig", "PromotionConfig"]
+__all__ = ["EvaluateConfig", "PromotionConfig", "SecondTruthConfig"]
 
 
 class PromotionConfig(Config):
@@ -30,6 +30,18 @@ class PromotionConfig(Config):
         return self
 
 
+class SecondTruthConfig(Config):
+    """Another reader's labels of the test studies: scored against, never trained on."""
+
+    name: str = Field("truth", pattern=r"[a-z][a-z0-9_-]{0,30}")
+    """What made it, for tables and metric names, such as `radiologist`."""
+    table: str = Field(min_length=1)
+    """CSV (plain or .gz; local or gs://) with `study_id` and a column a pathology holding 1, 0, -1 or nothing; study_id
+    as the source has it. MIMIC-CXR's `mimic-cxr-2.1.0-test-set-labeled.csv` is read as it is."""
+    user_project: str | None = None
+    """The project billed for a requester-pays bucket."""
+
+
 class EvaluateConfig(Config):
     """How a bundle is scored and judged."""
 
@@ -43,6 +55,8 @@ class EvaluateConfig(Config):
     """Of the resamples."""
     num_golden: int = Field(8, ge=1)
     """Test studies whose answers a server must repeat before it is put into service."""
+    second_truth: SecondTruthConfig | None = None
+    """Labels that a second table of scores is made with; ids are joined under the key of CXRFLOW_ID_KEY."""
     promotion: PromotionConfig = PromotionConfig()
     """When the evaluated model replaces the deployed one."""
     registered_model: str = Field("cxrflow", min_length=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from components.cxr.bundle import (
     MODEL_CARD,
@@ -29,6 +30,7 @@ from components.cxr.report import (
     write_predictions,
     write_report,
 )
+from components.cxr.second_truth import SecondTruth, read_second_truth
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage import Root, Storage
 from components.cxr.tracking import TrackedRun, joined_run
@@ -40,18 +42,26 @@ from components.evaluate.model_card import model_card
 from components.evaluate.promotion import decide
 from components.evaluate.table import print_report
 
-__all__ = ["evaluation_key", "run"]
+__all__ = ["Evaluation", "evaluation_key", "run"]
 
 EXPERIMENT = "cxrflow"
 """Of a bundle whose training left no run."""
 
 
-def evaluation_key(config: EvaluateConfig, *, bundle_hash: str, manifest_hash: str) -> str:
+def evaluation_key(config: EvaluateConfig, *, bundle_hash: str, manifest_hash: str, truth_hash: str = "") -> str:
     """Name of the evaluation's folder: 16 hex digits over what decides the report."""
-    return content_hash(config.hash, bundle_hash, manifest_hash)
+    return content_hash(config.hash, bundle_hash, manifest_hash, truth_hash)
 
 
-def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle: Storage) -> tuple[Report, Decision]:
+class Evaluation(NamedTuple):
+    """What was found, what follows from it, and where both lie."""
+
+    report: Report
+    decision: Decision
+    storage: Storage
+
+
+def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle: Storage) -> Evaluation:
     """Evaluate one bundle; a report that is already there is reused, the decision is always made anew.
 
     Writes predictions, operating points, model card, report and decision under `root.evaluation(evaluation_key(…))`,
@@ -59,18 +69,21 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
     as `challenger`.
 
     Raises:
-        UserError: data that does not fit the bundle, no test studies, or no place to track.
+        UserError: data that does not fit the bundle, no test studies, a second truth that cannot be joined, or no place
+            to track.
     """
     model = load_bundle(bundle)
     _check(config, model, manifest)
-    key = evaluation_key(config, bundle_hash=model.hash, manifest_hash=manifest.hash)
+    truth = _second_truth(config, model, manifest)
+    truth_hash = truth.sha256 if truth else ""
+    key = evaluation_key(config, bundle_hash=model.hash, manifest_hash=manifest.hash, truth_hash=truth_hash)
     storage = root.evaluation(key)
     known = load_report(storage) if storage.exists(REPORT) else None
     run_id = known.mlflow_run_id if known else model.info.mlflow_run_id
     with joined_run(root, experiment=EXPERIMENT, run_id=run_id) as tracked:
         _replay_training(tracked, root, bundle)
         if known is None:
-            _evaluate(config, model, manifest, storage, run_id=tracked.id)
+            _evaluate(config, model, manifest, truth, storage, run_id=tracked.id)
         else:
             print(f"evaluate: reused evaluations/{key}", flush=True)
         report, points = known or load_report(storage), load_operating_points(storage)
@@ -89,14 +102,31 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
     write_pointer(root, "evaluation", storage.uri)
     print_report(report, decision)
     print(f"evaluate: {'promoted' if decision.promoted else 'not promoted'}: {decision.reason}", flush=True)
-    return report, decision
+    return Evaluation(report, decision, storage)
+
+
+def _second_truth(config: EvaluateConfig, model: Bundle, manifest: LoadedManifest) -> SecondTruth | None:
+    if config.second_truth is None:
+        return None
+    return read_second_truth(
+        config.second_truth.table,
+        pathologies=model.info.pathologies,
+        id_key_fingerprint=manifest.manifest.id_key_fingerprint,
+        user_project=config.second_truth.user_project,
+    )
 
 
 def _evaluate(
-    config: EvaluateConfig, model: Bundle, manifest: LoadedManifest, storage: Storage, *, run_id: str | None
+    config: EvaluateConfig,
+    model: Bundle,
+    manifest: LoadedManifest,
+    truth: SecondTruth | None,
+    storage: Storage,
+    *,
+    run_id: str | None,
 ) -> None:
     """Score the model and write what was found, the report last."""
-    found = assess(config, model, manifest, run_id=run_id)
+    found = assess(config, model, manifest, truth=truth, run_id=run_id)
     card = model_card(model, found.report, found.points, manifest=manifest.manifest)
     write_predictions(storage, found.predictions)
     write_operating_points(storage, found.points)

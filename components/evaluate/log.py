@@ -68,7 +68,9 @@ def metrics_of(report: Report) -> dict[str, float]:
             values[f"{prefix}/{field}/{name}"] = getattr(found, field)
         values[f"{prefix}/{field}/mean"] = getattr(headline.mean, field)
     for score in report.scores:
-        parts: list[str] = [] if score is headline else [score.condition]
+        truth = report.second_truth if score.protocol == "truth" else None
+        parts = [truth.name] if truth else []
+        parts += [] if score is headline or (truth and score.condition == "all") else [score.condition]
         parts += ["common"] if score.subset == "common" else []
         parts += ["protocol_B"] if score.protocol == "B" else []
         parts += ["by_image"] if score.unit == "image" else []
@@ -76,6 +78,12 @@ def metrics_of(report: Report) -> dict[str, float]:
         values[name] = score.mean.auroc
         values[f"{name}_low"] = score.mean.auroc_ci.low if score.mean.auroc_ci else None
         values[f"{name}_high"] = score.mean.auroc_ci.high if score.mean.auroc_ci else None
+    if report.second_truth is not None:
+        second = report.second_truth
+        for name, found in report.score("all", protocol="truth").pathologies.items():
+            values[f"{prefix}/{second.name}/auroc/{name}"] = found.auroc
+        for name, agreed in second.agreement.items():
+            values[f"{prefix}/{second.name}/label_kappa/{name}"] = agreed.kappa
     return {re.sub(r"[^\w\-. :/]", "_", name): value for name, value in values.items() if value is not None}
 
 
@@ -86,7 +94,7 @@ def _panels(predictions: pa.Table, score: Score) -> dict[str, Panel]:
     panels = {}
     for name in score.pathologies:
         states_S1 = table.column(f"label/{name}").fill_null(BLANK).to_numpy().astype(np.int8)[:, None]
-        truth_S = truth_of(states_S1, labeled_S, protocol=score.protocol)[:, 0]
+        truth_S = truth_of(states_S1, labeled_S, protocol="A")[:, 0]
         known_S = truth_S != BLANK
         raw_S, probability_S = (table.column(f"{kind}/{name}").to_numpy() for kind in ("score", "probability"))
         panels[name] = Panel(raw_S[known_S], probability_S[known_S], truth_S[known_S] == 1)

@@ -21,6 +21,7 @@ def model_card(bundle: Bundle, report: Report, points: OperatingPoints, *, manif
         _what(bundle),
         _data(bundle, manifest, report.manifest_hash),
         _scores(report),
+        _second_truth(report),
         _calibration(report, points),
         _use(bundle),
     ]
@@ -111,6 +112,27 @@ def _scores(report: Report) -> str:
             _table(("Input", "Labels", "Rows", "Studies", "AUROC", "95 % interval"), _condition_rows(report)),
             "The common subset has a film, text and metadata in every study: only there do differences between inputs "
             "compare like with like.",
+        ]
+    )
+
+
+def _second_truth(report: Report) -> str:
+    if (truth := report.second_truth) is None:
+        return ""
+    score = report.score("all", protocol="truth")
+    rows = []
+    for name, found in score.pathologies.items():
+        agreed = truth.agreement.get(name)
+        kappa = number(agreed.kappa) if agreed else "–"
+        rows.append((name, number(found.auroc), span(found), f"{found.positives:,}", f"{found.negatives:,}", kappa))
+    mean = score.mean
+    rows.append((f"**Mean of {len(mean.pathologies)}**", number(mean.auroc), span(mean), "", "", ""))
+    return "\n\n".join(
+        [
+            f"## Against {truth.name}",
+            f"{truth.studies:,} test studies have labels of a second source ({truth.name}, `{truth.table_hash}`), "
+            "which no training saw. Kappa is Cohen's, of the data set's labels with these.",
+            _table(("Finding", "AUROC", "95 % interval", "Pos.", "Neg.", "Labels' kappa"), rows),
         ]
     )
 

@@ -46,7 +46,7 @@ def pooled(report: Report, predictions: pa.Table) -> Pooled:
     if not labels:
         return Pooled([], [], [], [[0, 0], [0, 0]])
     labeled = rows["labeled"].to_numpy()
-    truth_SP = truth_of(np.stack(labels, axis=1), labeled, protocol=report.headline.protocol)
+    truth_SP = truth_of(np.stack(labels, axis=1), labeled, protocol="A")
     probability_SP = np.stack([rows[f"probability/{name}"].to_numpy() for name in names], axis=1)
     thresholds_P = np.array([report.headline.pathologies[name].threshold for name in names])
     known_SP = truth_SP != BLANK

@@ -16,7 +16,7 @@ import torch
 from components.cxr.batch import Study
 from components.cxr.bundle import Bundle, OperatingPoint
 from components.cxr.dataset import StudyDataset
-from components.cxr.labels import truth_of
+from components.cxr.labels import BLANK, truth_of
 from components.cxr.predictor import Logits, predict
 from components.cxr.progress import track
 from components.cxr.report import Condition, Protocol, Score
@@ -106,9 +106,15 @@ def score_rows(
     protocol: Protocol,
     unit: Literal["study", "image"] = "study",
     subset: Literal["all", "common"] = "all",
+    missing: Sequence[str] = (),
 ) -> Score:
-    """One table of the report."""
-    truth_NP = truth_of(rows.states_NP, rows.labeled_N, protocol=protocol)
+    """One table of the report.
+
+    Args:
+        missing: pathologies of which the labels say nothing.
+    """
+    truth_NP = truth_of(rows.states_NP, rows.labeled_N, protocol="A" if protocol == "truth" else protocol)
+    truth_NP[:, [list(pathologies).index(name) for name in missing]] = BLANK
     auroc_RP = auroc_resamples(score_NP, truth_NP, rows.patients, num_resamples=config.num_bootstrap, seed=config.seed)
     scores = {
         name: pathology_score(score_NP[:, p], truth_NP[:, p], points[name], auroc_R=auroc_RP[:, p])

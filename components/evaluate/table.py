@@ -9,7 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 from components.cxr.labels import LabelPolicy
-from components.cxr.report import CONDITIONS, Condition, Decision, MeanScore, PathologyScore, Report, Score
+from components.cxr.report import (
+    CONDITIONS,
+    Condition,
+    Decision,
+    Interval,
+    MeanScore,
+    PathologyScore,
+    Report,
+    Score,
+    TruthReport,
+)
 
 __all__ = ["CAVEAT", "CONDITION_NAMES", "PROTOCOLS", "number", "policy_line", "print_report", "span"]
 
@@ -23,6 +33,7 @@ CONDITION_NAMES: dict[Condition, str] = {
 PROTOCOLS = {
     "A": "protocol A (blank and uncertain labels count as negative)",
     "B": "protocol B (explicit positive and negative labels only)",
+    "truth": "protocol truth (a second truth's labels; blank and uncertain count as negative)",
 }
 CAVEAT = (
     "Labels were mined from reports by a program; scores of other publications have other splits and units. "
@@ -46,6 +57,9 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
     console.print()
     console.print(_condition_table(report))
     console.print()
+    if report.second_truth is not None:
+        console.print(_truth_table(report, report.second_truth))
+        console.print()
     console.print(Text(f"By study, {PROTOCOLS[score.protocol]}. {policy_line(report.label_policy)}"))
     console.print(Text(f"Intervals: 95 %, {report.num_bootstrap} resamples of {score.num_patients} patients. {CAVEAT}"))
     console.print()
@@ -67,7 +81,7 @@ def number(value: float | None, *, digits: int = 3) -> str:
 
 def span(score: PathologyScore | MeanScore) -> str:
     """The interval of the AUROC, or a dash."""
-    return "–" if score.auroc_ci is None else f"{score.auroc_ci.low:.3f}–{score.auroc_ci.high:.3f}"
+    return _interval(score.auroc_ci)
 
 
 def _headline_table(score: Score) -> Table:
@@ -103,10 +117,35 @@ def _condition_table(report: Report) -> Table:
     return table
 
 
+def _truth_table(report: Report, truth: TruthReport) -> Table:
+    score = report.score("all", protocol="truth")
+    title = f"Against {truth.name} on {truth.studies:,} of these studies, and what the data set's labels make of it"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("Pathology", no_wrap=True)
+    for name in ("AUROC", "95 % interval", "Pos.", "Neg.", "missed", "invented", "kappa", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, found in score.pathologies.items():
+        counts = (f"{found.positives:,}", f"{found.negatives:,}")
+        agreed = truth.agreement.get(name)
+        cells = ("–",) * 4
+        if agreed is not None:
+            wrong = (f"{agreed.second_alone:,}", f"{agreed.first_alone:,}")
+            cells = (*wrong, number(agreed.kappa), _interval(agreed.kappa_ci))
+        table.add_row(name, number(found.auroc), span(found), *counts, *cells)
+    table.add_section()
+    mean = score.mean
+    table.add_row(f"Mean of {len(mean.pathologies)}", number(mean.auroc), span(mean), style="bold")
+    return table
+
+
 def _mean(report: Report, condition: Condition, *, subset: str) -> MeanScore | None:
     keys = (condition, "A", "study", subset)
     found = (s.mean for s in report.scores if (s.condition, s.protocol, s.unit, s.subset) == keys)
     return next(found, None)
+
+
+def _interval(found: Interval | None) -> str:
+    return "–" if found is None else f"{found.low:.3f}–{found.high:.3f}"
 
 
 def _numbers(score: PathologyScore | MeanScore) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from components.cxr.ids import IdKey, hash_id
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
@@ -24,6 +26,7 @@ SIZE = 32
 NAMES = ("No Finding", "Edema", "Pleural Effusion", "Fracture")
 """Fracture has positives in training alone, so that it is undefined elsewhere."""
 COUNTS = {"train": 60, "validate": 24, "test": 40}
+PUBLIC = IdKey(None)
 WORDS = ("edema", "effusion", "cough", "fever", "pain", "dyspnea")
 
 
@@ -71,8 +74,8 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> LoadedManifest:
         pixel_preset_hash=preset.hash,
         config_hash="c" * 16,
         source_hash="s" * 16,
-        id_key_fingerprint="k" * 16,
-        deidentified=True,
+        id_key_fingerprint=PUBLIC.fingerprint,
+        deidentified=False,
         counts=counts,
         num_rejects=0,
         shards=tuple(shards),
@@ -119,7 +122,7 @@ def _study(rng: np.random.Generator, split: str, s: int) -> list[ImageRow]:
     views = ("PA", "LATERAL") if s % 5 == 0 else ("AP",)
     return [
         ImageRow(
-            study_id=f"{split}-study-{s}",
+            study_id=hash_id("study", f"{split}-study-{s}", PUBLIC),
             patient_id=f"{split}-patient-{s // 2}",
             image_id=f"{split}-image-{s}-{view}",
             split=split,

@@ -106,7 +106,8 @@ def test_the_whole_demo_runs_there_too(gcs_bucket: str, mlflow_server: str, tmp_
     generate(tmp_path / "synthetic", num_studies=400, seed=7, size=256, num_jobs=2)
     uri = f"{gcs_bucket}/demo"
     log = tmp_path / "demo.log"
-    said = run(CONFIGS / "demo.yaml", uri, f"data.dir={tmp_path}/synthetic", mlflow=mlflow_server, log=log)
+    here = (f"data.dir={tmp_path}/synthetic", f"evaluate.second_truth.table={tmp_path}/synthetic/truth.csv")
+    said = run(CONFIGS / "demo.yaml", uri, *here, mlflow=mlflow_server, log=log)
     assert re.search(r"^Mean of \d+ +0\.\d{3} ", said, re.MULTILINE)
     assert f"Everything is under {uri}:" in said
     folders = {name.split("/")[0] for name in open_storage(uri).sizes()}

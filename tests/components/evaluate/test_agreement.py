@@ -8,7 +8,8 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from components.cxr.labels import BLANK, NEGATIVE, POSITIVE, UNCERTAIN
-from components.evaluate.agreement import Agreement, agreement_of
+from components.cxr.report import Agreement
+from components.evaluate.agreement import agreement_of
 
 
 def agree(first: list[int], second: list[int], patients: list[str] | None = None) -> Agreement:

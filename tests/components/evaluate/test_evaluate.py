@@ -35,7 +35,7 @@ from components.evaluate.__main__ import main
 from components.evaluate.calibration import operating_points
 from components.evaluate.component import evaluate as component
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.evaluate import evaluation_key, run
+from components.evaluate.evaluate import run
 from components.evaluate.log import metrics_of
 
 CONFIG = EvaluateConfig(num_bootstrap=200, num_golden=5)
@@ -65,9 +65,8 @@ def world(tiny_data: LoadedManifest, fitted_bundle: Storage, tmp_path_factory: p
     bundle = root.bundle(KEY)
     bundle.upload_folder(Path(fitted_bundle.uri))
     _edit(bundle, mlflow_run_id=training.id)
-    report, decision = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
-    key = evaluation_key(CONFIG, bundle_hash=report.bundle_hash, manifest_hash=tiny_data.hash)
-    return World(root, bundle, report, decision, root.evaluation(key), training.id)
+    found = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
+    return World(root, bundle, *found, training.id)
 
 
 def test_report_and_decision_are_what_the_files_say(world: World) -> None:
@@ -190,7 +189,7 @@ def test_a_second_evaluation_reuses_the_first(
     world: World, tiny_data: LoadedManifest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = MlflowClient(tracking_uri(world.root))
-    report, decision = run(CONFIG, root=world.root, manifest=tiny_data, bundle=world.bundle)
+    report, decision, _ = run(CONFIG, root=world.root, manifest=tiny_data, bundle=world.bundle)
     assert (report, decision) == (world.report, world.decision)
     printed = capsys.readouterr()
     assert f"evaluate: reused evaluations/{Path(world.evaluation.uri).name}" in printed.out
@@ -208,31 +207,31 @@ def test_the_deployed_model_decides_the_next(
     bundle, evaluation = root.bundle(KEY), root.evaluation(Path(world.evaluation.uri).name)
 
     _deploy(root, bundle.uri, world.report.bundle_hash)
-    _, cut_short = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
+    _, cut_short, _ = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
     assert cut_short.promoted, "deploy runs again to make it MLflow's champion"
     assert "before MLflow's champion was set" in cut_short.reason
 
     set_champion(root, name="cxrflow", version="1", expected=None)
-    _, again = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
+    _, again, _ = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
     assert (again.promoted, again.reason) == (False, "already deployed.")
 
     worse = root.bundle("worse")
     worse.upload_folder(Path(untrained_bundle.uri))
-    _, rejected = run(CONFIG, root=root, manifest=tiny_data, bundle=worse)
+    _, rejected, _ = run(CONFIG, root=root, manifest=tiny_data, bundle=worse)
     assert not rejected.promoted
     assert rejected.champion_bundle == world.report.bundle_hash
     assert rejected.difference_ci.high < 0
     assert rejected.challenger_version == "2"
 
     _deploy(root, worse.uri, load_bundle(worse).hash)
-    _, better = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
+    _, better, _ = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
     assert better.promoted
     assert better.difference == pytest.approx(-rejected.difference)
     assert better.difference_ci.low == pytest.approx(-rejected.difference_ci.high)
     assert load_decision(evaluation) == better
 
     _deploy(root, worse.uri, "0" * 64)
-    _, changed = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
+    _, changed, _ = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
     assert not changed.promoted
     assert "changed after its deployment" in changed.reason
 
@@ -284,7 +283,7 @@ def test_without_a_server_the_decision_is_made_all_the_same(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    _, decision = run(CONFIG, root=world.root, manifest=tiny_data, bundle=world.bundle)
+    _, decision, _ = run(CONFIG, root=world.root, manifest=tiny_data, bundle=world.bundle)
     assert decision.promoted
     assert decision.challenger_version is None
     warning = "warning: MLflow does not answer at http://127.0.0.1:9; going on without it\n"

@@ -1,0 +1,82 @@
+"""The report's part on a second truth: scores against it, and how far the data set's labels agree with it.
+
+Shape letters: S studies, P pathologies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from components.cxr.bundle import OperatingPoint
+from components.cxr.dataset import StudyDataset
+from components.cxr.errors import UserError
+from components.cxr.predictor import Logits
+from components.cxr.report import Condition, Score, TruthReport
+from components.cxr.second_truth import SecondTruth
+from components.evaluate.agreement import agreement_of
+from components.evaluate.config import EvaluateConfig
+from components.evaluate.scoring import Rows, study_rows
+
+__all__ = ["BesideTruth", "second_truth_of"]
+
+
+@dataclass(frozen=True)
+class BesideTruth:
+    """The test studies that a second truth has, with its labels in place of the data set's."""
+
+    report: TruthReport
+    rows: Rows
+    known_S: npt.NDArray[np.bool_]
+    """Over all test studies."""
+
+    def scores(
+        self,
+        table: Callable[..., Score],
+        points: dict[Condition, dict[str, OperatingPoint]],
+        logits: dict[Condition, Logits],
+    ) -> Iterator[Score]:
+        """A table a condition, with the thresholds and calibration of the data set's own labels."""
+        for condition, said in logits.items():
+            keys = {"points": points[condition], "condition": condition, "protocol": "truth"}
+            yield table(said.score_SP[self.known_S], self.rows, **keys, missing=self.report.missing)
+
+
+def second_truth_of(config: EvaluateConfig, truth: SecondTruth, test: StudyDataset) -> BesideTruth:
+    """Join the second truth with the test studies.
+
+    Raises:
+        UserError: it has none of them.
+    """
+    assert config.second_truth is not None
+    states_SP, known_S = truth.states_of(test.study_ids)
+    if not known_S.any():
+        raise UserError(
+            "second truth has no test study",
+            where=truth.where,
+            found=f"{len(truth.states)} studies, none of them among {len(test)} test studies",
+            expected="study_id as the source of the data set has it",
+            remedy="Check evaluate.second_truth.table and CXRFLOW_ID_KEY.",
+        )
+    own = study_rows(test).select(known_S)
+    rows = Rows(states_SP[known_S], np.ones(int(known_S.sum()), dtype=bool), own.patients, own.studies)
+    both_N = own.labeled_N
+    agreement = agreement_of(
+        own.states_NP[both_N],
+        rows.states_NP[both_N],
+        own.select(both_N).patients,
+        pathologies=truth.pathologies,
+        num_resamples=config.num_bootstrap,
+        seed=config.seed,
+    )
+    report = TruthReport(
+        name=config.second_truth.name,
+        table_hash=truth.sha256[:16],
+        studies=len(rows.studies),
+        missing=truth.missing,
+        agreement={name: found for name, found in agreement.items() if name not in truth.missing},
+    )
+    return BesideTruth(report, rows, known_S)
