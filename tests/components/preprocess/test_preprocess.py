@@ -318,9 +318,9 @@ def test_foreign_output_folder_is_refused(mimic: Mimic, tmp_path: Path) -> None:
 def test_manifest_of_another_version_is_refused(mimic: Mimic, tmp_path: Path) -> None:
     loaded = run(mimic.values(), Root(tmp_path / "root"))
     path = Path(loaded.storage.uri) / MANIFEST
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 1}))
     with pytest.raises(
-        UserError, match=r"another schema version: .*manifest.json: schema_version; found 2, expected 1"
+        UserError, match=r"another schema version: .*manifest.json: schema_version; found 1, expected 2"
     ):
         run(mimic.values(), Root(tmp_path / "root"))
 
