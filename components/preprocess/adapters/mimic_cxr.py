@@ -61,53 +61,61 @@ def read_mimic_cxr(config: MimicCxrData, *, key: IdKey) -> Source:
             expected="MIMIC-CXR's tables and files/",
             remedy="Check data.dir.",
         )
-    places = [films_at]
-    if config.tables_dir is not None:
-        places.append(open_storage(config.tables_dir, user_project=config.user_project))
-    split_table, label_table = _find(places, "split"), _find(places, config.labels)
-    metadata_table = _find_optional(places, "metadata")
-    film_table = _find_optional(places, "record-list") or metadata_table
-    study_table = _find_optional(places, "study-list")
+    tables = _Tables(config, films_at)
+    film_table = tables.find_optional("record-list") or tables.find_optional("metadata")
     if film_table is None:
         expected = "cxr-record-list.csv.gz or mimic-cxr-2.*-metadata.csv.gz"
         raise UserError("table is missing", where=films_at.uri, expected=expected, remedy="Download it beside files/.")
     films = _films(film_table, sizes)
-    splits = _splits(split_table, films)
-    check_patients(((film.patient_id, splits[film.image_id]) for film in films), where=split_table.where, key=key)
+    del film_table  # the largest tables go as soon as they are read
+    splits = _splits(tables.find("split"), films, key=key)
+    labels = _labels(tables.find(config.labels))
     people = None
     if config.mimic_iv_dir is not None:
         mimic_iv = open_storage(config.mimic_iv_dir, user_project=config.user_project)
         people = read_mimic_iv(mimic_iv, patients={film.patient_id for film in films})
-    metadata = _metadata(metadata_table, dated=people is not None, where=films_at.uri)
-    labels = _labels(label_table)
+        tables.used.update(people.tables)
+        metadata = _metadata(tables.find("metadata"), dated=True)
+    else:
+        metadata = _metadata(tables.find_optional("metadata"), dated=False)
     studies = tuple(_studies(films, sizes, splits, labels, metadata, people))
-    tables = [split_table, label_table, metadata_table, film_table, study_table, *(people.tables if people else ())]
     return Source(
         where=films_at.uri,
         films=Place(films_at.uri, config.user_project),
         pathologies=PATHOLOGIES,
         studies=studies,
-        hash=hash_source({(table.name, table.sha256) for table in tables if table is not None}, _used(studies, sizes)),
-        left_out=_left_out(study_table, studies),
+        left_out=_left_out(tables.find_optional("study-list"), studies),
+        hash=hash_source(tables.used, _used(studies, sizes)),
     )
 
 
-def _find(places: Sequence[Storage], kind: str) -> Table:
-    table = _find_optional(places, kind)
-    if table is None:
-        expected = f"mimic-cxr-2.*-{kind}.csv.gz"
-        remedy = "Download it from MIMIC-CXR-JPG beside files/, or set data.tables_dir."
-        raise UserError("table is missing", where=places[0].uri, expected=expected, remedy=remedy)
-    return table
+class _Tables:
+    """The tables in the top folder of `dir`, else of `tables_dir`, of the newest version there."""
 
+    def __init__(self, config: MimicCxrData, films_at: Storage) -> None:
+        self.places = [films_at]
+        if config.tables_dir is not None:
+            self.places.append(open_storage(config.tables_dir, user_project=config.user_project))
+        self.used: set[tuple[str, str]] = set()
+        """Name and sha256 of each table that was read."""
 
-def _find_optional(places: Sequence[Storage], kind: str) -> Table | None:
-    """The table of the newest version, in the top folder of the first place that has it."""
-    stems = [f"mimic-cxr-{version}-{kind}" for version in _VERSIONS] if "-" not in kind else [f"cxr-{kind}"]
-    names = [f"{stem}.csv{suffix}" for stem in stems for suffix in (".gz", "")]
-    found = ((place, name) for place in places for name in names if place.exists(name))
-    first = next(found, None)
-    return read_table(*first) if first is not None else None
+    def find(self, kind: str) -> Table:
+        table = self.find_optional(kind)
+        if table is None:
+            expected = f"mimic-cxr-2.*-{kind}.csv.gz"
+            remedy = "Download it from MIMIC-CXR-JPG beside files/, or set data.tables_dir."
+            raise UserError("table is missing", where=self.places[0].uri, expected=expected, remedy=remedy)
+        return table
+
+    def find_optional(self, kind: str) -> Table | None:
+        stems = [f"cxr-{kind}"] if "-" in kind else [f"mimic-cxr-{version}-{kind}" for version in _VERSIONS]
+        for place in self.places:
+            for name in (f"{stem}.csv{suffix}" for stem in stems for suffix in (".gz", "")):
+                if place.exists(name):
+                    table = read_table(place, name)
+                    self.used.add((name, table.sha256))
+                    return table
+        return None
 
 
 def _films(table: Table, sizes: Mapping[str, int]) -> list[_Film]:
@@ -131,7 +139,7 @@ def _folder(patient: str, study: str) -> str:
     return f"files/p{patient[:2]}/p{patient}/s{study}"
 
 
-def _splits(table: Table, films: Sequence[_Film]) -> dict[str, str]:
+def _splits(table: Table, films: Sequence[_Film], *, key: IdKey) -> dict[str, str]:
     images, splits = table.unique("dicom_id", what="film"), table.cells("split")
     for split in set(splits) - set(SPLITS):
         where = table.cell(splits.index(split), "split")
@@ -141,6 +149,7 @@ def _splits(table: Table, films: Sequence[_Film]) -> dict[str, str]:
     if without:
         found = f"{without} of {len(films)} films without a split"
         raise UserError("table lacks films", where=table.where, found=found, expected="a row a film")
+    check_patients(((film.patient_id, split_of[film.image_id]) for film in films), where=table.where, key=key)
     return split_of
 
 
@@ -153,12 +162,8 @@ def _labels(table: Table) -> dict[str, tuple[int | None, ...]]:
     }
 
 
-def _metadata(table: Table | None, *, dated: bool, where: str) -> _Metadata:
+def _metadata(table: Table | None, *, dated: bool) -> _Metadata:
     if table is None:
-        if dated:
-            expected = "mimic-cxr-2.*-metadata.csv.gz"
-            remedy = "Ages of MIMIC-IV need its StudyDate: set data.tables_dir, or leave out data.mimic_iv_dir."
-            raise UserError("table is missing", where=where, expected=expected, remedy=remedy)
         return _Metadata({}, {})
     meaning = "ViewCodeSequence_CodeMeaning"
     meanings = table.cells(meaning) if meaning in table.header else [""] * len(table)

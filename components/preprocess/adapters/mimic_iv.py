@@ -46,7 +46,8 @@ class _Admission(NamedTuple):
 class MimicIv:
     """Patients and their admissions in order of date."""
 
-    tables: tuple[Table, ...]
+    tables: tuple[tuple[str, str], ...]
+    """Name and sha256 of each."""
     patients: Mapping[str, _Patient] = field(repr=False)
     admissions: Mapping[str, list[_Admission]] = field(repr=False)
 
@@ -98,7 +99,7 @@ def read_mimic_iv(storage: Storage, *, patients: Collection[str]) -> MimicIv:
             admissions.setdefault(patient, []).append(_Admission(time[:10].replace("-", ""), *rest))
     for of_patient in admissions.values():
         of_patient.sort()
-    return MimicIv((people, admitted), found, admissions)
+    return MimicIv(tuple((table.name, table.sha256) for table in (people, admitted)), found, admissions)
 
 
 def _table(storage: Storage, name: str) -> Table:
