@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from components.cxr.errors import UserError
 from components.cxr.storage import StaleWriteError, Storage, Versioned, renamed_to
 
 __all__ = ["GcsStorage"]
+
+# For its traces the client asks for the bucket's metadata in a thread of its own, without user_project: a requester-pays
+# bucket refuses, and the client asks again with every request.
+os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 DEADLINE_S = 120.0
 """Seconds the client may retry one request (429, 5xx, broken connections) before the error reaches the caller."""

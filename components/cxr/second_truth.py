@@ -78,19 +78,11 @@ def read_second_truth(
             remedy="Set CXRFLOW_ID_KEY to the key that made the data set, or unset it if there was none.",
         )
     read = open_table(table, user_project=user_project)
-    studies = read.cells("study_id")
+    studies = read.unique("study_id", what="study")
     columns = _columns(read.header, pathologies, where=read.where)
     blank: list[int | None] = [None] * len(studies)
     states = zip(*(read.states(columns[name]) if name in columns else blank for name in pathologies), strict=True)
-    found: dict[str, tuple[int | None, ...]] = {}
-    first: dict[str, int] = {}
-    for i, (study, row) in enumerate(zip(studies, states, strict=True)):
-        if not study:
-            raise UserError("study has no id", where=read.cell(i, "study_id"), expected="one row a study")
-        if first.setdefault(study, i) != i:
-            where = f"{read.where} lines {read.line(first[study])} and {read.line(i)} column study_id"
-            raise UserError("study is listed twice", where=where, expected="one row a study")
-        found[hash_id("study", study, key)] = row
+    found = {hash_id("study", study, key): row for study, row in zip(studies, states, strict=True)}
     missing = tuple(name for name in pathologies if name not in columns)
     return SecondTruth(read.where, tuple(pathologies), missing, read.sha256, found)
 

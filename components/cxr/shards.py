@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from components.cxr.config import Config
 from components.cxr.errors import UserError
@@ -27,7 +28,7 @@ __all__ = [
     "label_states", "load_manifest", "read_shard", "read_versioned", "shard_schema", "write_manifest", "write_shard",
 ]  # fmt: skip
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validate", "test")
 
@@ -53,6 +54,10 @@ class ImageRow:
     age_years: float | None
     sex: str | None
     """F or M; None when unknown."""
+    race: str | None = None
+    """As the source spells it; for scores by subgroup alone, never an input of a model."""
+    insurance: str | None = None
+    """Like `race`."""
     source_hash: str
     """Hash of the source path, to find the film again without naming it."""
 
@@ -103,7 +108,9 @@ class Manifest(Config):
     counts: dict[str, SplitCounts]
     """Per split."""
     num_rejects: int
-    """Films left out, listed with their reasons in rejects.parquet."""
+    """Films that failed, listed with their reasons in rejects.parquet."""
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """What else the source lists or holds that has no row, such as studies without a film: how many, by reason."""
     shards: tuple[ShardInfo, ...]
 
     def shards_of(self, split: str) -> tuple[ShardInfo, ...]:
@@ -136,6 +143,8 @@ def shard_schema(pathologies: Sequence[str], *, preset: PixelPreset) -> pa.Schem
         pa.field("labeled", pa.bool_(), nullable=False),
         pa.field("age_years", pa.float32()),
         pa.field("sex", pa.string()),
+        pa.field("race", pa.string()),
+        pa.field("insurance", pa.string()),
         pa.field("source_hash", pa.string(), nullable=False),
     ]
     taken = {item.name for item in fields}
@@ -267,6 +276,8 @@ def _as_dict(row: ImageRow, pathologies: Sequence[str]) -> dict[str, Any]:
         "labeled": row.labeled,
         "age_years": row.age_years,
         "sex": row.sex,
+        "race": row.race,
+        "insurance": row.insurance,
         "source_hash": row.source_hash,
         **{name: row.labels.get(name) for name in pathologies},
     }

@@ -141,12 +141,8 @@ class LocalStorage(Storage):
         base = self.folder / prefix
         if not base.is_dir():
             return {}
-        found = {}
-        for folder, _, files in os.walk(base):
-            for file in files:
-                if _TEMPORARY not in file:
-                    path = Path(folder, file)
-                    found[path.relative_to(self.folder).as_posix()] = path.stat().st_size
+        start = len(self.uri.rstrip("/")) + 1
+        found = {file.path[start:]: file.stat().st_size for file in _files_under(base) if _TEMPORARY not in file.name}
         return dict(sorted(found.items()))
 
     def read(self, name: str) -> Versioned:
@@ -229,6 +225,16 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a local file as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _files_under(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    """Every file; no Path is made, which for 600,000 of them takes most of the time."""
+    with os.scandir(str(folder)) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_under(entry.path)
+            elif entry.is_file():
+                yield entry
 
 
 def _content_generation(data: bytes) -> int:

@@ -61,6 +61,22 @@ class Table:
         values, rows = self._encoded(name, field)
         return [values[row] for row in rows]
 
+    def unique(self, name: str, *, what: str) -> list[str]:
+        """The cells of a column that names each row's `what` and no other's.
+
+        Raises:
+            UserError: no such column, an empty cell, or one that stands there twice.
+        """
+        values, rows = self._encoded(name, None)
+        if "" in values:
+            raise UserError(f"{what} has no id", where=self.cell(rows.index(values.index("")), name))
+        if len(values) < len(rows):
+            second = next(i for i, row in enumerate(rows) if row != i)  # rows before it are 0, 1, 2, …
+            first = rows[second]
+            where = f"{self.where} lines {self.line(first)} and {self.line(second)} column {name}"
+            raise UserError(f"{what} is listed twice", where=where, expected=f"one row a {what}")
+        return values
+
     def states(self, name: str, *, field: str | None = None, remedy: str | None = None) -> list[int | None]:
         """A column's label states, one a row: 1, 0, -1, or None for an empty cell.
 

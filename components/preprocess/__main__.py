@@ -50,6 +50,8 @@ def _print_summary(loaded: LoadedManifest) -> None:
     codes = Counter(read_rejects(loaded).column("code").to_pylist())
     reasons = ", ".join(f"{code} {count}" for code, count in codes.most_common()) or "none"
     print(f"rejected films: {reasons}")
+    for reason, count in loaded.manifest.left_out.items():
+        print(f"left out: {count} {reason}")
     if not loaded.manifest.deidentified:
         print("ids: hashed with a public salt; set CXRFLOW_ID_KEY for ids that nobody can guess")
     print(f"manifest: {loaded.storage.uri}/{MANIFEST}")

@@ -78,6 +78,7 @@ def _complete(plan: Plan) -> None:
         deidentified=plan.ids.deidentified,
         counts={split: _count(split, records, plan.source.pathologies) for split in SPLITS},
         num_rejects=len(rejects),
+        left_out=plan.source.left_out,
         shards=tuple(record.info for record in records if record.info is not None),
     )
     write_manifest(plan.storage, manifest)

@@ -33,9 +33,13 @@ class MimicCxrData(Config):
 
     adapter: Literal["mimic-cxr"] = "mimic-cxr"
     dir: str
-    """Folder with the tables, `files/` and optionally `mimic-cxr-reports/`; local or gs://."""
+    """Folder with `files/`, optionally `mimic-cxr-reports/`, and the tables; local or gs://."""
+    tables_dir: str | None = None
+    """Folder of the tables that `dir` lacks, such as MIMIC-CXR-JPG's bucket: split, labels, metadata."""
+    mimic_iv_dir: str | None = None
+    """MIMIC-IV's folder, which holds `hosp/`: age and sex for the model; race and insurance for scores by subgroup."""
     user_project: str | None = None
-    """Project billed for a requester-pays bucket."""
+    """Project billed for requester-pays buckets."""
     labels: Literal["chexpert", "negbio"] = "chexpert"
     """Which labeler's table."""
 

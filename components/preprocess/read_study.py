@@ -69,6 +69,8 @@ class StudyReader:
                     labeled=study.labeled,
                     age_years=film.age_years if study.age_years is None else study.age_years,
                     sex=study.sex or film.sex,
+                    race=study.race,
+                    insurance=study.insurance,
                     source_hash=source_hash,
                 )
             )

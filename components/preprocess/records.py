@@ -41,6 +41,8 @@ class Study:
     """Path of the report relative to the source's `films`, where it is a file."""
     age_years: float | None
     sex: str | None
+    race: str | None = field(default=None, repr=False)
+    insurance: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Source:
     studies: tuple[Study, ...] = field(repr=False)
     hash: str
     """Of the tables' bytes and the paths and sizes of films and reports."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """What the source lists or holds that makes no row and is no film that failed: how many, by a reason in words."""
 
 
 def hash_source(tables: Iterable[tuple[str, str]], sizes: Iterable[tuple[str, int | None]]) -> str:

@@ -47,7 +47,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> LoadedManifest:
     Some studies have two views, no text, no age or sex, no labels, uncertain or blank labels; two studies a patient.
     """
     from components.cxr.pixel_preset import PixelPreset
-    from components.cxr.shards import Manifest, SplitCounts, load_manifest, write_manifest, write_shard
+    from components.cxr.shards import SCHEMA_VERSION, Manifest, SplitCounts, load_manifest, write_manifest, write_shard
     from components.cxr.storage import open_storage
 
     folder = tmp_path_factory.mktemp("data")
@@ -68,7 +68,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> LoadedManifest:
             labels={},
         )
     manifest = Manifest(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         pathologies=NAMES,
         pixel_preset=preset,
         pixel_preset_hash=preset.hash,

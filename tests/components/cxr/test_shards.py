@@ -100,7 +100,7 @@ def test_schema_types_and_metadata() -> None:
     schema = shard_schema(NAMES, preset=PRESET)
     assert str(schema.field("Edema").type) == "int8"
     assert str(schema.field("pixels").type) == "binary"
-    assert schema.metadata == {b"cxrflow.schema_version": b"1", b"cxrflow.pixels": b"uint8 16x16"}
+    assert schema.metadata == {b"cxrflow.schema_version": b"2", b"cxrflow.pixels": b"uint8 16x16"}
 
 
 def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_missing_shard_is_named(storage: Storage, tmp_path: Path) -> None:
         read_shard(storage, info)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, "2", None])
 def test_another_version_is_refused_before_anything_is_believed(tmp_path: Path, version: Any) -> None:
     (tmp_path / MANIFEST).write_text(json.dumps({"schema_version": version, "whatever": 1}))
     with pytest.raises(UserError, match=rf"schema version: .*manifest.json: schema_version.*expected {SCHEMA_VERSION}"):
@@ -182,7 +182,7 @@ def test_another_version_is_refused_before_anything_is_believed(tmp_path: Path, 
 
 @pytest.mark.parametrize(
     ("content", "match"),
-    [(b"{", "not JSON"), (b"[]", "another schema version"), (b'{"schema_version": 1}', "missing configuration field")],
+    [(b"{", "not JSON"), (b"[]", "another schema version"), (b'{"schema_version": 2}', "missing configuration field")],
 )
 def test_broken_manifests(tmp_path: Path, content: bytes, match: str) -> None:
     (tmp_path / MANIFEST).write_bytes(content)
