@@ -72,6 +72,7 @@ def _complete(plan: Plan) -> None:
         pathologies=plan.source.pathologies,
         pixel_preset=plan.config.pixels,
         pixel_preset_hash=plan.config.pixels.hash,
+        section_reader=plan.config.section_reader,
         config_hash=plan.config_hash,
         source_hash=plan.source.hash,
         id_key_fingerprint=plan.ids.fingerprint,

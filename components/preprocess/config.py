@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from components.cxr.config import Config
 from components.cxr.errors import UserError
 from components.cxr.pixel_preset import PixelPreset
-from components.cxr.text import SectionName
+from components.cxr.text import SectionName, SectionReader
 
 __all__ = [
     "Columns",
@@ -143,6 +143,10 @@ class PreprocessConfig(Config):
 
     pixels: PixelPreset = PixelPreset()
     """How a film becomes an image."""
+    section_reader: SectionReader = "strict"
+    """How reports become sections: `strict` calls an indication only what was certainly written before the film was
+    read; `mimic` follows the parser published for MIMIC-CXR, findings in the indication and all, and marks every model
+    that reads its text as LEAKY."""
     images_per_shard: int = Field(1024, ge=1)
     """About how many images a shard holds; a study never straddles two."""
     max_reject_fraction: float = Field(0.01, ge=0.0, le=1.0)

@@ -43,7 +43,7 @@ def run_partition(
     if len(pending) < len(mine):
         print(f"preprocess: {len(mine) - len(pending)} of {len(mine)} shards are already in data/{plan.key}")
 
-    spec = ReaderSpec(plan.source.films, plan.source.pathologies, config.pixels, plan.ids)
+    spec = ReaderSpec(plan.source.films, plan.source.pathologies, config.pixels, plan.ids, config.section_reader)
     studies = [study for shard in pending for study in shard.studies]
     results = track(
         read_studies(studies, spec=spec, num_workers=config.num_workers),
