@@ -22,7 +22,7 @@ from components.cxr.pixel_preset import PixelPreset
 from components.cxr.report import Condition
 from components.cxr.shards import Manifest, read_versioned
 from components.cxr.storage import Storage, sha256_of
-from components.cxr.text import TextConfig
+from components.cxr.text import SectionReader, TextConfig, is_leaky
 
 __all__ = [
     "BUNDLE", "MODEL_CARD", "OPERATING_POINTS",
@@ -47,6 +47,8 @@ class BundleInfo(Config):
     pixel_preset: PixelPreset
     pixel_preset_hash: str
     text: TextConfig
+    section_reader: SectionReader = "strict"
+    """How the training data's reports became sections; a pasted report is read the same way."""
     label_policy: LabelPolicy
     architecture: Architecture
     num_parameters: int
@@ -55,6 +57,11 @@ class BundleInfo(Config):
     train_config_hash: str
     mlflow_run_id: str | None
     git_revision: str | None
+
+    @property
+    def leaky(self) -> bool:
+        """Whether the model may read its answer."""
+        return is_leaky(self.text, reader=self.section_reader)
 
 
 class Calibration(Config):
@@ -129,15 +136,23 @@ def load_bundle(storage: Storage) -> Bundle:
 
 
 def check_same_pixels(info: BundleInfo, manifest: Manifest, *, where: str) -> None:
-    """Refuse data whose pixels or pathologies are not those of the bundle.
+    """Refuse data whose pixels, pathologies or reading of reports are not those of the bundle.
 
     Raises:
-        UserError: naming both hashes, or both lists.
+        UserError: naming both hashes, lists or readers.
     """
     _check_pixels(manifest.pixel_preset_hash, info.pixel_preset_hash, where=where)
     if info.pathologies != manifest.pathologies:
         found, expected = ", ".join(manifest.pathologies), ", ".join(info.pathologies)
         raise UserError("data and bundle have different pathologies", where=where, found=found, expected=expected)
+    if info.text.sections and info.section_reader != manifest.section_reader:
+        raise UserError(
+            "data and bundle have reports read in different ways",
+            where=where,
+            found=manifest.section_reader,
+            expected=info.section_reader,
+            remedy="Set preprocess.section_reader and run preprocess again.",
+        )
 
 
 def write_operating_points(storage: Storage, points: OperatingPoints) -> None:

@@ -81,7 +81,8 @@ class CxrflowModel(PythonModel):  # type: ignore[misc]
     def _study(self, rows: pd.DataFrame) -> Study:
         cells = zip(rows.index, _column(rows, "film"), _column(rows, "view_position"), strict=True)
         films = [self._film(film, view=view, row=row) for row, film, view in cells if _given(film)]
-        text = request_text(_first(rows, "text") or "", config=self.bundle.info.text)
+        info = self.bundle.info
+        text = request_text(_first(rows, "text") or "", config=info.text, reader=info.section_reader)
         if not films and not text:
             raise UserError("neither film nor text", where=f"row {rows.index[0]}", remedy="Give at least one of them.")
         age, sex = _first(rows, "age_years"), _first(rows, "sex")

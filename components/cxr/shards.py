@@ -21,7 +21,7 @@ from components.cxr.errors import UserError
 from components.cxr.labels import BLANK
 from components.cxr.pixel_preset import PixelPreset
 from components.cxr.storage import Storage, sha256_of
-from components.cxr.text import SECTIONS
+from components.cxr.text import SECTIONS, SectionReader
 
 __all__ = [
     "MANIFEST", "SPLITS", "ImageRow", "LoadedManifest", "Manifest", "ShardInfo", "SplitCounts",
@@ -97,6 +97,8 @@ class Manifest(Config):
     pathologies: tuple[str, ...]
     pixel_preset: PixelPreset
     pixel_preset_hash: str
+    section_reader: SectionReader = "strict"
+    """How reports became sections; under `mimic` an indication may hold findings."""
     config_hash: str
     """Of the data and preprocess configuration."""
     source_hash: str

@@ -90,7 +90,7 @@ def assess(
         bundle_hash=bundle.hash,
         manifest_hash=manifest.hash,
         mlflow_run_id=run_id,
-        leaky=info.text.leaky,
+        leaky=info.leaky,
         label_policy=info.label_policy,
         threshold_rule=config.threshold,
         scores=(*_by_study(table, test, points, on_test), by_image, *by_truth),

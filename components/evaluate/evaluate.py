@@ -153,7 +153,7 @@ def _register(
         tags={
             "decision": "promoted" if decision.promoted else "rejected",
             "reason": decision.reason,
-            "leaky": str(bundle.info.text.leaky).lower(),
+            "leaky": str(bundle.info.leaky).lower(),
         },
     )
     if registration is None:

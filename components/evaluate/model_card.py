@@ -172,7 +172,7 @@ def _calibration(report: Report, points: OperatingPoints) -> str:
 
 
 def _use(bundle: Bundle) -> str:
-    reads = "It reads only text written before the film was read. " if not bundle.info.text.leaky else ""
+    reads = "It reads only text written before the film was read. " if not bundle.info.leaky else ""
     return (
         "## Intended use and limits\n\n"
         "Research on chest radiographs of adults made and labeled like the training data: comparing methods, triage "

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from components.cxr.config import Config
 from components.cxr.errors import UserError
 from components.cxr.pixel_preset import PixelPreset
-from components.cxr.text import SectionName
+from components.cxr.text import SectionName, SectionReader
 
 __all__ = [
     "Columns",
@@ -18,6 +18,7 @@ __all__ = [
     "DataConfig",
     "LabelList",
     "MimicCxrData",
+    "OpeniData",
     "PreprocessConfig",
     "SplitName",
     "parse_data",
@@ -26,6 +27,18 @@ __all__ = [
 SplitName = Literal["train", "validate", "test"]
 
 _FRACTIONS: Mapping[SplitName, float] = {"train": 0.7, "validate": 0.1, "test": 0.2}
+
+
+def _zero_as_text(values: Any) -> Any:
+    """YAML's `not_mentioned: 0` is a number, and a pipeline parameter makes it 0.0."""
+    if isinstance(values, dict) and values.get("not_mentioned") == 0 and values["not_mentioned"] is not False:
+        return {**values, "not_mentioned": "0"}
+    return values
+
+
+def _check_fractions(fractions: Mapping[SplitName, float]) -> None:
+    if any(share < 0 for share in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-6:
+        raise ValueError("fractions in [0, 1] that sum to 1")
 
 
 class MimicCxrData(Config):
@@ -123,22 +136,38 @@ class CsvData(Config):
     fractions: dict[SplitName, float] = Field(default_factory=lambda: dict(_FRACTIONS))
     """Shares of the patients, by keyed hash, where the table has no split column; they sum to 1."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _read_zero(cls, values: Any) -> Any:
-        """YAML's `not_mentioned: 0` is a number, and a pipeline parameter makes it 0.0."""
-        if isinstance(values, dict) and values.get("not_mentioned") == 0 and values["not_mentioned"] is not False:
-            return {**values, "not_mentioned": "0"}
-        return values
+    _read_zero = model_validator(mode="before")(_zero_as_text)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if any(share < 0 for share in self.fractions.values()) or abs(sum(self.fractions.values()) - 1) > 1e-6:
-            raise ValueError("fractions in [0, 1] that sum to 1")
+        _check_fractions(self.fractions)
         return self
 
 
-DataConfig = Annotated[MimicCxrData | CsvData, Field(discriminator="adapter")]
+class OpeniData(Config):
+    """Open-i's chest X-rays of Indiana University (Demner-Fushman et al. 2016), labels from their MeSH terms."""
+
+    adapter: Literal["openi"] = "openi"
+    reports: str
+    """NLMCXR_reports.tgz, or the folder with its XML files; local or gs://."""
+    image_dir: str | None = None
+    """Folder of the unpacked PNG or DICOM films, in any subfolders; null while only the reports are audited."""
+    user_project: str | None = None
+    """Project billed for a requester-pays bucket."""
+    not_mentioned: Literal["blank", "0"] = "blank"
+    """What a pathology without a MeSH term is; the terms name what is there, never what is absent."""
+    fractions: dict[SplitName, float] = Field(default_factory=lambda: dict(_FRACTIONS))
+    """Shares of the studies, by keyed hash; they sum to 1. Each study counts as a patient: the set names none."""
+
+    _read_zero = model_validator(mode="before")(_zero_as_text)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_fractions(self.fractions)
+        return self
+
+
+DataConfig = Annotated[MimicCxrData | CsvData | OpeniData, Field(discriminator="adapter")]
 """Section `data`: which source, told apart by `adapter`."""
 
 
@@ -147,6 +176,10 @@ class PreprocessConfig(Config):
 
     pixels: PixelPreset = PixelPreset()
     """How a film becomes an image."""
+    section_reader: SectionReader = "strict"
+    """How reports become sections: `strict` calls an indication only what was certainly written before the film was
+    read; `mimic` follows the parser published for MIMIC-CXR, findings in the indication and all, and marks every model
+    that reads its text as LEAKY."""
     images_per_shard: int = Field(1024, ge=1)
     """About how many images a shard holds; a study never straddles two."""
     max_reject_fraction: float = Field(0.01, ge=0.0, le=1.0)
@@ -159,7 +192,7 @@ class PreprocessConfig(Config):
         return self.model_copy(update={"num_workers": None, "max_reject_fraction": 1.0}).canonical_json()
 
 
-def parse_data(values: Mapping[str, Any], *, where: str = "data") -> MimicCxrData | CsvData:
+def parse_data(values: Mapping[str, Any], *, where: str = "data") -> DataConfig:
     """Validate the section `data`.
 
     Raises:
@@ -170,10 +203,12 @@ def parse_data(values: Mapping[str, Any], *, where: str = "data") -> MimicCxrDat
             return MimicCxrData.parse(values, where=where)
         case "csv":
             return CsvData.parse(values, where=where)
+        case "openi":
+            return OpeniData.parse(values, where=where)
         case found:
             raise UserError(
                 "unknown source of data" if found is not None else "missing configuration field",
                 where=f"{where}.adapter",
                 found=found,
-                expected="mimic-cxr or csv",
+                expected="mimic-cxr, csv or openi",
             )

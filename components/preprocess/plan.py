@@ -11,12 +11,12 @@ from components.cxr.ids import IdKey, hash_id, load_id_key
 from components.cxr.shards import MANIFEST, SCHEMA_VERSION, SPLITS, shard_schema
 from components.cxr.storage import Root, Storage
 from components.preprocess.adapters import read_source
-from components.preprocess.config import CsvData, MimicCxrData, PreprocessConfig
+from components.preprocess.config import DataConfig, PreprocessConfig
 from components.preprocess.records import Source, Study
 
 __all__ = ["REJECTS", "Plan", "ShardPlan", "make_plan", "plan_shards"]
 
-PREPROCESS_VERSION = 1
+PREPROCESS_VERSION = 2
 """Raised whenever the same source and configuration would give other rows than before."""
 
 REJECTS = "rejects.parquet"
@@ -64,7 +64,7 @@ class Plan:
         return sum(shard.num_films for shard in self.shards)
 
 
-def make_plan(data: MimicCxrData | CsvData, config: PreprocessConfig, *, root: Root) -> Plan:
+def make_plan(data: DataConfig, config: PreprocessConfig, *, root: Root) -> Plan:
     """Read the source's tables and lay out the shards.
 
     Raises:
@@ -72,6 +72,8 @@ def make_plan(data: MimicCxrData | CsvData, config: PreprocessConfig, *, root: R
     """
     ids = load_id_key()
     source = read_source(data, key=ids)
+    if not any(film.exists for study in source.studies for film in study.films):
+        raise UserError("no film is there", where=source.films.uri, remedy="Check the section data.")
     shard_schema(source.pathologies, preset=config.pixels)
     config_hash = content_hash(data.canonical_json(), config.result_json(), str(PREPROCESS_VERSION))
     key = content_hash(config_hash, source.hash, config.pixels.hash, str(SCHEMA_VERSION), ids.fingerprint)

@@ -9,10 +9,10 @@ from components.cxr.pixel_preset import PixelPreset
 from components.cxr.pixels import FilmError, read_film
 from components.cxr.shards import ImageRow
 from components.cxr.storage import Storage
-from components.cxr.text import decode_report, parse_report
+from components.cxr.text import SectionReader, clean_sections, decode_report, parse_report
 from components.preprocess.records import FilmRef, Study
 
-__all__ = ["Reject", "StudyReader", "StudyRows"]
+__all__ = ["Reject", "StudyReader", "StudyRows", "read_sections"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,13 @@ class StudyReader:
     pathologies: tuple[str, ...]
     preset: PixelPreset
     ids: IdKey
+    section_reader: SectionReader
 
     def __call__(self, study: Study) -> StudyRows:
         """Rows ordered by image hash; without any film the study has none."""
         rows: list[ImageRow] = []
         rejects: list[Reject] = []
-        text = study.text if study.report is None else self._report(study.report)
+        text = read_sections(study, self.films, reader=self.section_reader)
         for ref in study.films:
             image_id = hash_id("image", ref.image_id, self.ids)
             source_hash = hash_id("path", ref.path, self.ids)
@@ -86,8 +87,18 @@ class StudyReader:
         except OSError as error:
             raise FilmError("unreadable", error.strerror or "the file cannot be read") from None
 
-    def _report(self, path: str) -> dict[str, str]:
-        return parse_report(decode_report(_read(self.films, path)))
+
+def read_sections(study: Study, films: Storage, *, reader: SectionReader) -> dict[str, str]:
+    """The sections of a study's report, from its file, its text or the source's columns; empty without any.
+
+    Args:
+        films: the opened `films` of the study's source.
+    """
+    if study.report is not None:
+        return parse_report(decode_report(_read(films, study.report)), reader=reader)
+    if study.report_text is not None:
+        return parse_report(study.report_text, reader=reader)
+    return clean_sections(study.text, reader=reader)
 
 
 def _read(storage: Storage, name: str) -> bytes:

@@ -39,6 +39,8 @@ class Study:
     """Report sections by name, where the table holds them."""
     report: str | None = field(repr=False)
     """Path of the report relative to the source's `films`, where it is a file."""
+    report_text: str | None = field(default=None, repr=False)
+    """The whole report, where the source's tables hold it."""
     age_years: float | None
     sex: str | None
     race: str | None = field(default=None, repr=False)

@@ -14,6 +14,7 @@ import cv2
 
 from components.cxr.ids import IdKey
 from components.cxr.pixel_preset import PixelPreset
+from components.cxr.text import SectionReader
 from components.preprocess.read_study import StudyReader, StudyRows
 from components.preprocess.records import Place, Study
 
@@ -33,10 +34,11 @@ class ReaderSpec:
     pathologies: tuple[str, ...]
     preset: PixelPreset
     ids: IdKey
+    section_reader: SectionReader
 
     def open(self) -> StudyReader:
         """The reader in this process."""
-        return StudyReader(self.films.open(), self.pathologies, self.preset, self.ids)
+        return StudyReader(self.films.open(), self.pathologies, self.preset, self.ids, self.section_reader)
 
 
 def read_studies(studies: Iterable[Study], *, spec: ReaderSpec, num_workers: int | None) -> Iterator[StudyRows]:

@@ -161,7 +161,8 @@ def _model_reply(predictor: StudyPredictor, config: ServeConfig) -> ModelReply:
         pixel_preset=info.pixel_preset,
         pixel_preset_hash=info.pixel_preset_hash,
         text_sections=info.text.sections,
-        leaky=info.text.leaky,
+        section_reader=info.section_reader,
+        leaky=info.leaky,
         label_policy=info.label_policy,
         thresholds={
             condition: {name: point.threshold for name, point in points.items()}

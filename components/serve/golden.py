@@ -22,7 +22,7 @@ from components.cxr.pixels import encode_png
 from components.cxr.report import GoldenStudy, Report
 from components.cxr.shards import LoadedManifest, read_shard
 from components.cxr.storage import Storage
-from components.cxr.text import SECTIONS, TextConfig, request_text, select_text
+from components.cxr.text import SECTIONS, SectionReader, TextConfig, request_text, select_text
 from components.serve.config import ServeConfig
 from components.serve.server import LISTENING
 
@@ -112,11 +112,11 @@ def check_answers(
     num_studies = num_answers = 0
     with httpx.Client(base_url=server.address, timeout=timeout_s, trust_env=False) as client:
         try:
-            text = _check_model(client, report)
+            text, reader = _check_model(client, report)
             for position, study in enumerate(report.golden, start=1):
                 where = f"golden study {position} of {len(report.golden)}"
                 request = _request(study, manifest, text=text)
-                if request_text(sent := request["data"]["text"], config=text) != sent:
+                if request_text(sent := request["data"]["text"], config=text, reader=reader) != sent:
                     continue
                 response = client.post("/v1/predict", **request)
                 if response.status_code != 200:
@@ -140,13 +140,14 @@ def _refusal(response: httpx.Response) -> str:
         return f"status {response.status_code}"
 
 
-def _check_model(client: httpx.Client, report: Report) -> TextConfig:
-    """The text input of the served model, which must be the evaluated one."""
+def _check_model(client: httpx.Client, report: Report) -> tuple[TextConfig, SectionReader]:
+    """The text input of the served model and how it reads reports; it must be the evaluated one."""
     model = client.get("/v1/model").json()
     if (found := model["bundle_hash"]) != report.bundle_hash:
         expected = report.bundle_hash[:16]
         raise UserError("the bundle is not the evaluated one", found=found[:16], expected=expected)
-    return TextConfig(sections=model["text_sections"], allow_leaky_sections=model["leaky"])
+    text = TextConfig(sections=model["text_sections"], allow_leaky_sections=model["leaky"])
+    return text, model["section_reader"]
 
 
 def _compare(study: GoldenStudy, answers: dict[str, Any], *, tolerance: float, where: str) -> int:

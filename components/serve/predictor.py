@@ -88,7 +88,7 @@ class StudyPredictor:
         if sex not in (None, "F", "M"):
             raise RequestError(422, "bad-sex", "The sex must be F or M.", remedy="Leave it out when it is unknown.")
         info = self.bundle.info
-        read = request_text(text, config=info.text)
+        read = request_text(text, config=info.text, reader=info.section_reader)
         if not files and not read:
             raise self._nothing_to_read(given=bool(text.strip()))
         films = [self._film(data, position=i, num_films=len(files)) for i, data in enumerate(files, start=1)]

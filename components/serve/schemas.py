@@ -8,6 +8,7 @@ from components.cxr.config import Config
 from components.cxr.labels import LabelPolicy
 from components.cxr.pixel_preset import PixelPreset
 from components.cxr.report import Condition
+from components.cxr.text import SectionReader
 
 __all__ = [
     "INTENDED_USE",
@@ -102,6 +103,8 @@ class ModelReply(Config):
     pixel_preset_hash: str
     text_sections: tuple[str, ...]
     """Report sections that the model reads."""
+    section_reader: SectionReader
+    """How a pasted report is split into sections."""
     leaky: bool
     """True when the model reads sections written after the film was read, from which the labels were mined."""
     label_policy: LabelPolicy

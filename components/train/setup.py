@@ -9,6 +9,7 @@ from components.cxr.dataset import StudyDataset
 from components.cxr.errors import UserError
 from components.cxr.labels import targets_of
 from components.cxr.shards import LoadedManifest
+from components.cxr.text import is_leaky
 from components.train.build import build_model, build_optimizer, git_revision
 from components.train.config import TrainConfig
 from components.train.distributed import world_size
@@ -21,11 +22,20 @@ class Setup:
     """Data, network, teacher and optimizer of one training.
 
     Raises:
-        UserError: no labeled training study, or fewer studies in a batch than processes.
+        UserError: text from the reader `mimic` that is not allowed, no labeled training study, or fewer studies in a
+            batch than processes.
     """
 
     def __init__(self, config: TrainConfig, loaded: LoadedManifest, *, device: torch.device) -> None:
         manifest = loaded.manifest
+        if is_leaky(config.text, reader=manifest.section_reader) and not config.text.allow_leaky_sections:
+            raise UserError(
+                "text input may hold findings",
+                where=loaded.storage.uri,
+                found=f"section_reader {manifest.section_reader}",
+                expected="strict",
+                remedy="Use preprocess.section_reader: strict, or set train.text.allow_leaky_sections.",
+            )
         self.config, self.device = config, device
         self.training = StudyDataset(loaded, splits=["train"], text=config.text, max_views=config.max_views)
         self.validation = StudyDataset(loaded, splits=["validate"], text=config.text)
@@ -57,6 +67,7 @@ class Setup:
             pixel_preset=manifest.pixel_preset,
             pixel_preset_hash=manifest.pixel_preset_hash,
             text=config.text,
+            section_reader=manifest.section_reader,
             label_policy=config.labels,
             architecture=architecture,
             num_parameters=sum(p.numel() for p in self.model.parameters()),

@@ -190,7 +190,7 @@ def _tracked(
             tracked.params(_flat(setup.config.model_dump(mode="json", exclude={"architecture"})))
             tracked.params({"num_parameters": setup.info.num_parameters, "num_training_studies": len(setup.training)})
             tracked.dataset(loaded, "train")
-            tracked.tags({"manifest_hash": loaded.hash, "leaky": str(setup.config.text.leaky).lower()})
+            tracked.tags({"manifest_hash": loaded.hash, "leaky": str(setup.info.leaky).lower()})
         yield tracked
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from components.cxr.ids import IdKey
 from components.preprocess.adapters.csv_table import read_csv_table
 from components.preprocess.adapters.mimic_cxr import read_mimic_cxr
-from components.preprocess.config import CsvData, MimicCxrData
+from components.preprocess.adapters.openi import read_openi
+from components.preprocess.config import CsvData, DataConfig, MimicCxrData, OpeniData
 from components.preprocess.records import Source
 
 __all__ = ["read_source"]
 
 
-def read_source(config: MimicCxrData | CsvData, *, key: IdKey) -> Source:
+def read_source(config: DataConfig, *, key: IdKey) -> Source:
     """What the configured source holds.
 
     Raises:
@@ -22,3 +23,5 @@ def read_source(config: MimicCxrData | CsvData, *, key: IdKey) -> Source:
             return read_mimic_cxr(config, key=key)
         case CsvData():
             return read_csv_table(config, key=key)
+        case OpeniData():
+            return read_openi(config, key=key)

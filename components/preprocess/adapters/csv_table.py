@@ -10,7 +10,6 @@ from components.cxr.ids import IdKey
 from components.cxr.pixels import view_of
 from components.cxr.storage import open_storage
 from components.cxr.tables import Table, open_table, shown
-from components.cxr.text import parse_report
 from components.preprocess.config import CsvData, LabelList, SplitName
 from components.preprocess.records import FilmRef, Place, Source, Study, hash_source
 from components.preprocess.splits import check_patients, split_by_hash
@@ -41,7 +40,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
     pathologies, states, labeled = _labels(table, config)
     splits = _splits(table, config, columns["patient"], key)
     check_patients(zip(columns["patient"], splits, strict=True), where=table.where, key=key)
-    texts = _texts(table, config)
+    texts, reports = _texts(table, config), _cells(table, config, "report")
     rows_of: dict[str, list[int]] = {}
     seen: set[str] = set()
     for i, image in enumerate(columns["image"]):
@@ -78,6 +77,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
                 labeled=labeled[first],
                 text=next((texts[i] for i in rows if texts[i]), {}),
                 report=None,
+                report_text=next((reports[i] for i in rows if reports[i]), None),
                 age_years=ages[0] if ages else None,
                 sex=next((sex for i in rows if (sex := columns["sex"][i][:1].upper()) in ("F", "M")), None),
             )
@@ -179,9 +179,7 @@ def _splits(table: Table, config: CsvData, patients: Sequence[str], key: IdKey) 
 
 
 def _texts(table: Table, config: CsvData) -> list[dict[str, str]]:
-    """Report sections of each row."""
-    if config.columns.report is not None:
-        return [parse_report(report) for report in _cells(table, config, "report")]
+    """Report sections of each row, where each has a column."""
     columns = {
         name: table.cells(column, field=f"data.columns.text.{name}") for name, column in config.columns.text.items()
     }
