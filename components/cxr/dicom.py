@@ -1,4 +1,4 @@
-"""DICOM files: parsing, refusals and stored values; used by pixels.py and display.py alone."""
+"""DICOM files: from bytes to a header and where its pixels lie; used by codecs.py, stored.py and pixels.py."""
 
 from __future__ import annotations
 
@@ -7,23 +7,29 @@ import io
 import logging
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-import pydicom
-from pydicom.dataset import Dataset
-from pydicom.encaps import get_frame
-from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-__all__ = ["MAX_PIXELS", "FilmError", "StoredFilm", "is_dicom", "quiet", "read_stored", "view_of"]
+__all__ = ["MAX_PIXELS", "DicomFile", "FilmError", "is_dicom", "open_dicom", "quiet", "view_of"]
 
 MAX_PIXELS = 120_000_000
 """Films with more pixels are refused before they are decoded."""
+
+_MAX_INFLATED = 8 * MAX_PIXELS
+"""Bytes a deflated data set may grow to."""
+
+_PIXEL_DATA = 0x7FE00010
+_FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
+_UNDEFINED = 0xFFFFFFFF
+ITEM = b"\xfe\xff\x00\xe0"
+"""What encapsulated pixels begin with (PS3.5 A.4)."""
 
 _VIEW_MEANINGS = {
     "postero-anterior": "PA",
@@ -50,14 +56,28 @@ class FilmError(Exception):
 
 
 @dataclass(frozen=True)
-class StoredFilm:
-    """What a DICOM file holds before any transform."""
+class DicomFile:
+    """A parsed header, and where in the bytes the still encoded pixels are."""
 
     dataset: Dataset
-    values: npt.NDArray[np.integer[Any]]
-    """H x W stored values of a gray film (signed or not), or H x W x 3 RGB."""
-    padding: npt.NDArray[np.bool_] | None
-    """H x W, True outside the film; None when there is none."""
+    """Everything before the pixels."""
+    syntax: UID | None
+    """What the file meta says, (0002,0010); the pixels may be of another one."""
+    body: bytes
+    """The file, inflated where it was deflated."""
+    start: int
+    """Where the value of (7FE0,0010) begins in `body`."""
+    length: int | None
+    """Bytes of that value; None when undefined, as encapsulated pixels have it."""
+    little: bool
+    """Whether the data set is little endian."""
+    word_pixels: bool
+    """Whether the pixels are OW: 16-bit words, whatever BitsAllocated."""
+
+    @property
+    def encapsulated(self) -> bool:
+        """Whether the pixels lie in fragments."""
+        return self.length is None or self.body[self.start : self.start + 4] == ITEM
 
 
 def is_dicom(data: bytes) -> bool:
@@ -66,18 +86,23 @@ def is_dicom(data: bytes) -> bool:
     return data[128:132] == b"DICM" or (data[:2] in groups and data[3:4] in (b"\x00", b"\x05"))
 
 
-def read_stored(data: bytes) -> StoredFilm:
-    """Parse and decode a single-frame DICOM film.
+def open_dicom(data: bytes) -> DicomFile:
+    """Parse a DICOM file up to its pixels, which are neither copied nor decoded.
+
+    Preamble and file meta may be missing. Whether the data set is explicit or implicit, little or big endian is read
+    from its first element, for file metas err.
 
     Raises:
-        FilmError: the film is damaged, has no decoder, or is not one readable gray or color frame.
+        FilmError: not a readable DICOM file, or one without integer pixels.
     """
-    dataset = _parse(data)
-    _check(dataset)
-    values = _decode(dataset)
-    if values.ndim == 3 and values.shape[2] != 3:
-        raise FilmError("photometric", f"{values.shape[2]} samples a pixel")
-    return StoredFilm(dataset, *_stored_values(dataset, values))
+    try:
+        return _open(data)
+    except (FilmError, MemoryError):
+        raise
+    except EOFError:
+        raise FilmError("truncated", "the file ends early") from None
+    except Exception:  # pydicom raises whatever its parsers met in a damaged file
+        raise FilmError("undecodable", "not a readable DICOM file") from None
 
 
 def view_of(position: str | None, meaning: str | None = None) -> str | None:
@@ -87,100 +112,58 @@ def view_of(position: str | None, meaning: str | None = None) -> str | None:
     return _VIEW_MEANINGS.get((meaning or "").strip().lower())
 
 
-def _parse(data: bytes) -> Dataset:
-    try:
-        dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-        if "TransferSyntaxUID" not in dataset.file_meta:
-            implicit, little = dataset.original_encoding
-            plain = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-            dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else plain
-    except EOFError:
-        raise FilmError("truncated", "the file ends early") from None
-    except Exception:  # pydicom raises whatever its parsers met in a damaged file
-        raise FilmError("undecodable", "not a readable DICOM file") from None
-    return dataset
+def _open(data: bytes) -> DicomFile:
+    file = io.BytesIO(data)
+    file.seek(132 if data[128:132] == b"DICM" else 0)
+    meta = FileMetaDataset(read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2))
+    syntax = UID(str(meta.TransferSyntaxUID)) if meta.get("TransferSyntaxUID") else None
+    position, body = file.tell(), data
+    if syntax == DeflatedExplicitVRLittleEndian:
+        body, position = _inflate(data[position:]), 0
+        file = io.BytesIO(body)
+    head = body[position : position + 6]
+    implicit, little = not (head[4:6].isalpha() and head[4:6].isupper()), not (head[:1] == b"\0" and head[1:2] != b"\0")
+    dataset = read_dataset(file, implicit, little, stop_when=_at_pixels)
+    return _with_pixels(dataset, syntax, body, file.tell(), little=little)
 
 
-def _check(dataset: Dataset) -> None:
-    """Refuse, before decoding, what is no single readable frame."""
-    if "PixelData" not in dataset or not dataset.PixelData:
+def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return tag == _PIXEL_DATA or tag in _FLOAT_PIXELS
+
+
+def _with_pixels(dataset: Dataset, syntax: UID | None, body: bytes, position: int, *, little: bool) -> DicomFile:
+    order: Literal["little", "big"] = "little" if little else "big"
+    element = body[position : position + 12]
+    tag = int.from_bytes(element[:2], order) << 16 | int.from_bytes(element[2:4], order)
+    if tag in _FLOAT_PIXELS:
+        raise FilmError(
+            "photometric", "pixels are floating-point numbers (7FE0,0008) or (7FE0,0009), expected integers"
+        )
+    if tag != _PIXEL_DATA or len(element) < 8:
         raise FilmError("no-pixels", "no pixel data (7FE0,0010)")
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames != 1:
-        raise FilmError("multi-frame", f"{frames} frames (0028,0008), expected 1")
-    if str(dataset.get("BurnedInAnnotation", "")).strip().upper() == "YES":
-        raise FilmError("burned-in", "BurnedInAnnotation (0028,0301) is YES: the film may show a name")
-    if "PALETTE" in str(dataset.get("PhotometricInterpretation", "")):
-        raise FilmError("photometric", "PALETTE COLOR (0028,0004), expected gray or RGB")
-    rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
-    if rows * columns > MAX_PIXELS:
-        raise FilmError("too-large", f"{columns} x {rows} pixels, at most {MAX_PIXELS}")
-    syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    name = syntax.name if syntax.is_valid else "with an invalid UID"
+    kind = element[4:6]
+    if kind in (b"OB", b"OW", b"UN"):
+        start, length = position + 12, int.from_bytes(element[8:12], order)
+    elif kind.isalpha() and kind.isupper():
+        start, length = position + 8, int.from_bytes(element[6:8], order)
+    else:
+        start, length = position + 8, int.from_bytes(element[4:8], order)
+    if length == 0:
+        raise FilmError("no-pixels", "pixel data (7FE0,0010) is empty")
+    stated = None if length == _UNDEFINED else length
+    return DicomFile(dataset, syntax, body, start, stated, little=little, word_pixels=kind != b"OB")
+
+
+def _inflate(data: bytes) -> bytes:
+    """A deflated data set (PS3.5 A.5); one that is not deflated, though its meta says so, as it is."""
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        available = get_decoder(syntax).is_available
-    except NotImplementedError:
-        available = False
-    if not available:
-        raise FilmError("codec", f"no decoder for transfer syntax {name}" + (f" ({syntax})" if syntax.is_valid else ""))
-    if not syntax.is_compressed or syntax.is_deflated:
-        bits = rows * columns * int(dataset.get("SamplesPerPixel") or 1) * int(dataset.get("BitsAllocated") or 0)
-        if "422" in str(dataset.get("PhotometricInterpretation", "")):
-            bits = bits * 2 // 3
-        if len(dataset.PixelData) * 8 < bits:
-            raise FilmError("truncated", f"{len(dataset.PixelData)} bytes of pixels, expected {bits // 8}")
-
-
-def _decode(dataset: Dataset) -> npt.NDArray[np.integer[Any]]:
-    syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    encapsulated = syntax.is_encapsulated
-    try:
-        if encapsulated and syntax != RLELossless:
-            frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-            # Every JPEG family ends so; some decoders fill what is missing with gray.
-            if b"\xff\xd9" not in frame[-64:]:
-                raise FilmError("truncated", "the compressed pixels end early")
-        # pydicom corrects the sign of compressed values; _stored_values drops the unused bits of plain ones.
-        signed = bool(dataset.get("PixelRepresentation", 0))
-        values = pixel_array(dataset, correct_unused_bits=encapsulated and signed)
-    except (FilmError, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException:  # decoders raise many types, those in Rust none under Exception, and quote the file
-        raise FilmError("undecodable", f"pixels cannot be decoded ({syntax.name})") from None
-    if not np.issubdtype(values.dtype, np.integer):
-        raise FilmError("photometric", f"{values.dtype} pixels, expected integers")
-    return values[0] if values.ndim == 3 and values.shape[0] == 1 and int(dataset.Rows) != 1 else values
-
-
-def _stored_values(
-    dataset: Dataset, raw: npt.NDArray[np.integer[Any]]
-) -> tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.bool_] | None]:
-    """Values without the bits outside BitsStored (PS3.5 8.1.1), and where they are padding (PS3.3 C.7.5.1.1.2)."""
-    if raw.ndim == 3:
-        return raw, None
-    values = raw
-    allocated, stored = raw.dtype.itemsize * 8, int(dataset.get("BitsStored") or raw.dtype.itemsize * 8)
-    high = int(dataset.get("HighBit", stored - 1))
-    least, most = (-(1 << stored - 1), (1 << stored - 1) - 1) if raw.dtype.kind == "i" else (0, (1 << stored) - 1)
-    tidy = high == stored - 1 and raw.min() >= least and raw.max() <= most
-    if stored < allocated and not tidy and not UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated:
-        above = allocated - 1 - (high if stored - 1 <= high < allocated else stored - 1)
-        values = (raw << above) >> (allocated - stored)
-    padding: npt.NDArray[np.bool_] | None = None
-    if isinstance(first := dataset.get("PixelPaddingValue"), int):
-        last = dataset.get("PixelPaddingRangeLimit")
-        low, high = sorted(_as_sign_of(value, raw) for value in (first, last if isinstance(last, int) else first))
-        padding = ((raw >= low) & (raw <= high)) | ((values >= low) & (values <= high))
-        padding = padding if padding.any() else None
-    return values, padding
-
-
-def _as_sign_of(value: int, values: npt.NDArray[np.integer[Any]]) -> int:
-    """The tag's value with the sign of the pixels: archives write US for SS."""
-    bits = values.dtype.itemsize * 8
-    if np.issubdtype(values.dtype, np.signedinteger):
-        return value - (1 << bits) if value >= 1 << (bits - 1) else value
-    return value + (1 << bits) if value < 0 else value
+        body = stream.decompress(data, _MAX_INFLATED)
+    except zlib.error:
+        return data
+    if stream.unconsumed_tail:
+        raise FilmError("too-large", f"inflates to more than {_MAX_INFLATED} bytes")
+    return body
 
 
 class _Quiet:

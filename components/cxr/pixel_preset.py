@@ -10,7 +10,7 @@ from components.cxr.config import Config, content_hash
 
 __all__ = ["PixelPreset"]
 
-PIXELS_VERSION = 1
+PIXELS_VERSION = 2
 """Raised whenever the same film and preset would give other pixels than before."""
 
 
@@ -22,6 +22,15 @@ class PixelPreset(Config):
     equalization of the stored values, as MIMIC-CXR-JPG was made (Johnson et al. 2019)."""
     size: int = Field(224, ge=16, le=4096)
     """Side of the square image in pixels; the film keeps its aspect and is padded with 0."""
+    allow_burned_in: bool = False
+    """Read films whose BurnedInAnnotation (0028,0301) is YES; without it they are rejected, as a name may show."""
+    allow_for_processing: bool = False
+    """Read films whose PresentationIntentType (0008,0068) is FOR PROCESSING, by the same transforms as the others;
+    without it they are rejected, as raw detector values look like no film that a radiologist reads."""
+
+    reduced_jpeg2000: bool = False
+    """Decode JPEG 2000 films only as finely as `size` needs: many times faster, but averages are then those of the
+    wavelet, not of areas, and padding is found on the reduced film."""
 
     @property
     def hash(self) -> str:

@@ -1,0 +1,67 @@
+"""Two decoders that pydicom does not offer: 12-bit JPEG through GDCM, reduced JPEG 2000; used by codecs.py alone."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["decode_extended", "decode_reduced", "reduction_for"]
+
+
+def decode_extended(stream: bytes, *, rows: int, columns: int, bits: int) -> npt.NDArray[np.uint16]:
+    """Decode a gray 12-bit JPEG (ITU T.81, extended sequential) to [rows, columns] with GDCM.
+
+    pydicom's own use of GDCM refuses these films, and libjpeg's plugin stops at some that GDCM reads.
+
+    Raises:
+        ImportError: GDCM is not installed.
+        ValueError: GDCM cannot decode the stream.
+    """
+    import gdcm
+
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(stream)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((columns, rows, 1))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGExtendedProcess2_4))
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2))
+    image.SetPixelFormat(gdcm.PixelFormat(1, 16, bits, bits - 1, 0))
+    image.SetDataElement(element)
+    data = image.GetBuffer().encode("utf-8", "surrogateescape")  # char* arrives as str
+    if len(data) != rows * columns * 2:
+        raise ValueError("GDCM gave another number of pixels")
+    return np.frombuffer(data, dtype="<u2").reshape(rows, columns)
+
+
+def reduction_for(shape: tuple[int, int], size: int) -> int:
+    """How many times JPEG 2000 may halve [H, W] with the longer side still at least `size`."""
+    return max(0, (max(shape) // size).bit_length() - 1)
+
+
+def decode_reduced(stream: bytes, *, rows: int, columns: int, reduction: int) -> npt.NDArray[np.unsignedinteger[Any]]:
+    """Decode the low resolutions of an unsigned gray JPEG 2000 stream to [rows / 2^r, columns / 2^r], rounded up.
+
+    ITU T.800 B.5: a reader may stop before the finest wavelet levels.
+
+    Raises:
+        ImportError: Pillow is not installed.
+        ValueError, OSError: Pillow cannot decode the stream so, as when it has fewer levels.
+    """
+    from PIL import Image
+
+    with Image.open(io.BytesIO(stream), formats=["JPEG2000"]) as image:
+        image.reduce = reduction  # type: ignore[method-assign, assignment]
+        image.load()
+        values = np.asarray(image)
+    expected = -(-rows >> reduction), -(-columns >> reduction)
+    if values.shape != expected or values.dtype not in (np.uint8, np.uint16):
+        raise ValueError("Pillow gave another form of pixels")
+    return values
