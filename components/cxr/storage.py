@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -21,6 +22,7 @@ ABSENT = 0
 """Generation of a name that does not exist."""
 
 _TEMPORARY = ".partial-"
+_NO_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 class StaleWriteError(Exception):
@@ -67,6 +69,14 @@ class Storage(ABC):
     @abstractmethod
     def upload(self, source: Path, name: str) -> None:
         """Copy a local file to `name`."""
+
+    @abstractmethod
+    def writing(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        """A local path to fill with a large file, which appears as `name` when the block ends without an error."""
+
+    @abstractmethod
+    def remove_partials(self) -> None:
+        """Remove what killed writers left behind, but nothing that is being written; a bucket has no such files."""
 
     @abstractmethod
     def download(self, name: str, target: Path) -> None:
@@ -168,6 +178,18 @@ class LocalStorage(Storage):
             shutil.copyfile(source, partial)
             partial.replace(self.folder / name)
 
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        with renamed_to(self.folder / name) as partial:
+            yield partial
+            partial.replace(self.folder / name)
+
+    def remove_partials(self) -> None:
+        for path in self.folder.rglob(f"{_TEMPORARY}*"):
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by a writer that lives
+                path.unlink()
+
     def download(self, name: str, target: Path) -> None:
         with renamed_to(target) as partial:
             shutil.copyfile(self.folder / name, partial)
@@ -238,13 +260,35 @@ def _content_generation(data: bytes) -> int:
 
 @contextlib.contextmanager
 def renamed_to(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target`, gone afterwards unless it was renamed."""
+    """A temporary path beside `target`, gone afterwards unless it was renamed.
+
+    Raises:
+        UserError: the disk is full or may not be written.
+    """
+    try:
+        with _partial_beside(target) as partial:
+            yield partial
+    except OSError as error:
+        if error.errno not in _NO_WRITING:
+            raise
+        raise UserError(
+            "cannot write",
+            where=target.parent,
+            found=os.strerror(error.errno),
+            remedy="Free or grant space there and run the same command again; what is finished is kept.",
+        ) from None
+
+
+@contextlib.contextmanager
+def _partial_beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
-    os.close(handle)
     partial = Path(name)
     try:
-        partial.chmod(0o644)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.fchmod(handle, 0o644)
         yield partial
     finally:
         partial.unlink(missing_ok=True)
+        os.close(handle)
