@@ -32,6 +32,8 @@ _DEADLINE_S = 120.0
 _STALL_S = 30.0
 """Seconds without a byte after which a connection counts as broken; a quarter of a shorter deadline."""
 
+_BINARY = "application/octet-stream"
+
 T = TypeVar("T")
 
 
@@ -92,14 +94,17 @@ class GcsStorage(Storage):
             return self._again_if_corrupt(attempt)
 
     def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> None:
+        expected, crc32c = if_generation, google_crc32c.value(data)
+
         def attempt() -> None:
-            self._blob(name).upload_from_string(
-                data,
-                content_type="application/octet-stream",
-                if_generation_match=if_generation,
-                checksum="crc32c",
-                **self._retry,
+            nonlocal expected
+            blob = self._blob(name)
+            blob.upload_from_string(
+                data, content_type=_BINARY, if_generation_match=expected, checksum="crc32c", **self._retry
             )
+            if if_generation is not None and blob.generation is not None:
+                expected = int(blob.generation)  # if what arrived is damaged, that is to be replaced
+            _check(blob, crc32c)
 
         try:
             with self._clear_errors():
@@ -109,10 +114,12 @@ class GcsStorage(Storage):
                 raise StaleWriteError(f"{self.uri}/{name}") from None
 
     def upload(self, source: Path, name: str) -> None:
+        crc32c = _crc32c_of(source)
+
         def attempt() -> None:
-            self._blob(name).upload_from_filename(
-                str(source), content_type="application/octet-stream", checksum="crc32c", **self._retry
-            )
+            blob = self._blob(name)
+            blob.upload_from_filename(str(source), content_type=_BINARY, checksum="crc32c", **self._retry)
+            _check(blob, crc32c)
 
         with self._clear_errors():
             self._again_if_corrupt(attempt)
@@ -127,11 +134,7 @@ class GcsStorage(Storage):
         def attempt(partial: Path) -> None:
             blob = self._blob(name)
             blob.download_to_filename(str(partial), checksum="crc32c", **self._retry)
-            with partial.open("rb") as file:
-                checksum = google_crc32c.Checksum()
-                for _ in checksum.consume(file, 1 << 20):
-                    pass
-            _check(blob, int.from_bytes(checksum.digest(), "big"))
+            _check(blob, _crc32c_of(partial))
 
         with renamed_to(target) as partial:
             with self._clear_errors(missing=name):
@@ -178,7 +181,7 @@ class GcsStorage(Storage):
             raise UserError(
                 "Google Cloud Storage keeps failing",
                 where=self.uri,
-                found=f"{_described(error)} for {self.deadline_s:.0f} s",
+                found=_described(error) + (f" for {self.deadline_s:.0f} s" if isinstance(error, RetryError) else ""),
                 remedy=f"Run the same command again to continue; {DEADLINE_VARIABLE} sets how many seconds it tries.",
             ) from None
         except GoogleAuthError:
@@ -196,8 +199,20 @@ class GcsStorage(Storage):
         )
 
 
+def _crc32c_of(path: Path) -> int:
+    with path.open("rb") as file:
+        checksum = google_crc32c.Checksum()
+        for _ in checksum.consume(file, 1 << 20):
+            pass
+    return int.from_bytes(checksum.digest(), "big")
+
+
 def _check(blob: Blob, crc32c: int) -> None:
-    """The client does not check a download that it had to continue after a broken connection; so do that here."""
+    """Compare with the object's checksum, which Google computes from the bytes that it has.
+
+    The client does so too, but not for a download that it continued after a broken connection, and for a small upload
+    it leaves that to the server.
+    """
     if blob.crc32c is not None and int.from_bytes(base64.b64decode(blob.crc32c), "big") != crc32c:
         raise DataCorruption(None, "the bytes do not match the object's crc32c")
 

@@ -148,15 +148,8 @@ class LocalStorage(Storage):
         self.uri = str(self.folder)
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
-        base = self.folder / prefix
-        if not base.is_dir():
-            return {}
-        found = {}
-        for folder, _, files in os.walk(base):
-            for file in files:
-                if _TEMPORARY not in file:
-                    path = Path(folder, file)
-                    found[path.relative_to(self.folder).as_posix()] = path.stat().st_size
+        found: dict[str, int] = {}
+        _walk(str(self.folder / prefix), f"{prefix.strip('/')}/".lstrip("/"), found)
         return dict(sorted(found.items()))
 
     def read(self, name: str) -> Versioned:
@@ -251,6 +244,21 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a local file as 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _walk(folder: str, prefix: str, found: dict[str, int]) -> None:
+    """Add the files under a folder, each as prefix + name; plain strings, as an archive has a million of them."""
+    try:
+        entries = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _walk(entry.path, f"{prefix}{entry.name}/", found)
+            elif not entry.name.startswith(_TEMPORARY) and not entry.is_dir():
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile, or a link to nothing
+                    found[prefix + entry.name] = entry.stat().st_size
 
 
 def _content_generation(data: bytes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import sys
 from collections.abc import Iterator
 
 from components.cxr.errors import UserError
@@ -32,19 +33,19 @@ def run_partition(
     if not 0 <= partition < num_partitions:
         expected = f"0 to {num_partitions - 1} of {num_partitions} partitions"
         raise UserError("no such partition", where="partition", found=partition, expected=expected)
-    plan = make_plan(data, config, root=root)
+    plan = make_plan(data, config, root=root, wanted=range(partition, sys.maxsize, num_partitions))
     if is_complete(plan):
         print(f"preprocess: reused data/{plan.key}")
         return plan.key
     plan.storage.remove_partials()
-    mine = [shard for shard in plan.shards if shard.index % num_partitions == partition]
+    mine = [shard for shard in plan.layout.shards if shard.packed]
     sizes = plan.storage.sizes()
     pending = [shard for shard in mine if finished_record(plan.storage, shard, sizes=sizes) is None]
     if len(pending) < len(mine):
         print(f"preprocess: {len(mine) - len(pending)} of {len(mine)} shards are already in data/{plan.key}")
 
-    spec = ReaderSpec(plan.source.films, plan.source.pathologies, config.pixels, plan.ids)
-    studies = itertools.chain.from_iterable(shard.studies for shard in pending)
+    spec = ReaderSpec(plan.layout.films, plan.layout.pathologies, config.pixels, plan.ids)
+    studies = itertools.chain.from_iterable(shard.studies() for shard in pending)
     with contextlib.closing(read_studies(studies, spec=spec, num_workers=config.num_workers)) as read:
         results = track(
             read,
@@ -54,7 +55,7 @@ def run_partition(
             size=lambda result: len(result.rows) + len(result.rejects),
         )
         for shard in pending:
-            _write(plan, shard, itertools.islice(results, len(shard.studies)))
+            _write(plan, shard, itertools.islice(results, shard.num_studies))
         next(results, None)  # lets progress and workers finish
     return plan.key
 
@@ -73,13 +74,13 @@ def is_complete(plan: Plan) -> bool:
 
 def _write(plan: Plan, shard: ShardPlan, studies: Iterator[StudyRows]) -> None:
     """Write one shard while its studies are read, then its record, which marks it as done."""
-    tally = Tally(plan.source.pathologies)
+    tally = Tally(plan.layout.pathologies)
     rows, info = tally.rows(studies), None
     first = next(rows, None)
     if first is not None:
         rows = itertools.chain([first], rows)
         with plan.storage.writing(shard.name) as path:
             info = write_shard(
-                path, rows, pathologies=plan.source.pathologies, preset=plan.config.pixels, name=shard.name
+                path, rows, pathologies=plan.layout.pathologies, preset=plan.config.pixels, name=shard.name
             )
     write_record(plan.storage, shard, tally.record(info))
