@@ -2,7 +2,7 @@
 
 SHELL := bash -o pipefail
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-docker lint compile images demo-docker mlflow serve lock clean
+.PHONY: help demo test test-all test-docker soak lint compile images demo-docker mlflow serve lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= pipeline/configs/demo.yaml
@@ -31,13 +31,16 @@ demo-docker: images .venv/.runtime ## The demo in containers of these images, wi
 	@$(BIN)/python -m pipeline run --config $(CONFIG) --set root=runs/demo-docker --runner docker
 
 test: .venv/.dev ## The tests but the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not docker"
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not soak and not docker"
 
 test-all: .venv/.dev ## The slow tests too
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(or $(ARGS),-m "not docker")
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(or $(ARGS),-m "not soak and not docker")
 
 test-docker: images .venv/.dev ## The tests of the images and of training on two nodes
-	$(BIN)/python -m pytest -m docker
+	$(BIN)/python -m pytest -m "docker and not soak"
+
+soak: .venv/.dev ## The large numbers: 20 kills, faults without end, 20,000 films (about an hour)
+	$(BIN)/python -m pytest -m soak
 
 lint: .venv/.dev ## ruff and mypy
 	$(BIN)/ruff check .

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
@@ -14,7 +16,10 @@ from components.cxr.config import load_yaml, with_overrides
 from components.cxr.errors import UserError
 from components.cxr.storage import Root
 
-__all__ = ["ConfigOption", "RootOption", "SetOption", "clean_errors", "load_config", "open_root", "run_cli"]
+__all__ = [
+    "ConfigOption", "RootOption", "SetOption", "Terminated",
+    "clean_errors", "load_config", "open_root", "run_cli", "terminate_cleanly",
+]  # fmt: skip
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,10 +43,24 @@ RootOption = Annotated[
 ]
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, once `terminate_cleanly` was called."""
+
+
+def terminate_cleanly() -> None:
+    """Let SIGTERM, by which batch systems stop a task, end this process as Ctrl-C does."""
+
+    def terminate(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # the second must not interrupt what the first lets end
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+
+
 def run_cli(main: Callable[..., Any]) -> NoReturn:
     """Run a function with typer annotations as this process's command and exit.
 
-    Exit codes: 0 done, 2 a user's mistake (one line on stderr), 130 interrupted.
+    Exit codes: 0 done, 2 a user's mistake (one line on stderr), 130 interrupted, 143 terminated.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(clean_errors(main))
@@ -50,7 +69,7 @@ def run_cli(main: Callable[..., Any]) -> NoReturn:
 
 
 def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorator of a typer command: UserError, the cloud's refusals and Ctrl-C become one line and an exit code."""
+    """Decorator of a typer command: UserError, Ctrl-C and SIGTERM become one line and an exit code."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -58,13 +77,10 @@ def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except UserError as error:
             _fail(str(error), 2)
+        except Terminated:
+            _fail("terminated; run the same command again to continue", 143)
         except KeyboardInterrupt:
             _fail("interrupted; run the same command again to continue", 130)
-        except Exception as error:
-            message = _cloud_refusal(error)
-            if message is None:
-                raise
-            _fail(message, 2)
 
     return wrapped
 
@@ -99,18 +115,3 @@ def open_root(values: dict[str, Any], option: str | None) -> Root:
 def _fail(message: str, code: int) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     raise typer.Exit(code)
-
-
-def _cloud_refusal(error: Exception) -> str | None:
-    """One line for an error of Google Cloud, without its URL, which may name a patient; None for any other error."""
-    if not type(error).__module__.startswith("google."):
-        return None
-    from google.api_core.exceptions import GoogleAPICallError
-    from google.auth.exceptions import GoogleAuthError
-
-    if isinstance(error, GoogleAuthError):
-        return "no credentials for Google Cloud. Run `gcloud auth application-default login`."
-    if isinstance(error, GoogleAPICallError):
-        answer = f"Google Cloud Storage answered {error.code} {type(error).__name__}"
-        return f"{answer}. Check the bucket's name and your access to it."
-    return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from components.cxr.config import Config
 from components.cxr.errors import UserError
 from components.cxr.labels import BLANK
 from components.cxr.pixel_preset import PixelPreset
-from components.cxr.storage import Storage, sha256_of
+from components.cxr.storage import ABSENT, StaleWriteError, Storage, sha256_of
 from components.cxr.text import SECTIONS, SectionReader
 
 __all__ = [
@@ -31,6 +32,9 @@ __all__ = [
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validate", "test")
+
+_GROUP_BYTES = 16 << 20
+"""Pixels in a row group, which is what writing a shard holds in memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,36 +164,56 @@ def shard_schema(pathologies: Sequence[str], *, preset: PixelPreset) -> pa.Schem
 
 
 def write_shard(
-    path: Path, rows: Sequence[ImageRow], *, pathologies: Sequence[str], preset: PixelPreset, name: str
+    path: Path, rows: Iterable[ImageRow], *, pathologies: Sequence[str], preset: PixelPreset, name: str
 ) -> ShardInfo:
     """Write the rows of one shard, which share a split; equal rows give equal bytes.
+
+    Holds one row group in memory, not the shard: `rows` may be an iterator that makes them.
 
     Raises:
         ValueError: no rows, mixed splits, a study whose rows are apart, or pixels of another shape than the preset's.
     """
-    if len({row.split for row in rows}) != 1:
+    schema = shard_schema(pathologies, preset=preset)
+    text_columns = [column for column in schema.names if column != "pixels"]
+    rows_per_group = max(1, _GROUP_BYTES // preset.size**2)
+    rows_of: dict[str, int] = {}
+    checked = _checked(rows, rows_of, shape=(preset.size, preset.size), name=name)
+    group = list(itertools.islice(checked, rows_per_group))
+    if not group:
         raise ValueError(f"a shard needs rows of exactly one split: {name}")
-    studies = [row.study_id for row in rows]
-    runs = sum(1 for i, study in enumerate(studies) if i == 0 or studies[i - 1] != study)
-    if runs != len(set(studies)):
-        raise ValueError(f"rows of one study must be adjacent: {name}")
-    shape = (preset.size, preset.size)
+    split = group[0].split
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with pq.ParquetWriter(
+            path, schema, compression="zstd", use_dictionary=text_columns, write_statistics=text_columns
+        ) as writer:
+            while group:
+                writer.write_table(pa.Table.from_pylist([_as_dict(row, pathologies) for row in group], schema=schema))
+                group = list(itertools.islice(checked, rows_per_group))
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    size, sha256 = path.stat().st_size, sha256_of(path)
+    return ShardInfo(
+        name=name, split=split, rows=sum(rows_of.values()), studies=len(rows_of), bytes=size, sha256=sha256
+    )
+
+
+def _checked(
+    rows: Iterable[ImageRow], rows_of: dict[str, int], *, shape: tuple[int, int], name: str
+) -> Iterator[ImageRow]:
+    """Pass on the rows of one shard, count them by study in `rows_of`, and refuse what does not belong together."""
+    last: ImageRow | None = None
     for row in rows:
+        if last is not None and row.split != last.split:
+            raise ValueError(f"a shard needs rows of exactly one split: {name}")
+        if row.study_id in rows_of and (last is None or row.study_id != last.study_id):
+            raise ValueError(f"rows of one study must be adjacent: {name}")
         if row.pixels.dtype != np.uint8 or row.pixels.shape != shape:
             raise ValueError(f"pixels must be uint8 {shape}, found {row.pixels.dtype} {row.pixels.shape}: {name}")
-    schema = shard_schema(pathologies, preset=preset)
-    table = pa.Table.from_pylist([_as_dict(row, pathologies) for row in rows], schema=schema)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text_columns = [column for column in schema.names if column != "pixels"]
-    pq.write_table(table, path, compression="zstd", use_dictionary=text_columns, write_statistics=text_columns)
-    return ShardInfo(
-        name=name,
-        split=rows[0].split,
-        rows=len(rows),
-        studies=runs,
-        bytes=path.stat().st_size,
-        sha256=sha256_of(path),
-    )
+        rows_of[row.study_id] = rows_of.get(row.study_id, 0) + 1
+        last = row
+        yield row
 
 
 def read_shard(storage: Storage, info: ShardInfo, *, columns: Sequence[str] | None = None) -> pa.Table:
@@ -222,9 +246,18 @@ def label_states(table: pa.Table, pathologies: Sequence[str]) -> npt.NDArray[np.
 
 
 def write_manifest(storage: Storage, manifest: Manifest) -> str:
-    """Write the manifest, the last file of a data set; returns the hash of its bytes."""
+    """Write the manifest, the last file of a data set, where there is none; returns the hash of its bytes.
+
+    Raises:
+        UserError: another one was written meanwhile.
+    """
     data = (json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
-    storage.write(MANIFEST, data)
+    try:
+        storage.write(MANIFEST, data, if_generation=ABSENT)
+    except StaleWriteError:
+        if storage.read(MANIFEST).data != data:
+            remedy = "Let one run at a time write here, delete this file and run preprocess again."
+            raise UserError("another manifest is here", where=f"{storage.uri}/{MANIFEST}", remedy=remedy) from None
     return _hash(data)
 
 

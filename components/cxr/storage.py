@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -21,6 +22,7 @@ ABSENT = 0
 """Generation of a name that does not exist."""
 
 _TEMPORARY = ".partial-"
+_NO_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 class StaleWriteError(Exception):
@@ -67,6 +69,14 @@ class Storage(ABC):
     @abstractmethod
     def upload(self, source: Path, name: str) -> None:
         """Copy a local file to `name`."""
+
+    @abstractmethod
+    def writing(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        """A local path to fill with a large file, which appears as `name` when the block ends without an error."""
+
+    @abstractmethod
+    def remove_partials(self) -> None:
+        """Remove what killed writers left behind, but nothing that is being written; a bucket has no such files."""
 
     @abstractmethod
     def download(self, name: str, target: Path) -> None:
@@ -138,11 +148,8 @@ class LocalStorage(Storage):
         self.uri = str(self.folder)
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
-        base = self.folder / prefix
-        if not base.is_dir():
-            return {}
-        start = len(self.uri.rstrip("/")) + 1
-        found = {file.path[start:]: file.stat().st_size for file in _files_under(base) if _TEMPORARY not in file.name}
+        found: dict[str, int] = {}
+        _walk(str(self.folder / prefix), f"{prefix.strip('/')}/".lstrip("/"), found)
         return dict(sorted(found.items()))
 
     def read(self, name: str) -> Versioned:
@@ -163,6 +170,18 @@ class LocalStorage(Storage):
         with renamed_to(self.folder / name) as partial:
             shutil.copyfile(source, partial)
             partial.replace(self.folder / name)
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        with renamed_to(self.folder / name) as partial:
+            yield partial
+            partial.replace(self.folder / name)
+
+    def remove_partials(self) -> None:
+        for path in self.folder.rglob(f"{_TEMPORARY}*"):
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by a writer that lives
+                path.unlink()
 
     def download(self, name: str, target: Path) -> None:
         with renamed_to(target) as partial:
@@ -227,14 +246,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _files_under(folder: str | Path) -> Iterator[os.DirEntry[str]]:
-    """Every file; no Path is made, which for 600,000 of them takes most of the time."""
-    with os.scandir(str(folder)) as entries:
+def _walk(folder: str, prefix: str, found: dict[str, int]) -> None:
+    """Add the files under a folder, each as prefix + name; plain strings, as an archive has a million of them."""
+    try:
+        entries = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from _files_under(entry.path)
-            elif entry.is_file():
-                yield entry
+                _walk(entry.path, f"{prefix}{entry.name}/", found)
+            elif not entry.name.startswith(_TEMPORARY) and not entry.is_dir():
+                with contextlib.suppress(FileNotFoundError):  # removed meanwhile, or a link to nothing
+                    found[prefix + entry.name] = entry.stat().st_size
 
 
 def _content_generation(data: bytes) -> int:
@@ -244,13 +268,35 @@ def _content_generation(data: bytes) -> int:
 
 @contextlib.contextmanager
 def renamed_to(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target`, gone afterwards unless it was renamed."""
+    """A temporary path beside `target`, gone afterwards unless it was renamed.
+
+    Raises:
+        UserError: the disk is full or may not be written.
+    """
+    try:
+        with _partial_beside(target) as partial:
+            yield partial
+    except OSError as error:
+        if error.errno not in _NO_WRITING:
+            raise
+        raise UserError(
+            "cannot write",
+            where=target.parent,
+            found=os.strerror(error.errno),
+            remedy="Free or grant space there and run the same command again; what is finished is kept.",
+        ) from None
+
+
+@contextlib.contextmanager
+def _partial_beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
-    os.close(handle)
     partial = Path(name)
     try:
-        partial.chmod(0o644)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.fchmod(handle, 0o644)
         yield partial
     finally:
         partial.unlink(missing_ok=True)
+        os.close(handle)

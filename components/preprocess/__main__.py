@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli
+from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli, terminate_cleanly
 from components.cxr.config import section
 from components.cxr.errors import UserError
 from components.cxr.shards import MANIFEST, SPLITS, LoadedManifest
@@ -58,4 +58,5 @@ def _print_summary(loaded: LoadedManifest) -> None:
 
 
 if __name__ == "__main__":
+    terminate_cleanly()
     run_cli(main)

@@ -51,13 +51,13 @@ def read_rejects(loaded: LoadedManifest) -> pa.Table:
 
 def _complete(plan: Plan) -> None:
     sizes = plan.storage.sizes()
-    found = [finished_record(plan.storage, shard, sizes=sizes) for shard in plan.shards]
+    found = [finished_record(plan.storage, shard, sizes=sizes) for shard in plan.layout.shards]
     records = [record for record in found if record is not None]
-    if len(records) < len(plan.shards):
+    if len(records) < len(plan.layout.shards):
         raise UserError(
             "shards are missing",
             where=plan.storage.uri,
-            found=f"{len(records)} of {len(plan.shards)} shards",
+            found=f"{len(records)} of {len(plan.layout.shards)} shards",
             expected="all",
             remedy="Run the partitions that failed again; finished shards are kept.",
         )
@@ -69,17 +69,17 @@ def _complete(plan: Plan) -> None:
     plan.storage.write(REJECTS, buffer.getvalue())
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
-        pathologies=plan.source.pathologies,
+        pathologies=plan.layout.pathologies,
         pixel_preset=plan.config.pixels,
         pixel_preset_hash=plan.config.pixels.hash,
         section_reader=plan.config.section_reader,
         config_hash=plan.config_hash,
-        source_hash=plan.source.hash,
+        source_hash=plan.layout.source_hash,
         id_key_fingerprint=plan.ids.fingerprint,
         deidentified=plan.ids.deidentified,
-        counts={split: _count(split, records, plan.source.pathologies) for split in SPLITS},
+        counts={split: _count(split, records, plan.layout.pathologies) for split in SPLITS},
         num_rejects=len(rejects),
-        left_out=plan.source.left_out,
+        left_out=plan.layout.left_out,
         shards=tuple(record.info for record in records if record.info is not None),
     )
     write_manifest(plan.storage, manifest)
@@ -94,7 +94,7 @@ def _check_rejects(plan: Plan, rejects: Sequence[RejectedFilm]) -> None:
     example = rejects[0]
     raise UserError(
         "too many films cannot be used",
-        where=plan.source.where,
+        where=plan.layout.where,
         found=f"{len(rejects)} of {num_films} ({reasons}), e.g. path hash {example.source_hash}: {example.reason}",
         expected=f"at most {limit:.2%} (preprocess.max_reject_fraction)",
         remedy="Mend the source, or raise the limit and run the same command again.",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import pickle
+import zlib
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 
 from components.cxr.config import content_hash
@@ -12,9 +15,10 @@ from components.cxr.shards import MANIFEST, SCHEMA_VERSION, SPLITS, shard_schema
 from components.cxr.storage import Root, Storage
 from components.preprocess.adapters import read_source
 from components.preprocess.config import DataConfig, PreprocessConfig
-from components.preprocess.records import Source, Study
+from components.preprocess.processes import processes
+from components.preprocess.records import Place, Study
 
-__all__ = ["REJECTS", "Plan", "ShardPlan", "make_plan", "plan_shards"]
+__all__ = ["REJECTS", "Layout", "Plan", "ShardPlan", "make_plan", "plan_shards", "read_layout"]
 
 PREPROCESS_VERSION = 2
 """Raised whenever the same source and configuration would give other rows than before."""
@@ -31,25 +35,40 @@ class ShardPlan:
     name: str
     """Relative to the manifest."""
     split: str
-    studies: tuple[Study, ...] = field(repr=False)
+    num_studies: int
+    num_films: int
+    """Films listed, readable or not."""
+    packed: bytes = field(repr=False)
+    """The studies, a tenth of their size; empty where only the shard's name is wanted."""
 
     @property
     def sidecar(self) -> str:
         """Name of the small file whose presence means that this shard is done."""
         return f"parts/{self.split}-{self.index:05}.json"
 
-    @property
-    def num_films(self) -> int:
-        """Films listed, readable or not."""
-        return sum(len(study.films) for study in self.studies)
+    def studies(self) -> list[Study]:
+        """The studies in their order."""
+        studies: list[Study] = pickle.loads(zlib.decompress(self.packed))
+        return studies
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the tables of a source say, small enough to be kept while films are read."""
+
+    where: str
+    """The source's table or folder, for messages."""
+    films: Place
+    pathologies: tuple[str, ...]
+    source_hash: str
+    shards: tuple[ShardPlan, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
 class Plan:
     """All that a data set is made from."""
 
-    source: Source
-    shards: tuple[ShardPlan, ...] = field(repr=False)
+    layout: Layout
     config: PreprocessConfig
     config_hash: str
     ids: IdKey
@@ -61,29 +80,48 @@ class Plan:
     @property
     def num_films(self) -> int:
         """Films listed, readable or not."""
-        return sum(shard.num_films for shard in self.shards)
+        return sum(shard.num_films for shard in self.layout.shards)
 
 
-def make_plan(data: DataConfig, config: PreprocessConfig, *, root: Root) -> Plan:
+def make_plan(data: DataConfig, config: PreprocessConfig, *, root: Root, wanted: Container[int] = ()) -> Plan:
     """Read the source's tables and lay out the shards.
+
+    The tables of a large source need more memory than reading films does, so a process of its own reads them and
+    ends, except where the configuration wants this process to do everything.
+
+    Args:
+        wanted: indices of the shards whose studies are wanted.
 
     Raises:
         UserError: the source is wrong (see the adapters), or the output folder holds something else.
     """
     ids = load_id_key()
-    source = read_source(data, key=ids)
-    if not any(film.exists for study in source.studies for film in study.films):
-        raise UserError("no film is there", where=source.films.uri, remedy="Check the section data.")
-    shard_schema(source.pathologies, preset=config.pixels)
+    arguments = (data, config.images_per_shard, ids, wanted)
+    if config.num_workers == 0:
+        layout = read_layout(*arguments)
+    else:
+        with processes(1) as pool:
+            layout = pool.submit(read_layout, *arguments).result()
+    shard_schema(layout.pathologies, preset=config.pixels)
     config_hash = content_hash(data.canonical_json(), config.result_json(), str(PREPROCESS_VERSION))
-    key = content_hash(config_hash, source.hash, config.pixels.hash, str(SCHEMA_VERSION), ids.fingerprint)
-    shards = plan_shards(source.studies, images_per_shard=config.images_per_shard, ids=ids)
-    plan = Plan(source, shards, config, config_hash, ids, key, root.data(key))
+    key = content_hash(config_hash, layout.source_hash, config.pixels.hash, str(SCHEMA_VERSION), ids.fingerprint)
+    plan = Plan(layout, config, config_hash, ids, key, root.data(key))
     _refuse_foreign(plan)
     return plan
 
 
-def plan_shards(studies: tuple[Study, ...], *, images_per_shard: int, ids: IdKey) -> tuple[ShardPlan, ...]:
+def read_layout(data: DataConfig, images_per_shard: int, ids: IdKey, wanted: Container[int]) -> Layout:
+    """Read the tables and keep what is needed of them; see make_plan."""
+    source = read_source(data, key=ids)
+    if not any(film.exists for study in source.studies for film in study.films):
+        raise UserError("no film is there", where=source.films.uri, remedy="Check the section data.")
+    shards = plan_shards(source.studies, images_per_shard=images_per_shard, ids=ids, wanted=wanted)
+    return Layout(source.where, source.films, source.pathologies, source.hash, shards)
+
+
+def plan_shards(
+    studies: Iterable[Study], *, images_per_shard: int, ids: IdKey, wanted: Container[int]
+) -> tuple[ShardPlan, ...]:
     """Fill shards split by split in the order of the patients' hashes, which does not follow admission.
 
     A shard holds one split and ends before the study that would take it above `images_per_shard`.
@@ -100,9 +138,11 @@ def plan_shards(studies: tuple[Study, ...], *, images_per_shard: int, ids: IdKey
     for split, group in itertools.groupby(ordered, key=lambda study: study.split):
         batch: list[Study] = []
         num_films = num_shards = 0
-        for study in [*group, None]:
+        for study in itertools.chain(group, [None]):
             if batch and (study is None or num_films + len(study.films) > images_per_shard):
-                shards.append(ShardPlan(len(shards), f"shards/{split}-{num_shards:05}.parquet", split, tuple(batch)))
+                name, index = f"shards/{split}-{num_shards:05}.parquet", len(shards)
+                packed = zlib.compress(pickle.dumps(batch), 1) if index in wanted else b""
+                shards.append(ShardPlan(index, name, split, len(batch), num_films, packed))
                 batch, num_films, num_shards = [], 0, num_shards + 1
             if study is not None:
                 batch.append(study)
@@ -111,7 +151,8 @@ def plan_shards(studies: tuple[Study, ...], *, images_per_shard: int, ids: IdKey
 
 
 def _refuse_foreign(plan: Plan) -> None:
-    ours = {MANIFEST, REJECTS, *(name for shard in plan.shards for name in (shard.name, shard.sidecar))}
+    shards = plan.layout.shards
+    ours = {MANIFEST, REJECTS, *(name for shard in shards for name in (shard.name, shard.sidecar))}
     foreign = [name for name in plan.storage.sizes() if name not in ours]
     if foreign:
         raise UserError(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import tempfile
+import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from components.cxr.errors import UserError
 from components.cxr.progress import track
@@ -14,7 +14,7 @@ from components.cxr.storage import Root
 from components.preprocess.config import DataConfig, PreprocessConfig
 from components.preprocess.plan import REJECTS, Plan, ShardPlan, make_plan
 from components.preprocess.read_study import StudyRows
-from components.preprocess.sidecar import finished_record, record_of, write_record
+from components.preprocess.sidecar import Tally, finished_record, write_record
 from components.preprocess.workers import ReaderSpec, read_studies
 
 __all__ = ["is_complete", "run_partition"]
@@ -33,28 +33,30 @@ def run_partition(
     if not 0 <= partition < num_partitions:
         expected = f"0 to {num_partitions - 1} of {num_partitions} partitions"
         raise UserError("no such partition", where="partition", found=partition, expected=expected)
-    plan = make_plan(data, config, root=root)
+    plan = make_plan(data, config, root=root, wanted=range(partition, sys.maxsize, num_partitions))
     if is_complete(plan):
         print(f"preprocess: reused data/{plan.key}")
         return plan.key
-    mine = [shard for shard in plan.shards if shard.index % num_partitions == partition]
+    plan.storage.remove_partials()
+    mine = [shard for shard in plan.layout.shards if shard.packed]
     sizes = plan.storage.sizes()
     pending = [shard for shard in mine if finished_record(plan.storage, shard, sizes=sizes) is None]
     if len(pending) < len(mine):
         print(f"preprocess: {len(mine) - len(pending)} of {len(mine)} shards are already in data/{plan.key}")
 
-    spec = ReaderSpec(plan.source.films, plan.source.pathologies, config.pixels, plan.ids, config.section_reader)
-    studies = [study for shard in pending for study in shard.studies]
-    results = track(
-        read_studies(studies, spec=spec, num_workers=config.num_workers),
-        total=sum(shard.num_films for shard in pending),
-        what="preprocess",
-        unit="films",
-        size=lambda result: len(result.rows) + len(result.rejects),
-    )
-    for shard in pending:
-        _write(plan, shard, itertools.islice(results, len(shard.studies)))
-    next(results, None)  # lets progress and workers finish
+    spec = ReaderSpec(plan.layout.films, plan.layout.pathologies, config.pixels, plan.ids, config.section_reader)
+    studies = itertools.chain.from_iterable(shard.studies() for shard in pending)
+    with contextlib.closing(read_studies(studies, spec=spec, num_workers=config.num_workers)) as read:
+        results = track(
+            read,
+            total=sum(shard.num_films for shard in pending),
+            what="preprocess",
+            unit="films",
+            size=lambda result: len(result.rows) + len(result.rejects),
+        )
+        for shard in pending:
+            _write(plan, shard, itertools.islice(results, shard.num_studies))
+        next(results, None)  # lets progress and workers finish
     return plan.key
 
 
@@ -70,15 +72,15 @@ def is_complete(plan: Plan) -> bool:
     return False
 
 
-def _write(plan: Plan, shard: ShardPlan, results: Iterator[StudyRows]) -> None:
-    """Write one shard, then its record, which marks it as done."""
-    studies = list(results)
-    rows = [row for study in studies for row in study.rows]
-    rejects = [reject for study in studies for reject in study.rejects]
-    pathologies, info = plan.source.pathologies, None
-    if rows:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "shard.parquet")
-            info = write_shard(path, rows, pathologies=pathologies, preset=plan.config.pixels, name=shard.name)
-            plan.storage.upload(path, shard.name)
-    write_record(plan.storage, shard, record_of(info, rows, rejects, pathologies=pathologies))
+def _write(plan: Plan, shard: ShardPlan, studies: Iterator[StudyRows]) -> None:
+    """Write one shard while its studies are read, then its record, which marks it as done."""
+    tally = Tally(plan.layout.pathologies)
+    rows, info = tally.rows(studies), None
+    first = next(rows, None)
+    if first is not None:
+        rows = itertools.chain([first], rows)
+        with plan.storage.writing(shard.name) as path:
+            info = write_shard(
+                path, rows, pathologies=plan.layout.pathologies, preset=plan.config.pixels, name=shard.name
+            )
+    write_record(plan.storage, shard, tally.record(info))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from components.cxr.config import Config
+from components.cxr.errors import UserError
 from components.cxr.shards import ImageRow, ShardInfo
 from components.cxr.storage import Storage
 from components.preprocess.plan import ShardPlan
-from components.preprocess.read_study import Reject
+from components.preprocess.read_study import Reject, StudyRows
 
-__all__ = ["STATES", "RejectedFilm", "ShardRecord", "finished_record", "record_of", "write_record"]
+__all__ = ["STATES", "RejectedFilm", "ShardRecord", "Tally", "finished_record", "write_record"]
 
 STATES = {1: "positive", 0: "negative", -1: "uncertain", None: "blank"}
 
@@ -44,22 +45,39 @@ class ShardRecord(Config):
     """Films that were left out."""
 
 
-def record_of(
-    info: ShardInfo | None, rows: Sequence[ImageRow], rejects: Sequence[Reject], *, pathologies: Sequence[str]
-) -> ShardRecord:
-    """Count the studies of a shard."""
-    labeled = {row.study_id: row.labels for row in rows if row.labeled}
-    labels = {name: dict.fromkeys(STATES.values(), 0) for name in pathologies}
-    for states in labeled.values():
-        for name in pathologies:
-            labels[name][STATES[states[name]]] += 1
-    return ShardRecord(
-        info=info,
-        patients=tuple(sorted({row.patient_id for row in rows})),
-        labeled_studies=len(labeled),
-        labels=labels,
-        rejects=tuple(RejectedFilm(**vars(reject)) for reject in rejects),
-    )
+class Tally:
+    """Counts the studies of one shard while their rows pass on to be written, so that no row is kept."""
+
+    def __init__(self, pathologies: Sequence[str]) -> None:
+        self._patients: set[str] = set()
+        self._rejects: list[Reject] = []
+        self._labeled = 0
+        self._labels = {name: dict.fromkeys(STATES.values(), 0) for name in pathologies}
+
+    def rows(self, studies: Iterable[StudyRows]) -> Iterator[ImageRow]:
+        """The rows of the studies, each counted on its way."""
+        for study in studies:
+            self._rejects += study.rejects
+            if study.rows:
+                self._add(study.rows[0])
+            yield from study.rows
+
+    def record(self, info: ShardInfo | None) -> ShardRecord:
+        """What was counted, beside the file that was written."""
+        return ShardRecord(
+            info=info,
+            patients=tuple(sorted(self._patients)),
+            labeled_studies=self._labeled,
+            labels=self._labels,
+            rejects=tuple(RejectedFilm(**vars(reject)) for reject in self._rejects),
+        )
+
+    def _add(self, first: ImageRow) -> None:
+        self._patients.add(first.patient_id)
+        if first.labeled:
+            self._labeled += 1
+            for name, states in self._labels.items():
+                states[STATES[first.labels[name]]] += 1
 
 
 def write_record(storage: Storage, shard: ShardPlan, record: ShardRecord) -> None:
@@ -75,7 +93,11 @@ def finished_record(storage: Storage, shard: ShardPlan, *, sizes: dict[str, int]
     """
     if shard.sidecar not in sizes:
         return None
-    record = ShardRecord.parse(json.loads(storage.read(shard.sidecar).data), where=f"{storage.uri}/{shard.sidecar}")
+    data = storage.read(shard.sidecar).data
+    try:
+        record = ShardRecord.parse(json.loads(data), where=shard.sidecar)
+    except (ValueError, UserError):  # a machine that lost power may keep a name without its bytes
+        return None
     if record.info is not None and sizes.get(shard.name) != record.info.bytes:
         return None
     return record

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Generator, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
-
-import cv2
 
 from components.cxr.ids import IdKey
 from components.cxr.pixel_preset import PixelPreset
 from components.cxr.text import SectionReader
+from components.preprocess.processes import processes
 from components.preprocess.read_study import StudyReader, StudyRows
 from components.preprocess.records import Place, Study
 
 __all__ = ["ReaderSpec", "read_studies"]
 
-_CHUNK = 8
+_CHUNK = 4
 """Studies a task holds: enough to hide the cost of a task, few enough to keep workers equally busy."""
+_AHEAD = 4
+"""Tasks a worker that are queued or done and not yet taken: what the workers do while a shard is uploaded."""
 
+_spec: ReaderSpec | None = None
 _reader: StudyReader | None = None
 
 
@@ -41,11 +42,14 @@ class ReaderSpec:
         return StudyReader(self.films.open(), self.pathologies, self.preset, self.ids, self.section_reader)
 
 
-def read_studies(studies: Iterable[Study], *, spec: ReaderSpec, num_workers: int | None) -> Iterator[StudyRows]:
-    """Read studies in their order.
+def read_studies(studies: Iterable[Study], *, spec: ReaderSpec, num_workers: int | None) -> Generator[StudyRows]:
+    """Read studies in their order; workers end with this process, however it ends.
 
     Args:
         num_workers: processes; 0 for this one, None for every core this process may use.
+
+    Raises:
+        UserError: a worker was killed.
     """
     if num_workers is None:
         num_workers = len(os.sched_getaffinity(0))
@@ -53,27 +57,25 @@ def read_studies(studies: Iterable[Study], *, spec: ReaderSpec, num_workers: int
         reader = spec.open()
         yield from map(reader, studies)
         return
-    context = multiprocessing.get_context("spawn")  # forking a process with threads (cv2, grpc) can deadlock
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_start, initargs=(spec,)) as pool:
-        window: deque[Future[list[StudyRows]]] = deque()
-        try:
-            remaining = iter(studies)
-            while chunk := list(itertools.islice(remaining, _CHUNK)):
-                window.append(pool.submit(_read_chunk, chunk))
-                if len(window) >= 4 * num_workers:
-                    yield from window.popleft().result()
-            while window:
+    window: deque[Future[list[StudyRows]]] = deque()
+    remaining = iter(studies)
+    with processes(num_workers, _set_spec, spec) as pool:
+        while chunk := list(itertools.islice(remaining, _CHUNK)):
+            window.append(pool.submit(_read_chunk, chunk))
+            if len(window) >= _AHEAD * num_workers:
                 yield from window.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while window:
+            yield from window.popleft().result()
 
 
-def _start(spec: ReaderSpec) -> None:
-    global _reader
-    cv2.setNumThreads(1)
-    _reader = spec.open()
+def _set_spec(spec: ReaderSpec) -> None:
+    global _spec
+    _spec = spec
 
 
 def _read_chunk(studies: Iterable[Study]) -> list[StudyRows]:
-    assert _reader is not None
+    global _reader
+    if _reader is None:  # not in _set_spec, whose errors the parent would not see
+        assert _spec is not None
+        _reader = _spec.open()
     return [_reader(study) for study in studies]
