@@ -20,7 +20,7 @@ from components.cxr.storage import Root, open_storage
 from components.serve.config import ServeConfig
 from components.serve.golden import running_server
 from pipeline.config import CONFIGS
-from pipeline.synthetic import generate
+from pipeline.synthetic import Settings, generate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -103,7 +103,7 @@ def test_everything_lies_in_the_bucket_and_is_served_from_there(
 
 
 def test_the_demo_runs_there_too(gcs_bucket: str, mlflow_server: str, tmp_path: Path) -> None:
-    generate(tmp_path / "synthetic", num_studies=60, seed=3, size=128)
+    generate(tmp_path / "synthetic", num_studies=60, settings=Settings(seed=3, prevalence="floor"), size=128)
     uri = f"{gcs_bucket}/demo"
     quick = (f"data.dir={tmp_path}/synthetic", "train.epochs=1", "evaluate.num_bootstrap=100")
     said = run(CONFIGS / "demo.yaml", uri, *quick, mlflow=mlflow_server, log=tmp_path / "demo.log")
