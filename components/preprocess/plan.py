@@ -62,6 +62,8 @@ class Layout:
     pathologies: tuple[str, ...]
     source_hash: str
     shards: tuple[ShardPlan, ...] = field(repr=False)
+    left_out: dict[str, int]
+    """Studies of the source that became no study here, by reason."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def read_layout(data: DataConfig, images_per_shard: int, ids: IdKey, wanted: Con
     if not any(film.exists for study in source.studies for film in study.films):
         raise UserError("no film is there", where=source.films.uri, remedy="Check the section data.")
     shards = plan_shards(source.studies, images_per_shard=images_per_shard, ids=ids, wanted=wanted)
-    return Layout(source.where, source.films, source.pathologies, source.hash, shards)
+    return Layout(source.where, source.films, source.pathologies, source.hash, shards, source.left_out)
 
 
 def plan_shards(

@@ -61,19 +61,19 @@ def anatomy_of(patient: Patient) -> Anatomy:
     n = rng.normal(size=20)
     age = (patient.age_years - 60) / 17
     female = patient.sex == "F"
-    dome = 0.665 + 0.024 * n[2] - 0.014 * patient.habitus
+    dome = 0.665 + 0.030 * n[2] - 0.014 * patient.habitus
     hilum_y = 0.405 + 0.01 * n[15]
     emphysema = max(0.0, 0.25 * n[16] + 0.1 * age)
     return Anatomy(
-        chest_width=0.975 + 0.045 * n[0] - 0.025 * female,
+        chest_width=0.965 + 0.055 * n[0] - 0.025 * female,
         lung_top=0.015 * n[1],
         dome_right=dome + 0.03 * emphysema,
         dome_left=dome + 0.018 + 0.008 * n[3] + 0.03 * emphysema,
         heart_right=0.087 + 0.010 * n[4],
-        heart_left=0.166 + 0.017 * n[5] + 0.006 * age,
+        heart_left=0.166 + 0.021 * n[5] + 0.006 * age,
         heart_top=0.42 + 0.016 * n[6],
-        upper_mediastinum=0.057 + 0.006 * n[7] + 0.004 * patient.habitus,
-        knob=0.030 + 0.004 * n[8] + 0.005 * age,
+        upper_mediastinum=0.057 + 0.009 * n[7] + 0.004 * patient.habitus,
+        knob=0.030 + 0.006 * n[8] + 0.005 * age,
         rib_slope=0.13 + 0.022 * n[9],
         rib_width=0.0195 + 0.0012 * n[10] + 0.001 * (not female),
         bone=float(np.clip(1.0 - 0.13 * age + 0.1 * n[11], 0.55, 1.3)),

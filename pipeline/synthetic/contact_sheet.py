@@ -18,7 +18,7 @@ _TILE, _CAPTION, _ACROSS, _MAX_STUDIES = 300, 62, 6, 30
 _LINES = 4
 
 
-def draw_contact_sheet(path: Path, studies: Sequence[Study], *, size: int) -> None:
+def draw_contact_sheet(path: Path, studies: Sequence[Study], *, size: int = 512) -> None:
     """Write a PNG: the first image of up to 30 studies, then some lateral ones, drawn at `size` pixels."""
     images = [(study, 0) for study in studies[:_MAX_STUDIES]]
     laterals = [(study, i) for study in studies for i, view in enumerate(study.views) if view in ("LATERAL", "LL")]

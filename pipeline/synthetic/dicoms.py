@@ -10,9 +10,10 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID
 
 from pipeline.synthetic.keys import Stream, dicom_id, generator, uid
+from pipeline.synthetic.syntaxes import Syntax, store_pixels
 
 if TYPE_CHECKING:
     from pipeline.synthetic.films import Film
@@ -72,8 +73,10 @@ def describe_image(study: Study, image: int, *, rows: int, columns: int) -> Imag
     )
 
 
-def write_dicom(path: Path, film: Film, record: ImageRecord, study: Study, image: int) -> None:
-    """Write 12 bits in 16, explicit little endian, uncompressed (PS3.3 C.7.6.3; PS3.5 8.1); the same bytes every time.
+def write_dicom(
+    path: Path, film: Film, record: ImageRecord, study: Study, image: int, *, syntax: Syntax = "explicit-little"
+) -> None:
+    """Write 12 bits in 16 (PS3.3 C.7.6.3; PS3.5 8.1) in the transfer syntax; the same bytes every time.
 
     About 15 % are MONOCHROME1, 8 % carry no window, 15 % two windows, and some CR a rescale slope and intercept.
     """
@@ -99,12 +102,11 @@ def write_dicom(path: Path, film: Film, record: ImageRecord, study: Study, image
     _identify(ds, record, study, image, is_dx=is_dx)
     ds.Rows, ds.Columns = pixels.shape
     ds.SamplesPerPixel, ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 1, 16, 12, 11, 0
-    ds.PixelData = pixels.astype("<u2").tobytes()
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID, meta.ImplementationVersionName = UID(uid(0, "implementation")), "CXRFLOW_SYNTH"
     ds.file_meta = meta
+    store_pixels(ds, pixels, syntax=syntax, number=study.patient.index + study.index + image)
     dcmwrite(path, ds, enforce_file_format=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -14,7 +14,9 @@ from pipeline.synthetic.devices import paint_electrodes
 from pipeline.synthetic.frontal import paint_frontal
 from pipeline.synthetic.keys import Stream, generator
 from pipeline.synthetic.lateral import paint_lateral
+from pipeline.synthetic.mimics import Mimics
 from pipeline.synthetic.places import Finding
+from pipeline.synthetic.presets import Preset
 from pipeline.synthetic.scene import Pose, Scene
 from pipeline.synthetic.studies import Study, View
 
@@ -48,18 +50,24 @@ def render_film(study: Study, image: int, *, size: int, findings: tuple[Finding,
     canvas = Canvas(
         rows,
         columns,
-        zoom=float(np.clip(0.97 + 0.03 * rng.normal(), 0.9, 1.06)),
-        degrees=float(1.3 * spread * rng.normal()),
-        shift=(0.012 * spread * float(rng.normal()), 0.010 * spread * float(rng.normal())),
+        zoom=float(np.clip(0.97 + 0.055 * rng.normal(), 0.85, 1.1)),
+        degrees=float(2.2 * spread * rng.normal()),
+        shift=(0.022 * spread * float(rng.normal()), 0.026 * spread * float(rng.normal())),
     )
     pose = Pose(
         is_ap=view == "AP",
-        breath=float(rng.normal()),
-        turn=float(np.clip(0.35 * spread * rng.normal(), -1, 1)),
+        breath=float(rng.normal()) - 0.35 * (view == "AP"),
+        turn=float(np.clip(0.45 * spread * rng.normal(), -1, 1)),
     )
-    shown = study.findings if findings is None else findings
+    shown = _visible(study.findings if findings is None else findings, view, rules=patient.settings.rules)
     if view in ("PA", "AP"):
-        attenuation = paint_frontal(canvas, anatomy, pose, shown)
+        mimics = Mimics(
+            of_film=generator(patient.seed, Stream.MIMIC, patient.index, study.index, image),
+            of_patient=generator(patient.seed, Stream.MIMIC, patient.index),
+            factor=patient.settings.rules.mimics,
+            age_score=(study.age_years - 60) / 17,
+        )
+        attenuation = paint_frontal(canvas, anatomy, pose, shown, mimics)
     else:
         attenuation = paint_lateral(canvas, anatomy, pose, shown)
         if view == "LATERAL" and rng.random() < 0.04:
@@ -70,6 +78,21 @@ def render_film(study: Study, image: int, *, size: int, findings: tuple[Finding,
         attenuation += scene.extra
     grain_rng = generator(patient.seed, Stream.NOISE, patient.index, study.index, image)
     return _expose(attenuation, canvas, rng, grain_rng, view=view, habitus=patient.habitus)
+
+
+def _visible(findings: tuple[Finding, ...], view: View, *, rules: Preset) -> tuple[Finding, ...]:
+    """What this view shows of the findings, at the severity it shows; devices are always as they are."""
+    hidden = "lateral" if view in ("PA", "AP") else "frontal"
+    shown = []
+    for finding in findings:
+        if finding.pathology == "Support Devices":
+            shown.append(finding)
+            continue
+        alone = np.random.default_rng(finding.shape_seed + 1).random() < rules.one_view
+        if finding.severity < rules.subclinical or (alone and finding.shows_on == hidden):
+            continue
+        shown.append(replace(finding, severity=finding.severity**rules.dimming))
+    return tuple(shown)
 
 
 def _shape(rng: np.random.Generator, size: int, *, view: View) -> tuple[int, int]:
@@ -94,9 +117,10 @@ def _expose(
     rows, columns = attenuation.shape
     scatter = float(np.clip(0.16 + 0.04 * habitus + 0.06 * (view == "AP") + 0.03 * rng.normal(), 0.05, 0.4))
     seen = (1 - scatter) * attenuation + scatter * canvas.soften(attenuation, 0.09)
-    slope = 0.05 * rng.normal(size=2)
+    slope = 0.08 * rng.normal(size=2)
     seen += np.linspace(-slope[0], slope[0], rows, dtype=np.float32)[:, None]
     seen += np.linspace(-slope[1], slope[1], columns, dtype=np.float32)[None, :]
+    seen += _uneven(canvas, rng)
     quanta = float(np.exp(0.35 * rng.normal())) * (0.75 if view == "AP" else 1.0)
     noise = _noise(grain_rng, rows, columns)
     grain = 0.022 / np.sqrt(quanta) * np.sqrt(max(rows, columns) / 512)
@@ -109,10 +133,16 @@ def _expose(
     low, high = np.percentile(stored[::4, ::4], (3, 97))
     _collimate(stored, rng, black=black)
     _mark(stored, rng, view=view, white=white)
-    width = float(np.clip((high - low) * rng.uniform(1.0, 1.3), 500, _WHITE))
-    center = float((low + high) / 2 + rng.uniform(-0.06, 0.06) * width)
+    width = float(np.clip((high - low) * rng.uniform(0.95, 1.4), 500, _WHITE))
+    center = float((low + high) / 2 + rng.uniform(-0.1, 0.1) * width)
     pixels = np.clip(np.rint(stored), 0, _WHITE).astype(np.uint16)
     return Film(pixels=pixels, window_center=round(center), window_width=round(width))
+
+
+def _uneven(canvas: Canvas, rng: np.random.Generator) -> Layer:
+    """Grid cut-off, clothes, blankets and folds of soft tissue: smooth and different on every film."""
+    wide, near = (float(share) for share in rng.uniform(0.2, 1.0, size=2))
+    return np.float32(0.085 * wide) * canvas.cloud(rng, 0.33) + np.float32(0.055 * near) * canvas.cloud(rng, 0.15)
 
 
 def _noise(rng: np.random.Generator, rows: int, columns: int) -> Layer:

@@ -10,6 +10,7 @@ from pipeline.synthetic.anatomy import Anatomy, mirrored, wall_at
 from pipeline.synthetic.canvas import Canvas, Layer, Points, Stack, closed, curve, curves, tube, tubes
 from pipeline.synthetic.devices import paint_devices, paint_sternal_wires
 from pipeline.synthetic.lesions import paint_opacities, paint_pleura
+from pipeline.synthetic.mimics import Mimics, paint_mimics
 from pipeline.synthetic.places import Finding
 from pipeline.synthetic.scene import Pose, Scene, generator_of, signs_of
 
@@ -18,7 +19,9 @@ __all__ = ["paint_frontal"]
 _LUNG_AIR = 0.62
 
 
-def paint_frontal(canvas: Canvas, anatomy: Anatomy, pose: Pose, findings: Sequence[Finding]) -> Layer:
+def paint_frontal(
+    canvas: Canvas, anatomy: Anatomy, pose: Pose, findings: Sequence[Finding], mimics: Mimics | None = None
+) -> Layer:
     """Attenuation (rows, columns) float32 of a frontal chest with its findings, about 0 to 1.6."""
     scene = Scene(canvas=canvas, anatomy=anatomy, pose=pose)
     body = _body(canvas, anatomy)
@@ -33,6 +36,8 @@ def paint_frontal(canvas: Canvas, anatomy: Anatomy, pose: Pose, findings: Sequen
     heart = _heart(canvas, anatomy, pose, findings)
     paint_opacities(scene, findings)
     paint_pleura(scene, findings)
+    if mimics is not None:
+        paint_mimics(scene, mimics)
     both = np.maximum(scene.lungs[-1], scene.lungs[1])
     depth = 0.55 * both + 0.45 * canvas.soften(both, 0.05) * both  # thinner toward the edges
     air = depth * (1 - scene.opacity) * (1 - 0.93 * heart)
@@ -87,15 +92,15 @@ def _heart(canvas: Canvas, anatomy: Anatomy, pose: Pose, findings: Sequence[Find
     scale = 1.07 if pose.is_ap else 1.0
     left, right, top = anatomy.heart_left * scale, anatomy.heart_right * scale, anatomy.heart_top
     if "Cardiomegaly" in large:
-        grown = 0.16 + 0.42 * large["Cardiomegaly"].severity
+        grown = 0.03 + 0.52 * large["Cardiomegaly"].severity
         left, right, top = left * (1 + grown), right * (1 + 0.75 * grown), top - 0.05 * grown
-    upper, knob = anatomy.upper_mediastinum * scale, anatomy.knob
+    upper, knob = anatomy.upper_mediastinum * scale * (1 + 0.3 * pose.turn**2), anatomy.knob
     if "Enlarged Cardiomediastinum" in large:
         finding = large["Enlarged Cardiomediastinum"]
         if finding.kind == "wide":
-            upper *= 1.4 + 0.8 * finding.severity
+            upper *= 1.08 + 1.1 * finding.severity
         else:
-            upper, knob = upper * (1.15 + 0.4 * finding.severity), knob * (1.5 + 0.9 * finding.severity)
+            upper, knob = upper * (1.05 + 0.5 * finding.severity), knob * (1.1 + 1.3 * finding.severity)
     base = 0.5 * (anatomy.dome_right + anatomy.dome_left) + 0.01 + 0.018 * pose.breath - 0.04 * pose.is_ap
     tilt = 0.022 * pose.turn
     outline = [(-upper * 0.8, 0.05), (-upper, 0.18), (-upper, 0.30), (-0.06 - 0.3 * upper, top - 0.02)]
@@ -153,7 +158,7 @@ def _skeleton(scene: Scene, findings: Sequence[Finding]) -> Layer:
         if finding.pathology != "Fracture":
             continue
         rng, sign = generator_of(finding), signs_of(finding.side)[0]
-        step = 0.009 + 0.016 * finding.severity
+        step = 0.004 + 0.022 * finding.severity
         if finding.kind == "clavicle":
             *clavicles[sign], at = _broken(clavicles[sign][0], 0.5 + 0.1 * rng.random(), 1.5 * step)
             callus.append(_disc(at, 0.014))
@@ -161,7 +166,7 @@ def _skeleton(scene: Scene, findings: Sequence[Finding]) -> Layer:
         level = {"upper": 3, "middle": 5, "lower": 7}[finding.zone] + 10 * (sign > 0)
         for number in range(level, level + (3 if finding.kind == "ribs" else 1)):
             *pieces[number], at = _broken(backs[number], 0.62 + 0.2 * rng.random(), step)
-            callus.append(_disc(at, 0.012 + 0.008 * finding.severity))
+            callus.append(_disc(at, 0.006 + 0.014 * finding.severity))
     width, bone = anatomy.rib_width, anatomy.bone
     broken = [part for parts in pieces.values() if len(parts) > 1 for part in parts]
     intact = backs[[number for number, parts in pieces.items() if len(parts) == 1]]

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.synthetic.keys import Stream, generator
 from pipeline.synthetic.studies import Study
 
-__all__ = ["SYMPTOMS", "Indication", "Symptom", "draw_indication"]
+__all__ = ["MAX_SYMPTOMS", "SYMPTOMS", "Indication", "Symptom", "draw_indication"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,88 +32,91 @@ class Indication:
     text: str
 
 
-_INFECTION = ("pneumonia", "infiltrate", "infection", "PNA", "consolidation")
-_FLUID = ("edema", "CHF", "effusion", "volume overload", "pulmonary edema")
 _GENERAL = ("acute process", "acute cardiopulmonary process", "interval change", "cardiopulmonary abnormality")
-_INJURY = ("fracture", "pneumothorax", "traumatic injury", "rib fracture", "PTX")
-_LINES = ("line placement", "tube position", "ETT placement", "interval change", "PTX")
-_TUMOR = ("mass", "malignancy", "nodule", "metastases", "interval change")
+_INFECTION = ("acute process", "source of fever", "infectious source", "acute cardiopulmonary process")
+_FLUID = ("volume status", "acute process", "fluid status", "cause of symptoms")
+_INJURY = ("traumatic injury", "acute injury", "acute process")
+_ILL = ("interval change", "acute process", "cause of deterioration")
+_TUMOR = ("interval change", "metastatic disease", "acute process")
 
 SYMPTOMS: dict[str, Symptom] = {
     "cough": Symptom(
         words=("cough", "productive cough", "dry cough", "cough x ___ days"),
-        base=-1.5,
-        causes={"Pneumonia": 0.8, "Consolidation": 0.5, "Lung Lesion": 0.5, "Atelectasis": 0.2},
+        base=-1.7,
+        causes={"Pneumonia": 0.6, "Consolidation": 0.4, "Lung Lesion": 0.4, "Lung Opacity": 0.2},
         questions=_INFECTION,
     ),
     "fever": Symptom(
         words=("fever", "fevers", "fever and leukocytosis", "febrile neutropenia"),
-        base=-2.0,
-        causes={"Pneumonia": 1.0, "Consolidation": 0.9},
+        base=-2.3,
+        causes={"Pneumonia": 0.8, "Consolidation": 0.7, "Lung Opacity": 0.1},
         questions=_INFECTION,
     ),
     "dyspnea": Symptom(
         words=("shortness of breath", "dyspnea", "SOB", "dyspnea on exertion"),
-        base=-1.4,
-        causes={"Pleural Effusion": 0.6, "Edema": 0.5, "Cardiomegaly": 0.4, "Pneumothorax": 0.3},
-        questions=(*_FLUID, "acute process", "pneumonia"),
+        base=-1.7,
+        causes={"Pleural Effusion": 0.5, "Edema": 0.5, "Cardiomegaly": 0.3, "Pneumothorax": 0.3},
+        questions=_FLUID,
     ),
     "chest pain": Symptom(
         words=("chest pain", "CP", "pleuritic chest pain", "chest pressure"),
-        base=-1.3,
-        causes={"Pneumothorax": 0.7, "Fracture": 0.4, "Enlarged Cardiomediastinum": 0.5},
-        questions=(*_GENERAL, "pneumothorax", "widened mediastinum"),
+        base=-1.6,
+        causes={"Pneumothorax": 0.8, "Fracture": 0.4, "Enlarged Cardiomediastinum": 0.6},
+        questions=_GENERAL,
     ),
     "hypoxia": Symptom(
         words=("hypoxia", "new oxygen requirement", "desaturation", "respiratory failure"),
-        base=-2.7,
-        causes={"Edema": 0.6, "Atelectasis": 0.6, "Support Devices": 0.5, "Pleural Effusion": 0.3},
-        questions=(*_FLUID, "pneumonia", "acute process"),
+        base=-2.8,
+        causes={"Edema": 0.6, "Atelectasis": 0.5, "Support Devices": 0.5, "Pleural Effusion": 0.2},
+        questions=_ILL,
     ),
     "heart failure": Symptom(
         words=("CHF", "history of heart failure", "leg swelling", "known cardiomyopathy"),
-        base=-2.9,
-        causes={"Cardiomegaly": 1.1, "Edema": 0.6, "Pleural Effusion": 0.5},
+        base=-3.2,
+        causes={"Cardiomegaly": 1.0, "Edema": 0.6, "Pleural Effusion": 0.3},
         questions=_FLUID,
     ),
     "trauma": Symptom(
         words=("s/p fall", "fall", "s/p MVC", "trauma"),
-        base=-2.8,
-        causes={"Fracture": 1.2, "Pneumothorax": 0.8},
+        base=-3.0,
+        causes={"Fracture": 1.3, "Pneumothorax": 0.6},
         questions=_INJURY,
     ),
     "cancer": Symptom(
         words=("lung cancer", "weight loss", "hemoptysis", "history of malignancy", "smoker"),
-        base=-2.8,
-        causes={"Lung Lesion": 1.2, "Pleural Other": 0.8, "Enlarged Cardiomediastinum": 0.6},
+        base=-3.0,
+        causes={"Lung Lesion": 1.2, "Pleural Other": 0.4, "Enlarged Cardiomediastinum": 0.6},
         questions=_TUMOR,
     ),
     "postoperative": Symptom(
         words=("s/p surgery", "s/p CABG", "postoperative day ___", "s/p thoracotomy"),
-        base=-2.7,
-        causes={"Atelectasis": 0.8, "Support Devices": 0.6, "Pneumothorax": 0.6},
-        questions=("interval change", "effusion", "PTX", "atelectasis"),
+        base=-3.0,
+        causes={"Atelectasis": 0.7, "Support Devices": 0.6, "Pneumothorax": 0.4},
+        questions=("interval change", "acute process"),
     ),
-    "line": Symptom(
-        words=("intubated", "s/p line placement", "new line", "ICU patient"),
-        base=-3.2,
-        causes={"Support Devices": 1.5},
-        questions=_LINES,
+    "critical": Symptom(
+        words=("ICU patient", "critically ill", "sepsis", "s/p cardiac arrest"),
+        base=-3.3,
+        causes={"Support Devices": 1.1, "Edema": 0.2},
+        questions=_ILL,
     ),
-    "asbestos": Symptom(
+    "exposure": Symptom(
         words=("asbestos exposure", "prior empyema", "prior tuberculosis", "positive PPD"),
         base=-3.6,
-        causes={"Pleural Other": 1.5, "Lung Lesion": 0.4},
-        questions=("interval change", "active disease", "pleural disease"),
+        causes={"Pleural Other": 1.4, "Lung Lesion": 0.3},
+        questions=("interval change", "active disease"),
     ),
     "altered": Symptom(
         words=("altered mental status", "weakness", "syncope", "dizziness"),
         base=-1.9,
         causes={},
-        questions=("pneumonia", *_GENERAL),
+        questions=_GENERAL,
     ),
 }
+"""No word of it is a label's: a model must learn what goes with a symptom."""
 _UNSPECIFIC = ("preoperative evaluation", "abdominal pain", "nausea and vomiting", "palpitations", "back pain")
+MAX_SYMPTOMS = 3
+"""More than these are not written down."""
 
 _ASKING = ("// eval for {}", "// ?{}", "// r/o {}", "// please assess for {}", ", evaluate for {}.", "// {}?", ".")
 
@@ -127,7 +130,7 @@ def draw_indication(study: Study) -> Indication:
         logit = symptom.base + sum(weight for cause, weight in symptom.causes.items() if study.has(cause))
         if rng.random() < 1 / (1 + np.exp(-logit)):
             present.append(name)
-    kept = [present[i] for i in sorted(rng.permutation(len(present))[:3])]
+    kept = [present[i] for i in sorted(rng.permutation(len(present))[:MAX_SYMPTOMS])]
     words = [str(rng.choice(SYMPTOMS[name].words)) for name in kept] or [str(rng.choice(_UNSPECIFIC))]
     asked = SYMPTOMS[kept[int(rng.integers(len(kept)))]].questions if kept else _GENERAL
     question = str(rng.choice(asked))

@@ -29,6 +29,8 @@ class Stream(IntEnum):
     WORDS = 12
     GAPS = 13
     NOISE = 14
+    CONFOUNDER = 15
+    MIMIC = 16
 
 
 def generator(seed: int, stream: Stream, *key: int) -> np.random.Generator:

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.synthetic.anatomy import Anatomy
 from pipeline.synthetic.canvas import Canvas, Layer, closed, curve, curves, tube, tubes
 from pipeline.synthetic.places import Finding
-from pipeline.synthetic.scene import Pose, Scene, generator_of
+from pipeline.synthetic.scene import Pose, Scene, gain_of, generator_of
 
 __all__ = ["paint_lateral"]
 
@@ -83,9 +83,9 @@ def _heart(canvas: Canvas, anatomy: Anatomy, dome: float, findings: Sequence[Fin
     grown, wide = 0.0, 0.0
     for finding in findings:
         if finding.pathology == "Cardiomegaly":
-            grown = 0.15 + 0.35 * finding.severity
+            grown = 0.03 + 0.45 * finding.severity
         if finding.pathology == "Enlarged Cardiomediastinum":
-            wide = 0.3 + 0.7 * finding.severity
+            wide = 0.1 + 0.9 * finding.severity
     size = 0.95 + 2 * (anatomy.heart_left - 0.17)
     top, rear = dome - 0.235 * size * (1 + 0.35 * grown), 0.02 + 0.09 * (size - 0.95) + 0.20 * grown
     shape = [(-0.245, dome + 0.03), (-0.25, dome - 0.08), (-0.215, dome - 0.17), (-0.15, top), (-0.075, top + 0.005)]
@@ -107,6 +107,7 @@ def _heart(canvas: Canvas, anatomy: Anatomy, dome: float, findings: Sequence[Fin
 
 def _paint(scene: Scene, finding: Finding, dome: float) -> None:
     canvas, severity, rng = scene.canvas, finding.severity, generator_of(finding)
+    scene.gain = gain_of(finding)
     x, y = canvas.grid
     at_x = {"upper": 0.06, "middle": -0.05, "lower": 0.13}[finding.zone] + 0.05 * rng.normal()
     at_y = _ZONE_Y[finding.zone] + 0.025 * rng.normal()

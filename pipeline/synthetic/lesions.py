@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pipeline.synthetic.anatomy import mirrored, wall_at
 from pipeline.synthetic.canvas import Layer, closed, curve, tube
 from pipeline.synthetic.places import Finding
-from pipeline.synthetic.scene import Scene, generator_of, signs_of
+from pipeline.synthetic.scene import Scene, gain_of, generator_of, signs_of
 
 __all__ = ["paint_opacities", "paint_pleura"]
 
@@ -30,6 +30,7 @@ def paint_opacities(scene: Scene, findings: Sequence[Finding]) -> None:
             "Atelectasis": _atelectasis,
         }.get(finding.pathology)
         if painter is not None:
+            scene.gain = gain_of(finding)
             painter(scene, finding, generator_of(finding))
 
 
@@ -42,6 +43,7 @@ def paint_pleura(scene: Scene, findings: Sequence[Finding]) -> None:
             "Pleural Other": _thickening,
         }.get(finding.pathology)
         if painter is not None:
+            scene.gain = gain_of(finding)
             painter(scene, finding, generator_of(finding))
 
 
@@ -161,7 +163,7 @@ def _pneumothorax(scene: Scene, finding: Finding, rng: np.random.Generator) -> N
     """The lung falls away from apex and wall: a thin pleural line, and nothing but air beyond it."""
     sign, canvas = signs_of(finding.side)[0], scene.canvas
     lung = scene.lungs[sign]
-    depth = 0.016 + 0.10 * finding.severity**1.3
+    depth = 0.006 + 0.115 * finding.severity**1.2
     x, y = canvas.grid
     # the collapsed lung is the lung drawn toward its hilum, more so at the apex
     hilum_y = np.float32(scene.anatomy.hilum_y)
@@ -178,7 +180,7 @@ def _pneumothorax(scene: Scene, finding: Finding, rng: np.random.Generator) -> N
     scene.vessels *= 1 - rim
     scene.cloud_over((0.06 + 0.22 * finding.severity) * fallen)
     scene.opacity *= 1 - rim
-    scene.extra += (0.07 + 0.04 * finding.severity) * line - 0.075 * rim * lung
+    scene.extra += (0.035 + 0.075 * finding.severity) * line - 0.075 * rim * lung
 
 
 def _thickening(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from pipeline.synthetic.keys import MAX_STUDIES_PER_PATIENT, Stream, generator, subject_id
+from pipeline.synthetic.presets import Settings
 
 __all__ = ["FACTORS", "Patient", "draw_patient", "draw_patients"]
 
@@ -21,7 +22,7 @@ FACTORS = ("frailty", "fluid", "infection", "acuity", "trauma", "neoplasm", "age
 class Patient:
     """A person whose anatomy and chronic state outlast a study."""
 
-    seed: int
+    settings: Settings
     index: int
     subject_id: int
     sex: Literal["F", "M"]
@@ -34,9 +35,15 @@ class Patient:
     first_visit: datetime
     num_studies: int
 
+    @property
+    def seed(self) -> int:
+        """What every generator of this patient starts from."""
+        return self.settings.seed
 
-def draw_patient(index: int, *, seed: int) -> Patient:
+
+def draw_patient(index: int, *, settings: Settings) -> Patient:
     """Draw patient number `index`; nothing about other patients matters."""
+    seed = settings.seed
     rng = generator(seed, Stream.PATIENT, index)
     age_score = float(rng.normal())
     age_years = int(np.clip(61 + 17 * age_score, 18, 91))
@@ -46,7 +53,7 @@ def draw_patient(index: int, *, seed: int) -> Patient:
     mean_extra = float(np.clip(1.1 * np.exp(0.35 * illness), 0.2, 3.5))
     first_visit = datetime(2110, 1, 1) + timedelta(days=int(rng.integers(80 * 365)), seconds=int(rng.integers(86_400)))
     return Patient(
-        seed=seed,
+        settings=settings,
         index=index,
         subject_id=subject_id(seed, index),
         sex="F" if rng.random() < 0.48 else "M",
@@ -58,11 +65,11 @@ def draw_patient(index: int, *, seed: int) -> Patient:
     )
 
 
-def draw_patients(num_studies: int, *, seed: int) -> Iterator[tuple[Patient, int]]:
+def draw_patients(num_studies: int, *, settings: Settings) -> Iterator[tuple[Patient, int]]:
     """Yield patients with how many of their studies belong to the data set, until `num_studies` are reached."""
     remaining, index = num_studies, 0
     while remaining > 0:
-        patient = draw_patient(index, seed=seed)
+        patient = draw_patient(index, settings=settings)
         taken = min(patient.num_studies, remaining)
         yield patient, taken
         remaining -= taken

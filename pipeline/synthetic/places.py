@@ -8,10 +8,11 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["Finding", "Side", "Zone", "place_devices", "place_finding"]
+__all__ = ["Finding", "Shown", "Side", "Zone", "place_devices", "place_drain", "place_finding"]
 
 Side = Literal["right", "left", "bilateral"]
 Zone = Literal["upper", "middle", "lower"]
+Shown = Literal["both", "frontal", "lateral"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class Finding:
     zone: Zone
     kind: str
     shape_seed: int
+    shows_on: Shown = "both"
+    """The views that show it; a small effusion lies behind the dome, a nodule behind the heart."""
 
 
 # pathology: weights of (right, left, bilateral), of (upper, middle, lower), and of its kinds
@@ -43,6 +46,13 @@ _PLACES: dict[str, tuple[tuple[float, ...], tuple[float, ...], dict[str, float]]
     "Pleural Other": ((0.4, 0.3, 0.3), (0.4, 0.3, 0.3), {"apical cap": 0.4, "thickening": 0.4, "plaques": 0.2}),
     "Fracture": ((0.5, 0.5, 0), (0.2, 0.5, 0.3), {"rib": 0.65, "ribs": 0.2, "clavicle": 0.15}),
 }
+_ONE_VIEW = {
+    "Pleural Effusion": (0.62, 0.08, 0.30),
+    "Lung Lesion": (0.50, 0.28, 0.22),
+    "Enlarged Cardiomediastinum": (0.55, 0.27, 0.18),
+}
+"""How often a finding shows on both views, the frontal only, the lateral only."""
+_VIEWS: tuple[Shown, ...] = ("both", "frontal", "lateral")
 _SIDES: tuple[Side, ...] = ("right", "left", "bilateral")
 _ZONES: tuple[Zone, ...] = ("upper", "middle", "lower")
 _ACUTE = {"et tube": 0.3, "ng tube": 0.25, "central line": 0.3, "picc": 0.25}
@@ -61,6 +71,7 @@ def place_finding(rng: np.random.Generator, pathology: str, *, severity: float, 
         zone=_ZONES[int(rng.choice(3, p=zones))],
         kind=str(rng.choice(list(kinds), p=list(kinds.values()))),
         shape_seed=int(rng.integers(2**31)),
+        shows_on=_VIEWS[int(rng.choice(3, p=_ONE_VIEW.get(pathology, (1.0, 0.0, 0.0))))],
     )
 
 
@@ -84,8 +95,13 @@ def place_devices(
     for other in others:
         wanted = 0.45 if other.pathology == "Pneumothorax" else 0.12 * (other.pathology == "Pleural Effusion")
         if other.side != "bilateral" and rng.random() < wanted:
-            kinds.setdefault("chest tube", _device(rng, "chest tube", severity=severity, side=other.side))
+            kinds.setdefault("chest tube", place_drain(rng, other))
     return [replace(finding, severity=severity) for finding in kinds.values()]
+
+
+def place_drain(rng: np.random.Generator, cause: Finding) -> Finding:
+    """The chest tube on the side of a pneumothorax or effusion."""
+    return _device(rng, "chest tube", severity=cause.severity, side=cause.side)
 
 
 def _device(rng: np.random.Generator, kind: str, *, severity: float, side: Side | None) -> Finding:

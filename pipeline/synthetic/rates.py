@@ -1,8 +1,10 @@
-"""How often each pathology occurs: MIMIC-CXR's published label counts, and the raised rates of the synthetic truth."""
+"""How often each pathology occurs: MIMIC-CXR's published label counts, and the rates of the synthetic truth."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+from pipeline.synthetic.presets import Prevalence
 
 __all__ = ["PUBLISHED", "PUBLISHED_STUDIES", "PublishedRate", "prevalence"]
 
@@ -35,18 +37,33 @@ PUBLISHED: dict[str, PublishedRate] = {
     "Support Devices": PublishedRate(63_971, 3_014, 95),
 }
 
-_EXPONENT = 0.35
-_ANCHOR = 0.17
-_SEEN = 0.78
-"""Roughly the share of present findings that a reader reports as present."""
+_SEEN = {
+    "Enlarged Cardiomediastinum": 0.50,
+    "Lung Lesion": 0.66,
+    "Edema": 0.63,
+    "Consolidation": 0.62,
+    "Pneumonia": 0.48,
+    "Pleural Other": 0.55,
+    "Fracture": 0.68,
+    "Support Devices": 0.66,
+}
+_USUALLY_SEEN = 0.74
+"""Roughly the share of present findings that a report of the preset `medium` has labeled 1; uncertain ones are not."""
+_FLOOR = 0.12
+"""Least share of studies labeled 1 of each finding with the prevalence `floor`."""
+_OTHER_OPACITY = {"mimic": 0.05, "floor": 0.08}
+"""Share of studies with an opacity that is none of the named ones."""
 
 
-def prevalence(pathology: str) -> float:
-    """Share of studies in which the truth holds the finding, in (0, 1).
+def prevalence(pathology: str, kind: Prevalence) -> float:
+    """Share of studies in which the truth holds the finding itself, in (0, 1).
 
-    The published rate p (positive, and half of the uncertain) becomes p**0.35 * 0.17**0.65: common findings keep about
-    their rate, and one seen in 1 of 120 studies is raised to 1 in 12, so that a few hundred studies hold positives of
-    all 14. It is then divided by the share that readers report, because labels come from reports.
+    The published rate of positives divided by the share that gets that label, because labels come from reports. `floor`
+    raises it until 12 % are labeled 1, so that a test split of 100 studies can hold 15 of all 14. Of Lung Opacity it is
+    the share that is none of the named opacities.
     """
-    published = (PUBLISHED[pathology].positive + PUBLISHED[pathology].uncertain / 2) / PUBLISHED_STUDIES
-    return float(published**_EXPONENT * _ANCHOR ** (1 - _EXPONENT) / _SEEN)
+    if pathology == "Lung Opacity":
+        return _OTHER_OPACITY[kind]
+    published = PUBLISHED[pathology].positive / PUBLISHED_STUDIES
+    labeled = max(published, _FLOOR) if kind == "floor" else published
+    return labeled / _SEEN.get(pathology, _USUALLY_SEEN)

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from components.cxr.labels import NEGATIVE, NO_FINDING, PATHOLOGIES, POSITIVE, SUPPORT_DEVICES, UNCERTAIN
 from pipeline.synthetic.keys import Stream, generator
 from pipeline.synthetic.places import Finding, place_finding
+from pipeline.synthetic.presets import Preset
 from pipeline.synthetic.rates import PUBLISHED, PUBLISHED_STUDIES
 from pipeline.synthetic.studies import Study
 
-__all__ = ["Mention", "Reading", "labels_of", "read_studies"]
+__all__ = ["Mention", "Reading", "read_studies"]
 
-_RECALL = {
-    "Enlarged Cardiomediastinum": 0.68,
-    "Lung Opacity": 0.70,
-    "Lung Lesion": 0.68,
-    "Pleural Other": 0.66,
-    "Fracture": 0.64,
-    "Support Devices": 0.90,
-}
-_USUAL_RECALL = 0.74
+_FINDINGS_ONLY = {"Support Devices": 0.28, "Fracture": 0.18, "Pleural Other": 0.18}
+_USUALLY_FINDINGS_ONLY = 0.08
+"""Shares of mentions that the findings section holds and the impression leaves out; labels are mined from the latter."""
+_ROUTINE = {"Pneumothorax": 0.2, "Pleural Effusion": 0.15, "Consolidation": 0.15, "Cardiomegaly": 0.2}
+"""How often the findings of an abnormal film deny a thing that the impression does not name."""
 _OPACITY_WORD = {"Pneumonia": 0.75, "Consolidation": 0.5, "Atelectasis": 0.35, "Edema": 0.2, "Lung Lesion": 0.15}
 """How often a reader also calls the finding an opacity."""
 _VAGUE = 0.011
@@ -41,6 +38,8 @@ class Mention:
     """What was seen, or thought to be seen; None when absent."""
     prior: Finding | None = None
     """What the previous report said of it."""
+    in_impression: bool = True
+    """Otherwise the findings alone say it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +54,14 @@ class Reading:
     def is_normal(self) -> bool:
         """Nothing is called present or possible but devices."""
         return not any(m.state != NEGATIVE and m.pathology != SUPPORT_DEVICES for m in self.mentions)
+
+    @property
+    def called(self) -> tuple[int, ...]:
+        """1 for each of `PATHOLOGIES` that the impression calls present, whatever its words."""
+        said = {m.pathology for m in self.mentions if m.state == POSITIVE and m.in_impression}
+        if self.is_normal and not self.is_vague:
+            said.add(NO_FINDING)
+        return tuple(int(name in said) for name in PATHOLOGIES)
 
     def seen(self, pathology: str) -> Finding | None:
         """The finding called present or possible, if any."""
@@ -74,6 +81,7 @@ def read_studies(studies: Sequence[Study]) -> tuple[Reading, ...]:
 
 def _read(study: Study, prior: Reading | None) -> Reading:
     rng = generator(study.patient.seed, Stream.READER, study.patient.index, study.index)
+    rules = study.patient.settings.rules
     if rng.random() < _VAGUE:
         return Reading(study=study, mentions=(), is_vague=True)
     mentions: list[Mention] = []
@@ -83,7 +91,7 @@ def _read(study: Study, prior: Reading | None) -> Reading:
         true = [finding for finding in study.findings if finding.pathology == pathology]
         before = prior.seen(pathology) if prior else None
         if true:
-            mentions += _mentions_of_present(rng, true, before)
+            mentions += _mentions_of_present(rng, true, before, rules=rules)
         else:
             mentions += _mentions_of_absent(rng, pathology)
     named = {mention.pathology for mention in mentions}
@@ -92,39 +100,60 @@ def _read(study: Study, prior: Reading | None) -> Reading:
         if "Lung Opacity" not in named and rng.random() < wanted:
             mentions.append(Mention(pathology="Lung Opacity", state=POSITIVE, finding=mention.finding))
             named.add("Lung Opacity")
-    reading = Reading(study=study, mentions=tuple(mentions))
-    if reading.is_normal:
-        return reading
-    for pathology in PATHOLOGIES:
-        if pathology not in named and pathology != NO_FINDING and rng.random() < _denial_rate(pathology):
-            before = prior.seen(pathology) if prior else None
-            mentions.append(Mention(pathology=pathology, state=NEGATIVE, finding=None, prior=before))
-    return Reading(study=study, mentions=tuple(mentions))
+    if not Reading(study=study, mentions=tuple(mentions)).is_normal:
+        for pathology in PATHOLOGIES:
+            draw = rng.random()  # what was missed is not denied outright; `_mistaken` alone decides what is wrong
+            if pathology in named or pathology == NO_FINDING or study.has(pathology):
+                continue
+            asked = _denial_rate(pathology)
+            if draw < asked + _ROUTINE.get(pathology, 0.0):
+                before = prior.seen(pathology) if prior else None
+                mentions.append(_denial(pathology, before=before, in_impression=bool(draw < asked)))
+    return Reading(study=study, mentions=tuple(_mistaken(rng, mention, rules.wrong) for mention in mentions))
 
 
-def _mentions_of_present(rng: np.random.Generator, true: Sequence[Finding], before: Finding | None) -> list[Mention]:
+def _denial(pathology: str, *, before: Finding | None, in_impression: bool) -> Mention:
+    return Mention(pathology=pathology, state=NEGATIVE, finding=None, prior=before, in_impression=in_impression)
+
+
+def _mistaken(rng: np.random.Generator, mention: Mention, share: float) -> Mention:
+    """Now and then a mention says the opposite: a slip of the tongue, the wrong template, the other patient's film."""
+    if rng.random() >= share:
+        return mention
+    if mention.state != NEGATIVE:
+        return replace(mention, state=NEGATIVE, finding=None)
+    imagined = place_finding(rng, mention.pathology, severity=0.4 * rng.random(), before=()) if (
+        mention.pathology != SUPPORT_DEVICES) else None  # fmt: skip
+    return mention if imagined is None else replace(mention, state=POSITIVE, finding=imagined)
+
+
+def _mentions_of_present(
+    rng: np.random.Generator, true: Sequence[Finding], before: Finding | None, *, rules: Preset
+) -> list[Mention]:
     """Mention what is there, unless it is missed; the subtle is missed and hedged more, the known less."""
     finding = true[0]
-    recall = _RECALL.get(finding.pathology, _USUAL_RECALL) + 0.3 * finding.severity + 0.15 * (before is not None)
-    if rng.random() > recall:
+    missed = 2 * (rules.unreported - rules.wrong) * (1 - finding.severity) * (0.8 if before else 1.06)
+    if rng.random() < missed:
         return []
     rate = PUBLISHED[finding.pathology]
     hedging = 0.7 * rate.uncertain / (rate.positive + rate.uncertain)
     hedged = rng.random() < np.clip(hedging * (1.5 - finding.severity), 0, 0.75)
+    aside = rng.random() < _FINDINGS_ONLY.get(finding.pathology, _USUALLY_FINDINGS_ONLY)
     state = UNCERTAIN if hedged else POSITIVE
-    return [Mention(pathology=each.pathology, state=state, finding=each, prior=before) for each in true]
+    return [
+        Mention(pathology=each.pathology, state=state, finding=each, prior=before, in_impression=not aside)
+        for each in true
+    ]
 
 
 def _mentions_of_absent(rng: np.random.Generator, pathology: str) -> list[Mention]:
-    """Now and then a reader suspects, or even reports, what is not there."""
+    """Now and then a reader suspects what is not there."""
     rate = PUBLISHED[pathology]
     suspected = 0.3 * rate.uncertain / PUBLISHED_STUDIES
-    reported = 0.03 * rate.positive / PUBLISHED_STUDIES
-    draw = rng.random()
-    if draw >= suspected + reported or pathology == SUPPORT_DEVICES:
+    if rng.random() >= suspected or pathology == SUPPORT_DEVICES:
         return []
     imagined = place_finding(rng, pathology, severity=0.2 * rng.random(), before=())
-    return [Mention(pathology=pathology, state=UNCERTAIN if draw < suspected else POSITIVE, finding=imagined)]
+    return [Mention(pathology=pathology, state=UNCERTAIN, finding=imagined)]
 
 
 def _denial_rate(pathology: str) -> float:
@@ -132,19 +161,3 @@ def _denial_rate(pathology: str) -> float:
     rate = PUBLISHED[pathology]
     abnormal = PUBLISHED_STUDIES - PUBLISHED[NO_FINDING].positive
     return rate.negative / (abnormal - rate.positive - rate.uncertain)
-
-
-def labels_of(reading: Reading) -> tuple[int | None, ...]:
-    """The CheXpert row mined from a report: 1, 0, -1 or None (blank) for each of `PATHOLOGIES`.
-
-    Present outranks possible outranks absent (Irvin et al. 2019). No Finding is 1 or blank. As in the published table,
-    a report without findings has nothing but No Finding and devices, though its text denies several.
-    """
-    states: dict[str, int] = {}
-    rank = (NEGATIVE, UNCERTAIN, POSITIVE)
-    for mention in reading.mentions:
-        held = states.get(mention.pathology, NEGATIVE)
-        states[mention.pathology] = max(held, mention.state, key=rank.index)
-    if reading.is_normal and not reading.is_vague:
-        states = {name: state for name, state in states.items() if name == SUPPORT_DEVICES} | {NO_FINDING: POSITIVE}
-    return tuple(states.get(name) for name in PATHOLOGIES)

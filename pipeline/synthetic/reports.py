@@ -4,118 +4,50 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
 
 import numpy as np
 
-from components.cxr.labels import NEGATIVE, POSITIVE, SUPPORT_DEVICES, UNCERTAIN
+from components.cxr.labels import NEGATIVE, SUPPORT_DEVICES
 from pipeline.synthetic import phrases
 from pipeline.synthetic.indications import draw_indication
 from pipeline.synthetic.keys import Stream, generator
-from pipeline.synthetic.places import Finding
 from pipeline.synthetic.reading import Mention, Reading
+from pipeline.synthetic.wording import expand, sentence
 
-__all__ = ["expand", "sentence", "write_report"]
+__all__ = ["TRAPS", "write_report"]
 
 _ORDER = (
     "Support Devices", "Lung Opacity", "Consolidation", "Pneumonia", "Atelectasis", "Edema", "Lung Lesion",
     "Pleural Effusion", "Pneumothorax", "Pleural Other", "Cardiomegaly", "Enlarged Cardiomediastinum", "Fracture",
 )  # fmt: skip
-_LOBES = {"upper": "upper lobe", "middle": "mid lung", "lower": "lower lobe"}
-_DEVICES = {
-    "et tube": "an endotracheal tube",
-    "ng tube": "an enteric tube",
-    "central line": "a {side} internal jugular central venous catheter",
-    "picc": "a {side} PICC",
-    "pacemaker": "a {side}-sided pacemaker",
-    "port": "a {side} chest wall port",
-    "chest tube": "a {side} chest tube",
+
+TRAPS: dict[str, float] = {
+    "wet read": 0.04,
+    "addendum": 0.012,
+    "view header": 0.03,
+    "mixed case": 0.015,
+    "no margin": 0.012,
+    "one header": 0.012,
+    "under comparison": 0.008,
+    "provisional": 0.008,
+    "no header": 0.006,
+    "typo": 0.004,
 }
-_SIZES = ("small", "small to moderate", "moderate", "large")
-_GRADES = dict.fromkeys(("Pleural Effusion", "Pneumothorax", "Lung Lesion", "Lung Opacity", "Consolidation"), _SIZES)
-_CHOICE = re.compile(r"\[([^\[\]]*)\]")
+"""Shares of reports whose headers are not what a parser hopes for; at most one of them a report, wet reads aside.
+
+`view header`: `CHEST 2 VIEWS:` in place of FINDINGS. `no margin`: headers without the leading space. `one header`:
+FINDINGS AND IMPRESSION. `under comparison`: everything the reader saw stands there. `provisional`: PFI first.
+"""
 
 
-def expand(template: str, rng: np.random.Generator) -> str:
-    """Replace each `[a|b|c]` by one of its parts, the innermost first."""
-    while match := _CHOICE.search(template):
-        parts = match.group(1).split("|")
-        template = template[: match.start()] + parts[int(rng.integers(len(parts)))] + template[match.end() :]
-    return template
-
-
-def sentence(mention: Mention, rng: np.random.Generator, *, short: bool = False) -> str:
-    """One sentence about a pathology in the mention's state; `short` gives the impression's noun phrase."""
-    if short and mention.state == POSITIVE:
-        bank: Sequence[str] = (phrases.SHORT[mention.pathology] + ".",)
-    else:
-        banks = {POSITIVE: phrases.POSITIVE, NEGATIVE: phrases.NEGATIVE, UNCERTAIN: phrases.UNCERTAIN}
-        bank = banks[mention.state][mention.pathology]
-    template = expand(bank[int(rng.integers(len(bank)))], rng)
-    if mention.finding is not None:
-        template = template.format(**_slots(mention, mention.finding, rng))
-    text = re.sub(r"\s+([.,])", r"\1", re.sub(r"\s{2,}", " ", template)).strip()
-    text = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", text)
-    return text[0].upper() + text[1:]
-
-
-def _slots(mention: Mention, finding: Finding, rng: np.random.Generator) -> dict[str, str]:
-    both = finding.side == "bilateral"
-    severity = float(np.clip(finding.severity + 0.12 * rng.normal(), 0, 1))
-    grades = _GRADES.get(finding.pathology, ("mild", "mild to moderate", "moderate", "severe"))
-    size = grades[min(int(4 * severity), 3)]
-    lobar = f"{finding.side} {_LOBES[finding.zone]}"
-    verb = "are" if both else "is"
-    see = ("There {}", "Note is made of")
-    if mention.prior is not None:
-        see = ("Again seen {}", "Again noted {}")
-    device = _DEVICES.get(finding.kind, "a catheter").format(side=finding.side)
-    slots = {
-        "a": "" if both else "a ",
-        "s": "s" if both else "",
-        "ies": "ies" if both else "y",
-        "is": verb,
-        "see": see[int(rng.integers(len(see)))].format(verb),
-        "see_one": see[int(rng.integers(len(see)))].format("is"),
-        "side": finding.side,
-        "one_side": "right" if both else finding.side,
-        "zone": {"upper": "upper lung", "middle": "mid lung", "lower": "basilar"}[finding.zone],
-        "base": "bases" if both else "base",
-        "lobe": lobar + "s" if both and finding.zone != "middle" else lobar,
-        "lobar": lobar,
-        "size": size,
-        "adverb": ("mildly", "mildly", "moderately", "severely")[min(int(4 * severity), 3)],
-        "bone": "clavicle" if finding.kind == "clavicle" else "rib",
-        "device": device,
-        "change": _change(mention, finding, rng),
-    }
-    return slots | {name.capitalize(): value[:1].upper() + value[1:] for name, value in slots.items()}
-
-
-def _change(mention: Mention, finding: Finding, rng: np.random.Generator) -> str:
-    """How the finding compares with the previous report."""
-    if mention.prior is None:
-        words = ("noted", "seen", "present") if mention.finding is not None else ("absent",)
-    elif mention.pathology == SUPPORT_DEVICES:
-        words = ("unchanged in position", "unchanged", "in stable position")
-    else:
-        gain = finding.severity - mention.prior.severity
-        words = ("unchanged", "stable", "similar to prior")
-        if abs(gain) > 0.15:
-            words = ("increased", "worse", "more pronounced")
-        if gain < -0.15:
-            words = ("decreased", "improved", "less conspicuous")
-    return words[int(rng.integers(len(words)))]
-
-
-def write_report(reading: Reading) -> str:
-    """The whole text of a report, as the file holds it.
+def write_report(reading: Reading, *, held_out: bool = False) -> str:
+    """The whole text of a report, as the file holds it; `held_out` takes the phrasings kept for the test split.
 
     Every section but findings and impression is written from the indication and the order alone.
     """
     study = reading.study
     rng = generator(study.patient.seed, Stream.WORDS, study.patient.index, study.index)
-    findings, impression = _body(reading, rng)
+    findings, impression = _body(reading, rng, held_out=held_out)
     examination = study.procedure
     indication = draw_indication(study).text
     compared = str(rng.choice(["___", "Chest radiograph ___.", "___ and ___.", "Prior chest radiograph from ___"]))
@@ -137,16 +69,56 @@ def write_report(reading: Reading) -> str:
     else:
         sections = [("INDICATION", indication), ("COMPARISON", comparison), ("IMPRESSION", impression)]
     head = " " * 33 + "FINAL REPORT\n"
-    if rng.random() < 0.04:
+    trap = _draw_trap(rng)
+    if rng.random() < TRAPS["wet read"]:
         time = f"{int(rng.integers(1, 12))}:{int(rng.integers(10, 60))} PM"
         head = f" WET READ: ___ ___ ___ {time}\n{_wrap(impression)}\n {'_' * 78}\n{head}"
     if style == 3:
         head += f" {examination} PERFORMED ON ___\n \n"
-    return head + " \n".join(_section(name, text) for name, text in sections)
+    return _sprung(trap, head, sections, two_views=examination == "CHEST (PA AND LAT)")
+
+
+def _draw_trap(rng: np.random.Generator) -> str:
+    """The name of the report's trap, mostly none."""
+    draw = rng.random()
+    for name, share in TRAPS.items():
+        if name != "wet read" and (draw := draw - share) < 0:
+            return name
+    return ""
+
+
+def _sprung(trap: str, head: str, sections: list[tuple[str, str]], *, two_views: bool) -> str:
+    """The report with its trap: headers renamed, merged, misspelled, or gone."""
+    names = {name: text for name, text in sections}
+    said = "  ".join(names.pop(name) for name in ("FINDINGS", "IMPRESSION") if name in names)
+    asked = list(names.items())
+    match trap:
+        case "view header":
+            sections = [("CHEST 2 VIEWS" if two_views else "PORTABLE CHEST 1 VIEW", text) if name == "FINDINGS"
+                        else (name, text) for name, text in sections]  # fmt: skip
+        case "mixed case":
+            sections = [(name.capitalize(), text) for name, text in sections]
+        case "one header":
+            sections = [*asked, ("FINDINGS AND IMPRESSION", said)]
+        case "under comparison":
+            sections = [*((name, text) for name, text in asked if name != "COMPARISON"), ("COMPARISON", f"___.  {said}")]
+        case "provisional":
+            head += f" PROVISIONAL FINDINGS IMPRESSION (PFI):  ___ ___ ___\n{_wrap(said)}\n \n"
+        case "addendum":
+            head = f" ADDENDUM:  Findings were discussed with Dr. ___ by telephone at ___.\n \n{head}"
+        case "typo":
+            sections = [({"INDICATION": "NDICATION", "FINDINGS": "FINIDNGS"}.get(name, name), text)
+                        for name, text in sections]  # fmt: skip
+        case "no header":
+            return head + " \n".join(f"{_wrap(text)}\n" for text in [*(text for _, text in asked), said])
+        case _:
+            pass
+    text = head + " \n".join(_section(name, text) for name, text in sections)
+    return re.sub(r"^ (?=[A-Z][A-Z ]+:)", "", text, flags=re.MULTILINE) if trap == "no margin" else text
 
 
 def _section(name: str, text: str) -> str:
-    if name in ("FINDINGS", "IMPRESSION"):
+    if name.upper() in ("FINDINGS", "IMPRESSION"):
         return f" {name}: \n \n{_wrap(text)}\n"
     return f"{_wrap(f'{name}:  {text}')}\n"
 
@@ -161,30 +133,41 @@ def _wrap(text: str) -> str:
     return "\n".join(lines)
 
 
-def _body(reading: Reading, rng: np.random.Generator) -> tuple[str, str]:
+def _body(reading: Reading, rng: np.random.Generator, *, held_out: bool) -> tuple[str, str]:
     """The findings and the impression."""
     if reading.is_vague:
         return "As compared to the previous radiograph, there is no relevant change.", "No relevant change."
     ordered = sorted(reading.mentions, key=lambda mention: _ORDER.index(mention.pathology))
     stated = [m for m in ordered if m.state != NEGATIVE]
-    spoken = [sentence(mention, rng) for mention in stated]
+    spoken = [sentence(mention, rng, held_out=held_out) for mention in stated]
     if reading.is_normal:
         normal = phrases.NORMAL_FINDINGS[int(rng.integers(len(phrases.NORMAL_FINDINGS)))]
         spoken.append(re.sub(r"\s+", " ", expand(normal, rng)).strip())
-        close = phrases.NORMAL_IMPRESSIONS[int(rng.integers(len(phrases.NORMAL_IMPRESSIONS)))]
-        return " ".join(spoken), expand(close, rng)
-    spoken += [_denial(mention, rng) for mention in ordered if mention.state == NEGATIVE]
-    lead = [m for m in stated if m.pathology != SUPPORT_DEVICES] or stated
-    lead = sorted(lead, key=lambda m: -(m.finding.severity if m.finding else 0))[:4]
-    items = [sentence(mention, rng, short=True) for mention in lead]
+        devices = [sentence(m, rng, short=True, held_out=held_out) for m in stated if m.in_impression]
+        return " ".join(spoken), "  ".join([*devices, _normal_impression(rng)])
+    spoken += [_denial(mention, rng, held_out=held_out) for mention in ordered if mention.state == NEGATIVE]
+    lead = [m for m in stated if m.in_impression] or stated
+    lead = sorted(lead, key=lambda m: (m.pathology == SUPPORT_DEVICES, -(m.finding.severity if m.finding else 0)))
+    items = [sentence(mention, rng, short=True, held_out=held_out) for mention in lead]
+    items += [_denial(m, rng, held_out=held_out) for m in ordered if m.state == NEGATIVE and m.in_impression]
     if len(items) > 1 and rng.random() < 0.5:
         return " ".join(spoken), "\n".join(f"{number}. {item}" for number, item in enumerate(items, 1))
     return " ".join(spoken), "  ".join(items)
 
 
-def _denial(mention: Mention, rng: np.random.Generator) -> str:
+def _normal_impression(rng: np.random.Generator) -> str:
+    """One of the ten that most normal reports share, or words of its own."""
+    draw = rng.random()
+    for text, share in phrases.NORMAL_IMPRESSIONS:
+        if (draw := draw - share) < 0:
+            return text
+    return re.sub(r"\s+", " ", expand(phrases.OTHER_NORMAL_IMPRESSION, rng))
+
+
+def _denial(mention: Mention, rng: np.random.Generator, *, held_out: bool) -> str:
     """A negative sentence; what the previous report held may be said to have gone."""
     gone = mention.prior is not None and mention.pathology not in (SUPPORT_DEVICES, "Fracture", "Cardiomegaly")
     if gone and mention.pathology != "Enlarged Cardiomediastinum" and rng.random() < 0.5:
-        return expand(f"[The previously|Previously] seen {mention.pathology.lower()} has [resolved|cleared].", rng)
-    return sentence(mention, rng)
+        went = ("has resolved", "has cleared") if not held_out else ("is no longer seen", "has since resolved")
+        return f"The previously seen {mention.pathology.lower()} {went[int(rng.integers(2))]}."
+    return sentence(mention, rng, held_out=held_out)

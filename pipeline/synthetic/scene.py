@@ -10,7 +10,7 @@ from pipeline.synthetic.anatomy import Anatomy
 from pipeline.synthetic.canvas import Canvas, Layer
 from pipeline.synthetic.places import Finding, Side
 
-__all__ = ["Pose", "Scene", "generator_of", "signs_of"]
+__all__ = ["Pose", "Scene", "gain_of", "generator_of", "signs_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,8 @@ class Scene:
     """Masks in [0, 1]: -1 right, 1 left (frontal), 0 both (lateral)."""
     domes: dict[int, float] = field(default_factory=dict)
     """Height (y) of the diaphragm's dome on each side."""
+    gain: float = 1.0
+    """Factor on everything that a painter adds; below 1 for faint findings."""
     opacity: Layer = field(init=False)
     vessels: Layer = field(init=False)
     """Density factor of vessels: 0 where the lung has fallen away, above 1 where they are engorged."""
@@ -49,12 +51,19 @@ class Scene:
 
     def cloud_over(self, layer: Layer) -> None:
         """Replace the share `layer` in [0, 1] of the air that is left."""
-        self.opacity += (1 - self.opacity) * np.clip(layer, 0, 1)
+        self.opacity += (1 - self.opacity) * np.clip(np.float32(self.gain) * layer, 0, 1)
 
 
 def signs_of(side: Side) -> tuple[int, ...]:
     """Signs of x for a side of the patient: -1 right, 1 left."""
     return {"right": (-1,), "left": (1,), "bilateral": (-1, 1)}[side]
+
+
+def gain_of(finding: Finding) -> float:
+    """How strongly a finding is drawn beside its size: a mild one fades out; fluid is as dense as it is."""
+    if finding.pathology in ("Pleural Effusion", "Pneumothorax"):
+        return 1.0
+    return float(min(1.0, 0.15 + 2.4 * finding.severity))
 
 
 def generator_of(finding: Finding) -> np.random.Generator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import NormalDist
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from components.cxr.labels import PATHOLOGIES
 from pipeline.synthetic.keys import Stream, generator, study_id
 from pipeline.synthetic.patients import FACTORS, Patient
-from pipeline.synthetic.places import Finding, place_devices, place_finding
+from pipeline.synthetic.places import Finding, place_devices, place_drain, place_finding
 from pipeline.synthetic.rates import prevalence
 
 __all__ = ["CHILDREN_OF_OPACITY", "LATENT", "Study", "View", "draw_studies"]
@@ -43,8 +44,6 @@ _LASTING = np.array([0.50, 0.60, 0.15, 0.25, 0.30, 0.80, 1.00])
 """Share of each factor's variance that belongs to the patient, not to the moment."""
 _CARRY_OVER = 0.5
 """Correlation of the momentary part from one study to the next."""
-_OTHER_OPACITY = 0.06
-"""Share of studies with an opacity that is none of the named ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +132,7 @@ def _findings(
     """Threshold each latent score at its prevalence; how far it lies in the tail is the severity in (0, 1)."""
     found: list[Finding] = []
     for name, score in zip(names, scores, strict=True):
-        share = _OTHER_OPACITY if name == "Lung Opacity" else prevalence(name)
+        share = prevalence(name, patient.settings.prevalence)
         tail = 1 - NormalDist().cdf(float(score))
         if tail >= share:
             continue
@@ -144,7 +143,15 @@ def _findings(
             found.extend(place_devices(rng, severity=severity, acuity=acuity, before=before, others=found))
         else:
             found.append(place_finding(rng, name, severity=severity, before=before))
-    return tuple(found)
+    return (*found, *_confounders(patient, index, found))
+
+
+def _confounders(patient: Patient, index: int, found: Sequence[Finding]) -> list[Finding]:
+    """A drain for a pneumothorax that has no device yet, as often as `confounding` says."""
+    rng = generator(patient.seed, Stream.CONFOUNDER, patient.index, index)
+    if rng.random() >= patient.settings.confounding or any(f.pathology == "Support Devices" for f in found):
+        return []
+    return [place_drain(rng, f) for f in found if f.pathology == "Pneumothorax"]
 
 
 def _truth(findings: tuple[Finding, ...]) -> tuple[int, ...]:
@@ -160,7 +167,9 @@ def _draw_views(patient: Patient, index: int, *, acuity: float, findings: tuple[
     """The sick are filmed AP at the bedside, the others PA and lateral in the department."""
     rng = generator(patient.seed, Stream.ORDER, patient.index, index)
     has_device = any(finding.pathology == "Support Devices" for finding in findings)
-    logit = -0.9 + 1.0 * acuity + 1.1 * has_device + 0.3 * patient.chronic[-1]
+    logit = -0.8 + 0.8 * acuity + 0.9 * has_device + 0.3 * patient.chronic[-1]
+    if any(finding.pathology == "Edema" for finding in findings):
+        logit += 4 * patient.settings.confounding
     if rng.random() < 1 / (1 + np.exp(-logit)):
         return (("AP",), ("AP", "AP"), ("AP", "AP", "AP"))[int(rng.choice(3, p=[0.86, 0.11, 0.03]))]
     lateral: View = "LATERAL" if rng.random() < 0.7 else "LL"

@@ -20,7 +20,7 @@ from components.cxr.storage import Root, open_storage
 from components.serve.config import ServeConfig
 from components.serve.golden import running_server
 from pipeline.config import CONFIGS
-from pipeline.synthetic import generate
+from pipeline.synthetic import Settings, generate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -103,7 +103,9 @@ def test_everything_lies_in_the_bucket_and_is_served_from_there(
 
 
 def test_the_whole_demo_runs_there_too(gcs_bucket: str, mlflow_server: str, tmp_path: Path) -> None:
-    generate(tmp_path / "synthetic", num_studies=400, seed=7, size=256, num_jobs=2)
+    generate(
+        tmp_path / "synthetic", num_studies=400, settings=Settings(seed=7, prevalence="floor"), size=256, num_jobs=2
+    )
     uri = f"{gcs_bucket}/demo"
     log = tmp_path / "demo.log"
     here = (f"data.dir={tmp_path}/synthetic", f"evaluate.second_truth.table={tmp_path}/synthetic/truth.csv")

@@ -26,7 +26,7 @@ from components.serve.config import ServeConfig
 from components.serve.golden import running_server
 from components.train.config import TrainConfig
 from components.train.train import train
-from pipeline.synthetic import generate
+from pipeline.synthetic import Settings, generate
 
 TINY = {
     "architecture": {
@@ -49,7 +49,7 @@ TINY = {
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("synthetic") / "mimic-cxr"
-    generate(folder, num_studies=60, seed=3, size=128)
+    generate(folder, num_studies=60, settings=Settings(seed=3, prevalence="floor"), size=128)
     return folder
 
 

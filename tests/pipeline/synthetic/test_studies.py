@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from components.cxr.labels import PATHOLOGIES
-from pipeline.synthetic.dataset import draw_readings
+from pipeline.synthetic.dataset import draw_data
 from pipeline.synthetic.patients import draw_patient
+from pipeline.synthetic.presets import Settings
 from pipeline.synthetic.reading import Reading
 from pipeline.synthetic.studies import CHILDREN_OF_OPACITY, LATENT, Study, draw_studies
 
 
 @pytest.fixture(scope="module")
 def readings() -> list[tuple[Reading, ...]]:
-    return draw_readings(1000, seed=7)
+    return draw_data(1000, settings=Settings()).readings
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,9 @@ def test_the_sick_are_filmed_ap_and_carry_devices(studies: list[Study]) -> None:
 
 
 def test_a_study_depends_on_those_before_it_alone() -> None:
-    patient = next(patient for i in range(99) if (patient := draw_patient(i, seed=1)).num_studies >= 4)
+    patient = next(
+        patient for i in range(99) if (patient := draw_patient(i, settings=Settings(seed=1))).num_studies >= 4
+    )
     assert draw_studies(patient, 2) == draw_studies(patient, 4)[:2]
 
 
