@@ -53,6 +53,12 @@ _START = re.compile(
     | (?:this|limited|the)\s+(?:exam|examination|study)\s+(?:is|as)\b
     | (?:calcified|degenerative|postsurgical|post-?operative|emphysematous)\s+(?:granuloma|changes|nodules?|hilar|lymph)
     | sequelae\s+of\b | \d\s+(?:views?|images?)\b | apical\s+lordotic\b | enlarged\s+cardio\w+ | sternotomy\s+wires
+    | (?:[\w-]+\s+){{0,5}}(?:catheter|tube|line|pacemaker|port|leads?|picc|icd|device)(?:\s+[\w-]+){{0,4}}\s+
+        (?:tip|terminates?|remains?|projects?|overlying|overlies|in\s+(?:stable|place)|is\s+(?:seen|noted|in|present))\b
+    | cardiomegaly\s+(?:is|has|again)\b | the\s+patient\s+is\s+rotated
+    | the\s+(?:cardio(?:mediastinal|pulmonary)|cardiac|opacity|nodules?|effusions?)
+    | (?:consolidation|opacity|opacities)\s+(?:is|are|has)\b | a\s+(?:large|small|moderate|patchy|focal|vague)\b
+    | (?:[\w-]+\s+){{0,4}}(?:opacit(?:y|ies)|atelectasis)\.
     | negative\s+for\b | low\s+lung\s+volumes
     | (?:mild\w*|moderate\w*|minimal\w*|severe\w*|small|large|trace|tiny|patchy|streaky|scattered|bibasilar|bibasal
         |increased|decreased|worsening|improv\w+|borderline|enlarged|hyper\w+)\s+(?:[\w-]+\s+){{0,4}}
