@@ -13,7 +13,8 @@ __all__ = ["reading_starts"]
 
 _ORGAN = r"""(?:
     lungs?(?:\s+(?:fields?|volumes?|zones?|apices|bases?|parenchyma))?
-    | heart(?:\s+(?:size|and\s+mediastin\w+|borders?|silhouette))? | cardiac\s+(?:silhouette|contours?|size|shadow)
+    | heart(?!\s+(?:failure|disease|murmurs?|attack|transplant|rate|block|valve|surgery|cath\w*|problems?))
+    | cardiac\s+(?:silhouette|contours?|size|shadow)
     | cardio-?mediastinal\s+(?:silhouette|contours?|structures) | cardiomediastinum
     | mediastin(?:um|al\s+(?:contours?|silhouette|structures|and\s+hilar\s+contours))
     | hil(?:a|um|ar\s+(?:contours?|structures)) | pleural\s+(?:spaces?|surfaces?) | pleura
@@ -36,16 +37,28 @@ _VIEWS = r"""(?:
         |projections?|x-?rays?|radiographs?|films?|images?|examination|study|exam|xxxx|___)\s+){1,10}
     (?:is|are|was|were|shows?|demonstrates?|reveals?|obtained|submitted|presented|performed|reviewed
         |consists?)\b"""
+_NOT_CLINICAL = r"""(?!\s*(?:an?\s+|no\s+)?(?:clinical|known|concern|suspicion|question|history|family|fever|cough|pain
+    |symptom))"""
 _START = re.compile(
-    rf"""(?: (?:the\s+|both\s+|bilateral\s+|visuali[sz]ed\s+|left\s+|right\s+)*{_ORGAN}\s+{_STATES}
-    | there\s+(?:is|are|has\s+been|have\s+been|appears?|was|were|may\s+be)\b
-        (?!\s+(?:an?\s+|no\s+)?(?:clinical|known|concern|suspicion|question|history|family|fever|cough|pain|symptom))
+    rf"""(?: (?:the\s+|both\s+|bilateral\s+|visuali[sz]ed\s+|left\s+|right\s+)*{_ORGAN}\b[^.;:!?\n]{{0,60}}?[ ]{_STATES}
+    | there\s+(?:is|are|has\s+been|have\s+been|appears?|was|were|may\s+be)\b {_NOT_CLINICAL}
     | no\s+{_ABSENT}
     | (?:stable|unchanged|interval|persistent|again|redemonstrat\w+)\s+(?:mild\s+|moderate\s+|severe\s+|seen\s+|noted\s+
         |is\s+|are\s+)*(?:cardiomegaly|appearance|heart|cardio\w+|lungs?|lines?|position|placement|removal|increase|decrease
         |improvement|resolution|development|opacit\w+|effusions?|atelectasis|elevation|seen|noted|the)\b
     | normal\s+(?:heart|cardiac|cardio\w+|mediastin\w+|chest|lungs?|exam|study|pulmonary|radiographic)\b
     | (?:compared|in\s+comparison|as\s+compared|comparison\s+is)\s+(?:to|with|made)\b
+    | no\s+(?:visible|evidence\s+of\s+airspace)\b | in\s+the\s+interval\b | redemonstration\s+of\b | clear\s+lungs\b
+    | (?:stable|normal)(?:,|\s+and)?\s+(?:stable|normal)\b
+    | (?:this|limited|the)\s+(?:exam|examination|study)\s+(?:is|as)\b
+    | (?:calcified|degenerative|postsurgical|post-?operative|emphysematous)\s+(?:granuloma|changes|nodules?|hilar|lymph)
+    | sequelae\s+of\b | \d\s+(?:views?|images?)\b | apical\s+lordotic\b | enlarged\s+cardio\w+ | sternotomy\s+wires
+    | (?:[\w-]+\s+){{0,5}}(?:catheter|tube|line|pacemaker|port|leads?|picc|icd|device)(?:\s+[\w-]+){{0,4}}\s+
+        (?:tip|terminates?|remains?|projects?|overlying|overlies|in\s+(?:stable|place)|is\s+(?:seen|noted|in|present))\b
+    | cardiomegaly\s+(?:is|has|again)\b | the\s+patient\s+is\s+rotated
+    | the\s+(?:cardio(?:mediastinal|pulmonary)|cardiac|opacity|nodules?|effusions?)
+    | (?:consolidation|opacity|opacities)\s+(?:is|are|has)\b | a\s+(?:large|small|moderate|patchy|focal|vague)\b
+    | (?:[\w-]+\s+){{0,4}}(?:opacit(?:y|ies)|atelectasis)\.
     | negative\s+for\b | low\s+lung\s+volumes
     | (?:mild\w*|moderate\w*|minimal\w*|severe\w*|small|large|trace|tiny|patchy|streaky|scattered|bibasilar|bibasal
         |increased|decreased|worsening|improv\w+|borderline|enlarged|hyper\w+)\s+(?:[\w-]+\s+){{0,4}}
@@ -59,7 +72,9 @@ _START = re.compile(
 _ANYWHERE = re.compile(
     rf"""\b(?: lungs\s+(?:are|remain|appear)\b | heart\s+size\s+(?:is|appears?|normal|within|upper)
     | (?:cardio-?mediastinal|cardiac)\s+silhouette\s+{_STATES}
-    | there\s+(?:is|are)\s+no\s+{_ABSENT}
+    | there\s+(?:is|are)\b{_NOT_CLINICAL}
+    | (?:opacit\w+|nodules?|granulomas?|consolidation|airspace\s+disease|effusions?|scarring|calcifications?
+        |atelectasis)\s+(?:[\w-]+\s+){{0,6}}?(?:is|are)\s+(?:again\s+)?(?:noted|seen|present|demonstrated|identified|stable|unchanged)
     | no\s+(?:evidence\s+of\s+)?(?:pneumothorax|pleural\s+effusions?|focal\s+(?:consolidation|airspace|infiltrate
         |opacity) |acute\s+(?:cardio\w+|pulmonary|osseous|bony|intrathoracic)) | within\s+normal\s+limits )""",
     re.IGNORECASE | re.VERBOSE,

@@ -55,11 +55,11 @@ def main(
     data = parse_data(section(values, "data"))
     step = PreprocessConfig.parse(section(values, "preprocess"), where="preprocess")
     report = audit(data, step, max_studies=max_studies)
-    print_audit(report)
     if json_file is not None:
         with renamed_to(json_file) as partial:
             partial.write_text(json.dumps(report.model_dump(mode="json"), indent=1) + "\n")
             partial.replace(json_file)
+    print_audit(report)
 
 
 def audit(data: DataConfig, config: PreprocessConfig, *, max_studies: int | None = None) -> AuditReport:

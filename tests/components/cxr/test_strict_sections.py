@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.cxr.reader_language import reading_starts
 from components.cxr.text import PRE_READ, SECTIONS, SectionReader, TextConfig, parse_report, request_text, select_text
 
 LEAK = "OPACITY"
@@ -266,3 +267,21 @@ def test_real_reports(real_data: Path, joint: str) -> None:
             same, shorter = same + (found == wanted), shorter + (found != wanted)
     assert same > 500
     assert shorter <= 0.005 * same
+
+
+def test_real_indications_are_kept_and_real_readings_cut(real_data: Path) -> None:
+    """Findings dictated right behind an indication: the words before the cut would leak."""
+    indications = kept = num_words = leaked = 0
+    with tarfile.open(real_data / "openi-reports" / "ecgen-radiology-half.tgz") as archive:
+        for member in archive:
+            if not member.name.endswith(".xml") or (file := archive.extractfile(member)) is None:
+                continue
+            labels = {part.get("Label"): part.text or "" for part in ElementTree.parse(file).iter("AbstractText")}
+            indication, findings = labels.get("INDICATION", ""), labels.get("FINDINGS", "")
+            if indication.strip():
+                indications += 1
+                kept += reading_starts(indication) == len(indication)
+            num_words += len(findings.split())
+            leaked += len(findings[: max(0, reading_starts(f"cough. {findings}") - 7)].split())
+    assert kept >= 0.99 * indications
+    assert leaked < 0.04 * num_words
