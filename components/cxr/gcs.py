@@ -16,8 +16,8 @@ from components.cxr.storage import StaleWriteError, Storage, Versioned, renamed_
 
 __all__ = ["GcsStorage"]
 
-# For its traces the client asks for the bucket's metadata in a thread of its own, without user_project: a requester-pays
-# bucket refuses, and the client asks again with every request.
+# For its traces the client asks for the bucket's metadata in a thread of its own, without user_project; a
+# requester-pays bucket refuses, and the client asks again with every request.
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 DEADLINE_S = 120.0
