@@ -62,6 +62,13 @@ class GcsStorage(Storage):
             raise FileNotFoundError(f"{self.uri}/{name}") from None
         return Versioned(data, int(blob.generation))
 
+    def read_start(self, name: str, num_bytes: int) -> bytes:
+        try:
+            data: bytes = self._blob(name).download_as_bytes(start=0, end=num_bytes - 1, **self._retry)
+        except NotFound:
+            raise FileNotFoundError(f"{self.uri}/{name}") from None
+        return data
+
     def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> None:
         try:
             self._blob(name).upload_from_string(

@@ -21,7 +21,7 @@ from components.cxr.shards import (
     write_manifest,
 )
 from components.cxr.storage import Root
-from components.preprocess.config import CsvData, MimicCxrData, PreprocessConfig
+from components.preprocess.config import DataConfig, PreprocessConfig
 from components.preprocess.plan import REJECTS, Plan, make_plan
 from components.preprocess.preprocess import is_complete
 from components.preprocess.sidecar import STATES, RejectedFilm, ShardRecord, finished_record
@@ -31,7 +31,7 @@ __all__ = ["collect", "read_rejects"]
 _REJECTS_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in RejectedFilm.model_fields])
 
 
-def collect(data: MimicCxrData | CsvData, config: PreprocessConfig, *, root: Root) -> LoadedManifest:
+def collect(data: DataConfig, config: PreprocessConfig, *, root: Root) -> LoadedManifest:
     """Complete the data set that `run_partition` made, and point `latest` at it.
 
     Raises:

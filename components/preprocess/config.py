@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from components.cxr.config import Config
 from components.cxr.errors import UserError
+from components.cxr.labels import PATHOLOGIES
 from components.cxr.pixel_preset import PixelPreset
 from components.cxr.text import SectionName
 
@@ -16,6 +17,8 @@ __all__ = [
     "Columns",
     "CsvData",
     "DataConfig",
+    "DicomFolder",
+    "DicomFolderData",
     "LabelList",
     "MimicCxrData",
     "PreprocessConfig",
@@ -26,6 +29,36 @@ __all__ = [
 SplitName = Literal["train", "validate", "test"]
 
 _FRACTIONS: Mapping[SplitName, float] = {"train": 0.7, "validate": 0.1, "test": 0.2}
+
+
+def _sum_to_1(fractions: dict[SplitName, float]) -> dict[SplitName, float]:
+    if any(share < 0 for share in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-6:
+        raise ValueError("fractions in [0, 1] that sum to 1")
+    return fractions
+
+
+Fractions = Annotated[dict[SplitName, float], AfterValidator(_sum_to_1)]
+
+
+class DicomFolder(Config):
+    """Films without labels, found by reading the headers of all files."""
+
+    dir: str
+    """Folder that is searched with all folders in it; files that are no DICOM are left out; local or gs://."""
+    user_project: str | None = None
+    """Project billed for a requester-pays bucket."""
+
+
+class DicomFolderData(DicomFolder):
+    """DICOM films without labels or reports, for prediction or as unlabeled training data."""
+
+    adapter: Literal["dicom-folder"] = "dicom-folder"
+    pathologies: tuple[str, ...] = Field(PATHOLOGIES, min_length=1)
+    """Label columns of the data set, blank throughout: those of the model that is to score it."""
+    split: Literal["train", "validate", "test", "hash"] = "test"
+    """Split of every study; `hash` makes all three by a keyed hash of the patient."""
+    fractions: Fractions = Field(default_factory=lambda: dict(_FRACTIONS))
+    """Shares of the patients under `split: hash`; they sum to 1."""
 
 
 class MimicCxrData(Config):
@@ -42,6 +75,8 @@ class MimicCxrData(Config):
     """Project billed for requester-pays buckets."""
     labels: Literal["chexpert", "negbio"] = "chexpert"
     """Which labeler's table."""
+    unlabeled: DicomFolder | None = None
+    """More films for training alone, without labels or reports."""
 
 
 class Columns(Config):
@@ -120,8 +155,10 @@ class CsvData(Config):
     """The table's names of the splits to ours."""
     validate_fraction: float = Field(0.1, gt=0.0, lt=1.0)
     """Share of the training patients, by keyed hash, that validates where the table has no validation split."""
-    fractions: dict[SplitName, float] = Field(default_factory=lambda: dict(_FRACTIONS))
+    fractions: Fractions = Field(default_factory=lambda: dict(_FRACTIONS))
     """Shares of the patients, by keyed hash, where the table has no split column; they sum to 1."""
+    unlabeled: DicomFolder | None = None
+    """More films for training alone, without labels or reports."""
 
     @model_validator(mode="before")
     @classmethod
@@ -131,14 +168,8 @@ class CsvData(Config):
             return {**values, "not_mentioned": "0"}
         return values
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if any(share < 0 for share in self.fractions.values()) or abs(sum(self.fractions.values()) - 1) > 1e-6:
-            raise ValueError("fractions in [0, 1] that sum to 1")
-        return self
 
-
-DataConfig = Annotated[MimicCxrData | CsvData, Field(discriminator="adapter")]
+DataConfig = Annotated[MimicCxrData | CsvData | DicomFolderData, Field(discriminator="adapter")]
 """Section `data`: which source, told apart by `adapter`."""
 
 
@@ -159,7 +190,7 @@ class PreprocessConfig(Config):
         return self.model_copy(update={"num_workers": None, "max_reject_fraction": 1.0}).canonical_json()
 
 
-def parse_data(values: Mapping[str, Any], *, where: str = "data") -> MimicCxrData | CsvData:
+def parse_data(values: Mapping[str, Any], *, where: str = "data") -> DataConfig:
     """Validate the section `data`.
 
     Raises:
@@ -170,10 +201,12 @@ def parse_data(values: Mapping[str, Any], *, where: str = "data") -> MimicCxrDat
             return MimicCxrData.parse(values, where=where)
         case "csv":
             return CsvData.parse(values, where=where)
+        case "dicom-folder":
+            return DicomFolderData.parse(values, where=where)
         case found:
             raise UserError(
                 "unknown source of data" if found is not None else "missing configuration field",
                 where=f"{where}.adapter",
                 found=found,
-                expected="mimic-cxr or csv",
+                expected="mimic-cxr, csv or dicom-folder",
             )

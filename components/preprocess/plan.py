@@ -11,7 +11,7 @@ from components.cxr.ids import IdKey, hash_id, load_id_key
 from components.cxr.shards import MANIFEST, SCHEMA_VERSION, SPLITS, shard_schema
 from components.cxr.storage import Root, Storage
 from components.preprocess.adapters import read_source
-from components.preprocess.config import CsvData, MimicCxrData, PreprocessConfig
+from components.preprocess.config import DataConfig, PreprocessConfig
 from components.preprocess.records import Source, Study
 
 __all__ = ["REJECTS", "Plan", "ShardPlan", "make_plan", "plan_shards"]
@@ -64,7 +64,7 @@ class Plan:
         return sum(shard.num_films for shard in self.shards)
 
 
-def make_plan(data: MimicCxrData | CsvData, config: PreprocessConfig, *, root: Root) -> Plan:
+def make_plan(data: DataConfig, config: PreprocessConfig, *, root: Root) -> Plan:
     """Read the source's tables and lay out the shards.
 
     Raises:

@@ -11,7 +11,7 @@ from components.cxr.errors import UserError
 from components.cxr.progress import track
 from components.cxr.shards import MANIFEST, load_manifest, write_shard
 from components.cxr.storage import Root
-from components.preprocess.config import CsvData, MimicCxrData, PreprocessConfig
+from components.preprocess.config import DataConfig, PreprocessConfig
 from components.preprocess.plan import REJECTS, Plan, ShardPlan, make_plan
 from components.preprocess.read_study import StudyRows
 from components.preprocess.sidecar import finished_record, record_of, write_record
@@ -21,7 +21,7 @@ __all__ = ["is_complete", "run_partition"]
 
 
 def run_partition(
-    data: MimicCxrData | CsvData, config: PreprocessConfig, *, root: Root, partition: int, num_partitions: int
+    data: DataConfig, config: PreprocessConfig, *, root: Root, partition: int, num_partitions: int
 ) -> str:
     """Make the shards whose index is `partition` modulo `num_partitions`; those already there are kept.
 

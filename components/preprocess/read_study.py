@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 from components.cxr.ids import IdKey, hash_id
@@ -10,7 +11,7 @@ from components.cxr.pixels import FilmError, read_film
 from components.cxr.shards import ImageRow
 from components.cxr.storage import Storage
 from components.cxr.text import decode_report, parse_report
-from components.preprocess.records import FilmRef, Study
+from components.preprocess.records import FilmRef, Place, Study
 
 __all__ = ["Reject", "StudyReader", "StudyRows"]
 
@@ -47,12 +48,13 @@ class StudyReader:
         """Rows ordered by image hash; without any film the study has none."""
         rows: list[ImageRow] = []
         rejects: list[Reject] = []
+        films = self.films if study.place is None else _opened(study.place)
         text = study.text if study.report is None else self._report(study.report)
         for ref in study.films:
             image_id = hash_id("image", ref.image_id, self.ids)
             source_hash = hash_id("path", ref.path, self.ids)
             try:
-                film = read_film(self._bytes(ref), preset=self.preset)
+                film = read_film(_bytes(films, ref), preset=self.preset)
             except FilmError as error:
                 rejects.append(Reject(image_id, source_hash, error.code, error.reason))
                 continue
@@ -78,16 +80,22 @@ class StudyReader:
         rejects.sort(key=lambda reject: reject.image_id)
         return StudyRows(rows, rejects)
 
-    def _bytes(self, ref: FilmRef) -> bytes:
-        if not ref.exists:
-            raise FilmError("missing", "listed in the table, but there is no such file")
-        try:
-            return _read(self.films, ref.path)
-        except OSError as error:
-            raise FilmError("unreadable", error.strerror or "the file cannot be read") from None
-
     def _report(self, path: str) -> dict[str, str]:
         return parse_report(decode_report(_read(self.films, path)))
+
+
+@functools.cache
+def _opened(place: Place) -> Storage:
+    return place.open()
+
+
+def _bytes(films: Storage, ref: FilmRef) -> bytes:
+    if not ref.exists:
+        raise FilmError("missing", "listed in the table, but there is no such file")
+    try:
+        return _read(films, ref.path)
+    except OSError as error:
+        raise FilmError("unreadable", error.strerror or "the file cannot be read") from None
 
 
 def _read(storage: Storage, name: str) -> bytes:

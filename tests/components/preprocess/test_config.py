@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 
 from components.cxr.errors import UserError
-from components.preprocess.config import CsvData, MimicCxrData, PreprocessConfig, parse_data
+from components.preprocess.config import CsvData, DicomFolderData, MimicCxrData, PreprocessConfig, parse_data
 
 
 @pytest.mark.parametrize(
     "values",
     [
         {"adapter": "mimic-cxr", "dir": "x", "labels": "negbio"},
-        {"adapter": "csv", "table": "t.csv", "image_dir": "i"},
+        {"adapter": "csv", "table": "t.csv", "image_dir": "i", "unlabeled": {"dir": "more"}},
+        {"adapter": "dicom-folder", "dir": "x"},
+        {"adapter": "dicom-folder", "dir": "x", "split": "hash", "fractions": {"train": 1}, "pathologies": ["Edema"]},
         {
             "adapter": "csv",
             "table": "t.csv",
@@ -29,7 +31,7 @@ from components.preprocess.config import CsvData, MimicCxrData, PreprocessConfig
 def test_data_survives_the_pipeline(values: dict[str, Any]) -> None:
     """A pipeline parameter is the dumped model as JSON, with floats for integers."""
     data = parse_data(values)
-    assert isinstance(data, MimicCxrData | CsvData)
+    assert isinstance(data, MimicCxrData | CsvData | DicomFolderData)
     assert parse_data(json.loads(data.canonical_json())) == data
     step = PreprocessConfig()
     assert PreprocessConfig.parse({**step.model_dump(mode="json"), "images_per_shard": 1024.0}, where="p") == step
@@ -44,7 +46,7 @@ def test_data_survives_the_pipeline(values: dict[str, Any]) -> None:
         ({"columns": {"text": {"history": "a"}}}, "data.columns.text.history"),
         ({"validate_fraction": 0}, "data.validate_fraction"),
         ({"not_mentioned": 1}, "data.not_mentioned"),
-        ({"adapter": "cvs"}, "data.adapter; found cvs, expected mimic-cxr or csv"),
+        ({"adapter": "cvs"}, "data.adapter; found cvs, expected mimic-cxr, csv or dicom-folder"),
         ({"adapter": None}, "missing configuration field: data.adapter"),
     ],
 )
