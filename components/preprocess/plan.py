@@ -16,7 +16,7 @@ from components.preprocess.records import Source, Study
 
 __all__ = ["REJECTS", "Plan", "ShardPlan", "make_plan", "plan_shards"]
 
-PREPROCESS_VERSION = 1
+PREPROCESS_VERSION = 2
 """Raised whenever the same source and configuration would give other rows than before."""
 
 REJECTS = "rejects.parquet"

@@ -15,6 +15,12 @@ from components.preprocess.records import FilmRef, Place, Study
 
 __all__ = ["Reject", "StudyReader", "StudyRows"]
 
+_VIEW_WORDS = {
+    "AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "LATERAL", "LEFT", "RIGHT",
+    "AXIAL", "OBLIQUE", "LORDOTIC", "DECUBITUS", "XTABLE", "SWIMMERS",
+}  # fmt: skip
+"""What a view position may say, alone or together (AP AXIAL); anybody can have typed anything else there."""
+
 
 @dataclass(frozen=True)
 class Reject:
@@ -64,7 +70,7 @@ class StudyReader:
                     patient_id=hash_id("patient", study.patient_id, self.ids),
                     image_id=image_id,
                     split=study.split,
-                    view_position=ref.view_position or film.view_position,
+                    view_position=_known_view(ref.view_position or film.view_position),
                     pixels=film.pixels,
                     text=text,
                     labels=dict(zip(self.pathologies, study.labels, strict=True)),
@@ -96,6 +102,10 @@ def _bytes(films: Storage, ref: FilmRef) -> bytes:
         return _read(films, ref.path)
     except OSError as error:
         raise FilmError("unreadable", error.strerror or "the file cannot be read") from None
+
+
+def _known_view(position: str | None) -> str | None:
+    return position if position and _VIEW_WORDS.issuperset(position.split()) else None
 
 
 def _read(storage: Storage, name: str) -> bytes:
