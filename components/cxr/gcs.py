@@ -25,7 +25,7 @@ from components.cxr.storage import StaleWriteError, Storage, Versioned, renamed_
 
 __all__ = ["DEADLINE_VARIABLE", "GcsStorage"]
 
-# For its traces the client asks for the bucket's metadata in a thread of its own, without user_project: a
+# For its traces the client asks for the bucket's metadata in a thread of its own, without user_project; a
 # requester-pays bucket refuses, and the client asks again with every request.
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
@@ -96,6 +96,11 @@ class GcsStorage(Storage):
 
         with self._clear_errors(missing=name):
             return self._again_if_corrupt(attempt)
+
+    def read_start(self, name: str, num_bytes: int) -> bytes:
+        with self._clear_errors(missing=name):
+            data: bytes = self._blob(name).download_as_bytes(start=0, end=num_bytes - 1, **self._retry)
+        return data
 
     def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> None:
         expected, crc32c = if_generation, google_crc32c.value(data)

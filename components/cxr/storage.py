@@ -56,6 +56,14 @@ class Storage(ABC):
         """
 
     @abstractmethod
+    def read_start(self, name: str, num_bytes: int) -> bytes:
+        """The first bytes of a file that is not empty; all of a shorter one.
+
+        Raises:
+            FileNotFoundError: no such file.
+        """
+
+    @abstractmethod
     def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> None:
         """Write one file whole.
 
@@ -155,6 +163,10 @@ class LocalStorage(Storage):
     def read(self, name: str) -> Versioned:
         data = (self.folder / name).read_bytes()
         return Versioned(data, _content_generation(data))
+
+    def read_start(self, name: str, num_bytes: int) -> bytes:
+        with (self.folder / name).open("rb") as file:
+            return file.read(num_bytes)
 
     def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> None:
         target = self.folder / name

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from components.cxr.config import Config
 from components.cxr.errors import UserError
+from components.cxr.labels import PATHOLOGIES
 from components.cxr.pixel_preset import PixelPreset
 from components.cxr.text import SectionName, SectionReader
 
@@ -16,6 +17,8 @@ __all__ = [
     "Columns",
     "CsvData",
     "DataConfig",
+    "DicomFolder",
+    "DicomFolderData",
     "LabelList",
     "MimicCxrData",
     "OpeniData",
@@ -36,9 +39,34 @@ def _zero_as_text(values: Any) -> Any:
     return values
 
 
-def _check_fractions(fractions: Mapping[SplitName, float]) -> None:
+def _sum_to_1(fractions: dict[SplitName, float]) -> dict[SplitName, float]:
     if any(share < 0 for share in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-6:
         raise ValueError("fractions in [0, 1] that sum to 1")
+    return fractions
+
+
+Fractions = Annotated[dict[SplitName, float], AfterValidator(_sum_to_1)]
+
+
+class DicomFolder(Config):
+    """Films without labels, found by reading the headers of all files."""
+
+    dir: str
+    """Folder that is searched with all folders in it; files that are no DICOM are left out; local or gs://."""
+    user_project: str | None = None
+    """Project billed for a requester-pays bucket."""
+
+
+class DicomFolderData(DicomFolder):
+    """DICOM films without labels or reports, for prediction or as unlabeled training data."""
+
+    adapter: Literal["dicom-folder"] = "dicom-folder"
+    pathologies: tuple[str, ...] = Field(PATHOLOGIES, min_length=1)
+    """Label columns of the data set, blank throughout: those of the model that is to score it."""
+    split: Literal["train", "validate", "test", "hash"] = "test"
+    """Split of every study; `hash` makes all three by a keyed hash of the patient."""
+    fractions: Fractions = Field(default_factory=lambda: dict(_FRACTIONS))
+    """Shares of the patients under `split: hash`; they sum to 1."""
 
 
 class MimicCxrData(Config):
@@ -55,6 +83,8 @@ class MimicCxrData(Config):
     """Project billed for requester-pays buckets."""
     labels: Literal["chexpert", "negbio"] = "chexpert"
     """Which labeler's table."""
+    unlabeled: DicomFolder | None = None
+    """More films for training alone, without labels or reports."""
 
 
 class Columns(Config):
@@ -133,15 +163,12 @@ class CsvData(Config):
     """The table's names of the splits to ours."""
     validate_fraction: float = Field(0.1, gt=0.0, lt=1.0)
     """Share of the training patients, by keyed hash, that validates where the table has no validation split."""
-    fractions: dict[SplitName, float] = Field(default_factory=lambda: dict(_FRACTIONS))
+    fractions: Fractions = Field(default_factory=lambda: dict(_FRACTIONS))
     """Shares of the patients, by keyed hash, where the table has no split column; they sum to 1."""
+    unlabeled: DicomFolder | None = None
+    """More films for training alone, without labels or reports."""
 
     _read_zero = model_validator(mode="before")(_zero_as_text)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_fractions(self.fractions)
-        return self
 
 
 class OpeniData(Config):
@@ -156,18 +183,16 @@ class OpeniData(Config):
     """Project billed for a requester-pays bucket."""
     not_mentioned: Literal["blank", "0"] = "blank"
     """What a pathology without a MeSH term is; the terms name what is there, never what is absent."""
-    fractions: dict[SplitName, float] = Field(default_factory=lambda: dict(_FRACTIONS))
+    fractions: Fractions = Field(default_factory=lambda: dict(_FRACTIONS))
     """Shares of the studies, by keyed hash; they sum to 1. Each study counts as a patient: the set names none."""
+
+    unlabeled: DicomFolder | None = None
+    """More films for training alone, without labels or reports."""
 
     _read_zero = model_validator(mode="before")(_zero_as_text)
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_fractions(self.fractions)
-        return self
 
-
-DataConfig = Annotated[MimicCxrData | CsvData | OpeniData, Field(discriminator="adapter")]
+DataConfig = Annotated[MimicCxrData | CsvData | OpeniData | DicomFolderData, Field(discriminator="adapter")]
 """Section `data`: which source, told apart by `adapter`."""
 
 
@@ -205,10 +230,12 @@ def parse_data(values: Mapping[str, Any], *, where: str = "data") -> DataConfig:
             return CsvData.parse(values, where=where)
         case "openi":
             return OpeniData.parse(values, where=where)
+        case "dicom-folder":
+            return DicomFolderData.parse(values, where=where)
         case found:
             raise UserError(
                 "unknown source of data" if found is not None else "missing configuration field",
                 where=f"{where}.adapter",
                 found=found,
-                expected="mimic-cxr, csv or openi",
+                expected="mimic-cxr, csv, openi or dicom-folder",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 
 from components.cxr.ids import IdKey, hash_id
@@ -10,9 +11,15 @@ from components.cxr.pixels import FilmError, read_film
 from components.cxr.shards import ImageRow
 from components.cxr.storage import Storage
 from components.cxr.text import SectionReader, clean_sections, decode_report, parse_report
-from components.preprocess.records import FilmRef, Study
+from components.preprocess.records import FilmRef, Place, Study
 
 __all__ = ["Reject", "StudyReader", "StudyRows", "read_sections"]
+
+_VIEW_WORDS = {
+    "AP", "PA", "LL", "RL", "LLD", "RLD", "LLO", "RLO", "LAO", "RAO", "LPO", "RPO", "LATERAL", "LEFT", "RIGHT",
+    "AXIAL", "OBLIQUE", "LORDOTIC", "DECUBITUS", "XTABLE", "SWIMMERS",
+}  # fmt: skip
+"""What a view position may say, alone or together (AP AXIAL); anybody can have typed anything else there."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +55,13 @@ class StudyReader:
         """Rows ordered by image hash; without any film the study has none."""
         rows: list[ImageRow] = []
         rejects: list[Reject] = []
-        text = read_sections(study, self.films, reader=self.section_reader)
+        films = self.films if study.place is None else _opened(study.place)
+        text = read_sections(study, films, reader=self.section_reader)
         for ref in study.films:
             image_id = hash_id("image", ref.image_id, self.ids)
             source_hash = hash_id("path", ref.path, self.ids)
             try:
-                film = read_film(self._bytes(ref), preset=self.preset)
+                film = read_film(_bytes(films, ref), preset=self.preset)
             except FilmError as error:
                 rejects.append(Reject(image_id, source_hash, error.code, error.reason))
                 continue
@@ -63,7 +71,7 @@ class StudyReader:
                     patient_id=hash_id("patient", study.patient_id, self.ids),
                     image_id=image_id,
                     split=study.split,
-                    view_position=ref.view_position or film.view_position,
+                    view_position=_known_view(ref.view_position or film.view_position),
                     pixels=film.pixels,
                     text=text,
                     labels=dict(zip(self.pathologies, study.labels, strict=True)),
@@ -79,14 +87,6 @@ class StudyReader:
         rejects.sort(key=lambda reject: reject.image_id)
         return StudyRows(rows, rejects)
 
-    def _bytes(self, ref: FilmRef) -> bytes:
-        if not ref.exists:
-            raise FilmError("missing", "listed in the table, but there is no such file")
-        try:
-            return _read(self.films, ref.path)
-        except OSError as error:
-            raise FilmError("unreadable", error.strerror or "the file cannot be read") from None
-
 
 def read_sections(study: Study, films: Storage, *, reader: SectionReader) -> dict[str, str]:
     """The sections of a study's report, from its file, its text or the source's columns; empty without any.
@@ -99,6 +99,24 @@ def read_sections(study: Study, films: Storage, *, reader: SectionReader) -> dic
     if study.report_text is not None:
         return parse_report(study.report_text, reader=reader)
     return clean_sections(study.text, reader=reader)
+
+
+@functools.cache
+def _opened(place: Place) -> Storage:
+    return place.open()
+
+
+def _bytes(films: Storage, ref: FilmRef) -> bytes:
+    if not ref.exists:
+        raise FilmError("missing", "listed in the table, but there is no such file")
+    try:
+        return _read(films, ref.path)
+    except OSError as error:
+        raise FilmError("unreadable", error.strerror or "the file cannot be read") from None
+
+
+def _known_view(position: str | None) -> str | None:
+    return position if position and _VIEW_WORDS.issuperset(position.split()) else None
 
 
 def _read(storage: Storage, name: str) -> bytes:

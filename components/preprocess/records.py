@@ -11,6 +11,18 @@ from components.cxr.storage import Storage, open_storage
 __all__ = ["FilmRef", "Place", "Source", "Study", "hash_source"]
 
 
+@dataclass(frozen=True)
+class Place:
+    """A folder that another process can open for itself."""
+
+    uri: str
+    user_project: str | None
+
+    def open(self) -> Storage:
+        """The storage at this place."""
+        return open_storage(self.uri, user_project=self.user_project)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilmRef:
     """One film of a study."""
@@ -43,20 +55,10 @@ class Study:
     """The whole report, where the source's tables hold it."""
     age_years: float | None
     sex: str | None
+    place: Place | None = None
+    """Where its films lie, if not under the source's `films`."""
     race: str | None = field(default=None, repr=False)
     insurance: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A folder that another process can open for itself."""
-
-    uri: str
-    user_project: str | None
-
-    def open(self) -> Storage:
-        """The storage at this place."""
-        return open_storage(self.uri, user_project=self.user_project)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,17 @@
-"""MIMIC-CXR's and MIMIC-IV's tables at their real size, with made-up rows and empty files; for the tests of scale."""
+"""MIMIC-CXR's and MIMIC-IV's tables at their real size, with made-up rows and empty files.
+
+`python -m tests.components.preprocess.big_mimic FOLDER` writes them, reads them and prints how long that took.
+"""
 
 from __future__ import annotations
 
 import gzip
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +20,31 @@ from components.cxr.labels import PATHOLOGIES
 NUM_FILMS, NUM_STUDIES, NUM_PATIENTS = 377_110, 227_835, 65_379
 NUM_IV_PATIENTS, NUM_ADMISSIONS = 364_627, 546_028
 NUM_UNLABELED = 8
+
+READ = """
+import json, resource, sys, time
+from components.cxr.ids import IdKey
+from components.preprocess.adapters import read_source
+from components.preprocess.config import MimicCxrData
+start = time.perf_counter()
+source = read_source(MimicCxrData(dir=sys.argv[1], mimic_iv_dir=sys.argv[1] + "/iv"), key=IdKey(None))
+print(json.dumps({
+    "seconds": time.perf_counter() - start,
+    "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "films": sum(len(study.films) for study in source.studies),
+    "studies": len(source.studies),
+    "unlabeled": sum(not study.labeled for study in source.studies),
+    "reports": sum(study.report is not None for study in source.studies),
+    "aged": sum(study.age_years is not None for study in source.studies),
+}))
+"""
+
+
+def read_big_mimic(folder: Path) -> dict[str, Any]:
+    """Read it all in a process of its own: seconds, peak memory in MB, and what was found."""
+    done = subprocess.run([sys.executable, "-c", READ, str(folder)], check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def write_big_mimic(folder: Path, *, with_files: bool) -> None:
@@ -98,3 +130,8 @@ def _write(path: Path, header: str, lines: Iterator[str]) -> None:
     with gzip.open(path, "wt", compresslevel=1) as file:
         file.write(f"{header}\n")
         file.writelines(f"{line}\n" for line in lines)
+
+
+if __name__ == "__main__":
+    write_big_mimic(Path(sys.argv[1]), with_files=True)
+    print(json.dumps(read_big_mimic(Path(sys.argv[1]))))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import gzip
+import http.client
 import io
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -85,6 +89,41 @@ def make_mimic(folder: Path, dicom_bytes: DicomWriter) -> TinyMimic:
     header = ["dicom_id", "subject_id", "study_id", "ViewPosition", "ViewCodeSequence_CodeMeaning"]
     write_csv(folder / "mimic-cxr-2.0.0-metadata.csv.gz", header, metadata)
     return TinyMimic(folder, len(records), "50000003", "50000004", "50000001")
+
+
+@pytest.fixture
+def gcs_requests(gcs_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str | None]]]:
+    """Path and Range of each GET that the client sends to the storage server, as it goes over the wire."""
+    seen: list[tuple[str, str | None]] = []
+
+    class Recorder(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append((self.path, self.headers["Range"]))
+            self.do_POST()
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            server = http.client.HTTPConnection(urlsplit(gcs_server).netloc)
+            server.request(self.command, self.path, body, headers=dict(self.headers))
+            answer = server.getresponse()
+            data = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("transfer-encoding", "content-length", "connection", "date", "server"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+            server.close()
+
+        def log_message(self, *arguments: object) -> None:
+            """Nothing on the terminal."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Recorder) as recorder:
+        Thread(target=recorder.serve_forever, daemon=True).start()
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{recorder.server_port}")
+        yield seen
+        recorder.shutdown()
 
 
 @dataclass(frozen=True)

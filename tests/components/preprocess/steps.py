@@ -11,10 +11,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from components.cxr.cli import clean_errors
 from components.cxr.errors import UserError
 from components.cxr.shards import MANIFEST, LoadedManifest, read_shard
 from components.cxr.storage import Root
+from components.preprocess.__main__ import main
 from components.preprocess.collect import collect
 from components.preprocess.config import PreprocessConfig, parse_data
 from components.preprocess.preprocess import run_partition
@@ -42,6 +46,16 @@ def refusal(values: Values, root: Path) -> str:
     assert not list(root.rglob(MANIFEST))
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def command(*arguments: object) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of the command line, in this process."""
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(clean_errors(main))
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
 
 
 def edit(path: Path, old: str, new: str) -> None:

@@ -6,16 +6,25 @@ from typing import Any
 import pytest
 
 from components.cxr.errors import UserError
-from components.preprocess.config import CsvData, MimicCxrData, OpeniData, PreprocessConfig, parse_data
+from components.preprocess.config import (
+    CsvData,
+    DicomFolderData,
+    MimicCxrData,
+    OpeniData,
+    PreprocessConfig,
+    parse_data,
+)
 
 
 @pytest.mark.parametrize(
     "values",
     [
         {"adapter": "mimic-cxr", "dir": "x", "labels": "negbio"},
-        {"adapter": "csv", "table": "t.csv", "image_dir": "i"},
         {"adapter": "openi", "reports": "r.tgz", "image_dir": "i", "not_mentioned": 0},
         {"adapter": "openi", "reports": "r"},
+        {"adapter": "csv", "table": "t.csv", "image_dir": "i", "unlabeled": {"dir": "more"}},
+        {"adapter": "dicom-folder", "dir": "x"},
+        {"adapter": "dicom-folder", "dir": "x", "split": "hash", "fractions": {"train": 1}, "pathologies": ["Edema"]},
         {
             "adapter": "csv",
             "table": "t.csv",
@@ -31,7 +40,7 @@ from components.preprocess.config import CsvData, MimicCxrData, OpeniData, Prepr
 def test_data_survives_the_pipeline(values: dict[str, Any]) -> None:
     """A pipeline parameter is the dumped model as JSON, with floats for integers."""
     data = parse_data(values)
-    assert isinstance(data, MimicCxrData | CsvData | OpeniData)
+    assert isinstance(data, MimicCxrData | CsvData | OpeniData | DicomFolderData)
     assert parse_data(json.loads(data.canonical_json())) == data
     step = PreprocessConfig()
     assert PreprocessConfig.parse({**step.model_dump(mode="json"), "images_per_shard": 1024.0}, where="p") == step
@@ -46,7 +55,7 @@ def test_data_survives_the_pipeline(values: dict[str, Any]) -> None:
         ({"columns": {"text": {"history": "a"}}}, "data.columns.text.history"),
         ({"validate_fraction": 0}, "data.validate_fraction"),
         ({"not_mentioned": 1}, "data.not_mentioned"),
-        ({"adapter": "cvs"}, "data.adapter; found cvs, expected mimic-cxr, csv or openi"),
+        ({"adapter": "cvs"}, "data.adapter; found cvs, expected mimic-cxr, csv, openi or dicom-folder"),
         ({"adapter": None}, "missing configuration field: data.adapter"),
     ],
 )

@@ -10,20 +10,15 @@ from typing import Any, Protocol
 import pytest
 import typer
 import yaml
-from typer.testing import CliRunner
 
 from components.cxr.cli import clean_errors
-from components.preprocess.__main__ import main
+from tests.components.preprocess.steps import command
 
 
 class Mimic(Protocol):
     dir: Path
 
     def values(self, **preprocess: Any) -> dict[str, dict[str, Any]]: ...
-
-
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(clean_errors(main))
 
 
 @pytest.fixture
@@ -33,15 +28,8 @@ def config(mimic: Mimic, tmp_path: Path) -> Path:
     return path
 
 
-def invoke(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, result.stderr
-
-
 def test_whole_step_prints_a_summary(config: Path, tmp_path: Path) -> None:
-    code, out, _ = invoke("--config", config)
+    code, out, _ = command("--config", config)
     assert code == 0
     table = [line.split() for line in out.splitlines()]
     assert table[0] == ["split", "patients", "studies", "images", "labeled"]
@@ -54,15 +42,15 @@ def test_whole_step_prints_a_summary(config: Path, tmp_path: Path) -> None:
 
 def test_partitions_then_collect(config: Path, tmp_path: Path) -> None:
     for i in (1, 0):
-        assert invoke("--config", config, "--partition", i, "--num-partitions", 2)[0] == 0
+        assert command("--config", config, "--partition", i, "--num-partitions", 2)[0] == 0
     assert not list((tmp_path / "root" / "data").rglob("manifest.json"))
-    code, out, _ = invoke("--config", config, "--collect-only")
+    code, out, _ = command("--config", config, "--collect-only")
     assert code == 0
     assert "manifest: " in out
 
 
 def test_root_and_set_override(config: Path, tmp_path: Path) -> None:
-    code, out, _ = invoke("--config", config, "--root", tmp_path / "other", "--set", "preprocess.pixels.size=16")
+    code, out, _ = command("--config", config, "--root", tmp_path / "other", "--set", "preprocess.pixels.size=16")
     assert code == 0
     assert f"{tmp_path}/other/data/" in out
     assert not (tmp_path / "root").exists()
@@ -77,7 +65,7 @@ def test_root_and_set_override(config: Path, tmp_path: Path) -> None:
         ),
         (["--set", "preprocess.pixels.size=3"], ["bad configuration value", "preprocess.pixels.size", "found 3", "16"]),
         (["--set", "data.labels=chexbert"], ["data.labels", "'chexbert'", "'chexpert' or 'negbio'"]),
-        (["--set", "data.adapter=dicomweb"], ["data.adapter", "found dicomweb", "mimic-cxr, csv or openi"]),
+        (["--set", "data.adapter=dicomweb"], ["data.adapter", "found dicomweb", "csv, openi or dicom-folder"]),
         (["--set", "data.dirr=x"], ["data.dirr", "Did you mean dir?"]),
         (["--set", "prepocess.x=1"], ["unknown section", "Did you mean preprocess?"]),
         (["--set", "data.dir=/nowhere"], ["folder is missing or empty: /nowhere"]),
@@ -89,7 +77,7 @@ def test_root_and_set_override(config: Path, tmp_path: Path) -> None:
     ],
 )
 def test_each_mistake_is_one_line(config: Path, tmp_path: Path, arguments: list[str], parts: list[str]) -> None:
-    code, out, err = invoke("--config", config, *arguments)
+    code, out, err = command("--config", config, *arguments)
     assert code == 2
     assert err.startswith("error: ")
     assert err.count("\n") == 1
@@ -100,8 +88,8 @@ def test_each_mistake_is_one_line(config: Path, tmp_path: Path, arguments: list[
 
 
 def test_no_traceback_from_the_real_command(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "components.preprocess", "--config", str(tmp_path / "none.yaml")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    call = [sys.executable, "-m", "components.preprocess", "--config", str(tmp_path / "none.yaml")]
+    result = subprocess.run(call, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     found = "found No such file or directory. Check --config."
     assert result.stderr == f"error: cannot read the configuration: {tmp_path}/none.yaml; {found}\n"
@@ -109,7 +97,7 @@ def test_no_traceback_from_the_real_command(tmp_path: Path) -> None:
 
 def test_missing_bucket_is_one_line(config: Path, gcs_server: str) -> None:
     assert gcs_server
-    code, _, err = invoke("--config", config, "--set", "data.dir=gs://no-such-bucket/mimic")
+    code, _, err = command("--config", config, "--set", "data.dir=gs://no-such-bucket/mimic")
     assert code == 2
     assert err.startswith("error: Google Cloud Storage answered 404 NotFound")
 

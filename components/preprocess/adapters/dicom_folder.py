@@ -1,0 +1,122 @@
+"""A folder of DICOM films without labels: for prediction, or beside a labeled set as unlabeled training data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from components.cxr.errors import UserError
+from components.cxr.ids import IdKey, hash_id
+from components.cxr.storage import open_storage
+from components.preprocess.adapters.dicom_headers import Header, read_headers
+from components.preprocess.config import DicomFolder, DicomFolderData
+from components.preprocess.records import FilmRef, Place, Source, Study, hash_source
+from components.preprocess.splits import split_by_hash
+
+__all__ = ["join_unlabeled", "read_dicom_folder"]
+
+
+def read_dicom_folder(config: DicomFolderData, *, key: IdKey) -> Source:
+    """Group the films in a folder and all folders in it into studies by StudyInstanceUID.
+
+    A film without that is a study of its own; a study without PatientID is a patient of its own. View, age and sex come
+    from the header when the film is read. Files that are no DICOM, DICOM objects without an image (DICOMDIR, reports,
+    presentation states) and further copies of a film (equal SOPInstanceUID) are counted as left out.
+
+    Raises:
+        UserError: no films, or a study with two PatientIDs.
+    """
+    storage = open_storage(config.dir, user_project=config.user_project)
+    sizes = storage.sizes()
+    left_out: Counter[str] = Counter()
+    films_of: dict[str, list[FilmRef]] = {}
+    patient_of: dict[str, str] = {}
+    seen: set[str] = set()
+    for path, header in read_headers(storage, sizes):
+        if header is None:
+            left_out["files that are no DICOM"] += 1
+        elif not header.is_image:
+            left_out["DICOM objects without an image"] += 1
+        elif header.image_id and header.image_id in seen:
+            left_out["copies of a film"] += 1
+        else:
+            seen.add(header.image_id)
+            study = header.study_id or path
+            _check_patient(study, header, patient_of, where=storage.uri, key=key)
+            film = FilmRef(image_id=header.image_id or path, path=path, exists=True, view_position=None)
+            films_of.setdefault(study, []).append(film)
+    if not films_of:
+        found = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "no file"
+        raise UserError(
+            "folder has no films", where=storage.uri, found=found, expected="DICOM films", remedy="Check data.dir."
+        )
+    studies = []
+    for study, films in films_of.items():
+        patient = patient_of.get(study) or study
+        studies.append(
+            Study(
+                study_id=study,
+                patient_id=patient,
+                split=split_by_hash(patient, fractions=config.fractions, key=key)
+                if config.split == "hash"
+                else config.split,
+                films=tuple(films),
+                labels=(None,) * len(config.pathologies),
+                labeled=False,
+                text={},
+                report=None,
+                age_years=None,
+                sex=None,
+            )
+        )
+    return Source(
+        where=storage.uri,
+        films=Place(storage.uri, config.user_project),
+        pathologies=config.pathologies,
+        studies=tuple(studies),
+        hash=hash_source([], ((film.path, sizes[film.path]) for study in studies for film in study.films)),
+        left_out=dict(left_out),
+    )
+
+
+def join_unlabeled(source: Source, folder: DicomFolder, *, key: IdKey) -> Source:
+    """Add a folder's studies to the training split.
+
+    Left out and counted are those that the source has already, and those of its patients who validate or test.
+
+    Raises:
+        UserError: see read_dicom_folder.
+    """
+    config = DicomFolderData(
+        dir=folder.dir, user_project=folder.user_project, pathologies=source.pathologies, split="train"
+    )
+    more = read_dicom_folder(config, key=key)
+    known = {study.study_id for study in source.studies}
+    held_out = {study.patient_id for study in source.studies if study.split != "train"}
+    left_out = Counter(source.left_out) + Counter(more.left_out)
+    added = []
+    for study in more.studies:
+        if study.study_id in known:
+            left_out["unlabeled studies that are in the table already"] += 1
+        elif study.patient_id in held_out:
+            left_out["unlabeled studies of patients who validate or test"] += 1
+        else:
+            added.append(replace(study, place=more.films))
+    return replace(
+        source,
+        studies=(*source.studies, *added),
+        hash=hash_source([("source", source.hash), ("unlabeled", more.hash)], []),
+        left_out=dict(left_out),
+    )
+
+
+def _check_patient(study: str, header: Header, patient_of: dict[str, str], *, where: str, key: IdKey) -> None:
+    """Remember whose study it is; films of it without a PatientID do not count."""
+    if header.patient_id and patient_of.setdefault(study, header.patient_id) != header.patient_id:
+        raise UserError(
+            "a study has two patients",
+            where=where,
+            found=f"study {hash_id('study', study, key)}",
+            expected="one PatientID (0010,0020)",
+            remedy="Mend its headers, or move it out of the folder.",
+        )
