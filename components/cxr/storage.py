@@ -22,6 +22,7 @@ ABSENT = 0
 """Generation of a name that does not exist."""
 
 _TEMPORARY = ".partial-"
+_LOCK = f"{_TEMPORARY}lock"
 _NO_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
@@ -191,6 +192,8 @@ class LocalStorage(Storage):
 
     def remove_partials(self) -> None:
         for path in self.folder.rglob(f"{_TEMPORARY}*"):
+            if path.name == _LOCK:
+                continue
             with contextlib.suppress(OSError), path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by a writer that lives
                 path.unlink()
@@ -215,7 +218,7 @@ class LocalStorage(Storage):
         if not wanted:
             yield
             return
-        with (self.folder / f"{_TEMPORARY}lock").open("w") as lock:
+        with (self.folder / _LOCK).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

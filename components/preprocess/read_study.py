@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field
 
+from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.pixel_preset import PixelPreset
 from components.cxr.pixels import FilmError, read_film
@@ -111,7 +112,7 @@ def _bytes(films: Storage, ref: FilmRef) -> bytes:
         raise FilmError("missing", "listed in the table, but there is no such file")
     try:
         return _read(films, ref.path)
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise FilmError("unreadable", error.strerror or "the file cannot be read") from None
 
 
@@ -120,5 +121,16 @@ def _known_view(position: str | None) -> str | None:
 
 
 def _read(storage: Storage, name: str) -> bytes:
+    """Bytes of a file.
+
+    Raises:
+        UserError: the disk or network fails, which says nothing about the file: it is not to be left out for that.
+    """
     local = storage.local_path(name)
-    return local.read_bytes() if local is not None else storage.read(name).data
+    try:
+        return local.read_bytes() if local is not None else storage.read(name).data
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
+            raise
+        remedy = "Check the disk or the mount and run the same command again; finished shards are kept."
+        raise UserError("cannot read films", where=storage.uri, found=error.strerror, remedy=remedy) from None

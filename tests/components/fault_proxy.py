@@ -29,7 +29,8 @@ class FaultProxy(ThreadingHTTPServer):
     """Forwards to `upstream`; of the requests, `rate` are broken by one of `faults`, each as often as the others.
 
     Attributes:
-        rate: may be changed while it runs.
+        rate: may be changed while it runs, as may faults and
+        budget: how many more requests are broken; None for no end.
         injected: how often each fault was injected.
         requests: how many requests came in.
     """
@@ -45,23 +46,29 @@ class FaultProxy(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.injected: Counter[str] = Counter()
         self.requests = 0
+        self.budget: int | None = None
         self.stopping = threading.Event()
         self._rng, self._lock = random.Random(seed), threading.Lock()
         self._deck: list[str] = []
+        self.finished: dict[str, tuple[int, dict[str, str], bytes]] = {}
+        """Answers to finished uploads by path: Google repeats them when asked again, this server says 404."""
 
     def next_fault(self, *, carries: str) -> str | None:
         """What to do to a request that carries an object "up", "down", or nothing; faults wait for what they fit."""
         with self._lock:
             self.requests += 1
-            if self._rng.random() >= self.rate:
+            if self.budget == 0 or self._rng.random() >= self.rate:
                 return None
             fits = [fault for fault in self._deck if _fits(fault, carries)]
             if not fits:
+                self._deck = [fault for fault in self._deck if fault in self.faults]
                 self._deck += self._rng.sample(self.faults, len(self.faults))
                 fits = [fault for fault in self._deck if _fits(fault, carries)]
             if not fits:
                 return None
             self._deck.remove(fits[0])
+            if self.budget is not None:
+                self.budget -= 1
             self.injected[fits[0]] += 1
             return fits[0]
 
@@ -107,7 +114,10 @@ class _Handler(BaseHTTPRequestHandler):
             case "flip-up":
                 body = _flipped(body)
         with suppress(OSError, http.client.HTTPException):
-            status, headers, answer = self._forward(body, cut=fault == "cut-up")
+            found = self.server.finished.get(self.path)
+            status, headers, answer = found or self._forward(body, cut=fault == "cut-up")
+            if self.command == "PUT" and status == 200:
+                self.server.finished[self.path] = status, headers, answer
             self._finish(fault, status, headers, answer)
             return
         self._reset()

@@ -1,0 +1,237 @@
+"""Preprocess over thousands of small films, over few full-size ones, and a plan of all of MIMIC-CXR: time and memory.
+
+`python -m benchmarks.scale films|full|plan`; each prints a table and ends with one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from benchmarks.mimic_layout import FilmMaker, write_mimic
+
+MIMIC_FILMS = 377_110
+MIMIC_BYTES = 4.7e12
+
+Folder = Annotated[Path | None, typer.Option(help="Where the films are kept and found again; else a temporary folder.")]
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command()
+def films(
+    folder: Folder = None,
+    counts: Annotated[str, typer.Option(help="Numbers of films, ascending.")] = "2500,5000,10000,20000",
+    workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
+) -> None:
+    """Small films (128 x 128): is memory flat, and is time in proportion to the number of films?"""
+    numbers = [int(count) for count in counts.split(",")]
+    with tempfile.TemporaryDirectory() as temporary:
+        place = folder or Path(temporary)
+        maker = FilmMaker(128, 128, distinct=64)
+        print(
+            f"{'films':>8}{'seconds':>10}{'CPU s':>10}{'films/s':>10}{'parent MB':>11}{'planner MB':>12}{'worker MB':>11}"
+        )
+        rows = []
+        for number in numbers:
+            source = place / f"small-{number}"
+            if not (source / "mimic-cxr-2.0.0-chexpert.csv.gz").exists():
+                write_mimic(source, number, film=maker)
+            row = {"films": number} | measure(source, workers=workers)
+            rows.append(row)
+            print(
+                f"{number:>8}{row['seconds']:>10.1f}{row['cpu_seconds']:>10.1f}{row['films_per_second']:>10.1f}"
+                f"{row['parent_mb']:>11.0f}{row['planner_mb']:>12.0f}{row['worker_mb']:>11.0f}",
+                flush=True,
+            )
+    first, last = rows[0], rows[-1]
+    result = {
+        "benchmark": "scale",
+        "films": last["films"],
+        "workers": workers,
+        "seconds": last["seconds"],
+        "parent_mb": last["parent_mb"],
+        "worker_mb": last["worker_mb"],
+        "parent_growth": round(last["parent_mb"] / first["parent_mb"], 3),
+        "worker_growth": round(last["worker_mb"] / first["worker_mb"], 3),
+        "cpu_per_film_growth": round(
+            (last["cpu_seconds"] / last["films"]) / (first["cpu_seconds"] / first["films"]), 3
+        ),
+    }
+    print(json.dumps(result))
+
+
+@app.command()
+def full(
+    folder: Folder = None,
+    number: Annotated[int, typer.Option("--films", help="How many films.")] = 120,
+    workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
+) -> None:
+    """Films of full size (2544 x 3056, 12 bits, 15.5 MB): what the whole of MIMIC-CXR costs."""
+    with tempfile.TemporaryDirectory() as temporary:
+        source = (folder or Path(temporary)) / f"full-{number}"
+        if not (source / "mimic-cxr-2.0.0-chexpert.csv.gz").exists():
+            write_mimic(source, number, film=FilmMaker(3056, 2544, distinct=4))
+        size = sum(path.stat().st_size for path in source.rglob("*.dcm")) / number
+        measure(source, workers=workers, limit=1)  # warms the page cache
+        row = measure(source, workers=workers)
+    per_film = row["cpu_seconds"] / number
+    print(f"films                {number} of {size / 1e6:.1f} MB, {workers} workers")
+    print(f"seconds              {row['seconds']:.1f} ({row['films_per_second']:.1f} films/s)")
+    print(f"core-seconds         {row['cpu_seconds']:.1f} ({1e3 * per_film:.0f} ms a film, starting included)")
+    print(f"peak memory          parent {row['parent_mb']:.0f} MB, a worker {row['worker_mb']:.0f} MB")
+    print(f"written              {row['written_bytes'] / number / 1e3:.1f} kB a film")
+    print(f"computed for MIMIC-CXR's {MIMIC_FILMS:,} films, {MIMIC_BYTES / 1e12:.1f} TB:")
+    print(f"  core-hours         {per_film * MIMIC_FILMS / 3600:.1f}")
+    print(f"  written            {row['written_bytes'] / number * MIMIC_FILMS / 1e9:.1f} GB")
+    hours = {gbit: round(MIMIC_BYTES * 8 / (gbit * 1e9) / 3600, 1) for gbit in (1, 5, 10)}
+    for gbit, floor in hours.items():
+        cores = per_film * MIMIC_FILMS / 3600 / floor
+        print(f"  network floor      {floor} h at {gbit} Gbit/s, which {cores:.1f} cores keep up with")
+    print(
+        json.dumps(
+            {
+                "benchmark": "scale-full",
+                "films": number,
+                "core_ms_per_film": round(1e3 * per_film, 1),
+                "films_per_second": row["films_per_second"],
+                "parent_mb": row["parent_mb"],
+                "worker_mb": row["worker_mb"],
+                "mimic_core_hours": round(per_film * MIMIC_FILMS / 3600, 1),
+                "mimic_network_hours": hours,
+            }
+        )
+    )
+
+
+@app.command()
+def plan(folder: Folder = None, number: Annotated[int, typer.Option("--films")] = MIMIC_FILMS) -> None:
+    """The tables and the listing alone, as each partition reads them: 377,110 films and their reports, empty files."""
+    with tempfile.TemporaryDirectory() as temporary:
+        source = (folder or Path(temporary)) / f"records-{number}"
+        if not (source / "mimic-cxr-2.0.0-chexpert.csv.gz").exists():
+            write_mimic(source, number, film=None)
+        result: dict[str, Any] = {"benchmark": "scale-plan", "films": number}
+        for partitions in (1, 16):
+            command = [sys.executable, "-m", "benchmarks.scale", "one-plan", str(source), str(partitions)]
+            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            print(f"partition 0 of {partitions:<3} {found}")
+            result[f"of_{partitions}"] = found
+    print(json.dumps(result))
+
+
+@app.command(hidden=True)
+def one_plan(source: Path, partitions: int) -> None:
+    """One plan in a fresh process."""
+    from components.cxr.storage import Root
+    from components.preprocess.config import PreprocessConfig, parse_data
+    from components.preprocess.plan import make_plan
+
+    began = time.monotonic()
+    data = parse_data({"adapter": "mimic-cxr", "dir": str(source)})
+    made = make_plan(
+        data, PreprocessConfig(), root=Root(source.parent / "none"), wanted=range(0, sys.maxsize, partitions)
+    )
+    child = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        json.dumps(
+            {
+                "seconds": round(time.monotonic() - began, 1),
+                "cpu_seconds": round(child.ru_utime + child.ru_stime, 1),
+                "planner_mb": round(child.ru_maxrss / 1024),
+                "parent_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+                "kept_mb": round(sum(len(shard.packed) for shard in made.layout.shards) / 1e6, 1),
+            }
+        )
+    )
+
+
+def measure(source: Path, *, workers: int, limit: int | None = None) -> dict[str, float]:
+    """Preprocess in a fresh process: seconds, and the peak memory of the parent, the planner and any worker."""
+    with tempfile.TemporaryDirectory() as out:
+        config = Path(out, "config.yaml")
+        values = {"root": f"{out}/root", "data": {"adapter": "mimic-cxr", "dir": str(source)}}
+        config.write_text(yaml.safe_dump(values | {"preprocess": {"num_workers": workers}}))
+        command = [sys.executable, "-m", "components.preprocess", "--config", str(config)]
+        if limit is not None:
+            command += ["--partition", "0", "--num-partitions", str(limit)]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        began = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        peaks = Peaks(process.pid)
+        _, said = process.communicate()
+        seconds = time.monotonic() - began
+        peaks.stop()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if process.returncode:
+            raise SystemExit(said)
+        number = sum(1 for _ in source.rglob("*.dcm"))
+        return {
+            "seconds": round(seconds, 1),
+            "cpu_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
+            "films_per_second": round(number / seconds, 1),
+            "written_bytes": sum(path.stat().st_size for path in Path(out, "root").rglob("*.parquet")),
+            **peaks.megabytes(),
+        }
+
+
+class Peaks:
+    """Peak resident memory of a process and its children, as the kernel counts it, asked for ten times a second."""
+
+    def __init__(self, parent: int) -> None:
+        self._parent = parent
+        self._peak: dict[int, int] = {}
+        self._order: list[int] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """No more."""
+        self._stopping.set()
+        self._thread.join()
+
+    def megabytes(self) -> dict[str, float]:
+        """The parent's peak, and the largest among those that read tables (the first and last child) and films."""
+        peaks = {pid: self._peak[pid] / 1024 for pid in self._order}
+        planners = {pid for pid in self._order if pid in (self._order[0], self._order[-1])}
+        return {
+            "parent_mb": round(self._peak.get(self._parent, 0) / 1024),
+            "planner_mb": round(max((peaks[pid] for pid in planners), default=0)),
+            "worker_mb": round(max((peaks[pid] for pid in peaks if pid not in planners), default=0)),
+        }
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(0.1):
+            for entry in os.listdir("/proc"):
+                if entry.isdigit():
+                    self._look(int(entry))
+
+    def _look(self, pid: int) -> None:
+        try:
+            status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        if "VmHWM" not in status or (pid != self._parent and int(status["PPid"]) != self._parent):
+            return
+        if pid != self._parent:
+            if b"spawn_main" not in command:
+                return
+            if pid not in self._peak:
+                self._order.append(pid)
+        self._peak[pid] = max(self._peak.get(pid, 0), int(status["VmHWM"].split()[0]))
+
+
+if __name__ == "__main__":
+    app()
