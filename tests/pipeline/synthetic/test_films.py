@@ -49,10 +49,7 @@ def _device(kind: str) -> Finding:
 @pytest.mark.parametrize("pathology", DRAWN)
 def test_every_finding_shows_on_a_frontal_film(pathology: str, view: View) -> None:
     rng = np.random.default_rng(5)
-    shares = [
-        _changed(_study(view, patient=patient), _place(rng, pathology, severity=0.6))
-        for patient in range(2)
-    ]
+    shares = [_changed(_study(view, patient=patient), _place(rng, pathology, severity=0.6)) for patient in range(2)]
     assert min(shares) > 0.001
     assert max(shares) < 0.7
 

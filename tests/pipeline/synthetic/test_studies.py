@@ -61,7 +61,9 @@ def test_the_sick_are_filmed_ap_and_carry_devices(studies: list[Study]) -> None:
 
 
 def test_a_study_depends_on_those_before_it_alone() -> None:
-    patient = next(patient for i in range(99) if (patient := draw_patient(i, settings=Settings(seed=1))).num_studies >= 4)
+    patient = next(
+        patient for i in range(99) if (patient := draw_patient(i, settings=Settings(seed=1))).num_studies >= 4
+    )
     assert draw_studies(patient, 2) == draw_studies(patient, 4)[:2]
 
 
