@@ -1,9 +1,9 @@
 """`python -m pipeline.synthetic.bayes`: the best AUROC that anyone can reach from the indication alone.
 
-The words of an indication depend on the truth through the set of symptoms that is written down, and on nothing else that
-tells of it. That set has at most 299 values and its chance given the truth is known exactly, so the posterior needs only the
-chance of each truth, which is counted in studies that the generator draws. Posterior and score come from disjoint halves of
-the patients, so the number is not flattered; the interval is over patients.
+The words of an indication depend on the truth through the set of symptoms that is written down, and through nothing
+else. That set has 299 values and its chance given the truth is known exactly, so the posterior needs only the chance of
+each truth, which is counted in studies that the generator draws. Posterior and score come from disjoint halves of the
+patients, so the number is not flattered; the interval is over patients.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from components.cxr.cli import run_cli
 from components.cxr.labels import PATHOLOGIES
 from pipeline.synthetic.indications import MAX_SYMPTOMS, SYMPTOMS
 from pipeline.synthetic.patients import draw_patients
-from pipeline.synthetic.presets import PresetName, Prevalence, Settings
+from pipeline.synthetic.presets import Prevalence, Settings
 from pipeline.synthetic.studies import draw_studies
 
 __all__ = ["BayesScore", "bayes_auroc", "symptom_chances"]
@@ -104,14 +104,13 @@ def _aurocs(
 
 def main(
     studies: Annotated[int, typer.Option(min=200, help="Studies to draw.")] = 20_000,
-    seed: Annotated[int, typer.Option(min=0)] = 7,
-    preset: Annotated[PresetName, typer.Option(help="The presets share symptoms; it is stated for completeness.")] = "medium",
+    seed: Annotated[int, typer.Option(min=0, help="Of the studies.")] = 7,
     prevalence: Annotated[Prevalence, typer.Option(help="mimic or floor.")] = "mimic",
 ) -> None:
     """Print the Bayes AUROC of the indication, a pathology a line."""
-    settings = Settings(seed=seed, preset=preset, prevalence=prevalence)
+    settings = Settings(seed=seed, prevalence=prevalence)
     score = bayes_auroc(studies, settings=settings)
-    print(f"Bayes AUROC of the indication, {studies} studies, preset {preset}, prevalence {prevalence}")
+    print(f"Bayes AUROC of the indication, {studies} studies, any preset, prevalence {prevalence}")
     for pathology, auroc in zip(PATHOLOGIES, score.auroc_P, strict=True):
         print(f"{pathology:28}{auroc:6.3f}")
     print(f"{'Mean of 14':28}{score.mean:6.3f}  95 % interval {score.low:.3f}-{score.high:.3f}")

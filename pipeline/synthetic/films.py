@@ -20,9 +20,11 @@ from pipeline.synthetic.presets import Preset
 from pipeline.synthetic.scene import Pose, Scene
 from pipeline.synthetic.studies import Study, View
 
-__all__ = ["Film", "render_film"]
+__all__ = ["FULL_SIZE", "Film", "render_film", "shape_of"]
 
 _WHITE = 4095
+FULL_SIZE, _FULL_SHORT = 3056, 2544
+"""The sides of most films of MIMIC-CXR in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ def render_film(study: Study, image: int, *, size: int, findings: tuple[Finding,
     view = study.views[image]
     rng = generator(patient.seed, Stream.FILM, patient.index, study.index, image)
     anatomy = anatomy_of(patient)
-    rows, columns = _shape(rng, size, view=view)
+    rows, columns = shape_of(rng, size, view=view)
     spread = 1.6 if view == "AP" else 1.0
     canvas = Canvas(
         rows,
@@ -95,9 +97,12 @@ def _visible(findings: tuple[Finding, ...], view: View, *, rules: Preset) -> tup
     return tuple(shown)
 
 
-def _shape(rng: np.random.Generator, size: int, *, view: View) -> tuple[int, int]:
-    """Rows and columns: the long side is `size`; bedside films are often landscape."""
+def shape_of(rng: np.random.Generator, size: int, *, view: View) -> tuple[int, int]:
+    """Rows and columns: the long side is `size`; bedside films are often landscape; full size is 3056 x 2544."""
     aspect = float(rng.uniform(0.82, 1.0))
+    if size == FULL_SIZE:
+        turned = view == "AP" and rng.random() < 0.5
+        return (_FULL_SHORT, size) if turned else (size, _FULL_SHORT)
     short = round(aspect * size)
     if view == "AP" and rng.random() < 0.5:
         return max(short, round(0.86 * size)), size
@@ -120,7 +125,7 @@ def _expose(
     slope = 0.08 * rng.normal(size=2)
     seen += np.linspace(-slope[0], slope[0], rows, dtype=np.float32)[:, None]
     seen += np.linspace(-slope[1], slope[1], columns, dtype=np.float32)[None, :]
-    seen += _uneven(canvas, rng)
+    seen += _uneven(canvas, rng) * np.minimum(4 * np.maximum(attenuation, 0), 1)
     quanta = float(np.exp(0.35 * rng.normal())) * (0.75 if view == "AP" else 1.0)
     noise = _noise(grain_rng, rows, columns)
     grain = 0.022 / np.sqrt(quanta) * np.sqrt(max(rows, columns) / 512)

@@ -29,7 +29,7 @@ def paint_frontal(
     for finding in findings:
         if finding.pathology == "Atelectasis":
             for sign in signs_of(finding.side):
-                domes[sign] -= 0.02 + 0.04 * finding.severity
+                domes[sign] -= 0.008 + 0.035 * finding.severity
     for sign in (-1, 1):
         scene.domes[sign] = domes[sign] + 0.018 * pose.breath - 0.04 * pose.is_ap
         scene.lungs[sign] = canvas.fill([_lung(anatomy, sign, scene.domes[sign])], blur=0.002)
@@ -92,7 +92,7 @@ def _heart(canvas: Canvas, anatomy: Anatomy, pose: Pose, findings: Sequence[Find
     scale = 1.07 if pose.is_ap else 1.0
     left, right, top = anatomy.heart_left * scale, anatomy.heart_right * scale, anatomy.heart_top
     if "Cardiomegaly" in large:
-        grown = 0.03 + 0.52 * large["Cardiomegaly"].severity
+        grown = 0.02 + 0.44 * large["Cardiomegaly"].severity
         left, right, top = left * (1 + grown), right * (1 + 0.75 * grown), top - 0.05 * grown
     upper, knob = anatomy.upper_mediastinum * scale * (1 + 0.3 * pose.turn**2), anatomy.knob
     if "Enlarged Cardiomediastinum" in large:

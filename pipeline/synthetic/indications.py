@@ -33,7 +33,7 @@ class Indication:
 
 
 _GENERAL = ("acute process", "acute cardiopulmonary process", "interval change", "cardiopulmonary abnormality")
-_INFECTION = ("acute process", "source of fever", "infectious source", "acute cardiopulmonary process")
+_INFECTION = ("acute process", "source of fever", "cause of symptoms", "acute cardiopulmonary process")
 _FLUID = ("volume status", "acute process", "fluid status", "cause of symptoms")
 _INJURY = ("traumatic injury", "acute injury", "acute process")
 _ILL = ("interval change", "acute process", "cause of deterioration")

@@ -32,7 +32,8 @@ _MENTIONS: dict[str, str] = {
     "Atelectasis": r"atelecta\w+",
     "Pneumothorax": r"pneumothora\w+",
     "Pleural Effusion": r"effusion|pleural fluid",
-    "Pleural Other": r"pleural (?:\w+ )?(?:thickening|scar|plaque|calcif|fibrosis)|(?:thickening|scarring) of the \w+ pleura",
+    "Pleural Other": r"pleural (?:\w+ )?(?:thickening|scar|plaque|calcif|fibrosis)|"
+    r"(?:thickening|scarring) of the \w+ pleura",
     "Fracture": r"fracture",
     "Support Devices": r"\b(?:tubes?|catheters?|picc|pacemaker|chest wall port|lines? and tubes|(?:support|tubes and) "
     r"(?:devices|lines)|(?:central|jugular) (?:\w+ )?line|a line)\b",
@@ -91,7 +92,7 @@ def _mentions(clause: str) -> list[tuple[str, int]]:
             continue
         if _MAYBE.search(clause):
             state = UNCERTAIN
-        elif (no := _NO.search(clause)) and no.start() < match.end() or _GONE.search(clause):
+        elif ((no := _NO.search(clause)) and no.start() < match.end()) or _GONE.search(clause):
             state = NEGATIVE
         else:
             state = POSITIVE

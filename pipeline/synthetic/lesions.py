@@ -81,15 +81,15 @@ def _edema(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
     for sign in (-1, 1):
         haze += scene.canvas.blob(sign * 0.14, y, 0.085 + 0.035 * severity, 0.115 + 0.05 * severity)
     patchy = 1 + 0.22 * scene.canvas.cloud(rng, 0.04) + 0.12 * scene.canvas.cloud(rng, 0.015)
-    scene.cloud_over((0.13 + 0.42 * severity) * haze * np.clip(patchy, 0.3, 1.7))
-    scene.vessels *= 1.12 + 0.5 * severity
+    scene.cloud_over((0.08 + 0.30 * severity) * haze * np.clip(patchy, 0.3, 1.7))
+    scene.vessels *= 1.2 + 0.7 * severity
     lines = []
     for sign in (-1, 1):
         for number in range(5):
             at = 0.55 + 0.024 * number + 0.004 * rng.normal()
             end = wall_at(at, width=scene.anatomy.chest_width) - 0.004
             lines.append(tube(np.array([(sign * (end - 0.035), at - 0.004), (sign * end, at)]), 0.0028))
-    scene.cloud_over((0.08 + 0.2 * severity) * scene.canvas.fill(lines, blur=0.001))
+    scene.cloud_over((0.12 + 0.3 * severity) * scene.canvas.fill(lines, blur=0.001))
 
 
 def _consolidation(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
@@ -147,9 +147,9 @@ def _effusion(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
     for sign in signs_of(finding.side):
         amount = float(np.clip(finding.severity + 0.15 * rng.normal(), 0.05, 1.1))
         lung = scene.lungs[sign]
-        level = scene.domes[sign] + 0.062 - 0.26 * amount**1.4
+        level = scene.domes[sign] + 0.064 - 0.22 * amount**1.5
         if layering:
-            scene.cloud_over((0.22 + 0.35 * amount) * lung * np.clip((y - 0.22) / 0.42, 0, 1) ** 1.5)
+            scene.cloud_over((0.14 + 0.30 * amount) * lung * np.clip((y - 0.22) / 0.42, 0, 1) ** 1.5)
             level += 0.05
         wall = wall_at(level, width=scene.anatomy.chest_width)
         lateral = np.clip((np.float32(sign) * x - np.float32(wall - 0.16)) / np.float32(0.16), 0, 1.2)

@@ -33,7 +33,7 @@ POSITIVE: dict[str, tuple[str, ...]] = {
     ),
     "Lung Lesion": (
         "{see_one} a [nodule|nodular lesion|rounded lesion|spiculated nodule|well-circumscribed nodule] in the {lobe}[, {change}|].",
-        "[A|A {size}|A well-defined|A rounded|A dense] [pulmonary nodule|mass|nodule|rounded lesion] projects over the {lobe}[, {change}|].",
+        "[A|A {size}|A well-defined|A solitary|A dense] [pulmonary nodule|mass|nodule|rounded lesion] projects over the {lobe}[, {change}|].",
         "[{Lobar} nodule is {change}.|A {lobar} mass is {change}.|Known {lobar} nodule is {change}.|{Lobar} pulmonary mass is {change}.|The {lobar} lesion is {change}.]",
         "[Nodular lesion|Pulmonary nodule|Round mass|Discrete nodule] in the {lobe} is [{change}|concerning|demonstrated].",
     ),
@@ -105,9 +105,7 @@ NEGATIVE: dict[str, tuple[str, ...]] = {
         "[There is no|No] [focal|new|suspicious|discrete] [opacity|airspace opacity|pulmonary opacity].",
         "The lungs are [free of opacity|without focal opacity].",
     ),
-    "Lung Lesion": (
-        "[There is no|No] [suspicious|discrete|focal|] [pulmonary nodule|mass|nodule or mass].",
-    ),
+    "Lung Lesion": ("[There is no|No] [suspicious|discrete|focal|] [pulmonary nodule|mass|nodule or mass].",),
     "Edema": (
         "[There is no|No|No evidence of|There is no evidence of] [pulmonary edema|overt pulmonary edema|interstitial edema|frank edema].",
     ),
@@ -176,7 +174,7 @@ UNCERTAIN: dict[str, tuple[str, ...]] = {
         "[Possible|Probable] small {side} pleural effusion{s}.",
     ),
     "Pleural Other": (
-        "[Possible|Probable|Questionable] {side} [pleural thickening|pleural scarring|apical pleural thickening].",
+        "[Possible|Probable|Questionable|Equivocal] {side} [pleural thickening|pleural scarring|apical pleural thickening].",
     ),
     "Fracture": (
         "[Possible|Questionable|Equivocal|Suspected] [nondisplaced|subtle] {side} {bone} fracture[, correlate clinically|].",
@@ -187,19 +185,45 @@ UNCERTAIN: dict[str, tuple[str, ...]] = {
 }
 
 SHORT: dict[str, tuple[str, ...]] = {
-    "Enlarged Cardiomediastinum": ("[Widened mediastinum|Enlarged cardiomediastinal silhouette|Mediastinal widening|Widened mediastinal contours|Enlarged mediastinum|Wide upper mediastinum|Enlargement of the mediastinal silhouette|Mediastinal enlargement]{trend}.",),
-    "Cardiomegaly": ("[{Size} cardiomegaly|Cardiomegaly|Enlarged heart|{Adverb} enlarged heart|Cardiac enlargement|{Size} cardiac enlargement|Enlarged cardiac silhouette|{Adverb} enlarged cardiac silhouette]{trend}.",),
-    "Lung Opacity": ("[{Lobar} opacity|Opacity in the {lobe}|Patchy {lobar} opacity|Hazy {lobar} opacity|{Lobar} airspace opacity|{Zone} opacification, {side}|Ill-defined {lobar} opacity|New focus of opacity in the {lobe}]{trend}.",),
-    "Lung Lesion": ("[{Lobar} nodule|Nodular lesion in the {lobe}|{Lobar} pulmonary nodule|{Lobar} mass|Nodule in the {lobe}|Rounded {lobar} lesion|Mass in the {lobe}|Discrete {lobar} nodule]{trend}.",),
-    "Edema": ("[{Size} pulmonary edema|Pulmonary edema|{Size} interstitial edema|{Size} edema|Fluid overload with {size} edema|Interstitial edema|Vascular congestion with {size} edema|{Size} vascular congestion]{trend}.",),
-    "Consolidation": ("[{Lobar} consolidation|Consolidation in the {lobe}|{Size} {lobar} consolidation|Airspace consolidation in the {lobe}|Focal {lobar} consolidation|Dense consolidation, {lobar}|{Lobar} airspace consolidation|Confluent {lobar} consolidation]{trend}.",),
-    "Pneumonia": ("[{Lobar} pneumonia|Pneumonia in the {lobe}|Findings of {lobar} pneumonia|Acute {lobar} pneumonia|{Lobar} bronchopneumonia|{Size} {lobar} pneumonia|Infectious process in the {lobe}|Pneumonia, {lobar}]{trend}.",),
-    "Atelectasis": ("[{Side} basilar atelectasis|{Size} {side} atelectasis|Atelectasis at the {side} {base}|{Side} subsegmental atelectasis|{Size} {side} basilar atelectasis|Linear atelectasis at the {side} {base}|{Side} atelectatic changes|Plate-like atelectasis at the {side} {base}]{trend}.",),
-    "Pneumothorax": ("[{Size} {side} pneumothorax|{Side} pneumothorax|{Side} apical pneumothorax|{Size} {side} apical pneumothorax|Pneumothorax on the {side}, {size}|{Size} pneumothorax, {side}|{Side} apicolateral pneumothorax|Known {side} pneumothorax]{trend}.",),
-    "Pleural Effusion": ("[{Size} {side} pleural effusion{s}|{Side} pleural effusion{s}|{Size} {side} effusion{s}|{Side} pleural fluid|{Size} {side} layering effusion{s}|Pleural effusion{s}, {side}, {size}|{Side} effusion{s}|{Size} pleural effusion{s}, {side}]{trend}.",),
-    "Pleural Other": ("[{Side} pleural thickening|{Size} {side} pleural scarring|{Side} pleural scarring|{Side} pleural plaques|{Side} apical pleural scarring|Thickening of the {side} pleura|{Side} pleural fibrosis|Chronic {side} pleural thickening]{trend}.",),
-    "Fracture": ("[{Side} {bone} fracture|Fracture of a {side} {bone}|{Side} {bone} fractures|Healing {side} {bone} fracture|Fractures of {side} {bone}s|Displaced {side} {bone} fracture|Old {side} {bone} fracture|Nondisplaced {side} {bone} fracture]{trend}.",),
-    "Support Devices": ("[{Device} in place|Support devices as described|{Device} in standard position|Lines and tubes as described|{Device}, satisfactory position|{Device} as described|Satisfactory position of {device}|{Device} remains in place]{trend}.",),
+    "Enlarged Cardiomediastinum": (
+        "[Widened mediastinum|Enlarged cardiomediastinal silhouette|Mediastinal widening|Widened mediastinal contours|Enlarged mediastinum|Wide upper mediastinum|Enlargement of the mediastinal silhouette|Mediastinal enlargement]{trend}.",
+    ),
+    "Cardiomegaly": (
+        "[{Size} cardiomegaly|Cardiomegaly|Enlarged heart|{Adverb} enlarged heart|Cardiac enlargement|{Size} cardiac enlargement|Enlarged cardiac silhouette|{Adverb} enlarged cardiac silhouette]{trend}.",
+    ),
+    "Lung Opacity": (
+        "[{Lobar} opacity|Opacity in the {lobe}|Patchy {lobar} opacity|Hazy {lobar} opacity|{Lobar} airspace opacity|{Zone} opacification, {side}|Ill-defined {lobar} opacity|New focus of opacity in the {lobe}]{trend}.",
+    ),
+    "Lung Lesion": (
+        "[{Lobar} nodule|Nodular lesion in the {lobe}|{Lobar} pulmonary nodule|{Lobar} mass|Nodule in the {lobe}|Rounded {lobar} lesion|Mass in the {lobe}|Discrete {lobar} nodule]{trend}.",
+    ),
+    "Edema": (
+        "[{Size} pulmonary edema|Pulmonary edema|{Size} interstitial edema|{Size} edema|Fluid overload with {size} edema|Interstitial edema|Vascular congestion with {size} edema|{Size} vascular congestion]{trend}.",
+    ),
+    "Consolidation": (
+        "[{Lobar} consolidation|Consolidation in the {lobe}|{Size} {lobar} consolidation|Airspace consolidation in the {lobe}|Focal {lobar} consolidation|Dense consolidation, {lobar}|{Lobar} airspace consolidation|Confluent {lobar} consolidation]{trend}.",
+    ),
+    "Pneumonia": (
+        "[{Lobar} pneumonia|Pneumonia in the {lobe}|Findings of {lobar} pneumonia|Acute {lobar} pneumonia|{Lobar} bronchopneumonia|{Size} {lobar} pneumonia|Infectious process in the {lobe}|Pneumonia, {lobar}]{trend}.",
+    ),
+    "Atelectasis": (
+        "[{Side} basilar atelectasis|{Size} {side} atelectasis|Atelectasis at the {side} {base}|{Side} subsegmental atelectasis|{Size} {side} basilar atelectasis|Linear atelectasis at the {side} {base}|{Side} atelectatic changes|Plate-like atelectasis at the {side} {base}]{trend}.",
+    ),
+    "Pneumothorax": (
+        "[{Size} {side} pneumothorax|{Side} pneumothorax|{Side} apical pneumothorax|{Size} {side} apical pneumothorax|Pneumothorax on the {side}, {size}|{Size} pneumothorax, {side}|{Side} apicolateral pneumothorax|Known {side} pneumothorax]{trend}.",
+    ),
+    "Pleural Effusion": (
+        "[{Size} {side} pleural effusion{s}|{Side} pleural effusion{s}|{Size} {side} effusion{s}|{Side} pleural fluid|{Size} {side} layering effusion{s}|Pleural effusion{s}, {side}, {size}|{Side} effusion{s}|{Size} pleural effusion{s}, {side}]{trend}.",
+    ),
+    "Pleural Other": (
+        "[{Side} pleural thickening|{Size} {side} pleural scarring|{Side} pleural scarring|{Side} pleural plaques|{Side} apical pleural scarring|Thickening of the {side} pleura|{Side} pleural fibrosis|Chronic {side} pleural thickening]{trend}.",
+    ),
+    "Fracture": (
+        "[{Side} {bone} fracture|Fracture of a {side} {bone}|{Side} {bone} fractures|Healing {side} {bone} fracture|Fractures of {side} {bone}s|Displaced {side} {bone} fracture|Old {side} {bone} fracture|Nondisplaced {side} {bone} fracture]{trend}.",
+    ),
+    "Support Devices": (
+        "[{Device} in place|Support devices as described|{Device} in standard position|Lines and tubes as described|{Device}, satisfactory position|{Device} as described|Satisfactory position of {device}|{Device} remains in place]{trend}.",
+    ),
 }
 """The impression's noun phrases."""
 

@@ -18,7 +18,7 @@ __all__ = ["Mention", "Reading", "read_studies"]
 
 _FINDINGS_ONLY = {"Support Devices": 0.28, "Fracture": 0.18, "Pleural Other": 0.18}
 _USUALLY_FINDINGS_ONLY = 0.08
-"""Shares of mentions that the findings section holds and the impression leaves out; labels are mined from the latter."""
+"""Shares of mentions that stand in the findings and not in the impression, from which labels are mined."""
 _ROUTINE = {"Pneumothorax": 0.2, "Pleural Effusion": 0.15, "Consolidation": 0.15, "Cardiomegaly": 0.2}
 """How often the findings of an abnormal film deny a thing that the impression does not name."""
 _OPACITY_WORD = {"Pneumonia": 0.75, "Consolidation": 0.5, "Atelectasis": 0.35, "Edema": 0.2, "Lung Lesion": 0.15}
@@ -118,7 +118,7 @@ def _denial(pathology: str, *, before: Finding | None, in_impression: bool) -> M
 
 def _mistaken(rng: np.random.Generator, mention: Mention, share: float) -> Mention:
     """Now and then a mention says the opposite: a slip of the tongue, the wrong template, the other patient's film."""
-    if rng.random() >= share:
+    if rng.random() >= 1.3 * share:  # devices are never imagined, so others must err more often
         return mention
     if mention.state != NEGATIVE:
         return replace(mention, state=NEGATIVE, finding=None)
@@ -132,7 +132,7 @@ def _mentions_of_present(
 ) -> list[Mention]:
     """Mention what is there, unless it is missed; the subtle is missed and hedged more, the known less."""
     finding = true[0]
-    missed = 2 * (rules.unreported - rules.wrong) * (1 - finding.severity) * (0.8 if before else 1.06)
+    missed = 2.6 * (rules.unreported - rules.wrong) * (1 - finding.severity) * (0.8 if before else 1.06)
     if rng.random() < missed:
         return []
     rate = PUBLISHED[finding.pathology]

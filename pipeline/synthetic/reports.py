@@ -89,7 +89,7 @@ def _draw_trap(rng: np.random.Generator) -> str:
 
 def _sprung(trap: str, head: str, sections: list[tuple[str, str]], *, two_views: bool) -> str:
     """The report with its trap: headers renamed, merged, misspelled, or gone."""
-    names = {name: text for name, text in sections}
+    names = dict(sections)
     said = "  ".join(names.pop(name) for name in ("FINDINGS", "IMPRESSION") if name in names)
     asked = list(names.items())
     match trap:
@@ -101,7 +101,10 @@ def _sprung(trap: str, head: str, sections: list[tuple[str, str]], *, two_views:
         case "one header":
             sections = [*asked, ("FINDINGS AND IMPRESSION", said)]
         case "under comparison":
-            sections = [*((name, text) for name, text in asked if name != "COMPARISON"), ("COMPARISON", f"___.  {said}")]
+            sections = [
+                *((name, text) for name, text in asked if name != "COMPARISON"),
+                ("COMPARISON", f"___.  {said}"),
+            ]
         case "provisional":
             head += f" PROVISIONAL FINDINGS IMPRESSION (PFI):  ___ ___ ___\n{_wrap(said)}\n \n"
         case "addendum":

@@ -167,7 +167,7 @@ def _draw_views(patient: Patient, index: int, *, acuity: float, findings: tuple[
     """The sick are filmed AP at the bedside, the others PA and lateral in the department."""
     rng = generator(patient.seed, Stream.ORDER, patient.index, index)
     has_device = any(finding.pathology == "Support Devices" for finding in findings)
-    logit = -0.8 + 0.8 * acuity + 0.9 * has_device + 0.3 * patient.chronic[-1]
+    logit = -0.75 + 0.7 * acuity + 0.8 * has_device + 0.3 * patient.chronic[-1]
     if any(finding.pathology == "Edema" for finding in findings):
         logit += 4 * patient.settings.confounding
     if rng.random() < 1 / (1 + np.exp(-logit)):

@@ -1,4 +1,4 @@
-"""Picks phrasings and fills them: one sentence about one mention; training and test reports draw from disjoint banks."""
+"""Picks phrasings and fills them: a sentence about a mention; training and test reports draw from disjoint banks."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _slots(mention: Mention, finding: Finding, rng: np.random.Generator) -> dict
 def _change(mention: Mention, finding: Finding, rng: np.random.Generator) -> str:
     """How the finding compares with the previous report."""
     if mention.prior is None:
-        words = ("noted", "seen", "present") if mention.finding is not None else ("absent",)
+        words = ("evident", "present", "visible") if mention.finding is not None else ("absent",)
     elif mention.pathology == SUPPORT_DEVICES:
         words = ("unchanged in position", "unchanged", "in stable position")
     else:

@@ -7,6 +7,7 @@ import gzip
 import json
 import shutil
 import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -46,10 +47,21 @@ TINY = {
 }
 
 
+TRUTH_OPENED: list[str] = []
+"""Paths of truth.csv that anything in this process opened, since `source` was made; an audit hook cannot be removed."""
+
+
+def _note_truth(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "open" and str(arguments[0]).endswith("truth.csv"):
+        TRUTH_OPENED.append(str(arguments[0]))
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("synthetic") / "mimic-cxr"
     generate(folder, num_studies=60, settings=Settings(seed=3, prevalence="floor"), size=128)
+    sys.addaudithook(_note_truth)
+    TRUTH_OPENED.clear()
     return folder
 
 
@@ -79,6 +91,13 @@ def test_every_film_and_report_arrives(source: Path, data: tuple[Root, LoadedMan
     assert sum(split.studies for split in manifest.counts.values()) == 60
     assert manifest.num_rejects == 0
     assert len(manifest.pathologies) == 14
+
+
+def test_preprocess_and_train_never_open_the_truth(source: Path, evaluated: tuple[Storage, Storage]) -> None:
+    assert TRUTH_OPENED == []
+    assert "study_id" in (source / "truth.csv").read_text()
+    assert [str(source / "truth.csv")] == TRUTH_OPENED  # the hook would have seen it
+    TRUTH_OPENED.clear()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")

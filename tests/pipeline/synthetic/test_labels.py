@@ -98,13 +98,15 @@ def test_reports_leave_out_and_get_wrong_what_the_preset_says(preset: PresetName
 
 def test_the_indication_names_no_label(drawn: Drawn) -> None:
     words = " ".join(word for symptom in SYMPTOMS.values() for word in (*symptom.words, *symptom.questions)).lower()
-    stems = ("pneumon", "effus", "edema", "atelec", "consolid", "pneumoth", "ptx", "fractur", "opaci", "infiltr", "nodul",
-             "mass", "lesion", "cardiomeg", "enlarge", "mediast", "pleural", "tube ", "line", "catheter", "intubat",
-             "picc", "pna")  # fmt: skip
-    assert not [stem for stem in stems if stem in words]
+    stems = (
+        "pneumon effus edema atelec consolid pneumoth ptx fractur opaci infiltr nodul mass lesion cardiomeg enlarge"
+        " mediast pleural tubes catheter line intubat picc pna"
+    )
+    assert not [stem for stem in stems.split() if stem in words]
     for reading in _readings(drawn)[:200]:
-        row = label_report(f" IMPRESSION: \n \n {draw_indication(reading.study).text}\n")
-        assert not any(state is not None for state in row[1:])
+        text = draw_indication(reading.study).text
+        row = label_report(f" IMPRESSION: \n \n {text}\n")
+        assert not any(state is not None for state in row[1:]), text
 
 
 LOUD = ("Pleural Effusion", "Cardiomegaly", "Support Devices", "Edema", "Pneumothorax")
@@ -120,7 +122,7 @@ def test_labels_are_noisy_and_blanks_are_missing_not_at_random(drawn: Drawn) -> 
     present = [state for truly, state in zip(truth, states, strict=True) if truly]
     absent = [state for truly, state in zip(truth, states, strict=True) if not truly]
     assert 0.6 < np.mean([state == POSITIVE for state in present]) < 0.9
-    assert 0.005 < np.mean([state == UNCERTAIN for state in present])
+    assert np.mean([state == UNCERTAIN for state in present]) > 0.005
     assert 0 < np.mean([state == POSITIVE for state in absent]) < 0.02
     assert np.mean([state is None for state in absent]) > np.mean([state is None for state in present]) + 0.3
     assert SUPPORT_DEVICES in LOUD

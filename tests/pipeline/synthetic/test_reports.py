@@ -1,4 +1,4 @@
-"""Reports: MIMIC's form, words that carry the state, phrasings kept for the test split, and headers that trip parsers."""
+"""Reports: MIMIC's form, words that carry the state, phrasings kept for test, headers that trip parsers."""
 
 import re
 from collections import Counter
@@ -47,7 +47,7 @@ def test_phrasings_of_the_test_split_are_its_own(bank: Bank, pathology: str) -> 
     kept, trained = (_bank(bank, pathology, held_out=held_out) for held_out in (True, False))
     assert not kept & trained
     assert len(kept) >= 2
-    assert 2 * len(kept) < len(trained)
+    assert 2 * len(kept) <= len(trained)
 
 
 def test_no_sentence_on_a_finding_in_a_test_report_is_in_a_training_report() -> None:
@@ -61,7 +61,8 @@ def test_no_sentence_on_a_finding_in_a_test_report_is_in_a_training_report() -> 
                 mention = _mention(rng, pathology, state)
                 said[held_out].add(sentence(mention, rng, short=bool(rng.random() < 0.5), held_out=held_out))
     assert min(map(len, said.values())) > 500
-    assert not said[True] & said[False]
+    shared = said[True] & said[False]
+    assert not shared
 
 
 def test_splits_write_with_their_own_phrasings(drawn: Drawn, readings: list[Reading]) -> None:
@@ -99,8 +100,8 @@ def test_reports_have_the_form_of_mimic(drawn: Drawn) -> None:
     for report in reports:
         assert "FINAL REPORT\n" in report
         assert all(len(line) <= 80 for line in report.splitlines())
-    asked = [bool(re.search(r"^ (INDICATION|HISTORY|REASON FOR EXAMINATION|CLINICAL HISTORY):  ___", text, re.MULTILINE))
-             for text in reports]  # fmt: skip
+    pattern = r"^ (INDICATION|HISTORY|REASON FOR EXAMINATION|CLINICAL HISTORY):  ___"
+    asked = [bool(re.search(pattern, text, re.MULTILINE)) for text in reports]
     assert 0.9 < np.mean(asked) < 0.99
     assert 0.65 < np.mean(["\n FINDINGS: \n" in report for report in reports]) < 0.95
 
