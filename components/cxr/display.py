@@ -97,7 +97,7 @@ def _curve(dataset: Dataset, stored: Float, seen: npt.NDArray[np.bool_]) -> Floa
     if voi is not None:
         first, table = voi
         scaled = (table - table.min()) / np.ptp(table)
-        looked_up: Float = scaled[np.clip(np.rint(modality - first), 0, len(table) - 1).astype(np.int64)]
+        looked_up: Float = scaled[np.clip(np.rint(modality) - first, 0, len(table) - 1).astype(np.int64)]
         return looked_up
     window = _window(dataset)
     if window is None:
