@@ -2,7 +2,7 @@
 
 SHELL := bash -o pipefail
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-docker soak lint compile images demo-docker mlflow serve lock clean
+.PHONY: help demo test test-all test-docker soak bench lint compile images demo-docker mlflow serve lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= pipeline/configs/demo.yaml
@@ -56,6 +56,9 @@ mlflow: .venv/.runtime ## Open the MLflow UI of the runs under CONFIG's root
 serve: .venv/.runtime ## Serve the deployed model of CONFIG's root on port 8000
 	@$(BIN)/python -m components.serve --config $(CONFIG)
 
+bench: .venv/.bench ## Time preprocess beside other recipes and beside decoding alone
+	@$(BIN)/python -m benchmarks.preprocess
+
 lock: .venv/.dev ## Renew requirements.lock (versions only)
 	$(BIN)/pip-compile -q --upgrade --strip-extras --extra dev --no-annotate --no-header --no-emit-index-url \
 	  --no-emit-find-links --no-emit-trusted-host --constraint <(echo torch==$(TORCH)) -o .lock pyproject.toml
@@ -76,6 +79,9 @@ endef
 
 .venv/.runtime: pyproject.toml requirements.lock
 	$(call install,preprocess$(,)train$(,)evaluate$(,)serve$(,)pipeline)
+
+.venv/.bench: pyproject.toml requirements.lock
+	$(call install,bench)
 
 .venv/.dev: pyproject.toml requirements.lock
 	$(call install,dev)

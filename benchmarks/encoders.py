@@ -54,7 +54,8 @@ def transcode(data: bytes, syntax: str) -> bytes:
         dataset.file_meta.TransferSyntaxUID = syntax
         return _written(dataset)
     if syntax == pydicom.uid.RLELossless:
-        dataset.compress(syntax, generate_instance_uid=False)
+        plugin = "pylibjpeg" if dataset.BitsStored == dataset.BitsAllocated or dataset.BitsStored == 12 else "pydicom"
+        dataset.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
         return _written(dataset)
     with tempfile.TemporaryDirectory() as folder:
         return _with_gdcm(data, syntax, Path(folder))

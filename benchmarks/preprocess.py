@@ -51,6 +51,7 @@ SYNTAXES = {
 
 
 def main() -> None:
+    """Print two tables and one line of JSON."""
     options = _options()
     cv2.setNumThreads(1)
     plain = make_film(options.rows, options.columns)
@@ -103,7 +104,7 @@ def torchxrayvision_recipe(data: bytes, size: int) -> npt.NDArray[np.float32]:
 def medians(contestants: dict[str, Callable[[], object]], *, rounds: int) -> dict[str, float]:
     """Median CPU seconds of each, taken in turn so that all meet the same machine."""
     took: dict[str, list[float]] = {name: [] for name in contestants}
-    for name, run in contestants.items():
+    for run in contestants.values():
         run()
     for _ in range(rounds):
         for name, run in contestants.items():

@@ -15,7 +15,7 @@ from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 
 from components.cxr.dicom import DicomFile, FilmError
-from components.cxr.special_decoders import decode_extended, decode_reduced
+from components.cxr.special_decoders import decode_extended, decode_reduced, decode_rle
 
 __all__ = ["DECODERS", "Frame", "decode"]
 
@@ -34,18 +34,22 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
 """Code streams and their transfer syntaxes; the first serves where the file names one of another family."""
 
 DECODERS: dict[str, tuple[str, ...]] = {
-    "JPEG baseline": ("pillow", "gdcm", "pylibjpeg"),
+    "JPEG baseline": ("pillow", "pylibjpeg", "gdcm"),
     "JPEG extended": ("gdcm-12", "pylibjpeg"),
     "JPEG lossless": ("gdcm", "pylibjpeg"),
     "JPEG-LS": ("gdcm", "pylibjpeg"),
     "JPEG 2000": ("pylibjpeg", "pillow", "gdcm"),
     "HTJ2K": ("pylibjpeg",),
-    "RLE": ("pylibjpeg", "gdcm", "pydicom"),
+    "RLE": ("pylibjpeg-rle", "pylibjpeg", "gdcm", "pydicom"),
 }
-"""Plugins of pydicom (and `gdcm-12`, decode_extended) in the order they are tried, quickest first.
+"""Plugins of pydicom, and our own in special_decoders.py, in the order they are tried: quickest first.
 
 The measurements and reasons are in docs/pixels.md. A plugin that is missing, or refuses a film, gives way to the next.
+GDCM ends the whole process at some damaged headers, so it sees none that is not in order and nothing another refused.
 """
+
+_OWN = {"gdcm-12": "gdcm", "pylibjpeg-rle": "pylibjpeg"}
+"""Decoders of special_decoders.py, and the plugin that is installed where they are."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,10 @@ class Frame:
         return (bits * 2 // 3 if "422" in self.photometric else bits) // 8
 
 
-def decode(file: DicomFile, frame: Frame, *, reduction: int = 0) -> Integers:
-    """Decode the frame to [H, W], or [H, W, 3] RGB, of stored values.
+def decode(file: DicomFile, frame: Frame, *, reduction: int = 0) -> tuple[Integers, bool]:
+    """Decode the frame to [H, W], or [H, W, 3] RGB, of stored values, and whether they are the file's whole words.
+
+    Whole words, plain or run-length encoded, may hold something else in the bits outside BitsStored.
 
     The pixels' form counts, whatever transfer syntax the file meta says. Plain little-endian gray pixels are a view
     of the file's bytes.
@@ -81,7 +87,7 @@ def decode(file: DicomFile, frame: Frame, *, reduction: int = 0) -> Integers:
     Raises:
         FilmError: `codec` without an installed decoder, `truncated`, or `undecodable` when all decoders refuse.
     """
-    return _decode_stream(file, frame, reduction) if file.encapsulated else _decode_plain(file, frame)
+    return _decode_stream(file, frame, reduction) if file.encapsulated else (_decode_plain(file, frame), True)
 
 
 def _decode_plain(file: DicomFile, frame: Frame) -> Integers:
@@ -100,9 +106,9 @@ def _decode_plain(file: DicomFile, frame: Frame) -> Integers:
         raise FilmError("undecodable", "the pixels do not have the form that the header says") from None
 
 
-def _decode_stream(file: DicomFile, frame: Frame, reduction: int) -> Integers:
+def _decode_stream(file: DicomFile, frame: Frame, reduction: int) -> tuple[Integers, bool]:
     stream = _code_stream(file)
-    syntax, family = _syntax(stream, file.syntax, frame)
+    syntax, family, sound = _syntax(stream, file.syntax, frame)
     try:
         decoder = get_decoder(syntax)
         plugins = _plugins(family, decoder.available_plugins)
@@ -115,30 +121,45 @@ def _decode_stream(file: DicomFile, frame: Frame, reduction: int) -> Integers:
         raise FilmError("truncated", "the compressed pixels end early")
     if reduction and family == "JPEG 2000" and frame.samples == 1 and not frame.signed:
         with contextlib.suppress(ImportError, OSError, ValueError):
-            return decode_reduced(stream, rows=frame.rows, columns=frame.columns, reduction=reduction)
+            return decode_reduced(stream, rows=frame.rows, columns=frame.columns, reduction=reduction), False
     for plugin in plugins:
+        if plugin.startswith("gdcm") and not sound:
+            continue
         try:
-            if plugin == "gdcm-12":
-                return decode_extended(stream, rows=frame.rows, columns=frame.columns, bits=frame.stored)
+            if plugin in _OWN:
+                return _run_own(plugin, stream, frame), family == "RLE"
             pixels = io.BytesIO(file.body)
             pixels.seek(file.start)
-            return _run(decoder, plugin, pixels, file, frame)
+            return _run(decoder, plugin, pixels, file, frame), family == "RLE"
         except (FilmError, MemoryError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # decoders raise many types, those in Rust none under Exception, and quote the file
-            continue
+            sound = False
     raise FilmError("undecodable", f"pixels cannot be decoded ({syntax.name})")
 
 
 def _plugins(family: str | None, installed: tuple[str, ...]) -> list[str]:
     chosen = DECODERS.get(family or "", ())
-    return [name for name in chosen if name in installed or (name == "gdcm-12" and "gdcm" in installed)] or [*installed]
+    return [name for name in chosen if _OWN.get(name, name) in installed] or [*installed]
 
 
-def _syntax(stream: bytes, declared: UID | None, frame: Frame) -> tuple[UID, str | None]:
-    """Transfer syntax and family by what the code stream begins with: ITU T.81 B.1.1, T.87, T.800 A; PS3.5 G.5."""
+def _run_own(plugin: str, stream: bytes, frame: Frame) -> Integers:
+    if frame.samples != 1 or frame.allocated not in (8, 16) or (plugin == "gdcm-12" and frame.allocated != 16):
+        raise ValueError("for gray films of 8 or 16 bits")
+    if plugin == "gdcm-12":
+        return decode_extended(stream, rows=frame.rows, columns=frame.columns, bits=frame.stored)
+    values = decode_rle(stream, rows=frame.rows, columns=frame.columns, allocated=frame.allocated)
+    return values.view(f"i{frame.allocated // 8}") if frame.signed else values
+
+
+def _syntax(stream: bytes, declared: UID | None, frame: Frame) -> tuple[UID, str | None, bool]:
+    """Transfer syntax and family by what the code stream begins with: ITU T.81 B.1.1, T.87, T.800 A; PS3.5 G.5.
+
+    The last of the three says whether a JPEG's header is in order.
+    """
+    sound = True
     if stream[:2] == b"\xff\xd8":
-        family, shape = _jpeg(stream)
+        family, shape, sound = _jpeg(stream)
     elif stream[:4] == b"\xff\x4f\xff\x51":
         family, shape = _jpeg_2000(stream)
     else:
@@ -152,25 +173,33 @@ def _syntax(stream: bytes, declared: UID | None, frame: Frame) -> tuple[UID, str
     if family is None:
         if declared is None or not declared.is_transfer_syntax or not declared.is_encapsulated:
             raise FilmError("codec", f"compressed pixels of no known kind; the file says {_named(declared)}")
-        return declared, next((name for name, syntaxes in _FAMILIES.items() if declared in syntaxes), None)
-    return (declared if declared is not None and declared in _FAMILIES[family] else UID(_FAMILIES[family][0])), family
+        return declared, next((name for name, syntaxes in _FAMILIES.items() if declared in syntaxes), None), sound
+    known = declared is not None and declared in _FAMILIES[family]
+    return (declared if known and declared is not None else UID(_FAMILIES[family][0])), family, sound
 
 
-def _jpeg(stream: bytes) -> tuple[str | None, tuple[int, int] | None]:
-    """By the frame header (ITU T.81 table B.1); 8-bit progressive frames are read by decoders of baseline."""
-    position = 2
+def _jpeg(stream: bytes) -> tuple[str | None, tuple[int, int] | None, bool]:
+    """Family and shape by the frame header (ITU T.81 table B.1), and whether all up to the scan is in order.
+
+    8-bit progressive frames are read by decoders of baseline.
+    """
+    position, family, shape = 2, None, None
     while position + 9 < len(stream) and stream[position] == 0xFF:
         marker, precision = stream[position + 1], stream[position + 4]
+        if marker == 0xDA:
+            return family, shape, family is not None
         if marker == 0xFF:
             position += 1
             continue
         if marker in (0xC0, 0xC1, 0xC2, 0xC3, 0xF7):
+            if family is not None or not 2 <= precision <= 16:
+                break
             rows, columns = struct.unpack(">HH", stream[position + 5 : position + 9])
             sequential = "JPEG baseline" if precision == 8 else "JPEG extended"
             family = {0xC3: "JPEG lossless", 0xF7: "JPEG-LS"}.get(marker, sequential)
-            return family, (rows, columns) if rows else None
+            shape = (rows, columns) if rows else None
         position += 2 + int.from_bytes(stream[position + 2 : position + 4], "big")
-    return None, None
+    return family, shape, False
 
 
 def _jpeg_2000(stream: bytes) -> tuple[str, tuple[int, int] | None]:
@@ -204,7 +233,7 @@ def _run(decoder: Decoder, plugin: str, source: bytes | io.BytesIO, file: DicomF
         "planar_configuration": frame.planar,
         "pixel_keyword": "PixelData",
         "pixel_vr": "OW" if file.word_pixels else "OB",
-        # pydicom corrects the sign of compressed values; stored.py drops the unused bits of plain ones.
+        # pydicom corrects the sign of compressed values; stored.py drops the unused bits of whole words.
         "correct_unused_bits": file.encapsulated and frame.signed,
     }
     values, _ = decoder.as_array(source, decoding_plugin=plugin, **options)

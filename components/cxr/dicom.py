@@ -82,8 +82,9 @@ class DicomFile:
 
 def is_dicom(data: bytes) -> bool:
     """Whether the bytes are a DICOM file, with a preamble or (PS3.10 forbids it, archives hold it) without."""
-    groups = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # meta or identifying group first, little or big endian
-    return data[128:132] == b"DICM" or (data[:2] in groups and data[3:4] in (b"\x00", b"\x05"))
+    # Without one the meta or identifying group comes first, little or big endian.
+    little, big = data[:2] in (b"\x02\x00", b"\x08\x00") and data[3:4] == b"\0", data[:3] == b"\x00\x08\x00"
+    return data[128:132] == b"DICM" or little or big
 
 
 def open_dicom(data: bytes) -> DicomFile:

@@ -12,7 +12,7 @@ from pydicom.pixels.processing import apply_color_lut
 
 from components.cxr.dicom import FilmError
 
-__all__ = ["Ramp", "brightness", "is_inverted", "is_palette"]
+__all__ = ["Ramp", "brightness_table", "is_inverted", "is_palette", "linear_brightness"]
 
 Float = npt.NDArray[np.float64]
 
@@ -24,29 +24,42 @@ class Ramp(NamedTuple):
     bright: float
 
 
-def brightness(dataset: Dataset, *, low: int, high: int, seen: tuple[int, int]) -> Ramp | Float:
-    """Modality, VOI and presentation transform of the stored values (PS3.4 N.2).
+def linear_brightness(dataset: Dataset, *, seen: tuple[int, int]) -> Ramp | None:
+    """The whole of modality, VOI and presentation transform (PS3.4 N.2) where all are linear; None where not.
 
     Args:
-        low, high: least and greatest stored value of the film.
-        seen: least and greatest stored value outside padding, for films without a usable window.
+        seen: least and greatest stored value that show the patient, for films without a usable window.
 
-    Returns:
-        A ramp where all transforms are linear, else the brightness in [0, 1] of each of low..high.
+    Raises:
+        FilmError: `flat` when everything seen has one brightness.
+    """
+    ramp = None if is_palette(dataset) else _ramp(dataset, seen)
+    if ramp is None:
+        return None
+    ends = np.clip([(value - ramp.dark) / (ramp.bright - ramp.dark) for value in seen], 0, 1)
+    if ends[0] == ends[1]:
+        raise FilmError("flat", "the window leaves one brightness")
+    return Ramp(ramp.bright, ramp.dark) if is_inverted(dataset) else ramp
+
+
+def brightness_table(dataset: Dataset, *, low: int, seen: npt.NDArray[np.bool_]) -> Float:
+    """Brightness in [0, 1] of consecutive stored values from `low`, through every transform.
+
+    Args:
+        seen: for each of these values, whether it occurs where the film shows the patient.
 
     Raises:
         FilmError: `flat` when everything seen has one brightness.
     """
     if is_palette(dataset):
-        return _check_seen(_palette(dataset, low, high), low, seen)
-    ramp = _ramp(dataset, seen)
-    if ramp is not None:
-        ends = np.clip([(value - ramp.dark) / (ramp.bright - ramp.dark) for value in seen], 0, 1)
-        if ends[0] == ends[1]:
-            raise FilmError("flat", "the window leaves one brightness")
-        return Ramp(ramp.bright, ramp.dark) if is_inverted(dataset) else ramp
-    curve = np.clip(_curve(dataset, np.arange(low, high + 1, dtype=np.float64), low, seen), 0.0, 1.0)
-    return _check_seen(1.0 - curve if is_inverted(dataset) else curve, low, seen)
+        bright = _palette(dataset, low, low + len(seen) - 1)
+    else:
+        stored = np.arange(low, low + len(seen), dtype=np.float64)
+        bright = np.clip(_curve(dataset, stored, seen), 0.0, 1.0)
+        bright = 1.0 - bright if is_inverted(dataset) else bright
+    if np.ptp(bright[seen]) == 0:
+        raise FilmError("flat", "the window leaves one brightness")
+    return bright
 
 
 def is_inverted(dataset: Dataset) -> bool:
@@ -57,12 +70,6 @@ def is_inverted(dataset: Dataset) -> bool:
 def is_palette(dataset: Dataset) -> bool:
     """Whether stored values are indices into a palette of colors."""
     return str(dataset.get("PhotometricInterpretation", "")).strip() == "PALETTE COLOR"
-
-
-def _check_seen(curve: Float, low: int, seen: tuple[int, int]) -> Float:
-    if np.ptp(curve[seen[0] - low : seen[1] - low + 1]) == 0:
-        raise FilmError("flat", "the window leaves one brightness")
-    return curve
 
 
 def _ramp(dataset: Dataset, seen: tuple[int, int]) -> Ramp | None:
@@ -83,19 +90,18 @@ def _ramp(dataset: Dataset, seen: tuple[int, int]) -> Ramp | None:
     return Ramp((middle - half - intercept) / slope, (middle + half - intercept) / slope)
 
 
-def _curve(dataset: Dataset, stored: Float, low: int, seen: tuple[int, int]) -> Float:
-    """Brightness of consecutive stored values from `low`, before clipping and inversion."""
+def _curve(dataset: Dataset, stored: Float, seen: npt.NDArray[np.bool_]) -> Float:
+    """Brightness of stored values, before clipping and inversion."""
     modality = _modality(dataset, stored)
     voi = _voi_lut(dataset, signed=bool(modality.min() < 0))
     if voi is not None:
         first, table = voi
         scaled = (table - table.min()) / np.ptp(table)
-        looked_up: Float = scaled[np.clip(np.rint(modality - first), 0, len(table) - 1).astype(np.int64)]
+        looked_up: Float = scaled[np.clip(np.rint(modality) - first, 0, len(table) - 1).astype(np.int64)]
         return looked_up
     window = _window(dataset)
     if window is None:
-        inside = modality[seen[0] - low : seen[1] - low + 1]
-        least, most = float(inside.min()), float(inside.max())
+        least, most = float(modality[seen].min()), float(modality[seen].max())
         if least == most:
             raise FilmError("flat", "all pixels have one value")
         return (modality - least) / (most - least)

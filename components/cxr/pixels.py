@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from components.cxr.dicom import FilmError, is_dicom, quiet, view_of
-from components.cxr.display import Ramp, brightness, is_inverted
+from components.cxr.display import Ramp, brightness_table, is_inverted, linear_brightness
 from components.cxr.pixel_preset import PixelPreset
 from components.cxr.raster import encode_png, is_raster, luminance, read_raster
 from components.cxr.resample import EXACT_FLOAT32, resample, shape_within, weight_of
@@ -89,21 +89,13 @@ def _dicom_pixels(film: StoredFilm, preset: PixelPreset) -> Pixels:
         return _present_gray(luminance(film.values, cv2.COLOR_RGB2GRAY), preset)
     if preset.name == "mimic-jpg":
         return _equalized(film.values, film.low, film.high, preset, inverted=is_inverted(film.dataset))
-    seen = film.seen_range()
-    shown = brightness(
-        film.dataset,
-        low=film.low + film.offset,
-        high=film.high + film.offset,
-        seen=(seen[0] + film.offset, seen[1] + film.offset),
-    )
-    if isinstance(shown, Ramp):
-        ramp = Ramp(shown.dark - film.offset, shown.bright - film.offset)
-        image = _ramped(film.values, ramp, preset, low=film.low, high=film.high, background=film.background)
-        if image is not None:
-            return image
-        indices = np.arange(film.low, film.high + 1, dtype=np.float64)
-        shown = np.clip((indices - ramp.dark) / (ramp.bright - ramp.dark), 0.0, 1.0)
-    return _looked_up(film.values, shown, preset, low=film.low, background=film.background)
+    low, high = film.seen_range()
+    ramp = linear_brightness(film.dataset, seen=(low + film.offset, high + film.offset))
+    if ramp is None:
+        table = brightness_table(film.dataset, low=film.low + film.offset, seen=film.seen_values())
+        return _looked_up(film.values, table, preset, low=film.low, background=film.background)
+    ramp = Ramp(ramp.dark - film.offset, ramp.bright - film.offset)
+    return _ramped(film.values, ramp, preset, low=film.low, high=film.high, background=film.background)
 
 
 def _ramped(
@@ -114,17 +106,17 @@ def _ramped(
     low: int,
     high: int,
     background: npt.NDArray[np.bool_] | None = None,
-) -> Pixels | None:
-    """Clip in integers, average, then scale what is left; None where that is coarser than a table of brightness."""
+) -> Pixels:
+    """Clip in integers, average, then scale what is left; by a table where whole numbers would be too coarse."""
     ends = Ramp(float(round(ramp.dark)), float(round(ramp.bright)))
-    if ends != ramp and abs(ends.bright - ends.dark) < _FINE:
-        return None
     least, most = max(low, int(min(ends))), min(high, int(max(ends)))
-    if background is not None and not low <= ends.dark <= high:
-        return None
     target = shape_within(_shape(values), size=preset.size)
-    if most * weight_of(values.shape[0], target[0]) >= EXACT_FLOAT32:
-        return None
+    coarse = ends != ramp and abs(ends.bright - ends.dark) < _FINE
+    no_dark_value = background is not None and not low <= ends.dark <= high
+    if coarse or no_dark_value or most * weight_of(values.shape[0], target[0]) >= EXACT_FLOAT32:
+        indices = np.arange(low, high + 1, dtype=np.float64)
+        table = np.clip((indices - ramp.dark) / (ramp.bright - ramp.dark), 0.0, 1.0)
+        return _looked_up(values, table, preset, low=low, background=background)
     bounds = values.dtype.type(least), values.dtype.type(most)
     inside = least <= low and high <= most
 
@@ -176,10 +168,7 @@ def _present_gray(image: Unsigned, preset: PixelPreset) -> Pixels:
         return _equalized(image, low, high, preset, inverted=False)
     if image.dtype == np.uint8:
         return fit(image, size=preset.size).astype(np.uint8)
-    stretched = _ramped(image, Ramp(low, high), preset, low=low, high=high)
-    if stretched is not None:
-        return stretched
-    return _looked_up(image, np.arange(high - low + 1) / (high - low), preset, low=low)
+    return _ramped(image, Ramp(low, high), preset, low=low, high=high)
 
 
 def _equalized(values: Unsigned, low: int, high: int, preset: PixelPreset, *, inverted: bool) -> Pixels:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from components.cxr.codecs import Frame, decode
-from components.cxr.dicom import MAX_PIXELS, DicomFile, FilmError, open_dicom
+from components.cxr.dicom import MAX_PIXELS, FilmError, open_dicom
 from components.cxr.pixel_preset import PixelPreset
 from components.cxr.regions import outside
 from components.cxr.special_decoders import reduction_for
@@ -56,6 +56,14 @@ class StoredFilm:
             raise FilmError("flat", "all pixels have one value")
         return low, high
 
+    def seen_values(self) -> Mask:
+        """For each of low..high whether it occurs where the film shows the patient."""
+        mask = None if self.unseen is None else (~self.unseen).view(np.uint8)
+        size = 1 << self.values.dtype.itemsize * 8
+        counts = cv2.calcHist([self.values], [0], mask, [size], [0, size])
+        seen: Mask = np.asarray(counts).ravel()[self.low : self.high + 1] > 0
+        return seen
+
 
 def read_stored(data: bytes, preset: PixelPreset) -> StoredFilm:
     """Parse and decode a single-frame DICOM film.
@@ -67,10 +75,12 @@ def read_stored(data: bytes, preset: PixelPreset) -> StoredFilm:
     _refuse(file.dataset, preset)
     frame = _frame(file.dataset)
     shape = frame.rows, frame.columns
-    raw = decode(file, frame, reduction=reduction_for(shape, preset.size) if preset.reduced_jpeg2000 else 0)
+    raw, whole_words = decode(
+        file, frame, reduction=reduction_for(shape, preset.size) if preset.reduced_jpeg2000 else 0
+    )
     if raw.ndim == 3:
         return _color(file.dataset, raw)
-    return _gray(file, frame, raw)
+    return _gray(file.dataset, frame, raw, whole_words=whole_words)
 
 
 def _refuse(dataset: Dataset, preset: PixelPreset) -> None:
@@ -117,15 +127,15 @@ def _color(dataset: Dataset, raw: Integers) -> StoredFilm:
     return StoredFilm(dataset, np.asarray(raw), 0, int(raw.min()), int(raw.max()), None, None)
 
 
-def _gray(file: DicomFile, frame: Frame, raw: Integers) -> StoredFilm:
-    dataset, values = file.dataset, raw
+def _gray(dataset: Dataset, frame: Frame, raw: Integers, *, whole_words: bool) -> StoredFilm:
+    values = raw
     low, high = int(raw.min()), int(raw.max())
     least, most = (
         (-(1 << frame.stored - 1), (1 << frame.stored - 1) - 1) if frame.signed else (0, (1 << frame.stored) - 1)
     )
     tidy = frame.high_bit == frame.stored - 1 and low >= least and high <= most
     allocated = raw.dtype.itemsize * 8
-    if frame.stored < allocated and not tidy and not file.encapsulated:
+    if frame.stored < allocated and not tidy and whole_words:
         # Bits outside BitsStored are no part of the value (PS3.5 8.1.1).
         values = (raw << (allocated - 1 - frame.high_bit)) >> (allocated - frame.stored)
         low, high = int(values.min()), int(values.max())

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.uid import UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSLossless, RLELossless
 
+from benchmarks.encoders import make_film, transcode
+from components.cxr.pixel_preset import PixelPreset
 from components.cxr.pixels import FilmError, read_film
 from tests.components.cxr.pixel_films import (
     DISPLAY,
@@ -59,3 +66,108 @@ def test_missing_codec_names_the_transfer_syntax(dicom_bytes: DicomWriter) -> No
     with pytest.raises(FilmError, match=r"codec: .*1\.2\.840\.10008\.1\.2\.99") as caught:
         read_film(unknown, preset=DISPLAY)
     assert caught.value.code == "codec"
+
+
+JPEG = "1.2.840.10008.1.2.4."
+PLAIN = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"]
+LOSSLESS = [*PLAIN, "1.2.840.10008.1.2.5", JPEG + "57", JPEG + "70", JPEG + "80", JPEG + "90"]
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_every_lossless_encoding_of_a_film_gives_the_identical_image(bits: int) -> None:
+    plain = make_film(83, 70, bits=bits)
+    expected = read_film(plain, preset=DISPLAY).pixels
+    for syntax in LOSSLESS:
+        if bits == 10 and syntax == str(RLELossless):
+            continue  # no encoder here packs 10 bits
+        assert np.array_equal(read_film(transcode(plain, syntax), preset=DISPLAY).pixels, expected), UID(syntax).name
+
+
+@pytest.mark.parametrize(
+    ("syntax", "bits"), [(JPEG + "50", 8), (JPEG + "51", 12), (JPEG + "81", 12), (JPEG + "91", 12)]
+)
+def test_lossy_encodings_are_close(syntax: str, bits: int) -> None:
+    plain = make_film(83, 70, bits=bits)
+    difference = read_film(transcode(plain, syntax), preset=DISPLAY).pixels - read_film(
+        plain, preset=DISPLAY
+    ).pixels.astype(int)
+    assert np.abs(difference).max() <= 4
+
+
+WITHOUT = """
+import sys
+for name in sys.argv[2].split(","):
+    sys.modules[name] = None  # as if it were not installed
+from components.cxr.pixel_preset import PixelPreset
+from components.cxr.pixels import FilmError, read_film
+try:
+    print(int(read_film(open(sys.argv[1], "rb").read(), preset=PixelPreset(size=32)).pixels.sum()))
+except FilmError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("syntax", "first", "others"),
+    [
+        (RLELossless, "pylibjpeg,rle", ""),
+        pytest.param(JPEGBaseline8Bit, "PIL", "pylibjpeg,gdcm", marks=pytest.mark.slow),
+        pytest.param(JPEGExtended12Bit, "pylibjpeg", "gdcm,PIL", marks=pytest.mark.slow),
+        pytest.param(JPEG + "70", "gdcm", "pylibjpeg", marks=pytest.mark.slow),
+        (JPEGLSLossless, "gdcm", "pylibjpeg"),
+        pytest.param(JPEG2000Lossless, "pylibjpeg", "gdcm,PIL", marks=pytest.mark.slow),
+    ],
+)
+def test_a_missing_decoder_falls_back_to_the_next_and_none_is_a_clear_reject(
+    tmp_path: Path, syntax: str, first: str, others: str
+) -> None:
+    film = tmp_path / "film"
+    film.write_bytes(transcode(make_film(40, 40, bits=8 if syntax == JPEGBaseline8Bit else 12), syntax))
+    expected = int(read_film(film.read_bytes(), preset=DISPLAY).pixels.sum())
+    assert abs(int(_without(first, film)) - expected) <= 100  # decoders of lossy films round differently
+    if others:
+        assert _without(f"{first},{others}", film).startswith(
+            f"codec: no decoder for transfer syntax {UID(syntax).name}"
+        )
+
+
+def _without(modules: str, film: Path) -> str:
+    command = [sys.executable, "-c", WITHOUT, str(film), modules]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize("syntax", [JPEG + name for name in ("50", "51", "57", "80", "90")])
+def test_a_damaged_stream_never_ends_the_process(syntax: str) -> None:
+    """GDCM aborts, or reads where it may not, at some damaged headers: these must not reach it."""
+    data = transcode(make_film(40, 36, bits=8 if syntax.endswith("50") else 12), syntax)
+    start = data.rindex(b"\xff\x4f\xff\x51" if syntax.endswith("90") else b"\xff\xd8\xff")
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0
+        return
+    rng = np.random.default_rng(3)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        for _ in range(150):
+            damaged = bytearray(data)
+            for position in rng.integers(start, start + 60, int(rng.integers(1, 4))):
+                damaged[position] = int(rng.integers(0, 256))
+            with contextlib.suppress(FilmError):
+                read_film(bytes(damaged), preset=DISPLAY)
+    except BaseException:
+        os._exit(1)
+    os._exit(0)
+
+
+def test_reduced_jpeg_2000_is_close_and_another_preset() -> None:
+    preset = PixelPreset(size=32, reduced_jpeg2000=True)
+    assert preset.hash != DISPLAY.hash
+    plain = make_film(300, 260)
+    found = read_film(transcode(plain, JPEG2000Lossless), preset=preset).pixels
+    exact = read_film(plain, preset=DISPLAY).pixels.astype(int)
+    assert found.shape == exact.shape
+    assert 0 < np.abs(found - exact).mean() < 6
+    assert np.array_equal(read_film(plain, preset=preset).pixels, exact)
+    small = make_film(40, 40)
+    assert np.array_equal(
+        read_film(transcode(small, JPEG2000Lossless), preset=preset).pixels, read_film(small, preset=DISPLAY).pixels
+    )
