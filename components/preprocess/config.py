@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from components.cxr.config import Config
 from components.cxr.errors import UserError
@@ -36,9 +36,13 @@ def _zero_as_text(values: Any) -> Any:
     return values
 
 
-def _check_fractions(fractions: Mapping[SplitName, float]) -> None:
+def _sum_to_1(fractions: dict[SplitName, float]) -> dict[SplitName, float]:
     if any(share < 0 for share in fractions.values()) or abs(sum(fractions.values()) - 1) > 1e-6:
         raise ValueError("fractions in [0, 1] that sum to 1")
+    return fractions
+
+
+Fractions = Annotated[dict[SplitName, float], AfterValidator(_sum_to_1)]
 
 
 class MimicCxrData(Config):
@@ -129,15 +133,10 @@ class CsvData(Config):
     """The table's names of the splits to ours."""
     validate_fraction: float = Field(0.1, gt=0.0, lt=1.0)
     """Share of the training patients, by keyed hash, that validates where the table has no validation split."""
-    fractions: dict[SplitName, float] = Field(default_factory=lambda: dict(_FRACTIONS))
+    fractions: Fractions = Field(default_factory=lambda: dict(_FRACTIONS))
     """Shares of the patients, by keyed hash, where the table has no split column; they sum to 1."""
 
     _read_zero = model_validator(mode="before")(_zero_as_text)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_fractions(self.fractions)
-        return self
 
 
 class OpeniData(Config):
@@ -152,15 +151,10 @@ class OpeniData(Config):
     """Project billed for a requester-pays bucket."""
     not_mentioned: Literal["blank", "0"] = "blank"
     """What a pathology without a MeSH term is; the terms name what is there, never what is absent."""
-    fractions: dict[SplitName, float] = Field(default_factory=lambda: dict(_FRACTIONS))
+    fractions: Fractions = Field(default_factory=lambda: dict(_FRACTIONS))
     """Shares of the studies, by keyed hash; they sum to 1. Each study counts as a patient: the set names none."""
 
     _read_zero = model_validator(mode="before")(_zero_as_text)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        _check_fractions(self.fractions)
-        return self
 
 
 DataConfig = Annotated[MimicCxrData | CsvData | OpeniData, Field(discriminator="adapter")]
