@@ -87,12 +87,16 @@ def request_text(text: str, *, config: TextConfig, reader: SectionReader = "stri
 
 
 def decode_report(data: bytes) -> str:
-    """A report file's text: UTF-8, else Latin-1; a byte order mark is removed."""
+    """A report file's text: UTF-16 by its byte order mark, else the first of UTF-8, Windows-1252, Latin-1 that fits."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", errors="replace")
     data = data.removeprefix(codecs.BOM_UTF8)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return data.decode("latin-1")
 
 
 def _read(text: str, reader: SectionReader) -> ParsedReport:

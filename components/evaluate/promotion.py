@@ -50,7 +50,10 @@ def decide(report: Report, comparison: Comparison | None, *, config: PromotionCo
 def _judge(report: Report, comparison: Comparison | None, config: PromotionConfig) -> tuple[bool, str]:
     mean = report.headline.mean
     if report.leaky:
-        return False, "the model reads sections written after the read (LEAKY), so its scores prove nothing."
+        return (
+            False,
+            "the model reads what was, or may be, written after the read (LEAKY), so its scores prove nothing.",
+        )
     if mean.auroc is None or mean.auroc_ci is None:
         return (
             False,

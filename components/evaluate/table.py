@@ -39,7 +39,7 @@ CAVEAT = (
     "Labels were mined from reports by a program; scores of other publications have other splits and units. "
     "Not a medical device."
 )
-LEAKY_WARNING = "LEAKY: the model reads report sections written after the read, from which the labels were mined."
+LEAKY_WARNING = "LEAKY: the model reads what was, or may be, written after the read, from which the labels were mined."
 _WIDTH = 100
 
 

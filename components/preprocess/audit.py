@@ -107,7 +107,7 @@ class _Counts:
         """Count one study's section."""
         self.studies += 1
         self.labeled += study.labeled
-        positive = {name for name, i in self.column.items() if study.labeled and study.labels[i] == 1}
+        positive = {name for name, i in self.column.items() if study.labels[i] == 1}
         self.positive.update(positive)
         found: dict[str, dict[State, str]] = {}
         for pathology, term, state in mentions(text):

@@ -14,7 +14,7 @@ from components.cxr.text import SectionReader
 
 __all__ = ["AuditReport", "Example", "PathologyAudit", "SectionAudit", "Share", "print_audit", "wilson"]
 
-_WIDTH = 110
+_WIDTH = 120
 _NUM_TERMS = 4
 
 
@@ -127,13 +127,14 @@ def _sections(report: AuditReport) -> Table:
 
 def _pathologies(name: str, section: SectionAudit) -> Table:
     title = f"What an affirmed term in {name} says about the label"
-    table = _table(title, "Pathology", "studies", "labeled positive", "share", "95 % interval", "base rate")
+    table = _table(title, "Pathology", "studies", "labeled positive", "share", "95 % interval", "base rate", "a study")
+    example = {found.pathology: found.study_id for found in reversed(section.examples)}
     for pathology, found in section.pathologies.items():
         if found.affirmed:
             positive = found.positive
             labeled = f"{positive.count:,} of {positive.total:,}"
-            cells = (f"{found.affirmed:,}", labeled, _percent(positive), _span(positive), _percent(found.base_rate))
-            table.add_row(pathology, *cells)
+            shares = (_percent(positive), _span(positive), _percent(found.base_rate))
+            table.add_row(pathology, f"{found.affirmed:,}", labeled, *shares, example.get(pathology, ""))
     return table
 
 

@@ -106,7 +106,7 @@ class ModelReply(Config):
     section_reader: SectionReader
     """How a pasted report is split into sections."""
     leaky: bool
-    """True when the model reads sections written after the film was read, from which the labels were mined."""
+    """True when the model reads what was, or may be, written after the film was read: the labels' own source."""
     label_policy: LabelPolicy
     thresholds: dict[Condition, dict[str, float]]
     """By condition and pathology."""

@@ -67,6 +67,7 @@ def test_usual_report() -> None:
         ("INDICATION: cough\nWET READ: ___ OPACITY", "cough"),
         ("INDICATION: cough\nwet read by resident, OPACITY", "cough"),
         ("INDICATION: cough\nPROVISIONAL FINDINGS IMPRESSION (PFI): OPACITY", "cough"),
+        ("PROVISIONAL FINDINGS IMPRESSION (PFI): OPACITY\n\nINDICATION: cough", "cough"),
         ("INDICATION: cough\n1. FINDINGS: OPACITY", "cough"),
         ("INDICATION: cough\n**FINDINGS:** OPACITY", "cough"),
         ("INDICATION: cough\nADDENDUM OPACITY", "cough"),
@@ -143,6 +144,10 @@ def test_indication_ends_where_a_reading_starts(paragraph: str, indication: str)
     assert sections.get("indication", "") == indication.strip()
     assert "OPACITY" not in sections.get("indication", "")
     assert " ".join([sections.get("indication", ""), sections.get("other", "")]).split() == paragraph.split()
+
+
+def test_what_turns_out_to_be_a_header_keeps_its_words() -> None:
+    assert parse_report("INDICATION: wet read by resident, OPACITY") == {"other": "wet read by resident, OPACITY"}
 
 
 @settings(max_examples=50)

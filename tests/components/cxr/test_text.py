@@ -51,6 +51,9 @@ def test_config_refuses_a_section_twice_or_unknown() -> None:
 def test_decoding() -> None:
     assert decode_report("\ufeffé".encode()) == "é"
     assert decode_report(b"caf\xe9") == "café"
+    assert decode_report(b"Patient\x92s cough \x96 2 days") == "Patient’s cough – 2 days"
+    assert decode_report(b"\x81") == "\x81"
+    assert decode_report("INDICATION: café".encode("utf-16")) == "INDICATION: café"
     assert decode_report(b"\xef\xbb\xbfcaf\xe9") == "café"
 
 

@@ -25,6 +25,7 @@ def states(text: str) -> dict[str, State]:
         ("There is mild cardiomegaly but no effusion.", {"Cardiomegaly": "affirmed", "Pleural Effusion": "negated"}),
         ("No pneumothorax or effusion.", {"Pneumothorax": "negated", "Pleural Effusion": "negated"}),
         ("Negative for pneumonia. Atelectasis.", {"Pneumonia": "negated", "Atelectasis": "affirmed"}),
+        ("No pneumonia is suspected.", {"Pneumonia": "negated"}),
         ("A pneumothorax is not seen.", {"Pneumothorax": "negated"}),
         ("Pneumonia cannot be excluded.", {"Pneumonia": "uncertain"}),
         ("Pneumonia has been ruled out.", {"Pneumonia": "negated"}),

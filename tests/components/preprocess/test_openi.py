@@ -7,6 +7,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,8 +16,8 @@ import pytest
 from components.cxr.errors import UserError
 from components.cxr.ids import IdKey
 from components.cxr.labels import PATHOLOGIES
-from components.cxr.shards import SPLITS, read_shard
-from components.cxr.storage import Root
+from components.cxr.shards import SPLITS, LoadedManifest, read_shard
+from components.cxr.storage import Root, open_storage
 from components.preprocess.adapters.openi import film_key, read_openi
 from components.preprocess.adapters.openi_terms import NO_PATHOLOGY, RULES, is_known, pathologies_of
 from components.preprocess.collect import collect
@@ -53,6 +54,13 @@ def read(openi: TinyOpeni, **data: object) -> tuple[Source, dict[str, Study]]:
     assert isinstance(config, OpeniData)
     source = read_openi(config, key=KEY)
     return source, {study.study_id: study for study in source.studies}
+
+
+def preprocess(values: dict[str, dict[str, Any]], root: Path, **changes: object) -> LoadedManifest:
+    data = parse_data(values["data"])
+    config = PreprocessConfig.parse(values["preprocess"] | changes, where="preprocess")
+    run_partition(data, config, root=Root(root), partition=0, num_partitions=1)
+    return collect(data, config, root=Root(root))
 
 
 def states(study: Study) -> dict[str, int | None]:
@@ -119,19 +127,33 @@ def test_dicom_layout(openi: TinyOpeni, tmp_path: Path, dicom_bytes: Callable[..
     for study, film in (("1", "1_IM-0001-3001"), ("2", "2_IM-0652-1001")):
         path = tmp_path / "dcm" / study / f"{film}.dcm"
         path.parent.mkdir(parents=True)
-        path.write_bytes(dicom_bytes(np.arange(400, dtype=np.uint16).reshape(20, 20)))
-    _, studies = read(openi, image_dir=str(tmp_path / "dcm"))
+        tags = {"ViewPosition": "PA", "PatientAge": "061Y", "PatientSex": "F"}
+        path.write_bytes(dicom_bytes(np.arange(400, dtype=np.uint16).reshape(20, 20), **tags))
+    image_dir = str(tmp_path / "dcm")
+    _, studies = read(openi, image_dir=image_dir)
     assert [film.path for film in studies["CXR1"].films if film.exists] == ["1/1_IM-0001-3001.dcm"]
     assert studies["CXR2"].films[0].exists
+    loaded = preprocess(openi.values(image_dir=image_dir), tmp_path / "root", max_reject_fraction=0.9)
+    rows = [row for info in loaded.manifest.shards for row in read_shard(loaded.storage, info).to_pylist()]
+    assert [(row["view_position"], row["age_years"], row["sex"]) for row in rows] == [("PA", 61.0, "F")] * 2
+
+
+def test_in_a_bucket(openi: TinyOpeni, gcs_bucket: str) -> None:
+    archive = openi.archive()
+    bucket = open_storage(gcs_bucket)
+    bucket.upload(archive, "openi/NLMCXR_reports.tgz")
+    open_storage(f"{gcs_bucket}/openi/png").upload_folder(openi.image_dir)
+    local, _ = read(openi)
+    there, _ = read(openi, reports=f"{gcs_bucket}/openi/NLMCXR_reports.tgz", image_dir=f"{gcs_bucket}/openi/png")
+    assert there.hash == local.hash
+    assert there.films.uri == f"{gcs_bucket}/openi/png"
+    with pytest.raises(UserError, match="reports are missing: gs://"):
+        read(openi, reports=f"{gcs_bucket}/openi/none.tgz")
 
 
 def test_shards(openi: TinyOpeni, tmp_path: Path) -> None:
     """From XML and films to rows: the lost film is a reject, the study without films has no row."""
-    values = openi.values()
-    data, config = parse_data(values["data"]), PreprocessConfig.parse(values["preprocess"], where="preprocess")
-    root = Root(tmp_path / "root")
-    run_partition(data, config, root=root, partition=0, num_partitions=1)
-    loaded = collect(data, config, root=root)
+    loaded = preprocess(openi.values(), tmp_path / "root")
     manifest = loaded.manifest
     assert manifest.num_rejects == 1
     assert manifest.section_reader == "strict"
@@ -148,14 +170,9 @@ def test_shards(openi: TinyOpeni, tmp_path: Path) -> None:
 
 
 def test_the_reader_of_sections_is_part_of_the_data_set(openi: TinyOpeni, tmp_path: Path) -> None:
-    values = openi.values()
-    data = parse_data(values["data"])
-    root = Root(tmp_path / "root")
     texts = {}
     for reader in ("strict", "mimic"):
-        config = PreprocessConfig.parse(values["preprocess"] | {"section_reader": reader}, where="preprocess")
-        run_partition(data, config, root=root, partition=0, num_partitions=1)
-        loaded = collect(data, config, root=root)
+        loaded = preprocess(openi.values(), tmp_path / "root", section_reader=reader)
         assert loaded.manifest.section_reader == reader
         rows = [row for info in loaded.manifest.shards for row in read_shard(loaded.storage, info).to_pylist()]
         texts[reader] = {row["text_indication"] for row in rows} - {None}
@@ -193,15 +210,8 @@ def test_archives_that_are_missing_or_broken(openi: TinyOpeni, tmp_path: Path) -
 
 
 def test_preprocess_without_films_says_so_at_once(openi: TinyOpeni, tmp_path: Path) -> None:
-    values = openi.values(image_dir=None)
     with pytest.raises(UserError, match="no film is there"):
-        run_partition(
-            parse_data(values["data"]),
-            PreprocessConfig.parse(values["preprocess"], where="preprocess"),
-            root=Root(tmp_path / "root"),
-            partition=0,
-            num_partitions=1,
-        )
+        preprocess(openi.values(image_dir=None), tmp_path / "root")
 
 
 @pytest.mark.parametrize(

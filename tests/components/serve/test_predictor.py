@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 import math
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from components.cxr.pixel_preset import PixelPreset
 from components.cxr.pixels import encode_png, read_film
 from components.cxr.predictor import answer, predict
 from components.cxr.storage import open_storage
+from components.serve.app import _model_reply
+from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
 from components.serve.predictor import StudyPredictor
 
@@ -52,6 +56,17 @@ def test_of_a_report_only_the_models_sections_are_read(predictor):
     found = predictor.predict([], text=report)
     assert found.study.text == "cough, edema"
     assert found.answers == predictor.predict([], text="cough, edema").answers
+
+
+def test_a_pasted_report_is_read_as_the_training_data_was(predictor):
+    as_mimic = copy.copy(predictor)
+    info = predictor.bundle.info.model_copy(update={"section_reader": "mimic"})
+    as_mimic.bundle = dataclasses.replace(predictor.bundle, info=info)
+    report = " INDICATION: cough\n CHEST 2 VIEWS: effusion\n IMPRESSION: Effusion."
+    assert predictor.predict([], text=report).study.text == "cough"
+    assert as_mimic.predict([], text=report).study.text == "cough CHEST 2 VIEWS: effusion"
+    assert _model_reply(as_mimic, ServeConfig()).leaky
+    assert _model_reply(as_mimic, ServeConfig()).section_reader == "mimic"
 
 
 def test_header_fills_in_what_the_form_leaves_out(predictor, dicom_bytes):
