@@ -186,7 +186,8 @@ def _mounts(config: PipelineConfig) -> list[Mount]:
 
 def _read_paths(config: PipelineConfig) -> Iterator[str]:
     encoders = config.arguments["train"]["architecture"]
-    values = [*config.arguments["data"].values()]
+    data = config.arguments["data"]
+    values = [*data.values(), (data.get("unlabeled") or {}).get("dir")]
     values += [encoders[name].get("pretrained") for name in ("vision", "text")]
     values.append((config.arguments["evaluate"].get("second_truth") or {}).get("table"))
     values.append(os.environ.get(CREDENTIALS))

@@ -94,9 +94,11 @@ def _root(config: PipelineConfig, *, pods: bool) -> str:
 
 
 def _data(config: PipelineConfig, *, pods: bool) -> str:
-    places = {
-        name: str(value) for name in ("dir", "table", "image_dir") if (value := config.arguments["data"].get(name))
-    }
+    data = config.arguments["data"]
+    names = ("dir", "tables_dir", "mimic_iv_dir", "table", "image_dir")
+    places = {name: str(value) for name in names if (value := data.get(name))}
+    if more := data.get("unlabeled"):
+        places["unlabeled.dir"] = str(more["dir"])
     for name, place in places.items():
         if "://" in place:
             continue

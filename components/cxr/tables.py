@@ -27,6 +27,9 @@ __all__ = ["Table", "open_table", "parse_state", "read_table", "shown"]
 _LONGEST_ROW = 1 << 25
 """Bytes: a whole report may stand in a cell."""
 
+_NO_NAME = re.compile(r"[\d.:/ -]{5,}")
+"""An id or a date: where the header is missing, messages would quote the first row as names of columns."""
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -136,7 +139,7 @@ def read_table(storage: Storage, name: str) -> Table:
     """Read a CSV file with a header, plain or gzipped.
 
     Raises:
-        UserError: missing, not readable, without rows, or with rows of another length than the header.
+        UserError: missing, not readable, without header or rows, or with rows of another length than the header.
     """
     where = f"{storage.uri.rstrip('/')}/{name}"
     try:
@@ -149,6 +152,9 @@ def read_table(storage: Storage, name: str) -> Table:
         if not header:
             expected = "a header and one row an image or study"
             raise UserError("table is empty", where=where, found="no header", expected=expected)
+        if any(_NO_NAME.fullmatch(name) for name in header):
+            expected = "names of columns, no number or date, in the first line"
+            raise UserError("table has no header", where=where, expected=expected)
         if len(set(header)) != len(header):
             twice = next(name for name in header if header.count(name) > 1)
             raise UserError("table names a column twice", where=where, found=twice)

@@ -188,3 +188,11 @@ def test_an_image_is_asked_for_by_tag_or_digest(host: str) -> None:
 def test_what_is_no_image_is_said(image: str) -> None:
     with pytest.raises(UserError, match="not the name of an image"):
         find_image(image, here=True)
+
+
+def test_every_place_of_the_data_is_looked_at(tmp_path: Path, gcs_bucket: str) -> None:
+    """Also where MIMIC-IV lies, and the unlabeled films."""
+    for field in ("tables_dir", "mimic_iv_dir", "unlabeled.dir"):
+        places = [f"root={gcs_bucket}", f"data.dir={gcs_bucket}/mimic", f"data.{field}=/nowhere"]
+        result = doctor(*(part for place in places for part in ("--set", place)))
+        assert f"data.{field}; found /nowhere" in lines(result)["data"][1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import posixpath
 from collections.abc import Mapping, Sequence
 
@@ -139,12 +140,14 @@ def _listed_labels(
     for name in pathologies:
         if name not in known:
             where = f"{table.where} column {label_list.column}"
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+            remedy = f"Did you mean {close[0]}? " if close else ""
             raise UserError(
                 "pathology occurs nowhere",
                 where=where,
-                found=", ".join(sorted(known)),
+                found=f"{len(known)} other names",  # unquoted: the wrong column may hold patients' names
                 expected=name,
-                remedy="Check data.pathologies.",
+                remedy=f"{remedy}Check data.pathologies and data.label_list.column.",
             )
     absent = 0 if config.not_mentioned == "0" else None
     states: list[States] = [

@@ -48,6 +48,8 @@ def row(i: int, **changes: Any) -> ImageRow:
         labeled=True,
         age_years=40.5 if i % 2 else None,
         sex="F",
+        race="ASIAN" if i % 2 else None,
+        insurance="Private",
         source_hash=f"h{i}",
     )
     return replace(base, **changes)
@@ -86,7 +88,18 @@ def test_round_trip(tmp_path: Path) -> None:
         assert {f"text_{name}": found[f"text_{name}"] for name in SECTIONS} == {
             f"text_{name}": wanted.text.get(name) for name in SECTIONS
         }
-        for name in ("study_id", "patient_id", "image_id", "split", "view_position", "labeled", "age_years", "sex"):
+        for name in (
+            "study_id",
+            "patient_id",
+            "image_id",
+            "split",
+            "view_position",
+            "labeled",
+            "age_years",
+            "sex",
+            "race",
+            "insurance",
+        ):
             assert found[name] == getattr(wanted, name)
     assert label_states(table, NAMES).tolist() == [[1, BLANK], [0, BLANK], [-1, BLANK], [BLANK, BLANK]]
 

@@ -45,6 +45,14 @@ def test_missing_file_is_file_not_found(storage: Storage, tmp_path: Path) -> Non
     assert storage.sizes() == {}
 
 
+def test_the_start_of_a_file(storage: Storage) -> None:
+    storage.write("a.bin", bytes(range(100)))
+    assert storage.read_start("a.bin", 10) == bytes(range(10))
+    assert storage.read_start("a.bin", 1000) == bytes(range(100))
+    with pytest.raises(FileNotFoundError):
+        storage.read_start("none.bin", 10)
+
+
 def test_conditional_write_wants_its_generation(storage: Storage) -> None:
     storage.write("p.json", b"1", if_generation=ABSENT)
     with pytest.raises(StaleWriteError):

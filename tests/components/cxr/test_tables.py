@@ -67,6 +67,8 @@ def test_a_report_of_a_megabyte_is_a_cell(tmp_path: Path) -> None:
         (b"", ["table is empty", "found no header"]),
         (b"\n\n", ["table is empty", "found no header"]),
         (b"id,x\n", ["table is empty", "found 0 rows"]),
+        (b"10000032,50414267,Doe\n10000033,1,Doe\n", ["table has no header", "names of columns"]),
+        (b"Doe,1950-03-31\nDoe,1\n", ["table has no header"]),
         (b"id,x, id\n1,2,3\n", ["names a column twice", "found id"]),
         (b'id,x\n1,"a\nb"\nDoe\n', ["broken row", "t.csv line 4", "found 1 cells, expected 2"]),
         (b"id,x\n1,2,Doe\n", ["broken row", "t.csv line 2", "found 3 cells, expected 2"]),
@@ -78,7 +80,7 @@ def test_broken_tables(tmp_path: Path, content: bytes, parts: list[str]) -> None
     message = refusal(tmp_path, content)
     for part in parts:
         assert part in message
-    assert "Doe" not in message
+    assert "Doe" not in message.replace(str(tmp_path), "")
 
 
 def test_broken_gzip_and_missing_files(tmp_path: Path) -> None:

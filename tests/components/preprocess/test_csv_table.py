@@ -167,7 +167,11 @@ def test_report_column(table: Table, tmp_path: Path) -> None:
             ["lacks a column", "expected Edma", "Did you mean Edema? Set data.pathologies"],
         ),
         (None, {"label_list": {"column": "labels"}}, ["lacks a column", "data.label_list.column"]),
-        (None, {"label_list": {"column": "part"}, "pathologies": ["Mass"]}, ["occurs nowhere", "expected Mass"]),
+        (
+            None,
+            {"label_list": {"column": "part"}, "pathologies": ["Mass"]},
+            ["occurs nowhere", "2 other names, expected Mass"],
+        ),
         (None, {"splits": {"train": "train"}}, ["unknown split", "line 9 column part", "found 'test'", "data.splits"]),
         (None, {"table": "/nowhere/t.csv"}, ["table is missing", "/nowhere/t.csv"]),
         (None, {"image_dir": "/nowhere"}, ["folder is missing or empty", "/nowhere", "data.image_dir"]),

@@ -176,12 +176,15 @@ ROWS = [["ZQX1.png", "1918273", "train", "60", "1"], ["ZQX2.png", "1918274", "te
         (1, 0, "ZQX3.png", "too many films"),
         (0, 0, 'ZQX"1.png', "too many films"),
         (1, 4, '0",ZQX DOE,"', "table has a broken row"),
+        (0, 0, "ZQX", "table has no header"),
     ],
 )
 def test_nothing_comes_out_of_bad_tables(tmp_path: Path, row: int, column: int, cell: str, what: str) -> None:
     rows = [list(values) for values in ROWS]
     rows[row][column] = cell
     write_csv(tmp_path / "t.csv", HEADER, rows)
+    if what == "table has no header":
+        (tmp_path / "t.csv").write_text((tmp_path / "t.csv").read_text().partition("\n")[2])
     if what == "table has a broken row":
         (tmp_path / "t.csv").write_text((tmp_path / "t.csv").read_text().replace('"', ""))
     for name in ("ZQX1.png", "ZQX2.png"):
