@@ -39,7 +39,7 @@ test-all: .venv/.dev ## The slow tests too
 test-docker: images .venv/.dev ## The tests of the images and of training on two nodes
 	$(BIN)/python -m pytest -m "docker and not soak"
 
-soak: .venv/.dev ## The large numbers: 20 kills, faults without end, 20,000 films (about an hour)
+soak: .venv/.dev ## The large numbers: 2 x 20 kills, more faults, 20,000 films (by hand, into docs/)
 	$(BIN)/python -m pytest -m soak
 
 lint: .venv/.dev ## ruff and mypy

@@ -204,7 +204,7 @@ class GcsStorage(Storage):
         return UserError(
             f"Google Cloud Storage answered {_code(error.code)} {type(error).__name__}",
             where=self.uri,
-            remedy="Check the bucket's name and your access to it.",
+            remedy="Check the bucket's name, your login and the role Storage Object User on it.",
         )
 
 

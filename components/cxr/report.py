@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from components.cxr.config import Config
 from components.cxr.labels import LabelPolicy
+from components.cxr.parquet import parquet_table
 from components.cxr.shards import read_versioned
 from components.cxr.storage import Storage
 
@@ -252,4 +253,4 @@ def write_predictions(storage: Storage, table: pa.Table) -> None:
 
 def load_predictions(storage: Storage) -> pa.Table:
     """Read `predictions.parquet` (see write_predictions)."""
-    return pq.read_table(io.BytesIO(storage.read(PREDICTIONS).data))
+    return parquet_table(storage.read(PREDICTIONS).data)

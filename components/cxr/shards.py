@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ from pydantic import Field
 from components.cxr.config import Config
 from components.cxr.errors import UserError
 from components.cxr.labels import BLANK
+from components.cxr.parquet import parquet_table
 from components.cxr.pixel_preset import PixelPreset
 from components.cxr.storage import ABSENT, StaleWriteError, Storage, sha256_of
 from components.cxr.text import SECTIONS, SectionReader
@@ -236,7 +236,7 @@ def read_shard(storage: Storage, info: ShardInfo, *, columns: Sequence[str] | No
             expected=f"{info.sha256[:12]}… in {info.bytes} bytes",
             remedy="Delete it and run preprocess again.",
         )
-    return pq.read_table(io.BytesIO(data), columns=None if columns is None else list(columns))
+    return parquet_table(data, columns=columns)
 
 
 def label_states(table: pa.Table, pathologies: Sequence[str]) -> npt.NDArray[np.int8]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.cxr.errors import UserError
+from components.cxr.parquet import parquet_table
 from components.cxr.pointers import write_pointer
 from components.cxr.shards import (
     SCHEMA_VERSION,
@@ -46,7 +47,7 @@ def collect(data: DataConfig, config: PreprocessConfig, *, root: Root) -> Loaded
 
 def read_rejects(loaded: LoadedManifest) -> pa.Table:
     """The films that were left out: image_id, source_hash, code, reason (all text)."""
-    return pq.read_table(io.BytesIO(loaded.storage.read(REJECTS).data))
+    return parquet_table(loaded.storage.read(REJECTS).data)
 
 
 def _complete(plan: Plan) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import weakref
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,38 @@ def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
     rows = [row(i) for i in range(4)]
     assert write(tmp_path, rows, "a").sha256 == write(tmp_path, rows, "b").sha256
     assert write(tmp_path, [row(0, sex="M")], "c").sha256 != write(tmp_path, [row(0)], "d").sha256
+
+
+def test_writing_holds_a_row_group_and_not_the_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.cxr.shards._GROUP_BYTES", 4 * 16 * 16)
+    alive = most = 0
+
+    def gone() -> None:
+        nonlocal alive
+        alive -= 1
+
+    def rows() -> Iterator[ImageRow]:
+        nonlocal alive, most
+        for i in range(40):
+            made = row(i)
+            alive += 1
+            most = max(most, alive)
+            weakref.finalize(made, gone)
+            yield made
+
+    info = write_shard(tmp_path / "a", rows(), pathologies=NAMES, preset=PRESET, name="a")
+    assert most <= 2 * 4 + 2
+    assert pq.ParquetFile(tmp_path / "a").num_row_groups == 10
+    assert (info.rows, info.studies) == (40, 20)
+    assert info.sha256 == write(tmp_path, [row(i) for i in range(40)], "b").sha256
+
+
+def test_the_manifest_is_written_over_no_other(storage: Storage) -> None:
+    manifest = manifest_of()
+    assert write_manifest(storage, manifest) == write_manifest(storage, manifest)
+    with pytest.raises(UserError, match=rf"another manifest is here: {storage.uri}/manifest.json"):
+        write_manifest(storage, manifest.model_copy(update={"num_rejects": 1}))
+    assert load_manifest(storage).manifest == manifest
 
 
 def test_any_parquet_reader_opens_a_shard(tmp_path: Path) -> None:

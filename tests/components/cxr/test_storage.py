@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import threading
 from pathlib import Path
 
@@ -134,6 +136,57 @@ def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.undo()
     assert storage.read("a.txt").data == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_large_file_appears_whole_or_not_at_all(storage: Storage) -> None:
+    with storage.writing("a/large") as path:
+        path.write_bytes(b"whole")
+        assert storage.sizes() == {}
+    assert storage.read("a/large").data == b"whole"
+
+    def fail() -> None:
+        with storage.writing("a/half") as path:
+            path.write_bytes(b"ha")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert storage.sizes() == {"a/large": 5}
+
+
+def test_what_a_killed_writer_left_is_removed_and_a_living_writer_is_not_disturbed(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    (tmp_path / "a").mkdir()
+    left = tmp_path / "a" / ".partial-left"
+    left.write_bytes(b"half")
+    with storage.writing("a/b") as path:
+        path.write_bytes(b"more")
+        storage.remove_partials()
+        assert path.exists()
+        assert not left.exists()
+    assert storage.sizes() == {"a/b": 4}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES])
+def test_a_disk_that_takes_no_more_is_named(tmp_path: Path, number: int) -> None:
+    storage = open_storage(tmp_path / "set")
+    storage.write("a", b"old")
+    with pytest.raises(UserError) as caught, storage.writing("a"):
+        raise OSError(number, "whatever")
+    assert str(caught.value).startswith(
+        f"cannot write: {tmp_path}/set; found {os.strerror(number)}. Free or grant space"
+    )
+    assert storage.read("a").data == b"old"
+    assert storage.sizes() == {"a": 3}
+
+
+def test_links_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "film").write_bytes(b"12345")
+    (tmp_path / "film").symlink_to("real/film")
+    (tmp_path / "folder").symlink_to("real")
+    (tmp_path / "gone").symlink_to("nowhere")
+    assert open_storage(tmp_path).sizes() == {"film": 5, "real/film": 5}
 
 
 def test_local_path_only_on_this_machine(tmp_path: Path, gcs_bucket: str) -> None:
