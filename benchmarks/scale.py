@@ -1,6 +1,6 @@
 """Preprocess over thousands of small films, over few full-size ones, and a plan of all of MIMIC-CXR: time and memory.
 
-`python -m benchmarks.scale films|full|plan`; each prints a table and ends with one line of JSON.
+`python -m benchmarks.scale films|full|stages|plan`; each prints a table and ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import pyarrow as pa
 import typer
 import yaml
 
@@ -72,7 +74,7 @@ def full(
     number: Annotated[int, typer.Option("--films", help="How many films.")] = 120,
     workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
 ) -> None:
-    """Films of full size (2544 x 3056, 12 bits, 15.5 MB): what the whole of MIMIC-CXR costs."""
+    """Films of full size (2544 x 3056, 12 bits, 15.5 MB): core time from end to end, and memory."""
     with tempfile.TemporaryDirectory() as temporary:
         rows = []
         for films in (number // 5, number):
@@ -82,19 +84,11 @@ def full(
             rows.append(measure(source, workers=workers))
     few, row = rows
     per_film = (row["cpu_seconds"] - few["cpu_seconds"]) / (number - number // 5)
-    shown = 224 * 224 / 1e3
     print(f"films                {number} of 15.5 MB, {workers} workers")
     print(f"seconds              {row['seconds']:.1f} ({row['films_per_second']:.1f} films/s, starting included)")
     print(f"core-seconds         {few['cpu_seconds']} for {number // 5} films, {row['cpu_seconds']} for {number}")
     print(f"core time of a film  {1e3 * per_film:.0f} ms (the difference)")
     print(f"peak memory          parent {row['parent_mb']:.0f} MB, a worker {row['worker_mb']:.0f} MB")
-    print(f"computed for MIMIC-CXR's {MIMIC_FILMS:,} films, {MIMIC_BYTES / 1e12:.1f} TB:")
-    print(f"  core-hours         {per_film * MIMIC_FILMS / 3600:.1f}")
-    print(f"  written            at most {shown:.0f} kB a film at size 224, {shown * MIMIC_FILMS / 1e6:.0f} GB")
-    hours = {gbit: round(MIMIC_BYTES * 8 / (gbit * 1e9) / 3600, 1) for gbit in (1, 5, 10)}
-    for gbit, floor in hours.items():
-        cores = per_film * MIMIC_FILMS / 3600 / floor
-        print(f"  network floor      {floor} h at {gbit} Gbit/s, which {cores:.1f} cores keep up with")
     print(
         json.dumps(
             {
@@ -104,11 +98,48 @@ def full(
                 "films_per_second": row["films_per_second"],
                 "parent_mb": row["parent_mb"],
                 "worker_mb": row["worker_mb"],
-                "mimic_core_hours": round(per_film * MIMIC_FILMS / 3600, 1),
-                "mimic_network_hours": hours,
             }
         )
     )
+
+
+@app.command()
+def stages(folder: Folder = None, number: Annotated[int, typer.Option("--films")] = 40) -> None:
+    """Where the core time of a full-size film goes: median milliseconds of one thread, read from the page cache."""
+    import cv2
+
+    from components.cxr.pixel_preset import PixelPreset
+    from components.cxr.pixels import read_film
+
+    cv2.setNumThreads(1)
+    preset = PixelPreset()
+    times: dict[str, list[float]] = {"read": [], "decode": [], "compress": []}
+    maker = FilmMaker(3056, 2544, distinct=4)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = (folder or Path(temporary)) / "film.dcm"
+        for i in range(number):
+            path.write_bytes(maker(i))
+            marks = [time.thread_time()]
+            data = path.read_bytes()
+            marks.append(time.thread_time())
+            film = read_film(data, preset=preset)
+            marks.append(time.thread_time())
+            pa.compress(film.pixels.tobytes(), codec="zstd")
+            marks.append(time.thread_time())
+            for name, before, after in zip(times, marks, marks[1:], strict=False):
+                times[name].append(1e3 * (after - before))
+        path.unlink()
+    medians = {name: round(statistics.median(values), 1) for name, values in times.items()}
+    total = round(sum(medians.values()), 1)
+    hours = {gbit: round(MIMIC_BYTES * 8 / (gbit * 1e9) / 3600, 1) for gbit in (1, 5, 10)}
+    core_hours = round(total * MIMIC_FILMS / 3.6e6, 1)
+    print(f"read {medians['read']} ms, decode and resize {medians['decode']} ms, compress {medians['compress']} ms")
+    print(f"computed for MIMIC-CXR's {MIMIC_FILMS:,} films, {MIMIC_BYTES / 1e12:.1f} TB: {core_hours} core-hours")
+    print(f"  written: at most {preset.size**2 * MIMIC_FILMS / 1e9:.0f} GB at size {preset.size}")
+    for gbit, floor in hours.items():
+        print(f"  at {gbit:>2} Gbit/s: {floor} h to read, which {core_hours / floor:.1f} cores keep up with")
+    result = {"benchmark": "scale-stages", "core_ms_per_film": total, "mimic_core_hours": core_hours}
+    print(json.dumps(result | medians))
 
 
 @app.command()
