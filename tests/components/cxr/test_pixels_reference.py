@@ -173,6 +173,7 @@ CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large]
 PHASES = [Phase.explicit, Phase.generate, Phase.shrink]
 
 
+@pytest.mark.filterwarnings("ignore:The number of bytes of compressed")
 @settings(max_examples=150, deadline=None, derandomize=True, phases=PHASES, suppress_health_check=CHECKS)
 @given(film=films())
 def test_made_up_films(dicom_bytes: DicomWriter, film: tuple[npt.NDArray[Any], dict[str, Any], str]) -> None:
@@ -180,7 +181,8 @@ def test_made_up_films(dicom_bytes: DicomWriter, film: tuple[npt.NDArray[Any], d
 
 
 @pytest.mark.slow
-@settings(max_examples=2500, deadline=None, phases=PHASES, suppress_health_check=CHECKS, database=None)
+@pytest.mark.filterwarnings("ignore:The number of bytes of compressed")
+@settings(max_examples=1200, deadline=None, phases=PHASES, suppress_health_check=CHECKS, database=None)
 @given(film=films())
 def test_many_made_up_films(dicom_bytes: DicomWriter, film: tuple[npt.NDArray[Any], dict[str, Any], str]) -> None:
     check(dicom_bytes, film)

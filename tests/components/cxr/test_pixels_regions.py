@@ -136,10 +136,10 @@ print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text(
 
 def test_full_size_films_need_little_memory(tmp_path: Path) -> None:
     """Of the 700 MB that a worker may have."""
-    films = []
+    films, plain = [], make_film(3056, 2544)
     for syntax in ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80"):
         films.append(tmp_path / syntax)
-        films[-1].write_bytes(transcode(make_film(3056, 2544), syntax))
+        films[-1].write_bytes(transcode(plain, syntax))
     command = [sys.executable, "-c", PEAK, *map(str, films)]
     megabytes = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     print(megabytes, "MB")
