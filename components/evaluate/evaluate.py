@@ -173,8 +173,13 @@ def _check(config: EvaluateConfig, model: Bundle, manifest: LoadedManifest) -> N
         if name not in model.info.pathologies:
             known = ", ".join(model.info.pathologies)
             raise UserError("unknown pathology", where="evaluate.headline", found=name, expected=f"some of {known}")
-    if not manifest.manifest.shards_of("test"):
-        raise UserError("nothing to evaluate on", where=f"{manifest.storage.uri}, split test", found="0 studies")
+    if not (counts := manifest.manifest.counts.get("test")) or not counts.labeled_studies:
+        raise UserError(
+            "nothing to evaluate on",
+            where=f"{manifest.storage.uri}, split test",
+            found="0 labeled studies",
+            remedy="For answers without labels use python -m components.evaluate.predict.",
+        )
 
 
 def _replay_training(tracked: TrackedRun, root: Root, bundle: Storage) -> None:

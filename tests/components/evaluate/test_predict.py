@@ -1,0 +1,94 @@
+"""Answers for a whole data set: evaluation's own numbers, and a folder of films without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv as arrow_csv
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from components.cxr.errors import UserError
+from components.cxr.ids import hash_id
+from components.cxr.pointers import write_pointer
+from components.cxr.report import load_predictions
+from components.cxr.shards import LoadedManifest
+from components.cxr.storage import Root, Storage
+from components.evaluate.config import EvaluateConfig
+from components.evaluate.evaluate import run
+from components.evaluate.predict import main, predictions
+from components.preprocess.collect import collect
+from components.preprocess.config import PreprocessConfig, parse_data
+from components.preprocess.preprocess import run_partition
+from tests.components.conftest import COUNTS, NAMES, SIZE
+
+CONFIG = EvaluateConfig(num_bootstrap=100)
+
+
+@pytest.fixture
+def evaluated(tiny_data: LoadedManifest, untrained_bundle: Storage, tmp_path: Path) -> tuple[Root, Storage, Storage]:
+    """A root, its evaluated bundle and the evaluation."""
+    root = Root(tmp_path / "root")
+    root.bundle("tiny").upload_folder(Path(untrained_bundle.uri))
+    found = run(CONFIG, root=root, manifest=tiny_data, bundle=root.bundle("tiny"))
+    write_pointer(root, "bundle", root.bundle("tiny").uri)
+    return root, root.bundle("tiny"), found.storage
+
+
+def test_every_split_is_answered_as_evaluation_did(
+    evaluated: tuple[Root, Storage, Storage], tiny_data: LoadedManifest, tmp_path: Path
+) -> None:
+    root, bundle, evaluation = evaluated
+    before = bundle.sizes()
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"root": root.uri}))
+    write_pointer(root, "manifest", tiny_data.storage.uri)
+    main(config=config, output=tmp_path / "out" / "answers.parquet", overrides=[])
+    table = pq.read_table(tmp_path / "out" / "answers.parquet")
+    assert bundle.sizes() == before
+    rows = {row["study_id"]: row for row in table.to_pylist()}
+    assert len(rows) == sum(COUNTS.values())
+    told = [row for row in load_predictions(evaluation).to_pylist() if row["condition"] == "all"]
+    assert len(told) == COUNTS["test"]
+    for row in told:
+        assert rows[row["study_id"]]["split"] == "test"
+        for name in NAMES:
+            assert rows[row["study_id"]][f"probability/{name}"] == pytest.approx(row[f"probability/{name}"], abs=1e-6)
+
+
+def test_a_folder_of_films_needs_no_labels(
+    evaluated: tuple[Root, Storage, Storage], tmp_path: Path, dicom_bytes: Callable[..., bytes]
+) -> None:
+    _, bundle, _ = evaluated
+    rng = np.random.default_rng(0)
+    (tmp_path / "films").mkdir()
+    for i in range(3):
+        stored = rng.integers(0, 4096, (40, 40)).astype(np.uint16)
+        film = dicom_bytes(stored, bits_stored=12, StudyInstanceUID=f"1.2.{i // 2}", SOPInstanceUID=f"1.3.{i}")
+        (tmp_path / "films" / f"{i}").write_bytes(film)
+    archive = Root(tmp_path / "archive")
+    values = {"adapter": "dicom-folder", "dir": str(tmp_path / "films"), "pathologies": list(NAMES)}
+    step = PreprocessConfig.parse({"pixels": {"size": SIZE}, "num_workers": 0}, where="preprocess")
+    run_partition(parse_data(values), step, root=archive, partition=0, num_partitions=1)
+    manifest = collect(parse_data(values), step, root=archive)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"root": archive.uri}))
+    main(config=config, output=tmp_path / "answers.csv", overrides=[], bundle=bundle.uri)
+    table = arrow_csv.read_csv(tmp_path / "answers.csv")
+    assert set(table.column("study_id").to_pylist()) == {hash_id("study", "1.2.0"), hash_id("study", "1.2.1")}
+    for name in NAMES:
+        assert all(0 <= p <= 1 for p in table.column(f"probability/{name}").to_pylist())
+        assert set(table.column(f"state/{name}").to_pylist()) <= {-1, 0, 1}
+
+    with pytest.raises(UserError, match=r"nothing to evaluate on: .*found 0 labeled studies"):
+        run(CONFIG, root=archive, manifest=manifest, bundle=bundle)
+    with pytest.raises(UserError, match=r"nothing to predict: .*found 0 studies in train"):
+        predictions(CONFIG, manifest=manifest, bundle=bundle, splits=["train"])
+
+
+def test_a_model_that_was_not_evaluated_is_refused(tiny_data: LoadedManifest, untrained_bundle: Storage) -> None:
+    with pytest.raises(UserError, match="bundle was not evaluated"):
+        predictions(CONFIG, manifest=tiny_data, bundle=untrained_bundle)
