@@ -182,7 +182,7 @@ def test_made_up_films(dicom_bytes: DicomWriter, film: tuple[npt.NDArray[Any], d
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The number of bytes of compressed")
-@settings(max_examples=1200, deadline=None, phases=PHASES, suppress_health_check=CHECKS, database=None)
+@settings(max_examples=600, deadline=None, phases=PHASES, suppress_health_check=CHECKS, database=None)
 @given(film=films())
 def test_many_made_up_films(dicom_bytes: DicomWriter, film: tuple[npt.NDArray[Any], dict[str, Any], str]) -> None:
     check(dicom_bytes, film)
