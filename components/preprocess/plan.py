@@ -20,8 +20,8 @@ from components.preprocess.records import Place, Study
 
 __all__ = ["REJECTS", "Layout", "Plan", "ShardPlan", "make_plan", "plan_shards", "read_layout"]
 
-PREPROCESS_VERSION = 1
-"""Raised whenever the same source and configuration would give other rows than before."""
+PREPROCESS_VERSION = 2
+"""Raised whenever the same source and configuration would give other rows or bytes than before."""
 
 REJECTS = "rejects.parquet"
 
