@@ -19,7 +19,7 @@ help: ## List the targets
 
 demo: .venv/.runtime ## Synthetic data, the whole pipeline, a table of scores (FRESH=1 redoes all)
 	@$(if $(FRESH),rm -rf runs/demo runs/synthetic runs/cache,true)
-	@$(BIN)/python -m pipeline.synthetic runs/synthetic --studies $(STUDIES) --seed 7 --size 256 --jobs 2
+	@$(BIN)/python -m pipeline.synthetic runs/synthetic --studies $(STUDIES) --prevalence floor --seed 7 --size 256 --jobs 2
 	@$(BIN)/python -m pipeline run --config $(CONFIG)
 
 images: ## Build the container images and print their sizes
@@ -27,7 +27,7 @@ images: ## Build the container images and print their sizes
 
 demo-docker: images .venv/.runtime ## The demo in containers of these images, with MLflow as a server
 	@$(if $(FRESH),rm -rf runs/demo-docker runs/synthetic,true)
-	@$(BIN)/python -m pipeline.synthetic runs/synthetic --studies $(STUDIES) --seed 7 --size 256 --jobs 2
+	@$(BIN)/python -m pipeline.synthetic runs/synthetic --studies $(STUDIES) --prevalence floor --seed 7 --size 256 --jobs 2
 	@$(BIN)/python -m pipeline run --config $(CONFIG) --set root=runs/demo-docker --runner docker
 
 test: .venv/.dev ## The tests but the slow ones

@@ -122,7 +122,7 @@ def _expose(
     rows, columns = attenuation.shape
     scatter = float(np.clip(0.16 + 0.04 * habitus + 0.06 * (view == "AP") + 0.03 * rng.normal(), 0.05, 0.4))
     seen = (1 - scatter) * attenuation + scatter * canvas.soften(attenuation, 0.09)
-    slope = 0.08 * rng.normal(size=2)
+    slope = 0.11 * rng.normal(size=2)
     seen += np.linspace(-slope[0], slope[0], rows, dtype=np.float32)[:, None]
     seen += np.linspace(-slope[1], slope[1], columns, dtype=np.float32)[None, :]
     seen += _uneven(canvas, rng) * np.minimum(4 * np.maximum(attenuation, 0), 1)
@@ -147,7 +147,7 @@ def _expose(
 def _uneven(canvas: Canvas, rng: np.random.Generator) -> Layer:
     """Grid cut-off, clothes, blankets and folds of soft tissue: smooth and different on every film."""
     wide, near = (float(share) for share in rng.uniform(0.2, 1.0, size=2))
-    return np.float32(0.085 * wide) * canvas.cloud(rng, 0.33) + np.float32(0.055 * near) * canvas.cloud(rng, 0.15)
+    return np.float32(0.14 * wide) * canvas.cloud(rng, 0.33) + np.float32(0.085 * near) * canvas.cloud(rng, 0.15)
 
 
 def _noise(rng: np.random.Generator, rows: int, columns: int) -> Layer:

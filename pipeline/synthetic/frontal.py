@@ -89,7 +89,7 @@ def _lung(anatomy: Anatomy, sign: int, dome: float) -> Points:
 def _heart(canvas: Canvas, anatomy: Anatomy, pose: Pose, findings: Sequence[Finding]) -> Layer:
     """Heart and mediastinum as one silhouette, wider on an AP film."""
     large = {finding.pathology: finding for finding in findings}
-    scale = 1.07 if pose.is_ap else 1.0
+    scale = (1.07 if pose.is_ap else 1.0) * (1 - 0.04 * max(-1.5, min(pose.breath, 1.5)))
     left, right, top = anatomy.heart_left * scale, anatomy.heart_right * scale, anatomy.heart_top
     if "Cardiomegaly" in large:
         grown = 0.02 + 0.44 * large["Cardiomegaly"].severity
@@ -158,7 +158,7 @@ def _skeleton(scene: Scene, findings: Sequence[Finding]) -> Layer:
         if finding.pathology != "Fracture":
             continue
         rng, sign = generator_of(finding), signs_of(finding.side)[0]
-        step = 0.004 + 0.022 * finding.severity
+        step = 0.005 + 0.030 * finding.severity
         if finding.kind == "clavicle":
             *clavicles[sign], at = _broken(clavicles[sign][0], 0.5 + 0.1 * rng.random(), 1.5 * step)
             callus.append(_disc(at, 0.014))
@@ -166,7 +166,7 @@ def _skeleton(scene: Scene, findings: Sequence[Finding]) -> Layer:
         level = {"upper": 3, "middle": 5, "lower": 7}[finding.zone] + 10 * (sign > 0)
         for number in range(level, level + (3 if finding.kind == "ribs" else 1)):
             *pieces[number], at = _broken(backs[number], 0.62 + 0.2 * rng.random(), step)
-            callus.append(_disc(at, 0.006 + 0.014 * finding.severity))
+            callus.append(_disc(at, 0.007 + 0.018 * finding.severity))
     width, bone = anatomy.rib_width, anatomy.bone
     broken = [part for parts in pieces.values() if len(parts) > 1 for part in parts]
     intact = backs[[number for number, parts in pieces.items() if len(parts) == 1]]

@@ -134,7 +134,7 @@ def _paint(scene: Scene, finding: Finding, dome: float) -> None:
             line = curve([(at_x - 0.1, dome - 0.06), (at_x, dome - 0.045), (at_x + 0.08, dome + 0.01)])
             scene.cloud_over((0.3 + 0.2 * severity) * canvas.fill([tube(line, 0.009 + 0.008 * severity)], blur=0.003))
         case "Lung Lesion":
-            radius = {"nodule": 0.014, "mass": 0.036, "nodules": 0.012}[finding.kind] * (0.85 + 0.6 * severity)
+            radius = {"nodule": 0.019, "mass": 0.042, "nodules": 0.015}[finding.kind] * (0.85 + 0.6 * severity)
             scene.cloud_over((0.4 + 0.2 * severity) * canvas.blob(at_x, at_y, 0.6 * radius, 0.6 * radius))
         case "Pneumothorax":
             scene.extra -= 0.04 * severity * scene.lungs[0] * canvas.blob(-0.1, 0.24, 0.06, 0.06)

@@ -66,11 +66,11 @@ def _nodules(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
         y = _ZONE_Y[finding.zone] + 0.045 * rng.normal() if number == 1 else rng.uniform(0.22, 0.62)
         reach = wall_at(y, width=scene.anatomy.chest_width)
         x = (sign if number == 1 else rng.choice((-1, 1))) * rng.uniform(0.40, 0.85) * reach
-        radius = {"nodule": 0.014, "mass": 0.034, "nodules": 0.011}[finding.kind] * (0.85 + 0.6 * finding.severity)
+        radius = {"nodule": 0.019, "mass": 0.042, "nodules": 0.014}[finding.kind] * (0.85 + 0.6 * finding.severity)
         angle = np.linspace(0, 2 * np.pi, 10, endpoint=False)
         wobble = radius * (1 + 0.10 * rng.normal(size=10))
         outline = [(x + r * np.cos(a), y + r * np.sin(a)) for r, a in zip(wobble, angle, strict=True)]
-        scene.cloud_over((0.5 + 0.25 * finding.severity) * scene.canvas.fill([closed(outline)], blur=0.0035))
+        scene.cloud_over((0.6 + 0.25 * finding.severity) * scene.canvas.fill([closed(outline)], blur=0.0035))
 
 
 def _edema(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
@@ -81,15 +81,15 @@ def _edema(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
     for sign in (-1, 1):
         haze += scene.canvas.blob(sign * 0.14, y, 0.085 + 0.035 * severity, 0.115 + 0.05 * severity)
     patchy = 1 + 0.22 * scene.canvas.cloud(rng, 0.04) + 0.12 * scene.canvas.cloud(rng, 0.015)
-    scene.cloud_over((0.08 + 0.30 * severity) * haze * np.clip(patchy, 0.3, 1.7))
-    scene.vessels *= 1.2 + 0.7 * severity
+    scene.cloud_over((0.05 + 0.20 * severity) * haze * np.clip(patchy, 0.3, 1.7))
+    scene.vessels *= 1.15 + 0.65 * severity
     lines = []
     for sign in (-1, 1):
         for number in range(5):
             at = 0.55 + 0.024 * number + 0.004 * rng.normal()
             end = wall_at(at, width=scene.anatomy.chest_width) - 0.004
-            lines.append(tube(np.array([(sign * (end - 0.035), at - 0.004), (sign * end, at)]), 0.0028))
-    scene.cloud_over((0.12 + 0.3 * severity) * scene.canvas.fill(lines, blur=0.001))
+            lines.append(tube(np.array([(sign * (end - 0.035), at - 0.004), (sign * end, at)]), 0.0034))
+    scene.cloud_over((0.15 + 0.4 * severity) * scene.canvas.fill(lines, blur=0.001))
 
 
 def _consolidation(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
@@ -131,8 +131,8 @@ def _atelectasis(scene: Scene, finding: Finding, rng: np.random.Generator) -> No
                 line = mirrored(
                     curve([(x0, y + tilt), ((x0 + x1) / 2, y + 0.006 * rng.normal()), (x1, y - tilt)]), sign
                 )
-                plate = canvas.fill([tube(line, 0.007 + 0.006 * severity)], blur=0.0025)
-                scene.cloud_over((0.45 + 0.25 * severity) * plate)
+                plate = canvas.fill([tube(line, 0.009 + 0.008 * severity)], blur=0.0025)
+                scene.cloud_over((0.5 + 0.3 * severity) * plate)
         else:
             wedge = canvas.blob(
                 sign * 0.14, base + 0.03, 0.07 + 0.03 * severity, 0.030 + 0.015 * severity, degrees=-18 * sign
@@ -147,7 +147,7 @@ def _effusion(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
     for sign in signs_of(finding.side):
         amount = float(np.clip(finding.severity + 0.15 * rng.normal(), 0.05, 1.1))
         lung = scene.lungs[sign]
-        level = scene.domes[sign] + 0.064 - 0.22 * amount**1.5
+        level = scene.domes[sign] + 0.064 - 0.20 * amount**1.4
         if layering:
             scene.cloud_over((0.14 + 0.30 * amount) * lung * np.clip((y - 0.22) / 0.42, 0, 1) ** 1.5)
             level += 0.05
@@ -180,7 +180,7 @@ def _pneumothorax(scene: Scene, finding: Finding, rng: np.random.Generator) -> N
     scene.vessels *= 1 - rim
     scene.cloud_over((0.06 + 0.22 * finding.severity) * fallen)
     scene.opacity *= 1 - rim
-    scene.extra += (0.035 + 0.075 * finding.severity) * line - 0.075 * rim * lung
+    scene.extra += (0.05 + 0.09 * finding.severity) * line - 0.075 * rim * lung
 
 
 def _thickening(scene: Scene, finding: Finding, rng: np.random.Generator) -> None:
@@ -189,7 +189,7 @@ def _thickening(scene: Scene, finding: Finding, rng: np.random.Generator) -> Non
     width = scene.anatomy.chest_width
     top = scene.anatomy.lung_top
     for sign in signs_of(finding.side):
-        thick = 0.011 + 0.017 * severity
+        thick = 0.012 + 0.022 * severity
         if finding.kind == "apical cap":
             wall = [(0.06, 0.122 + top), (0.125, 0.104 + top), (0.185, 0.135 + top), (0.23, 0.2 + top)]
             line = mirrored(curve(wall), sign)

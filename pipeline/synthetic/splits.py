@@ -11,7 +11,7 @@ __all__ = ["SHARES", "split_patients"]
 
 SHARES: Mapping[str, float] = {"train": 0.65, "validate": 0.1, "test": 0.25}
 """MIMIC-CXR tests on 1 % of its studies; a few hundred studies would leave nothing to count."""
-LEAST_IN_TEST = 18
+LEAST_IN_TEST = 23
 """Positives of each kind that the test split gets before its share, as long as train keeps as many."""
 
 
@@ -32,7 +32,7 @@ def split_patients(positives_NK: npt.NDArray[np.int64] | Sequence[Sequence[int]]
     total_K = counts_NK.sum(axis=0)
     lacking_SK = shares_S[:, None] * total_K
     test, train = names.index("test"), names.index("train")
-    extra_K = np.clip(np.minimum(LEAST_IN_TEST, 0.45 * total_K) - lacking_SK[test], 0, None)
+    extra_K = np.clip(np.minimum(LEAST_IN_TEST, 0.5 * total_K) - lacking_SK[test], 0, None)
     lacking_SK[test] += extra_K
     lacking_SK[train] -= extra_K
     room_S = shares_S * len(counts_NK)
