@@ -21,11 +21,7 @@ from components.preprocess.records import Place, Study
 __all__ = ["REJECTS", "Layout", "Plan", "ShardPlan", "make_plan", "plan_shards", "read_layout"]
 
 PREPROCESS_VERSION = 2
-<<<<<<< HEAD
-"""Raised whenever the same source and configuration would give other rows than before."""
-=======
 """Raised whenever the same source and configuration would give other rows or bytes than before."""
->>>>>>> scale
 
 REJECTS = "rejects.parquet"
 
