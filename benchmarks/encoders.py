@@ -7,16 +7,20 @@ import tempfile
 from pathlib import Path
 
 import gdcm
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    HTJ2K,
     UID,
     DeflatedExplicitVRLittleEndian,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     ImplicitVRLittleEndian,
     generate_uid,
 )
@@ -38,7 +42,7 @@ def make_film(rows: int, columns: int, *, bits: int = 12, seed: int = 7) -> byte
 
 
 def transcode(data: bytes, syntax: str) -> bytes:
-    """The film in another transfer syntax. GDCM encodes all JPEG families, pydicom the rest.
+    """The film in another transfer syntax. GDCM encodes the JPEG families, imagecodecs HTJ2K, pydicom the rest.
 
     Raises:
         ValueError: no encoder here makes this syntax.
@@ -56,6 +60,12 @@ def transcode(data: bytes, syntax: str) -> bytes:
     if syntax == pydicom.uid.RLELossless:
         plugin = "pylibjpeg" if dataset.BitsStored == dataset.BitsAllocated or dataset.BitsStored == 12 else "pydicom"
         dataset.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
+        return _written(dataset)
+    if syntax in (HTJ2KLossless, HTJ2K):
+        stream = imagecodecs.htj2k_encode(dataset.pixel_array, reversible=syntax == HTJ2KLossless)
+        dataset.PixelData = encapsulate([bytes(stream)])
+        dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+        dataset.file_meta.TransferSyntaxUID = syntax
         return _written(dataset)
     with tempfile.TemporaryDirectory() as folder:
         return _with_gdcm(data, syntax, Path(folder))

@@ -46,6 +46,8 @@ SYNTAXES = {
     JPEG + "81": 12,
     JPEG + "90": 12,
     JPEG + "91": 12,
+    JPEG + "201": 12,
+    JPEG + "203": 12,
 }
 """What can be encoded here, and the bits of the film. GDCM's encoder of 12-bit JPEG makes streams for itself alone."""
 

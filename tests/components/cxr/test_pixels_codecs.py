@@ -68,7 +68,7 @@ def test_missing_codec_names_the_transfer_syntax(dicom_bytes: DicomWriter) -> No
 
 JPEG = "1.2.840.10008.1.2.4."
 PLAIN = ["1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"]
-LOSSLESS = [*PLAIN, "1.2.840.10008.1.2.5", JPEG + "57", JPEG + "70", JPEG + "80", JPEG + "90"]
+LOSSLESS = [*PLAIN, "1.2.840.10008.1.2.5", JPEG + "57", JPEG + "70", JPEG + "80", JPEG + "90", JPEG + "201"]
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 16])
@@ -82,7 +82,7 @@ def test_every_lossless_encoding_of_a_film_gives_the_identical_image(bits: int) 
 
 
 @pytest.mark.parametrize(
-    ("syntax", "bits"), [(JPEG + "50", 8), (JPEG + "51", 12), (JPEG + "81", 12), (JPEG + "91", 12)]
+    ("syntax", "bits"), [(JPEG + "50", 8), (JPEG + "51", 12), (JPEG + "81", 12), (JPEG + "91", 12), (JPEG + "203", 12)]
 )
 def test_lossy_encodings_are_close(syntax: str, bits: int) -> None:
     plain = make_film(83, 70, bits=bits)
