@@ -33,8 +33,9 @@ def split_patients(positives_NK: npt.NDArray[np.int64] | Sequence[Sequence[int]]
     lacking_SK = shares_S[:, None] * total_K
     test, train = names.index("test"), names.index("train")
     extra_K = np.clip(np.minimum(LEAST_IN_TEST, 0.5 * total_K) - lacking_SK[test], 0, None)
-    lacking_SK[test] += extra_K
-    lacking_SK[train] -= extra_K
+    if len(counts_NK) > 1:  # a single patient is for training
+        lacking_SK[test] += extra_K
+        lacking_SK[train] -= extra_K
     room_S = shares_S * len(counts_NK)
     split_N = np.full(len(counts_NK), -1)
     while (waiting_N := split_N < 0).any():
