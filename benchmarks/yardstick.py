@@ -250,6 +250,7 @@ def main() -> None:
     parser.add_argument("--prevalence", choices=["mimic", "floor"], default="floor")
     parser.add_argument("--train-studies", type=int, nargs="+", default=[500, 4000])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--data-seed", type=int, default=0, help="other patients than those of the calibration")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=Path("runs/yardstick"))
@@ -260,10 +261,10 @@ def main() -> None:
     def settings(seed: int) -> Settings:
         return Settings(seed=seed, preset=given.preset, prevalence=given.prevalence)
 
-    test = draw(settings(TEST_SEED), TEST_STUDIES, jobs=given.jobs, cache=given.cache)
+    test = draw(settings(TEST_SEED + given.data_seed), TEST_STUDIES, jobs=given.jobs, cache=given.cache)
     rows: dict[str, list[npt.NDArray[np.float64]]] = {}
     for num in given.train_studies:
-        train = draw(settings(TRAIN_SEED), num, jobs=given.jobs, cache=given.cache)
+        train = draw(settings(TRAIN_SEED + given.data_seed), num, jobs=given.jobs, cache=given.cache)
         rows[f"linear {num}"] = [score_linear(train, test)]
         _tell(f"linear {num}", rows[f"linear {num}"][0], test)
         rows[f"resnet {num}"] = []

@@ -18,7 +18,6 @@ from components.cxr.report import load_predictions
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage import Root, Storage
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.evaluate import evaluation_key
 from components.evaluate.evaluate import run as evaluate
 from components.preprocess.collect import collect
 from components.preprocess.config import MimicCxrData, PreprocessConfig
@@ -79,9 +78,7 @@ def evaluated(data: tuple[Root, LoadedManifest]) -> tuple[Storage, Storage]:
     root, loaded = data
     bundle = train(TrainConfig.parse(TINY, where="train"), loaded=loaded, root=root)
     config = EvaluateConfig(num_bootstrap=100)
-    report, _ = evaluate(config, root=root, manifest=loaded, bundle=bundle)
-    key = evaluation_key(config, bundle_hash=report.bundle_hash, manifest_hash=loaded.hash)
-    return bundle, root.evaluation(key)
+    return bundle, evaluate(config, root=root, manifest=loaded, bundle=bundle).storage
 
 
 def test_every_film_and_report_arrives(source: Path, data: tuple[Root, LoadedManifest]) -> None:
