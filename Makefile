@@ -6,7 +6,7 @@ SHELL := bash -o pipefail
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= pipeline/configs/demo.yaml
-STUDIES ?= 400
+STUDIES ?= 1200
 TORCH ?= 2.13.0
 BIN := .venv/bin
 export CXRFLOW_CACHE ?= $(CURDIR)/runs/cache

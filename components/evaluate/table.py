@@ -59,6 +59,7 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
     console.print()
     if report.second_truth is not None:
         console.print(_truth_table(report, report.second_truth))
+        console.print(Text(f"Missed: positive by {report.second_truth.name}, not by label; invented: the reverse."))
         console.print()
     console.print(Text(f"By study, {PROTOCOLS[score.protocol]}. {policy_line(report.label_policy)}"))
     console.print(Text(f"Intervals: 95 %, {report.num_bootstrap} resamples of {score.num_patients} patients. {CAVEAT}"))
