@@ -35,7 +35,8 @@ class Running:
         self._log = folder / "running.log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "components.preprocess", "--config", str(config)],
+                # A shell that starts a command in the background has it ignore SIGINT, which children inherit.
+                ["env", "--default-signal=INT", sys.executable, "-m", "components.preprocess", "--config", str(config)],
                 cwd=REPOSITORY,
                 env={**os.environ, **(env or {})},
                 stdout=log,
@@ -53,7 +54,7 @@ class Running:
         """Exit code, once it has ended and left no process behind."""
         try:
             code = self.process.wait(timeout_s)
-            self.wait_for(lambda: not self.left_behind(), timeout_s=10, running=False)
+            self.wait_for(lambda: not self.left_behind(), timeout_s=60, running=False)
             return code
         finally:
             for pid in self.left_behind():

@@ -57,7 +57,7 @@ def test_stopped_by_a_signal(
 ) -> None:
     running, root = held
     (os.killpg if group else os.kill)(running.process.pid, number)
-    assert running.wait(timeout_s=20) == code, running.output
+    assert running.wait() == code, running.output
     assert running.output.splitlines()[-1] == said
     assert "Traceback" not in running.output
     assert finished(root) >= 1
@@ -68,13 +68,13 @@ def test_workers_end_with_a_killed_parent(held: tuple[Running, Path]) -> None:
     running, _ = held
     assert len(running.workers()) >= 2
     running.process.kill()
-    assert running.wait(timeout_s=20) == -signal.SIGKILL  # which fails if a worker is left
+    assert running.wait() == -signal.SIGKILL  # which fails if a worker is left
 
 
 def test_a_killed_worker_is_one_clear_error(held: tuple[Running, Path]) -> None:
     running, root = held
     os.kill(running.workers()[-1], signal.SIGKILL)
-    assert running.wait(timeout_s=20) == 2
+    assert running.wait() == 2
     last = running.output.splitlines()[-1]
     assert last.startswith("error: a worker process was killed: preprocess; found 2 processes. Most often memory ran")
     assert "lower preprocess.num_workers" in last
