@@ -22,7 +22,8 @@ NUM_IV_PATIENTS, NUM_ADMISSIONS = 364_627, 546_028
 NUM_UNLABELED = 8
 
 READ = """
-import json, resource, sys, time
+import json, re, sys, time
+from pathlib import Path
 from components.cxr.ids import IdKey
 from components.preprocess.adapters import read_source
 from components.preprocess.config import MimicCxrData
@@ -31,7 +32,8 @@ source = read_source(MimicCxrData(dir=sys.argv[1], mimic_iv_dir=sys.argv[1] + "/
 print(json.dumps({
     "seconds": time.perf_counter() - start,
     "cpu_seconds": time.process_time(),
-    "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    # ru_maxrss would begin with the peak of the process that started this one.
+    "peak_mb": int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024,
     "films": sum(len(study.films) for study in source.studies),
     "studies": len(source.studies),
     "unlabeled": sum(not study.labeled for study in source.studies),
