@@ -33,6 +33,7 @@ PASSED_ON = (
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
     "MLFLOW_TRACKING_USERNAME",
+    "OMP_WAIT_POLICY",
     "STORAGE_EMULATOR_HOST",
 )
 """Settings of the caller that the steps need as well."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from typing import Annotated
 
@@ -59,4 +61,10 @@ def _print_summary(loaded: LoadedManifest) -> None:
 
 if __name__ == "__main__":
     terminate_cleanly()
-    run_cli(main)
+    try:
+        run_cli(main)
+    except SystemExit as ended:
+        # All is written. A thread of Arrow's that meets the end of Python would abort the process.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code if isinstance(ended.code, int) else int(bool(ended.code)))
