@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.encoders import make_film, transcode
-from components.cxr.pixel_preset import PixelPreset
-from components.cxr.pixels import read_film
+from components.cxr.films.pixel_preset import PixelPreset
+from components.cxr.films.pixels import read_film
 
 JPEG = "1.2.840.10008.1.2.4."
 SYNTAXES = {

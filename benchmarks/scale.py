@@ -108,8 +108,8 @@ def stages(folder: Folder = None, number: Annotated[int, typer.Option("--films")
     """Where the core time of a full-size film goes: median milliseconds of one thread, read from the page cache."""
     import cv2
 
-    from components.cxr.pixel_preset import PixelPreset
-    from components.cxr.pixels import read_film
+    from components.cxr.films.pixel_preset import PixelPreset
+    from components.cxr.films.pixels import read_film
 
     cv2.setNumThreads(1)
     preset = PixelPreset()
@@ -161,7 +161,7 @@ def plan(folder: Folder = None, number: Annotated[int, typer.Option("--films")] 
 @app.command(hidden=True)
 def one_plan(source: Path, partitions: int) -> None:
     """One plan in a fresh process."""
-    from components.cxr.storage import Root
+    from components.cxr.storage.storage import Root
     from components.preprocess.config import PreprocessConfig, parse_data
     from components.preprocess.plan import make_plan
 

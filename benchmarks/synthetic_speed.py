@@ -10,8 +10,8 @@ from statistics import median
 
 import cv2
 
-from pipeline.synthetic.dicoms import describe_image, write_dicom
-from pipeline.synthetic.films import render_film
+from pipeline.synthetic.films.dicoms import describe_image, write_dicom
+from pipeline.synthetic.films.films import render_film
 from pipeline.synthetic.patients import draw_patients
 from pipeline.synthetic.presets import Settings
 from pipeline.synthetic.studies import draw_studies

@@ -32,7 +32,7 @@ from transformers import ResNetConfig, ResNetForImageClassification
 from components.cxr.labels import PATHOLOGIES
 from components.cxr.progress import track
 from pipeline.synthetic.dataset import draw_data
-from pipeline.synthetic.films import render_film
+from pipeline.synthetic.films.films import render_film
 from pipeline.synthetic.presets import PRESETS, Settings
 from pipeline.synthetic.studies import Study
 
@@ -97,7 +97,7 @@ def _drawn(studies: Sequence[Study], jobs: int) -> Iterator[list[Films]]:
 
 def _sources() -> str:
     folder = Path(sys.modules[Settings.__module__].__file__ or "").parent
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))).hexdigest()
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.rglob("*.py")))).hexdigest()
 
 
 def _draw_study(study: Study) -> list[Films]:

@@ -16,8 +16,8 @@ from docker.models.containers import Container
 from docker.types import Mount
 
 from components.cxr.errors import UserError
-from components.cxr.mlflow_server import tracking_uri
-from components.cxr.storage import Root
+from components.cxr.storage.storage import Root
+from components.cxr.tracking.mlflow_server import tracking_uri
 from pipeline.config import ImageName, PipelineConfig
 
 if TYPE_CHECKING:

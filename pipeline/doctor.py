@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from components.cxr.errors import UserError
-from components.cxr.mlflow_server import tracking_uri, without_secret
-from components.cxr.storage import Root
+from components.cxr.storage.storage import Root
+from components.cxr.tracking.mlflow_server import tracking_uri, without_secret
 from pipeline.config import ImageName, PipelineConfig
 from pipeline.endpoint import check_endpoint
 from pipeline.registry import find_image

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from components.cxr.errors import UserError
-from components.cxr.storage import Storage, open_storage
+from components.cxr.storage.storage import Storage, open_storage
 from pipeline.config import PipelineConfig
 
 if TYPE_CHECKING:

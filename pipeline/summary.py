@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.cxr.pointers import read_pointer
 from components.cxr.report import load_decision, load_report
-from components.cxr.storage import Root, Storage
+from components.cxr.storage.pointers import read_pointer
+from components.cxr.storage.storage import Root, Storage
 from components.evaluate.table import print_report
 from pipeline.config import PipelineConfig
 

@@ -13,16 +13,16 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from components.cxr.architecture import Architecture
 from components.cxr.config import Config
 from components.cxr.errors import UserError
+from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.labels import LabelPolicy
-from components.cxr.model import CxrModel
-from components.cxr.pixel_preset import PixelPreset
+from components.cxr.model.architecture import Architecture
+from components.cxr.model.network import CxrModel
 from components.cxr.report import Condition
 from components.cxr.shards import Manifest, read_versioned
-from components.cxr.storage import Storage, sha256_of
-from components.cxr.text import SectionReader, TextConfig, is_leaky
+from components.cxr.storage.storage import Storage, sha256_of
+from components.cxr.text.text import SectionReader, TextConfig, is_leaky
 
 __all__ = [
     "BUNDLE", "MODEL_CARD", "OPERATING_POINTS",

@@ -14,7 +14,7 @@ import typer
 
 from components.cxr.config import load_yaml, with_overrides
 from components.cxr.errors import UserError
-from components.cxr.storage import Root
+from components.cxr.storage.storage import Root
 
 __all__ = [
     "ConfigOption", "RootOption", "SetOption", "Terminated",

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 
 from components.cxr.config import Config
 from components.cxr.labels import LabelPolicy
-from components.cxr.parquet import parquet_table
 from components.cxr.shards import read_versioned
-from components.cxr.storage import Storage
+from components.cxr.storage.parquet import parquet_table
+from components.cxr.storage.storage import Storage
 
 __all__ = [
     "CONDITIONS", "DECISION", "PREDICTIONS", "REPORT",

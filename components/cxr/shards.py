@@ -18,11 +18,11 @@ from pydantic import Field
 
 from components.cxr.config import Config
 from components.cxr.errors import UserError
+from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.labels import BLANK
-from components.cxr.parquet import parquet_table
-from components.cxr.pixel_preset import PixelPreset
-from components.cxr.storage import ABSENT, StaleWriteError, Storage, sha256_of
-from components.cxr.text import SECTIONS, SectionReader
+from components.cxr.storage.parquet import parquet_table
+from components.cxr.storage.storage import ABSENT, StaleWriteError, Storage, sha256_of
+from components.cxr.text.text import SECTIONS, SectionReader
 
 __all__ = [
     "MANIFEST", "SPLITS", "ImageRow", "LoadedManifest", "Manifest", "ShardInfo", "SplitCounts",

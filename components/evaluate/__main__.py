@@ -8,9 +8,9 @@ import typer
 
 from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli
 from components.cxr.config import section
-from components.cxr.pointers import read_pointer
 from components.cxr.shards import load_manifest
-from components.cxr.storage import open_storage
+from components.cxr.storage.pointers import read_pointer
+from components.cxr.storage.storage import open_storage
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import run
 

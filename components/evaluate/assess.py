@@ -14,11 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from components.cxr.bundle import Bundle, OperatingPoint, OperatingPoints
-from components.cxr.dataset import StudyDataset
 from components.cxr.labels import BLANK, truth_of
-from components.cxr.predictor import Logits
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.predictor import Logits
 from components.cxr.report import CONDITIONS, Condition, GoldenStudy, Protocol, Report, Score
-from components.cxr.second_truth import SecondTruth
 from components.cxr.shards import LoadedManifest
 from components.evaluate.calibration import DEFAULT_THRESHOLD, calibrate, operating_points
 from components.evaluate.config import EvaluateConfig
@@ -31,6 +30,7 @@ from components.evaluate.scoring import (
     study_rows,
 )
 from components.evaluate.second_truth import second_truth_of
+from components.evaluate.truth_table import SecondTruth
 
 __all__ = ["Assessment", "assess"]
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.cxr.bundle import Bundle, check_same_pixels, load_bundle
-from components.cxr.dataset import StudyDataset
 from components.cxr.errors import UserError
 from components.cxr.labels import truth_of
+from components.cxr.model.dataset import StudyDataset
 from components.cxr.shards import LoadedManifest
-from components.cxr.storage import Root, open_storage
+from components.cxr.storage.storage import Root, open_storage
 from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamples, weighted_auroc
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.promotion import Comparison

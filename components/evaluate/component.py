@@ -26,10 +26,10 @@ def evaluate(
         metrics: Mean and per-pathology AUROC for KFP's UI.
         curve: ROC curve and confusion matrix over all pathologies for KFP's UI.
     """
-    from components.cxr.artifacts import clean_exit, point, pointed
     from components.cxr.report import load_predictions
     from components.cxr.shards import load_manifest
-    from components.cxr.storage import Root
+    from components.cxr.storage.storage import Root
+    from components.cxr.tracking.artifacts import clean_exit, point, pointed
     from components.evaluate.config import EvaluateConfig
     from components.evaluate.evaluate import run
     from components.evaluate.pooled import CATEGORIES, pooled

@@ -17,9 +17,6 @@ from components.cxr.bundle import (
 )
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
-from components.cxr.journal import JOURNAL, replay
-from components.cxr.pointers import write_pointer
-from components.cxr.registry import register_model
 from components.cxr.report import (
     REPORT,
     Decision,
@@ -30,10 +27,12 @@ from components.cxr.report import (
     write_predictions,
     write_report,
 )
-from components.cxr.second_truth import SecondTruth, read_second_truth
 from components.cxr.shards import LoadedManifest
-from components.cxr.storage import Root, Storage
-from components.cxr.tracking import TrackedRun, joined_run
+from components.cxr.storage.pointers import write_pointer
+from components.cxr.storage.storage import Root, Storage
+from components.cxr.tracking.journal import JOURNAL, replay
+from components.cxr.tracking.registry import register_model
+from components.cxr.tracking.tracking import TrackedRun, joined_run
 from components.evaluate.assess import assess
 from components.evaluate.champion import compare
 from components.evaluate.config import EvaluateConfig
@@ -41,6 +40,7 @@ from components.evaluate.log import log_evaluation
 from components.evaluate.model_card import model_card
 from components.evaluate.promotion import decide
 from components.evaluate.table import print_report
+from components.evaluate.truth_table import SecondTruth, read_second_truth
 
 __all__ = ["Evaluation", "evaluation_key", "run"]
 

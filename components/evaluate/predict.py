@@ -14,12 +14,12 @@ import typer
 from components.cxr.bundle import check_same_pixels, load_bundle, load_operating_points
 from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli
 from components.cxr.config import section
-from components.cxr.dataset import StudyDataset
 from components.cxr.errors import UserError
-from components.cxr.pointers import read_pointer
-from components.cxr.predictor import answer
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.predictor import answer
 from components.cxr.shards import SPLITS, LoadedManifest, load_manifest
-from components.cxr.storage import Storage, open_storage, renamed_to
+from components.cxr.storage.pointers import read_pointer
+from components.cxr.storage.storage import Storage, open_storage, renamed_to
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.scoring import Pass, run_model
 

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from components.cxr.batch import Study
 from components.cxr.bundle import Bundle, OperatingPoint
-from components.cxr.dataset import StudyDataset
 from components.cxr.labels import BLANK, truth_of
-from components.cxr.predictor import Logits, predict
+from components.cxr.model.batch import Study
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.predictor import Logits, predict
 from components.cxr.progress import track
 from components.cxr.report import Condition, Protocol, Score
 from components.evaluate.bootstrap import auroc_resamples

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from components.cxr.bundle import OperatingPoint
-from components.cxr.dataset import StudyDataset
 from components.cxr.errors import UserError
-from components.cxr.predictor import Logits
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.predictor import Logits
 from components.cxr.report import Condition, Score, TruthReport
-from components.cxr.second_truth import SecondTruth
 from components.evaluate.agreement import agreement_of
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.scoring import Rows, study_rows
+from components.evaluate.truth_table import SecondTruth
 
 __all__ = ["BesideTruth", "second_truth_of"]
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.cxr.config import Config
-from components.cxr.text import SectionReader
+from components.cxr.text.text import SectionReader
 
 __all__ = ["AuditReport", "Example", "PathologyAudit", "SectionAudit", "Share", "print_audit", "wilson"]
 

@@ -10,8 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.cxr.errors import UserError
-from components.cxr.parquet import parquet_table
-from components.cxr.pointers import write_pointer
 from components.cxr.shards import (
     SCHEMA_VERSION,
     SPLITS,
@@ -21,7 +19,9 @@ from components.cxr.shards import (
     load_manifest,
     write_manifest,
 )
-from components.cxr.storage import Root
+from components.cxr.storage.parquet import parquet_table
+from components.cxr.storage.pointers import write_pointer
+from components.cxr.storage.storage import Root
 from components.preprocess.config import DataConfig, PreprocessConfig
 from components.preprocess.plan import REJECTS, Plan, make_plan
 from components.preprocess.preprocess import is_complete

@@ -16,8 +16,8 @@ def preprocess(root: str, data: dict[str, Any], config: dict[str, Any], partitio
         partition: This partition, from 0.
         num_partitions: Number of partitions.
     """
-    from components.cxr.artifacts import clean_exit
-    from components.cxr.storage import Root
+    from components.cxr.storage.storage import Root
+    from components.cxr.tracking.artifacts import clean_exit
     from components.preprocess.config import PreprocessConfig, parse_data
     from components.preprocess.preprocess import run_partition
 
@@ -45,8 +45,8 @@ def collect(
         partitions: Those that are done; waiting for them is the point.
         manifest: Points at the data set.
     """
-    from components.cxr.artifacts import clean_exit, point
-    from components.cxr.storage import Root
+    from components.cxr.storage.storage import Root
+    from components.cxr.tracking.artifacts import clean_exit, point
     from components.preprocess.collect import collect
     from components.preprocess.config import PreprocessConfig, parse_data
 

@@ -9,9 +9,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from components.cxr.config import Config
 from components.cxr.errors import UserError
+from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.labels import PATHOLOGIES
-from components.cxr.pixel_preset import PixelPreset
-from components.cxr.text import SectionName, SectionReader
+from components.cxr.text.text import SectionName, SectionReader
 
 __all__ = [
     "Columns",

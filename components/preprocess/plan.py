@@ -12,7 +12,7 @@ from components.cxr.config import content_hash
 from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_id, load_id_key
 from components.cxr.shards import MANIFEST, SCHEMA_VERSION, SPLITS, shard_schema
-from components.cxr.storage import Root, Storage
+from components.cxr.storage.storage import Root, Storage
 from components.preprocess.adapters import read_source
 from components.preprocess.config import DataConfig, PreprocessConfig
 from components.preprocess.processes import processes

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from components.cxr.errors import UserError
 from components.cxr.progress import track
 from components.cxr.shards import MANIFEST, load_manifest, write_shard
-from components.cxr.storage import Root
+from components.cxr.storage.storage import Root
 from components.preprocess.config import DataConfig, PreprocessConfig
 from components.preprocess.plan import REJECTS, Plan, ShardPlan, make_plan
 from components.preprocess.read_study import StudyRows

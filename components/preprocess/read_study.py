@@ -6,12 +6,12 @@ import functools
 from dataclasses import dataclass, field
 
 from components.cxr.errors import UserError
+from components.cxr.films.pixel_preset import PixelPreset
+from components.cxr.films.pixels import FilmError, read_film
 from components.cxr.ids import IdKey, hash_id
-from components.cxr.pixel_preset import PixelPreset
-from components.cxr.pixels import FilmError, read_film
 from components.cxr.shards import ImageRow
-from components.cxr.storage import Storage
-from components.cxr.text import SectionReader, clean_sections, decode_report, parse_report
+from components.cxr.storage.storage import Storage
+from components.cxr.text.text import SectionReader, clean_sections, decode_report, parse_report
 from components.preprocess.records import FilmRef, Place, Study
 
 __all__ = ["Reject", "StudyReader", "StudyRows", "read_sections"]

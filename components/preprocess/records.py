@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from components.cxr.storage import Storage, open_storage
+from components.cxr.storage.storage import Storage, open_storage
 
 __all__ = ["FilmRef", "Place", "Source", "Study", "hash_source"]
 

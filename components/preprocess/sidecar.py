@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from components.cxr.config import Config
 from components.cxr.errors import UserError
 from components.cxr.shards import ImageRow, ShardInfo
-from components.cxr.storage import Storage
+from components.cxr.storage.storage import Storage
 from components.preprocess.plan import ShardPlan
 from components.preprocess.read_study import Reject, StudyRows
 

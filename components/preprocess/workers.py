@@ -9,9 +9,9 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.ids import IdKey
-from components.cxr.pixel_preset import PixelPreset
-from components.cxr.text import SectionReader
+from components.cxr.text.text import SectionReader
 from components.preprocess.processes import processes
 from components.preprocess.read_study import StudyReader, StudyRows
 from components.preprocess.records import Place, Study

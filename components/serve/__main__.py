@@ -8,10 +8,10 @@ import typer
 
 from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli
 from components.cxr.config import section
-from components.cxr.deployment import read_deployment
 from components.cxr.errors import UserError
-from components.cxr.storage import open_storage
+from components.cxr.storage.storage import open_storage
 from components.serve.config import ServeConfig
+from components.serve.deployment import read_deployment
 
 
 def main(

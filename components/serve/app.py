@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
-from components.cxr.dicom import MAX_PIXELS
+from components.cxr.films.dicom import MAX_PIXELS
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
 from components.serve.form import FORM_SCHEMA, read_form

@@ -22,9 +22,9 @@ def deploy(
         bundle: Points at the trained model.
         evaluation: Points at report and decision.
     """
-    from components.cxr.artifacts import clean_exit, pointed
     from components.cxr.shards import load_manifest
-    from components.cxr.storage import Root
+    from components.cxr.storage.storage import Root
+    from components.cxr.tracking.artifacts import clean_exit, pointed
     from components.serve.config import ServeConfig
     from components.serve.deploy import deploy
 

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from components.cxr.cluster.pods import PodConfig
 from components.cxr.config import Config
-from components.cxr.pods import PodConfig
 
 __all__ = ["ServeCluster", "ServeConfig"]
 

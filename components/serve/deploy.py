@@ -6,14 +6,14 @@ import contextlib
 from collections.abc import Iterator
 
 from components.cxr.bundle import local_folder
-from components.cxr.deployment import Deployment, read_deployment, write_deployment
 from components.cxr.errors import UserError
-from components.cxr.registry import champion_version, set_champion
 from components.cxr.report import Decision, Report, load_decision, load_report
 from components.cxr.shards import LoadedManifest
-from components.cxr.storage import Root, Storage
-from components.cxr.tracking import MlflowError, with_client
+from components.cxr.storage.storage import Root, Storage
+from components.cxr.tracking.registry import champion_version, set_champion
+from components.cxr.tracking.tracking import MlflowError, with_client
 from components.serve.config import ServeConfig
+from components.serve.deployment import Deployment, read_deployment, write_deployment
 from components.serve.golden import Server, check_answers, running_server
 
 __all__ = ["deploy"]

@@ -16,13 +16,13 @@ import httpx
 import numpy as np
 import yaml
 
-from components.cxr.batch import VIEW_INDEX
 from components.cxr.errors import UserError
-from components.cxr.pixels import encode_png
+from components.cxr.films.pixels import encode_png
+from components.cxr.model.batch import VIEW_INDEX
 from components.cxr.report import GoldenStudy, Report
 from components.cxr.shards import LoadedManifest, read_shard
-from components.cxr.storage import Storage
-from components.cxr.text import SECTIONS, SectionReader, TextConfig, request_text, select_text
+from components.cxr.storage.storage import Storage
+from components.cxr.text.text import SECTIONS, SectionReader, TextConfig, request_text, select_text
 from components.serve.config import ServeConfig
 from components.serve.server import LISTENING
 

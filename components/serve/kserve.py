@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.cxr.kube import condition
+from components.cxr.cluster.kube import condition
 from components.serve.config import ServeCluster
 from components.serve.engine import Progress
 

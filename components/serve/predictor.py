@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from components.cxr.batch import VIEW_INDEX, Study
 from components.cxr.bundle import load_bundle, load_operating_points
 from components.cxr.errors import UserError
-from components.cxr.pixels import Film, FilmError, read_film
-from components.cxr.predictor import Answer, answer, condition_of, predict
+from components.cxr.films.pixels import Film, FilmError, read_film
+from components.cxr.model.batch import VIEW_INDEX, Study
+from components.cxr.model.predictor import Answer, answer, condition_of, predict
 from components.cxr.report import Condition
-from components.cxr.storage import Storage
-from components.cxr.text import request_text
+from components.cxr.storage.storage import Storage
+from components.cxr.text.text import request_text
 from components.serve.errors import RequestError
 
 __all__ = ["MAX_AGE_YEARS", "Prediction", "StudyPredictor"]

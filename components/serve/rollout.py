@@ -10,10 +10,18 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from components.cxr.deployment import Deployment
+from components.cxr.cluster.kube import (
+    Cluster,
+    Objects,
+    UnavailableError,
+    connect,
+    last_lines,
+    services,
+    stopped_by_sigterm,
+)
 from components.cxr.errors import UserError
-from components.cxr.kube import Cluster, Objects, UnavailableError, connect, last_lines, services, stopped_by_sigterm
 from components.serve.config import ServeConfig
+from components.serve.deployment import Deployment
 from components.serve.engine import Engine, Progress
 from components.serve.kserve import KServe
 from components.serve.kubernetes import Kubernetes

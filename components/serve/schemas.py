@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 
 from components.cxr.config import Config
+from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.labels import LabelPolicy
-from components.cxr.pixel_preset import PixelPreset
 from components.cxr.report import Condition
-from components.cxr.text import SectionReader
+from components.cxr.text.text import SectionReader
 
 __all__ = [
     "INTENDED_USE",

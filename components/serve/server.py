@@ -15,7 +15,7 @@ import torch
 import uvicorn
 
 from components.cxr.errors import UserError
-from components.cxr.storage import Storage
+from components.cxr.storage.storage import Storage
 from components.serve.app import create_app
 from components.serve.config import ServeConfig
 from components.serve.predictor import StudyPredictor

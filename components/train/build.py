@@ -15,10 +15,10 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from components.cxr.architecture import Architecture, EncoderConfig
 from components.cxr.errors import UserError
-from components.cxr.model import CxrModel
-from components.cxr.storage import open_storage
+from components.cxr.model.architecture import Architecture, EncoderConfig
+from components.cxr.model.network import CxrModel
+from components.cxr.storage.storage import open_storage
 from components.train.config import TrainConfig
 from components.train.tokenizer import learn_tokenizer
 

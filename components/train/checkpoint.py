@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from components.cxr.storage import Storage
+from components.cxr.storage.storage import Storage
 from components.train.distributed import is_main
 from components.train.setup import Setup
 

@@ -15,8 +15,8 @@ def train(root: str, config: dict[str, Any], manifest: dsl.Input[dsl.Dataset], b
         manifest: Points at the data set.
         bundle: Points at the trained model.
     """
-    from components.cxr.artifacts import clean_exit, point, pointed
-    from components.cxr.storage import Root
+    from components.cxr.storage.storage import Root
+    from components.cxr.tracking.artifacts import clean_exit, point, pointed
     from components.train.config import TrainConfig
     from components.train.launch import launch
 

@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.cxr.architecture import Architecture
+from components.cxr.cluster.pods import PodConfig
 from components.cxr.config import Config, content_hash
 from components.cxr.labels import LabelPolicy
-from components.cxr.pods import PodConfig
-from components.cxr.text import TextConfig
+from components.cxr.model.architecture import Architecture
+from components.cxr.text.text import TextConfig
 
 __all__ = ["AugmentConfig", "ModalityDropout", "SemiSupervised", "TrainCluster", "TrainConfig"]
 

@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from components.cxr.model import CxrModel
+from components.cxr.model.network import CxrModel
 
 __all__ = ["Ema"]
 

@@ -12,9 +12,9 @@ import yaml
 
 from components.cxr.bundle import BUNDLE
 from components.cxr.errors import UserError
-from components.cxr.pointers import write_pointer
 from components.cxr.shards import load_manifest
-from components.cxr.storage import Root, Storage
+from components.cxr.storage.pointers import write_pointer
+from components.cxr.storage.storage import Root, Storage
 from components.train.config import TrainConfig
 from components.train.distributed import under_torchrun
 from components.train.train import train, training_key

@@ -6,8 +6,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from components.cxr.errors import UserError
-from components.cxr.kube import (
+from components.cxr.cluster.kube import (
     Cluster,
     Objects,
     UnavailableError,
@@ -18,7 +17,8 @@ from components.cxr.kube import (
     log_lines,
     stopped_by_sigterm,
 )
-from components.cxr.storage import Root, Storage
+from components.cxr.errors import UserError
+from components.cxr.storage.storage import Root, Storage
 from components.train.config import TrainConfig
 from components.train.trainjob import CONTAINER, KIND, SPEC_ANNOTATION, train_job
 

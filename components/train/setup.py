@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from components.cxr.bundle import Bundle, BundleInfo
-from components.cxr.dataset import StudyDataset
 from components.cxr.errors import UserError
 from components.cxr.labels import targets_of
+from components.cxr.model.dataset import StudyDataset
 from components.cxr.shards import LoadedManifest
-from components.cxr.text import is_leaky
+from components.cxr.text.text import is_leaky
 from components.train.build import build_model, build_optimizer, git_revision
 from components.train.config import TrainConfig
 from components.train.distributed import world_size

@@ -18,16 +18,16 @@ from components.cxr.bundle import BUNDLE, save_bundle
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
 from components.cxr.shards import LoadedManifest
-from components.cxr.storage import Root, Storage
-from components.cxr.tracking import TrackedRun, joined_run
-from components.train.augment import augment, drop_modalities
-from components.train.batches import batches
+from components.cxr.storage.storage import Root, Storage
+from components.cxr.tracking.tracking import TrackedRun, joined_run
 from components.train.build import learning_rate_factor, pick_device
 from components.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from components.train.config import TrainConfig
 from components.train.distributed import barrier, distributed, is_main, rank, world_size
-from components.train.losses import consistency_loss, supervised_loss
+from components.train.loading.augment import augment, drop_modalities
+from components.train.loading.batches import batches
 from components.train.meter import Meter
+from components.train.objectives.losses import consistency_loss, supervised_loss
 from components.train.setup import Setup
 from components.train.validation import validation_auroc
 

@@ -9,7 +9,7 @@ import yaml
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
 from components.cxr.config import content_hash
-from components.cxr.storage import Root, Storage
+from components.cxr.storage.storage import Root, Storage
 from components.train.config import TrainConfig
 
 __all__ = ["CONTAINER", "KIND", "SPEC_ANNOTATION", "train_job"]

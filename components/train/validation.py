@@ -7,9 +7,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from components.cxr.bundle import Bundle
-from components.cxr.dataset import StudyDataset
 from components.cxr.labels import BLANK, truth_of
-from components.cxr.predictor import predict
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.predictor import predict
 
 __all__ = ["validation_auroc"]
 

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from components.cxr.cli import run_cli
 from pipeline.synthetic.dataset import CONTACT_SHEET, Labels, generate
+from pipeline.synthetic.films.syntaxes import Syntax
 from pipeline.synthetic.presets import PresetName, Prevalence, Settings
-from pipeline.synthetic.syntaxes import Syntax
-from pipeline.synthetic.tables import label_rates
+from pipeline.synthetic.tables.tables import label_rates
 
 
 def main(

@@ -20,9 +20,9 @@ import typer
 
 from components.cxr.cli import run_cli
 from components.cxr.labels import PATHOLOGIES
-from pipeline.synthetic.indications import MAX_SYMPTOMS, SYMPTOMS
 from pipeline.synthetic.patients import draw_patients
 from pipeline.synthetic.presets import Prevalence, Settings
+from pipeline.synthetic.reports.indications import MAX_SYMPTOMS, SYMPTOMS
 from pipeline.synthetic.studies import draw_studies
 
 __all__ = ["BayesScore", "bayes_auroc", "symptom_chances"]

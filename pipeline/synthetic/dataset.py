@@ -15,19 +15,19 @@ import numpy as np
 
 from components.cxr.errors import UserError
 from components.cxr.progress import track
-from pipeline.synthetic import tables
-from pipeline.synthetic.contact_sheet import draw_contact_sheet
-from pipeline.synthetic.dicoms import ImageRecord, describe_image, write_dicom
-from pipeline.synthetic.films import render_film
+from pipeline.synthetic.films.contact_sheet import draw_contact_sheet
+from pipeline.synthetic.films.dicoms import ImageRecord, describe_image, write_dicom
+from pipeline.synthetic.films.films import render_film
+from pipeline.synthetic.films.syntaxes import Syntax, check_encoder
 from pipeline.synthetic.keys import Stream, generator
-from pipeline.synthetic.labeler import label_report
 from pipeline.synthetic.patients import draw_patient, draw_patients
 from pipeline.synthetic.presets import Settings
-from pipeline.synthetic.reading import Reading, read_studies
-from pipeline.synthetic.reports import write_report
-from pipeline.synthetic.splits import split_patients
+from pipeline.synthetic.reports.reading import Reading, read_studies
+from pipeline.synthetic.reports.reports import write_report
 from pipeline.synthetic.studies import draw_studies
-from pipeline.synthetic.syntaxes import Syntax, check_encoder
+from pipeline.synthetic.tables import tables
+from pipeline.synthetic.tables.labeler import label_report
+from pipeline.synthetic.tables.splits import split_patients
 
 __all__ = ["CONTACT_SHEET", "Drawn", "Labels", "draw_data", "generate"]
 

@@ -15,11 +15,11 @@ from components.cxr.ids import IdKey, hash_id
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from components.cxr.architecture import Architecture
     from components.cxr.bundle import BundleInfo
-    from components.cxr.model import CxrModel
+    from components.cxr.model.architecture import Architecture
+    from components.cxr.model.network import CxrModel
     from components.cxr.shards import ImageRow, LoadedManifest
-    from components.cxr.storage import Storage
+    from components.cxr.storage.storage import Storage
     from tests.components.kube_api import KubeApi
 
 SIZE = 32
@@ -46,9 +46,9 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> LoadedManifest:
 
     Some studies have two views, no text, no age or sex, no labels, uncertain or blank labels; two studies a patient.
     """
-    from components.cxr.pixel_preset import PixelPreset
+    from components.cxr.films.pixel_preset import PixelPreset
     from components.cxr.shards import SCHEMA_VERSION, Manifest, SplitCounts, load_manifest, write_manifest, write_shard
-    from components.cxr.storage import open_storage
+    from components.cxr.storage.storage import open_storage
 
     folder = tmp_path_factory.mktemp("data")
     preset = PixelPreset(name="display", size=SIZE)
@@ -150,8 +150,8 @@ def _save_bundle(data: LoadedManifest, folder: Path, *, num_steps: int) -> Stora
     import torch
 
     from components.cxr.bundle import save_bundle
-    from components.cxr.model import CxrModel
-    from components.cxr.storage import open_storage
+    from components.cxr.model.network import CxrModel
+    from components.cxr.storage.storage import open_storage
 
     tokenizer = _tokenizer()
     architecture = _architecture(len(tokenizer))
@@ -169,9 +169,9 @@ def _fit(model: CxrModel, data: LoadedManifest, tokenizer: PreTrainedTokenizerFa
 
     import torch
 
-    from components.cxr.batch import collate
-    from components.cxr.dataset import StudyDataset
-    from components.cxr.text import TextConfig
+    from components.cxr.model.batch import collate
+    from components.cxr.model.dataset import StudyDataset
+    from components.cxr.text.text import TextConfig
 
     studies = StudyDataset(data, splits=["train"], text=TextConfig())
     batch = collate([studies[s] for s in range(len(studies))], tokenizer=tokenizer, max_tokens=16, size=SIZE)
@@ -208,7 +208,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _architecture(vocabulary_size: int) -> Architecture:
-    from components.cxr.architecture import Architecture, EncoderConfig, FusionConfig
+    from components.cxr.model.architecture import Architecture, EncoderConfig, FusionConfig
 
     resnet = {
         "embedding_size": 8,
@@ -236,7 +236,7 @@ def _architecture(vocabulary_size: int) -> Architecture:
 def _info(data: LoadedManifest, architecture: Architecture, num_parameters: int) -> BundleInfo:
     from components.cxr.bundle import BundleInfo
     from components.cxr.labels import LabelPolicy
-    from components.cxr.text import TextConfig
+    from components.cxr.text.text import TextConfig
 
     return BundleInfo(
         pathologies=NAMES,

@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from components.cxr.deployment import read_deployment
-from components.cxr.storage import Root, open_storage
+from components.cxr.storage.storage import Root, open_storage
 from components.serve.config import ServeConfig
+from components.serve.deployment import read_deployment
 from components.serve.golden import running_server
 from pipeline.config import CONFIGS
 from pipeline.synthetic import Settings, generate

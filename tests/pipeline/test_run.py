@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from components.cxr.report import load_report
-from components.cxr.storage import open_storage
+from components.cxr.storage.storage import open_storage
 
 pytestmark = pytest.mark.timeout(900)  # whole pipelines; seconds each on an idle machine
 

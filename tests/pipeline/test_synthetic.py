@@ -16,7 +16,7 @@ import pytest
 from components.cxr.ids import hash_id
 from components.cxr.report import load_predictions
 from components.cxr.shards import LoadedManifest
-from components.cxr.storage import Root, Storage
+from components.cxr.storage.storage import Root, Storage
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import run as evaluate
 from components.preprocess.collect import collect

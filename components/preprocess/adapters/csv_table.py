@@ -7,10 +7,10 @@ import posixpath
 from collections.abc import Mapping, Sequence
 
 from components.cxr.errors import UserError
+from components.cxr.films.pixels import view_of
 from components.cxr.ids import IdKey
-from components.cxr.pixels import view_of
-from components.cxr.storage import open_storage
-from components.cxr.tables import Table, open_table, shown
+from components.cxr.storage.storage import open_storage
+from components.cxr.storage.tables import Table, open_table, shown
 from components.preprocess.config import CsvData, LabelList, SplitName
 from components.preprocess.records import FilmRef, Place, Source, Study, hash_source
 from components.preprocess.splits import check_patients, split_by_hash

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_id
-from components.cxr.storage import open_storage
+from components.cxr.storage.storage import open_storage
 from components.preprocess.adapters.dicom_headers import Header, read_headers
 from components.preprocess.config import DicomFolder, DicomFolderData
 from components.preprocess.records import FilmRef, Place, Source, Study, hash_source

@@ -12,8 +12,8 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from components.cxr.dicom import is_dicom, quiet
-from components.cxr.storage import Storage
+from components.cxr.films.dicom import is_dicom, quiet
+from components.cxr.storage.storage import Storage
 
 __all__ = ["Header", "read_headers"]
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from components.cxr.errors import UserError
+from components.cxr.films.pixels import view_of
 from components.cxr.ids import IdKey
 from components.cxr.labels import PATHOLOGIES
-from components.cxr.pixels import view_of
 from components.cxr.shards import SPLITS
-from components.cxr.storage import Storage, open_storage
-from components.cxr.tables import Table, read_table, shown
+from components.cxr.storage.storage import Storage, open_storage
+from components.cxr.storage.tables import Table, read_table, shown
 from components.preprocess.adapters.mimic_iv import NOBODY, MimicIv, read_mimic_iv
 from components.preprocess.config import MimicCxrData
 from components.preprocess.records import FilmRef, Place, Source, Study, hash_source

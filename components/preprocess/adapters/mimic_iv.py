@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from components.cxr.errors import UserError
-from components.cxr.storage import Storage
-from components.cxr.tables import Table, read_table, shown
+from components.cxr.storage.storage import Storage
+from components.cxr.storage.tables import Table, read_table, shown
 
 __all__ = ["NOBODY", "MimicIv", "Person", "read_mimic_iv"]
 

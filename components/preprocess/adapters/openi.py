@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.labels import PATHOLOGIES
-from components.cxr.storage import Storage, open_storage
+from components.cxr.storage.storage import Storage, open_storage
 from components.preprocess.adapters.openi_terms import NO_INDEXING, pathologies_of
 from components.preprocess.config import OpeniData
 from components.preprocess.records import FilmRef, Place, Source, Study, hash_source

@@ -25,7 +25,7 @@ from components.cxr.report import (
     write_predictions,
     write_report,
 )
-from components.cxr.storage import Storage, open_storage
+from components.cxr.storage.storage import Storage, open_storage
 
 UNDEFINED = PathologyScore(
     auroc=None,

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.cxr import dataset
-from components.cxr.dataset import StudyDataset
+from components.cxr.model import dataset
+from components.cxr.model.dataset import StudyDataset
 from components.cxr.shards import LoadedManifest, ShardInfo, load_manifest, read_shard, write_manifest
-from components.cxr.storage import Storage, open_storage, sha256_of
-from components.cxr.text import TextConfig
+from components.cxr.storage.storage import Storage, open_storage, sha256_of
+from components.cxr.text.text import TextConfig
 
 REPOSITORY = Path(__file__).parents[3]
 MODEL_CODE = [

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.cxr.errors import UserError
+from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.labels import BLANK
-from components.cxr.pixel_preset import PixelPreset
 from components.cxr.shards import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -30,8 +30,8 @@ from components.cxr.shards import (
     write_manifest,
     write_shard,
 )
-from components.cxr.storage import Storage, open_storage
-from components.cxr.text import SECTIONS
+from components.cxr.storage.storage import Storage, open_storage
+from components.cxr.text.text import SECTIONS
 
 PRESET = PixelPreset(size=16)
 NAMES = ("Edema", "Fracture")

@@ -17,20 +17,20 @@ from kfp import dsl
 from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 
-from components.cxr import artifacts
 from components.cxr.bundle import BUNDLE, MODEL_CARD, load_bundle, load_operating_points
-from components.cxr.dataset import StudyDataset
 from components.cxr.errors import UserError
-from components.cxr.journal import append_metrics
+from components.cxr.films.pixels import encode_png
 from components.cxr.labels import truth_of
-from components.cxr.pixels import encode_png
-from components.cxr.pointers import read_pointer, write_pointer
-from components.cxr.predictor import answer, predict
-from components.cxr.registry import champion_version, set_champion
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.predictor import answer, predict
 from components.cxr.report import CONDITIONS, Decision, Report, load_decision, load_predictions, load_report
 from components.cxr.shards import LoadedManifest, read_shard
-from components.cxr.storage import Root, Storage
-from components.cxr.tracking import joined_run, tracking_uri
+from components.cxr.storage.pointers import read_pointer, write_pointer
+from components.cxr.storage.storage import Root, Storage
+from components.cxr.tracking import artifacts
+from components.cxr.tracking.journal import append_metrics
+from components.cxr.tracking.registry import champion_version, set_champion
+from components.cxr.tracking.tracking import joined_run, tracking_uri
 from components.evaluate.__main__ import main
 from components.evaluate.calibration import operating_points
 from components.evaluate.component import evaluate as component

@@ -13,10 +13,10 @@ import yaml
 
 from components.cxr.errors import UserError
 from components.cxr.ids import hash_id
-from components.cxr.pointers import write_pointer
 from components.cxr.report import load_predictions
 from components.cxr.shards import LoadedManifest
-from components.cxr.storage import Root, Storage
+from components.cxr.storage.pointers import write_pointer
+from components.cxr.storage.storage import Root, Storage
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import run
 from components.evaluate.predict import main, predictions

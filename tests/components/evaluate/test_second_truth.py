@@ -15,7 +15,7 @@ from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.report import CONDITIONS, load_predictions
 from components.cxr.shards import LoadedManifest
-from components.cxr.storage import Root, Storage
+from components.cxr.storage.storage import Root, Storage
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import Evaluation, run
 from components.evaluate.log import metrics_of

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
+from components.cxr.films.pixels import encode_png
 from components.cxr.labels import PATHOLOGIES
-from components.cxr.pixels import encode_png
 
 DicomWriter = Callable[..., bytes]
 

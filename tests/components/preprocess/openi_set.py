@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from components.cxr.pixels import encode_png
+from components.cxr.films.pixels import encode_png
 
 
 @dataclass(frozen=True)

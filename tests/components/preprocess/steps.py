@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from components.cxr.cli import clean_errors
 from components.cxr.errors import UserError
 from components.cxr.shards import MANIFEST, LoadedManifest, read_shard
-from components.cxr.storage import Root
+from components.cxr.storage.storage import Root
 from components.preprocess.__main__ import main
 from components.preprocess.collect import collect
 from components.preprocess.config import PreprocessConfig, parse_data

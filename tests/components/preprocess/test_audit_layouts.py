@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.cxr.films.pixels import encode_png
 from components.cxr.ids import IdKey
 from components.cxr.labels import PATHOLOGIES
-from components.cxr.pixels import encode_png
-from components.cxr.text import SectionReader, parse_report
+from components.cxr.text.text import SectionReader, parse_report
 from components.preprocess.adapters.openi import read_openi
 from components.preprocess.audit import audit
 from components.preprocess.config import CsvData, OpeniData, PreprocessConfig, parse_data

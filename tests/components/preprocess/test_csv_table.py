@@ -12,7 +12,7 @@ from components.cxr.config import load_yaml, section
 from components.cxr.errors import UserError
 from components.cxr.ids import hash_id
 from components.cxr.shards import MANIFEST, LoadedManifest, read_shard
-from components.cxr.storage import Root
+from components.cxr.storage.storage import Root
 from components.preprocess.collect import collect
 from components.preprocess.config import PreprocessConfig, parse_data
 from components.preprocess.preprocess import run_partition

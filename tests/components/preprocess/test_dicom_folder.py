@@ -13,7 +13,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 
 from components.cxr.ids import hash_id
 from components.cxr.labels import PATHOLOGIES
-from components.cxr.storage import open_storage
+from components.cxr.storage.storage import open_storage
 from components.preprocess.collect import read_rejects
 from tests.components.preprocess.steps import Values, refusal, rows_of, run
 

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from components.cxr.gcs import DEADLINE_VARIABLE
 from components.cxr.shards import MANIFEST, load_manifest, read_shard
-from components.cxr.storage import open_storage
+from components.cxr.storage.gcs import DEADLINE_VARIABLE
+from components.cxr.storage.storage import open_storage
 from tests.components.fault_proxy import FAULTS, fault_proxy
 from tests.components.preprocess.running import Running, files_of
 

@@ -11,7 +11,7 @@ import pytest
 from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.shards import load_manifest
-from components.cxr.storage import Root, open_storage
+from components.cxr.storage.storage import Root, open_storage
 from components.preprocess.collect import collect
 from components.preprocess.config import PreprocessConfig, parse_data
 from components.preprocess.preprocess import run_partition

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from components.cxr.storage import Storage, open_storage
+from components.cxr.storage.storage import Storage, open_storage
 from tests.components.preprocess.running import Running, files_of
 
 NUM_SHARDS = 12

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import pytest
 
-from components.cxr.batch import VIEW_INDEX
 from components.cxr.ids import hash_id
 from components.cxr.labels import PATHOLOGIES
+from components.cxr.model.batch import VIEW_INDEX
 from tests.components.preprocess.steps import edit, edit_rows, refusal, rows_of, run
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pytest
 
 from components.cxr.ids import hash_id
-from components.cxr.storage import open_storage
+from components.cxr.storage.storage import open_storage
 from components.preprocess.adapters.mimic_iv import NOBODY, Person, read_mimic_iv
 from tests.components.preprocess.conftest import write_csv
 from tests.components.preprocess.steps import Values, edit, edit_rows, refusal, rows_of, run

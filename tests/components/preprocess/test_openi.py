@@ -17,7 +17,7 @@ from components.cxr.errors import UserError
 from components.cxr.ids import IdKey
 from components.cxr.labels import PATHOLOGIES
 from components.cxr.shards import SPLITS, LoadedManifest, read_shard
-from components.cxr.storage import Root, open_storage
+from components.cxr.storage.storage import Root, open_storage
 from components.preprocess.adapters.openi import film_key, read_openi
 from components.preprocess.adapters.openi_terms import NO_PATHOLOGY, RULES, is_known, pathologies_of
 from components.preprocess.collect import collect

@@ -18,13 +18,13 @@ import pytest
 import yaml
 
 from components.cxr.errors import UserError
+from components.cxr.films.pixel_preset import PixelPreset
+from components.cxr.films.pixels import read_film
 from components.cxr.ids import hash_id
 from components.cxr.labels import PATHOLOGIES
-from components.cxr.pixel_preset import PixelPreset
-from components.cxr.pixels import read_film
-from components.cxr.pointers import read_pointer
 from components.cxr.shards import MANIFEST, LoadedManifest, load_manifest, read_shard
-from components.cxr.storage import Root, open_storage
+from components.cxr.storage.pointers import read_pointer
+from components.cxr.storage.storage import Root, open_storage
 from components.preprocess.collect import collect
 from components.preprocess.config import PreprocessConfig, parse_data
 from components.preprocess.preprocess import run_partition

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from components.cxr.storage import open_storage
+from components.cxr.storage.storage import open_storage
 from tests.components.preprocess.steps import edit_rows, rows_of, run
 from tests.components.preprocess.test_mimic_iv import METADATA, write_iv
 

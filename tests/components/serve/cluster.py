@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.cxr.deployment import Deployment
 from components.cxr.errors import UserError
 from components.serve.config import ServeConfig
+from components.serve.deployment import Deployment
 from components.serve.rollout import ClusterServer, rolled_out
 
 if TYPE_CHECKING:

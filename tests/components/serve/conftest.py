@@ -14,10 +14,10 @@ import pytest
 if TYPE_CHECKING:
     from starlette.testclient import TestClient
 
-    from components.cxr.batch import Study
+    from components.cxr.model.batch import Study
     from components.cxr.report import Report
     from components.cxr.shards import LoadedManifest
-    from components.cxr.storage import Root, Storage
+    from components.cxr.storage.storage import Root, Storage
     from components.serve.golden import RunningServer
     from components.serve.predictor import StudyPredictor
 
@@ -60,7 +60,7 @@ def evaluated(tiny_data: LoadedManifest, fitted_bundle: Storage, tmp_path_factor
 def world(evaluated: World, tmp_path: Path) -> World:
     """A root of the test's own, where that model was promoted."""
     from components.cxr.report import write_report
-    from components.cxr.storage import Root
+    from components.cxr.storage.storage import Root
 
     root = Root(tmp_path / "root")
     own = World(root, evaluated.manifest, root.bundle("tiny"), root.evaluation("tiny"), evaluated.report)
@@ -103,8 +103,8 @@ def server(evaluated: World) -> Iterator[RunningServer]:
 @pytest.fixture(scope="session")
 def study(evaluated: World) -> Study:
     """The first test study that has two films, a text, age and sex."""
-    from components.cxr.dataset import StudyDataset
-    from components.cxr.text import TextConfig
+    from components.cxr.model.dataset import StudyDataset
+    from components.cxr.text.text import TextConfig
 
     studies = StudyDataset(evaluated.manifest, splits=["test"], text=TextConfig())
     found = (studies[i] for i in range(len(studies)))
@@ -132,7 +132,7 @@ def _png(height: int = 60, width: int = 48, *, extension: str = ".png") -> bytes
 def _evaluate(folder: Path, data: LoadedManifest, bundle: Storage) -> World:
     from components.cxr.bundle import load_bundle, write_operating_points
     from components.cxr.report import write_report
-    from components.cxr.storage import Root
+    from components.cxr.storage.storage import Root
     from components.evaluate.assess import assess
     from components.evaluate.config import EvaluateConfig
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from components.cxr.pixels import encode_png
+from components.cxr.films.pixels import encode_png
 from components.serve.app import create_app
 from components.serve.config import ServeConfig
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from components.cxr.deployment import Deployment, read_deployment, write_deployment
 from components.cxr.errors import UserError
 from components.serve import deploy as step
 from components.serve import rollout
 from components.serve.config import ServeConfig
 from components.serve.deploy import deploy
+from components.serve.deployment import Deployment, read_deployment, write_deployment
 from components.serve.rollout import ClusterServer
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def test_sigterm_during_a_rollout_restores_what_was_there(
     script.write_text(
         "import sys\n"
         "from components.cxr.shards import load_manifest\n"
-        "from components.cxr.storage import Root, open_storage\n"
+        "from components.cxr.storage.storage import Root, open_storage\n"
         "from components.serve.config import ServeConfig\n"
         "from components.serve.deploy import deploy\n"
         "config, root, bundle, evaluation, manifest = sys.argv[1:]\n"

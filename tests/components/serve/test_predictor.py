@@ -8,10 +8,10 @@ import pytest
 
 from components.cxr.bundle import OPERATING_POINTS
 from components.cxr.errors import UserError
-from components.cxr.pixel_preset import PixelPreset
-from components.cxr.pixels import encode_png, read_film
-from components.cxr.predictor import answer, predict
-from components.cxr.storage import open_storage
+from components.cxr.films.pixel_preset import PixelPreset
+from components.cxr.films.pixels import encode_png, read_film
+from components.cxr.model.predictor import answer, predict
+from components.cxr.storage.storage import open_storage
 from components.serve.app import _model_reply
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from components.cxr.errors import UserError
-from components.cxr.pixels import encode_png
-from components.cxr.predictor import answer, predict
+from components.cxr.films.pixels import encode_png
+from components.cxr.model.predictor import answer, predict
 from components.serve.config import ServeConfig
 from components.serve.golden import running_server
 from components.serve.server import serve

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components.cxr.storage import Root
+from components.cxr.storage.storage import Root
 from components.train.config import TrainConfig
 from components.train.nodes import train_on_nodes
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from components.cxr.architecture import Architecture, EncoderConfig
 from components.cxr.errors import UserError
+from components.cxr.model.architecture import Architecture, EncoderConfig
 from components.train.build import build_model, build_optimizer, learning_rate_factor, pick_device
 from components.train.config import TrainConfig
 

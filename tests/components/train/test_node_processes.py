@@ -20,7 +20,7 @@ import yaml
 
 from components.cxr.errors import UserError
 from components.cxr.shards import LoadedManifest
-from components.cxr.storage import Root
+from components.cxr.storage.storage import Root
 from components.train import nodes
 from components.train.config import TrainConfig
 from components.train.launch import launch

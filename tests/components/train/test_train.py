@@ -15,11 +15,11 @@ import torch
 import yaml
 
 from components.cxr.bundle import BUNDLE, load_bundle
-from components.cxr.dataset import StudyDataset
 from components.cxr.errors import UserError
-from components.cxr.predictor import predict
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.predictor import predict
 from components.cxr.shards import LoadedManifest, Manifest
-from components.cxr.storage import Root
+from components.cxr.storage.storage import Root
 from components.train.config import TrainConfig
 from components.train.train import JOURNAL, train, training_key
 

@@ -16,7 +16,7 @@ import yaml
 
 from components.cxr.errors import UserError
 from components.cxr.report import load_report
-from components.cxr.storage import open_storage
+from components.cxr.storage.storage import open_storage
 from pipeline.config import load_pipeline_config
 from pipeline.docker import containers
 from pipeline.run import run_locally

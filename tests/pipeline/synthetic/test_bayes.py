@@ -6,8 +6,8 @@ import pytest
 from components.cxr.labels import PATHOLOGIES
 from pipeline.synthetic.bayes import bayes_auroc, symptom_chances
 from pipeline.synthetic.dataset import draw_data
-from pipeline.synthetic.indications import draw_indication
 from pipeline.synthetic.presets import Prevalence, Settings
+from pipeline.synthetic.reports.indications import draw_indication
 
 
 @pytest.mark.parametrize("prevalence", ["mimic", "floor"])

@@ -14,7 +14,7 @@ import pytest
 from components.cxr.errors import UserError
 from components.cxr.labels import PATHOLOGIES
 from pipeline.synthetic import Settings, generate
-from pipeline.synthetic.tables import TABLES
+from pipeline.synthetic.tables.tables import TABLES
 
 NUM_STUDIES, SIZE, SETTINGS = 12, 96, Settings(seed=3)
 

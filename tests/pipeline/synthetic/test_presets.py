@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from components.cxr.errors import UserError
-from pipeline.synthetic import Settings, frontal, generate
+from pipeline.synthetic import Settings, generate
 from pipeline.synthetic.dataset import draw_data
-from pipeline.synthetic.films import render_film
+from pipeline.synthetic.films import frontal
+from pipeline.synthetic.films.films import render_film
 from pipeline.synthetic.patients import draw_patient
 from pipeline.synthetic.places import Shown, place_finding
 from pipeline.synthetic.presets import PRESETS, PresetName

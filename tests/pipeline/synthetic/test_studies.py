@@ -7,7 +7,7 @@ from components.cxr.labels import PATHOLOGIES
 from pipeline.synthetic.dataset import draw_data
 from pipeline.synthetic.patients import draw_patient
 from pipeline.synthetic.presets import Settings
-from pipeline.synthetic.reading import Reading
+from pipeline.synthetic.reports.reading import Reading
 from pipeline.synthetic.studies import CHILDREN_OF_OPACITY, LATENT, Study, draw_studies
 
 

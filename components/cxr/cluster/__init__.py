@@ -1,0 +1,1 @@
+"""What train and serve ask of a Kubernetes cluster."""

@@ -1,0 +1,215 @@
+"""The one function from a film file to the model's pixels; used by preprocess and serve."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+
+from components.cxr.films.dicom import FilmError, is_dicom, quiet, view_of
+from components.cxr.films.display import Ramp, brightness_table, is_inverted, linear_brightness
+from components.cxr.films.pixel_preset import PixelPreset
+from components.cxr.films.raster import encode_png, is_raster, luminance, read_raster
+from components.cxr.films.resample import EXACT_FLOAT32, resample, shape_within, weight_of
+from components.cxr.films.stored import StoredFilm, read_stored
+
+__all__ = ["Film", "FilmError", "encode_png", "fit", "read_film", "view_of"]
+
+Unsigned = npt.NDArray[np.unsignedinteger[Any]]
+Pixels = npt.NDArray[np.uint8]
+Array = TypeVar("Array", Unsigned, Pixels)
+
+_FINE = 1024
+"""A ramp over this many stored values may begin and end at whole ones: an eighth of a gray level off at most."""
+
+_AGE_UNITS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+
+
+@dataclass(frozen=True)
+class Film:
+    """A film as the model sees it, and what its header says about the patient."""
+
+    pixels: Pixels
+    """size x size, background 0."""
+    view_position: str | None
+    """DICOM (0018,5101), else from the view code (0054,0220)."""
+    age_years: float | None
+    """DICOM (0010,1010)."""
+    sex: str | None
+    """F or M, DICOM (0010,0040)."""
+
+
+def read_film(data: bytes, *, preset: PixelPreset) -> Film:
+    """Turn the bytes of a DICOM, PNG or JPEG file into square uint8 pixels.
+
+    Decode, modality transform, VOI LUT or window, presentation, resize by area with the aspect kept and centered
+    padding. 8-bit PNG and lossless films of exactly size x size come back unchanged.
+
+    Raises:
+        FilmError: the film cannot be used; its code and reason hold no ids.
+    """
+    if is_dicom(data):
+        try:
+            with quiet():
+                return _dicom_film(read_stored(data, preset), preset)
+        except FilmError:
+            raise
+        except Exception:  # pydicom converts lazily and raises whatever it met in a damaged header
+            raise FilmError("undecodable", "a header of the film is not readable") from None
+    if is_raster(data):
+        return Film(_present_gray(read_raster(data), preset), None, None, None)
+    raise FilmError("unknown-format", "neither DICOM, PNG nor JPEG")
+
+
+def fit(image: Unsigned, *, size: int) -> Unsigned:
+    """Resize a gray image [H, W] into a size x size square: aspect kept, centered, padded with 0, dtype kept.
+
+    Shrinks by exact area averaging, enlarges bilinearly.
+    """
+    target = shape_within(_shape(image), size=size)
+    if target != image.shape:
+        most = int(np.iinfo(image.dtype).max)
+        mean = resample(lambda first, last: image[first:last], _shape(image), target, most=most)
+        image = np.rint(mean).astype(image.dtype)
+    return _centered(image, size)
+
+
+def _dicom_film(film: StoredFilm, preset: PixelPreset) -> Film:
+    dataset = film.dataset
+    return Film(_dicom_pixels(film, preset), _view(dataset), _age(dataset), _sex(dataset))
+
+
+def _dicom_pixels(film: StoredFilm, preset: PixelPreset) -> Pixels:
+    if film.values.ndim == 3:
+        return _present_gray(luminance(film.values, cv2.COLOR_RGB2GRAY), preset)
+    if preset.name == "mimic-jpg":
+        return _equalized(film.values, film.low, film.high, preset, inverted=is_inverted(film.dataset))
+    low, high = film.seen_range()
+    ramp = linear_brightness(film.dataset, seen=(low + film.offset, high + film.offset))
+    if ramp is None:
+        table = brightness_table(film.dataset, low=film.low + film.offset, seen=film.seen_values())
+        return _looked_up(film.values, table, preset, low=film.low, background=film.background)
+    ramp = Ramp(ramp.dark - film.offset, ramp.bright - film.offset)
+    return _ramped(film.values, ramp, preset, low=film.low, high=film.high, background=film.background)
+
+
+def _ramped(
+    values: Unsigned,
+    ramp: Ramp,
+    preset: PixelPreset,
+    *,
+    low: int,
+    high: int,
+    background: npt.NDArray[np.bool_] | None = None,
+) -> Pixels:
+    """Clip in integers, average, then scale what is left; by a table where whole numbers would be too coarse."""
+    ends = Ramp(float(round(ramp.dark)), float(round(ramp.bright)))
+    least, most = max(low, int(min(ends))), min(high, int(max(ends)))
+    target = shape_within(_shape(values), size=preset.size)
+    coarse = ends != ramp and abs(ends.bright - ends.dark) < _FINE
+    no_dark_value = background is not None and not low <= ends.dark <= high
+    if coarse or no_dark_value or most * weight_of(values.shape[0], target[0]) >= EXACT_FLOAT32:
+        indices = np.arange(low, high + 1, dtype=np.float64)
+        table = np.clip((indices - ramp.dark) / (ramp.bright - ramp.dark), 0.0, 1.0)
+        return _looked_up(values, table, preset, low=low, background=background)
+    bounds = values.dtype.type(least), values.dtype.type(most)
+    inside = least <= low and high <= most
+
+    def rows(first: int, last: int) -> Unsigned:
+        strip = values[first:last] if inside else np.clip(values[first:last], *bounds)
+        if background is not None:
+            strip = np.where(background[first:last], values.dtype.type(int(ends.dark)), strip)
+        return strip
+
+    mean = resample(rows, _shape(values), target, most=most)
+    return _centered(_to_uint8((mean - ends.dark) / (ends.bright - ends.dark)), preset.size)
+
+
+def _looked_up(
+    values: Unsigned,
+    curve: npt.NDArray[np.float64],
+    preset: PixelPreset,
+    *,
+    low: int,
+    background: npt.NDArray[np.bool_] | None = None,
+) -> Pixels:
+    """Replace every value by its brightness in as many steps as float32 sums exactly, then average."""
+    target = shape_within(_shape(values), size=preset.size)
+    steps = min(65535, (EXACT_FLOAT32 - 1) // weight_of(values.shape[0], target[0]))
+    table = np.zeros(1 << values.dtype.itemsize * 8, dtype=np.uint16)
+    table[low : low + len(curve)] = np.rint(curve * steps)
+
+    def rows(first: int, last: int) -> Unsigned:
+        strip = np.asarray(cv2.LUT(values[first:last], table))
+        if background is not None:
+            strip[background[first:last]] = 0
+        return strip
+
+    mean = resample(rows, _shape(values), target, most=steps)
+    return _centered(_to_uint8(mean / steps), preset.size)
+
+
+def _present_gray(image: Unsigned, preset: PixelPreset) -> Pixels:
+    """Pixels of an image that is already presentation output: as they are with 8 bits, else stretched.
+
+    One of the preset's own size is its own output, so that a film from a shard comes back unchanged.
+    """
+    low, high = int(image.min()), int(image.max())
+    if low == high:
+        raise FilmError("flat", "all pixels have one value")
+    if image.dtype == np.uint8 and image.shape == (preset.size, preset.size):
+        return np.asarray(image, dtype=np.uint8)
+    if preset.name == "mimic-jpg":
+        return _equalized(image, low, high, preset, inverted=False)
+    if image.dtype == np.uint8:
+        return fit(image, size=preset.size).astype(np.uint8)
+    return _ramped(image, Ramp(low, high), preset, low=low, high=high)
+
+
+def _equalized(values: Unsigned, low: int, high: int, preset: PixelPreset, *, inverted: bool) -> Pixels:
+    """Min-max to uint8, inversion, histogram equalization, then resize: the recipe of MIMIC-CXR-JPG."""
+    if low == high:
+        raise FilmError("flat", "all pixels have one value")
+    table = np.zeros(1 << values.dtype.itemsize * 8, dtype=np.uint8)
+    gray = (np.arange(high - low + 1) / (high - low) * 255).astype(np.uint8)
+    table[low : high + 1] = 255 - gray if inverted else gray
+    return fit(np.asarray(cv2.equalizeHist(cv2.LUT(values, table))), size=preset.size).astype(np.uint8)
+
+
+def _centered(image: Array, size: int) -> Array:
+    rows, columns = image.shape
+    square = np.zeros((size, size), dtype=image.dtype)
+    top, left = (size - rows) // 2, (size - columns) // 2
+    square[top : top + rows, left : left + columns] = image
+    return square
+
+
+def _to_uint8(bright: npt.NDArray[np.float64]) -> Pixels:
+    return np.rint(np.clip(bright, 0.0, 1.0) * 255).astype(np.uint8)
+
+
+def _shape(image: Unsigned) -> tuple[int, int]:
+    rows, columns = image.shape
+    return int(rows), int(columns)
+
+
+def _view(dataset: Dataset) -> str | None:
+    codes = dataset.get("ViewCodeSequence")
+    meaning = str(codes[0].get("CodeMeaning", "")) if codes else None
+    return view_of(str(dataset.get("ViewPosition") or ""), meaning)
+
+
+def _age(dataset: Dataset) -> float | None:
+    """Years of an age string such as 063Y, 006M, 012W, 003D (PS3.5 6.2)."""
+    match = re.fullmatch(r"\s*(\d{1,3})([DWMY])\s*", str(dataset.get("PatientAge") or ""))
+    return int(match[1]) * _AGE_UNITS[match[2]] if match else None
+
+
+def _sex(dataset: Dataset) -> str | None:
+    sex = str(dataset.get("PatientSex") or "").strip().upper()
+    return sex if sex in ("F", "M") else None

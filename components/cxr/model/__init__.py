@@ -1,0 +1,1 @@
+"""The network, what it takes, and its answers."""

@@ -1,0 +1,199 @@
+"""The classifier: a CNN on every film, a Transformer on the text, and one query a pathology that attends over both.
+
+Shape letters: B studies, V views, N films of the batch, H and W pixels, h and w feature map, T tokens, P pathologies,
+D width, K keys that a query attends over.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel, PretrainedConfig
+
+from components.cxr.model.architecture import Architecture, EncoderConfig, FusionConfig
+from components.cxr.model.batch import NUM_SEXES, NUM_VIEWS, Batch
+
+__all__ = ["CxrModel", "positive_score", "probabilities"]
+
+_PIXEL_MEAN, _PIXEL_STD = 0.5, 0.25
+
+
+class CxrModel(nn.Module):
+    """Per-pathology logits of a study from whatever of films, text and metadata is there.
+
+    Args:
+        architecture: with complete transformers configurations (components/train/build.py completes them).
+        num_pathologies: P.
+    """
+
+    def __init__(self, architecture: Architecture, *, num_pathologies: int) -> None:
+        super().__init__()
+        fusion = architecture.fusion
+        vision_config = _transformers_config(architecture.vision)
+        text_config = _transformers_config(architecture.text)
+        self.vision = AutoModel.from_config(vision_config)
+        self.text = AutoModel.from_config(text_config)
+        _drop_pooled_outputs(self.vision, self.text)
+        if architecture.vision.pretrained is None:
+            _use_group_norm(self.vision)
+        self.num_channels: int = vision_config.num_channels
+        width = fusion.width
+        self.image_projection = nn.Linear(vision_config.hidden_sizes[-1], width)
+        self.text_projection = nn.Linear(text_config.hidden_size, width)
+        self.view_embedding = nn.Embedding(NUM_VIEWS, width)
+        self.sex_embedding = nn.Embedding(NUM_SEXES, width)
+        self.age_projection = nn.Linear(1, width)
+        self.null_token = nn.Parameter(torch.zeros(width))
+        self.queries_PD = nn.Parameter(torch.empty(num_pathologies, width))
+        self.blocks = nn.ModuleList(_QueryBlock(fusion) for _ in range(fusion.num_layers))
+        self.norm = nn.LayerNorm(width)
+        self.head_weight_PD3 = nn.Parameter(torch.empty(num_pathologies, width, 3))
+        self.head_bias_P3 = nn.Parameter(torch.zeros(num_pathologies, 3))
+        _xavier(
+            self,
+            skip=[m for m, e in ((self.vision, architecture.vision), (self.text, architecture.text)) if e.pretrained],
+        )
+
+    def train(self, mode: bool = True) -> CxrModel:
+        """As in torch, but a pretrained encoder's BatchNorm keeps its statistics: nothing is trained on a batch's."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (B, P, 3) in the order negative, uncertain, positive."""
+        image_BKD, image_mask_BK = self._image_tokens(batch)
+        text_BTD = self._text_tokens(batch)
+        meta_B2D, meta_mask_B2 = self._meta_tokens(batch)
+        num_studies = len(batch)
+        keys_BKD = torch.cat([self.null_token.expand(num_studies, 1, -1), image_BKD, text_BTD, meta_B2D], dim=1)
+        always_B1 = torch.ones(num_studies, 1, dtype=torch.bool, device=keys_BKD.device)
+        mask_BK = torch.cat([always_B1, image_mask_BK, batch.token_mask_BT, meta_mask_B2], dim=1)
+        answer_BPD = self.queries_PD.expand(num_studies, -1, -1)
+        for block in self.blocks:
+            answer_BPD = block(answer_BPD, keys_BKD, mask_BK)
+        logits_BP3 = torch.einsum("bpd,pdk->bpk", self.norm(answer_BPD), self.head_weight_PD3)
+        return logits_BP3 + self.head_bias_P3
+
+    def _image_tokens(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Feature-map cells of every view as tokens (B, V h w, D) with their mask (B, V h w)."""
+        num_studies, num_views = batch.film_mask_BV.shape
+        present_M = batch.film_mask_BV.flatten().nonzero().squeeze(1)
+        if len(present_M) == 0:  # one masked film keeps every parameter in the graph, as DDP expects
+            present_M = torch.zeros(1, dtype=torch.long, device=present_M.device)
+        films_NHW = batch.films_BVHW.flatten(0, 1)[present_M]
+        pixels_N1HW = (films_NHW.float() / 255.0 - _PIXEL_MEAN).div(_PIXEL_STD).unsqueeze(1)
+        map_NChw = self.vision(pixels_N1HW.expand(-1, self.num_channels, -1, -1)).last_hidden_state
+        height, width = map_NChw.shape[-2:]
+        tokens_NKD = self.image_projection(map_NChw.flatten(2).transpose(1, 2))
+        tokens_NKD = tokens_NKD + _grid_position(height, width, tokens_NKD.shape[-1], device=tokens_NKD.device)
+        tokens_NKD = tokens_NKD + self.view_embedding(batch.view_BV.flatten()[present_M])[:, None]
+        tokens_MKD = tokens_NKD.new_zeros(num_studies * num_views, height * width, tokens_NKD.shape[-1])
+        tokens_MKD = tokens_MKD.index_copy(0, present_M, tokens_NKD)
+        tokens_BKD = tokens_MKD.reshape(num_studies, num_views * height * width, -1)
+        return tokens_BKD, batch.film_mask_BV.repeat_interleave(height * width, dim=1)
+
+    def _text_tokens(self, batch: Batch) -> Tensor:
+        """Text tokens (B, T, D); [CLS] is attended inside the encoder even where the text is masked."""
+        attended_BT = batch.token_mask_BT.clone()
+        attended_BT[:, 0] = True
+        hidden_BTC = self.text(input_ids=batch.tokens_BT, attention_mask=attended_BT.long()).last_hidden_state
+        text_BTD: Tensor = self.text_projection(hidden_BTC)
+        return text_BTD
+
+    def _meta_tokens(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Age and sex tokens (B, 2, D) with their mask (B, 2)."""
+        known_B = ~batch.age_B.isnan()
+        age_BD = self.age_projection(batch.age_B.nan_to_num(0.0)[:, None] / 100.0)
+        return (
+            torch.stack([age_BD, self.sex_embedding(batch.sex_B)], dim=1),
+            torch.stack([known_B, batch.sex_B > 0], dim=1),
+        )
+
+
+class _QueryBlock(nn.Module):
+    """Pre-norm cross-attention of the pathology queries over the study's tokens, then a feed-forward layer."""
+
+    def __init__(self, fusion: FusionConfig) -> None:
+        super().__init__()
+        self.num_heads, self.dropout = fusion.num_heads, fusion.dropout
+        self.query_norm, self.key_norm, self.feed_norm = (nn.LayerNorm(fusion.width) for _ in range(3))
+        self.query, self.key, self.value, self.out = (nn.Linear(fusion.width, fusion.width) for _ in range(4))
+        self.feed = nn.Sequential(
+            nn.Linear(fusion.width, 2 * fusion.width),
+            nn.GELU(),
+            nn.Dropout(fusion.dropout),
+            nn.Linear(2 * fusion.width, fusion.width),
+            nn.Dropout(fusion.dropout),
+        )
+
+    def forward(self, answer_BPD: Tensor, keys_BKD: Tensor, mask_BK: Tensor) -> Tensor:
+        keys_BKD = self.key_norm(keys_BKD)
+        attended_BPD = F.scaled_dot_product_attention(
+            self._heads(self.query(self.query_norm(answer_BPD))),
+            self._heads(self.key(keys_BKD)),
+            self._heads(self.value(keys_BKD)),
+            attn_mask=mask_BK[:, None, None, :],
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        answer_BPD = answer_BPD + self.out(attended_BPD.transpose(1, 2).flatten(2))
+        fed_BPD: Tensor = self.feed(self.feed_norm(answer_BPD))
+        return answer_BPD + fed_BPD
+
+    def _heads(self, tokens_BKD: Tensor) -> Tensor:
+        return tokens_BKD.reshape(*tokens_BKD.shape[:2], self.num_heads, -1).transpose(1, 2)
+
+
+def positive_score(logits_BP3: Tensor) -> Tensor:
+    """z1 - z0 (B, P): the logit of p1 / (p0 + p1), the score behind every metric."""
+    return logits_BP3[..., 2] - logits_BP3[..., 0]
+
+
+def probabilities(logits_BP3: Tensor) -> tuple[Tensor, Tensor]:
+    """q = p1 / (p0 + p1) and the 3-way probability of uncertain, both (B, P) in [0, 1]."""
+    return positive_score(logits_BP3).sigmoid(), logits_BP3.softmax(dim=-1)[..., 1]
+
+
+def _transformers_config(encoder: EncoderConfig) -> PretrainedConfig:
+    return AutoConfig.for_model(encoder.model_type, **encoder.config)
+
+
+def _drop_pooled_outputs(vision: nn.Module, text: nn.Module) -> None:
+    """Only the maps and token sequences are read; layers behind the pooled outputs would never see a gradient."""
+    if getattr(text, "pooler", None) is not None:
+        text.register_module("pooler", None)
+    if isinstance(getattr(vision, "layernorm", None), nn.LayerNorm):  # ConvNeXt's norm after pooling
+        vision.layernorm = nn.Identity()
+
+
+def _use_group_norm(module: nn.Module) -> None:
+    """Replace BatchNorm by GroupNorm (Wu and He 2018), whose answer is the same on any number of processes."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            channels = child.num_features
+            groups = next(g for g in (32, 16, 8, 4, 2, 1) if (channels % g == 0 and channels // g >= 4) or g == 1)
+            setattr(module, name, nn.GroupNorm(groups, channels))
+        else:
+            _use_group_norm(child)
+
+
+def _xavier(model: CxrModel, *, skip: list[nn.Module]) -> None:
+    """Xavier uniform (Glorot and Bengio 2010) on every new matrix and kernel; pretrained encoders keep theirs."""
+    skipped = {id(parameter) for module in skip for parameter in module.parameters()}
+    for parameter in model.parameters():
+        if parameter.dim() >= 2 and id(parameter) not in skipped:
+            nn.init.xavier_uniform_(parameter)
+
+
+def _grid_position(height: int, width: int, dim: int, *, device: torch.device) -> Tensor:
+    """Fixed 2-D sine and cosine position code (h w, D), half of the channels a side (Vaswani et al. 2017)."""
+    frequency_Q = 1.0 / 100.0 ** (torch.arange(dim // 4, device=device) / (dim // 4))
+    angle_hQ = torch.arange(height, device=device)[:, None] * frequency_Q
+    angle_wQ = torch.arange(width, device=device)[:, None] * frequency_Q
+    rows_hD = torch.cat([angle_hQ.sin(), angle_hQ.cos()], dim=1)
+    columns_wD = torch.cat([angle_wQ.sin(), angle_wQ.cos()], dim=1)
+    code_hwD = torch.cat([rows_hD[:, None].expand(-1, width, -1), columns_wD[None].expand(height, -1, -1)], dim=2)
+    return code_hwD.flatten(0, 1)

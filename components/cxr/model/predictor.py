@@ -1,0 +1,103 @@
+"""One way to turn studies into answers, used by evaluate, serve and the MLflow model alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from components.cxr.bundle import Bundle, OperatingPoints
+from components.cxr.model.batch import Batch, Study, collate
+from components.cxr.model.network import positive_score, probabilities
+from components.cxr.report import Condition
+
+__all__ = ["Answer", "Logits", "answer", "condition_of", "predict", "restrict"]
+
+
+class Logits(NamedTuple):
+    """Raw output for S studies."""
+
+    score_SP: npt.NDArray[np.float32]
+    """z1 - z0, uncalibrated."""
+    uncertain_SP: npt.NDArray[np.float32]
+    """3-way probability of uncertain, in [0, 1]."""
+
+
+class Answer(NamedTuple):
+    """What a user is told about one pathology."""
+
+    probability: float
+    """Calibrated, in [0, 1]."""
+    uncertain: float
+    """3-way probability of uncertain, in [0, 1]."""
+    state: int
+    """1 at or above the threshold, -1 where uncertain is the likeliest of the three classes, else 0."""
+    threshold: float
+
+
+@torch.inference_mode()
+def predict(
+    bundle: Bundle,
+    studies: Sequence[Study],
+    *,
+    condition: Condition = "all",
+    batch_size: int = 32,
+    device: torch.device | str = "cpu",
+) -> Logits:
+    """Run the model on studies, seeing only what `condition` allows.
+
+    Padding is masked, so a study's answer does not depend on its neighbors (beyond float32 rounding).
+    """
+    device = torch.device(device)
+    model = bundle.model.to(device).eval()
+    scores, uncertains = [], []
+    for start in range(0, len(studies), batch_size):
+        batch = collate(
+            studies[start : start + batch_size],
+            tokenizer=bundle.tokenizer,
+            max_tokens=bundle.info.architecture.max_tokens,
+            size=bundle.info.pixel_preset.size,
+        )
+        logits_BP3 = model(restrict(batch, condition).to(device)).float().cpu()
+        scores.append(positive_score(logits_BP3).numpy())
+        uncertains.append(probabilities(logits_BP3)[1].numpy())
+    return Logits(np.concatenate(scores), np.concatenate(uncertains))
+
+
+def restrict(batch: Batch, condition: Condition) -> Batch:
+    """Mask what the condition does not show."""
+    return batch.keep(
+        image_B=condition in ("all", "image", "image+meta"),
+        text_B=condition in ("all", "text"),
+        meta_B=condition in ("all", "image+meta", "meta"),
+    )
+
+
+def condition_of(study: Study) -> Condition:
+    """The operating points for a study: `all` with any film (as evaluation counts), else what is left."""
+    if study.films:
+        return "all"
+    return "text" if study.text.strip() else "meta"
+
+
+def answer(
+    bundle: Bundle, logits: Logits, points: OperatingPoints, *, condition: Condition, row: int = 0
+) -> dict[str, Answer]:
+    """Calibrate one study's logits and apply the thresholds, by pathology."""
+    answers = {}
+    for p, name in enumerate(bundle.info.pathologies):
+        point = points.conditions[condition][name]
+        score, uncertain = float(logits.score_SP[row, p]), float(logits.uncertain_SP[row, p])
+        probability = calibrated(score, slope=point.calibration.slope, intercept=point.calibration.intercept)
+        certain = (1.0 - uncertain) * float(1.0 / (1.0 + np.exp(-abs(score))))
+        state = -1 if uncertain > certain else int(probability >= point.threshold)
+        answers[name] = Answer(probability, uncertain, state, point.threshold)
+    return answers
+
+
+def calibrated(score: float, *, slope: float, intercept: float) -> float:
+    """Platt scaling of one score, in [0, 1]."""
+    return float(1.0 / (1.0 + np.exp(-(slope * score + intercept))))

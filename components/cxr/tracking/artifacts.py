@@ -1,0 +1,42 @@
+"""KFP artifacts as pointers: a small file that names a folder under `root`; used by every component.py, without kfp."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from components.cxr.errors import UserError
+from components.cxr.storage.storage import Storage, open_storage
+
+__all__ = ["Artifact", "clean_exit", "point", "pointed"]
+
+
+class Artifact(Protocol):
+    """What is used of kfp.dsl.Artifact."""
+
+    path: str
+    metadata: dict[str, Any]
+
+
+def point(artifact: Artifact, storage: Storage, **metadata: str | int | float | None) -> None:
+    """Let an output artifact name a folder; the metadata shows in KFP's UI."""
+    Path(artifact.path).parent.mkdir(parents=True, exist_ok=True)
+    Path(artifact.path).write_text(json.dumps({"uri": storage.uri, **metadata}) + "\n")
+    artifact.metadata.update({"uri": storage.uri, **metadata})
+
+
+def pointed(artifact: Artifact) -> Storage:
+    """The folder that an input artifact names."""
+    return open_storage(json.loads(Path(artifact.path).read_text())["uri"])
+
+
+@contextlib.contextmanager
+def clean_exit() -> Iterator[None]:
+    """End the container with one line instead of a traceback for a user's mistake."""
+    try:
+        yield
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -1,0 +1,173 @@
+"""The bundle as an MLflow model (models from code): MLflow runs this file, registry.py logs it.
+
+Input, a row a film (rows that share `study` are one study) or a row a study without films; all columns are optional:
+film (base64 of a DICOM, PNG or JPEG file), view_position (PA, AP, LATERAL or LL; default the DICOM header's), study,
+text, age_years and sex (F or M; default the DICOM header's). Output: calibrated probabilities, a float column a
+pathology, a row an input row; rows of one study share their answer.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd  # type: ignore[import-untyped]
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+from mlflow.models import Model, ModelSignature
+from mlflow.pyfunc import PythonModel
+from mlflow.types import ColSpec, Schema
+
+from components.cxr.bundle import load_bundle, load_operating_points
+from components.cxr.errors import UserError
+from components.cxr.films.pixels import Film, FilmError, encode_png, read_film
+from components.cxr.model.batch import Study
+from components.cxr.model.predictor import answer, condition_of, predict
+from components.cxr.storage.storage import open_storage
+from components.cxr.text.text import request_text
+
+__all__ = ["CxrflowModel", "input_example", "log_model", "requirements", "signature_of"]
+
+COLUMNS = {
+    "film": "string",
+    "view_position": "string",
+    "study": "string",
+    "text": "string",
+    "age_years": "double",
+    "sex": "string",
+}
+
+DISTRIBUTIONS = (
+    "google-cloud-storage", "mlflow", "numpy", "opencv-python-headless", "pandas", "pyarrow", "pydantic", "pydicom",
+    "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "python-gdcm", "pyyaml", "safetensors",
+    "torch", "transformers",
+)  # fmt: skip
+"""What this file imports, directly or through the code it comes with."""
+
+
+class CxrflowModel(PythonModel):  # type: ignore[misc]
+    """Answers as the server does: same pixels, text, weights and operating points."""
+
+    def load_context(self, context: Any) -> None:
+        """Read the bundle that was logged as the artifact `bundle`."""
+        storage = open_storage(context.artifacts["bundle"])
+        self.bundle, self.points = load_bundle(storage), load_operating_points(storage)
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Probabilities (rows x pathologies) in [0, 1].
+
+        Raises:
+            UserError: a film that cannot be used, or neither film nor text in a study.
+        """
+        del context, params
+        frame = model_input.reset_index(drop=True)
+        groups = [str(name) if _given(name) else f"row {i}" for i, name in enumerate(_column(frame, "study"))]
+        studies = {group: self._study(frame[np.asarray(groups) == group]) for group in dict.fromkeys(groups)}
+        logits = predict(self.bundle, list(studies.values()))
+        answers = {}
+        for row, (group, study) in enumerate(studies.items()):
+            found = answer(self.bundle, logits, self.points, condition=condition_of(study), row=row)
+            answers[group] = {name: pathology.probability for name, pathology in found.items()}
+        return pd.DataFrame([answers[group] for group in groups], columns=list(self.bundle.info.pathologies))
+
+    def _study(self, rows: pd.DataFrame) -> Study:
+        cells = zip(rows.index, _column(rows, "film"), _column(rows, "view_position"), strict=True)
+        films = [self._film(film, view=view, row=row) for row, film, view in cells if _given(film)]
+        info = self.bundle.info
+        text = request_text(_first(rows, "text") or "", config=info.text, reader=info.section_reader)
+        if not films and not text:
+            raise UserError("neither film nor text", where=f"row {rows.index[0]}", remedy="Give at least one of them.")
+        age, sex = _first(rows, "age_years"), _first(rows, "sex")
+        if sex not in (None, "F", "M"):
+            raise UserError("bad sex", where=f"row {rows.index[0]}", expected="F, M or nothing")
+        return Study(
+            films=[film.pixels for film in films],
+            view_positions=[film.view_position for film in films],
+            text=text,
+            age_years=next((f.age_years for f in films if f.age_years is not None), None)
+            if age is None
+            else float(age),
+            sex=next((f.sex for f in films if f.sex is not None), None) if sex is None else sex,
+        )
+
+    def _film(self, value: str, *, view: Any, row: int) -> Film:
+        try:
+            film = read_film(base64.b64decode(value, validate=True), preset=self.bundle.info.pixel_preset)
+        except binascii.Error:
+            raise UserError("film is not base64", where=f"row {row}") from None
+        except FilmError as error:
+            raise UserError("film cannot be used", where=f"row {row}", found=error.reason) from None
+        return dataclasses.replace(film, view_position=view) if _given(view) else film
+
+
+def signature_of(pathologies: Sequence[str]) -> ModelSignature:
+    """Columns in and out."""
+    inputs = Schema([ColSpec(kind, name, required=False) for name, kind in COLUMNS.items()])
+    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec("double", name) for name in pathologies]))
+
+
+def input_example() -> pd.DataFrame:
+    """One study of one film that shows a gradient, and a text."""
+    film = base64.b64encode(encode_png(np.tile(np.arange(64, dtype=np.uint8) * 4, (64, 1)))).decode()
+    values = {
+        "film": film,
+        "view_position": "PA",
+        "study": "1",
+        "text": "cough and fever",
+        "age_years": 63.0,
+        "sex": "F",
+    }
+    return pd.DataFrame([values])
+
+
+def requirements() -> list[str]:
+    """The versions of this machine as pip requirements, without a wheel's local suffix."""
+    return [f"{name}=={version(name).partition('+')[0]}" for name in DISTRIBUTIONS]
+
+
+def log_model(client: MlflowClient, run_id: str, *, folder: Path, pathologies: Sequence[str]) -> str:
+    """Log this file with a bundle and the package's source as a model of the run; returns the model's URI.
+
+    Args:
+        folder: the bundle on this machine, with its operating points.
+    """
+    source = Path(__file__)
+    logged = client.create_logged_model(client.get_run(run_id).info.experiment_id, name="model", source_run_id=run_id)
+    with tempfile.TemporaryDirectory() as temporary:
+        mlflow.pyfunc.save_model(
+            path=f"{temporary}/model",
+            mlflow_model=Model(logged.artifact_location, run_id=run_id, model_id=logged.model_id),
+            python_model=str(source),
+            artifacts={"bundle": str(folder)},
+            code_paths=[str(source.parents[2])],
+            signature=signature_of(pathologies),
+            input_example=input_example(),
+            pip_requirements=requirements(),
+        )
+        client.log_model_artifacts(logged.model_id, f"{temporary}/model")
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    client.log_outputs(run_id, models=[LoggedModelOutput(logged.model_id, step=0)])
+    return str(logged.model_uri)
+
+
+def _column(frame: pd.DataFrame, name: str) -> list[Any]:
+    return frame[name].tolist() if name in frame else [None] * len(frame)
+
+
+def _given(value: Any) -> bool:
+    return value is not None and value == value and value != ""
+
+
+def _first(rows: pd.DataFrame, name: str) -> Any:
+    return next((value for value in _column(rows, name) if _given(value)), None)
+
+
+mlflow.models.set_model(CxrflowModel())

@@ -1,0 +1,1 @@
+"""Synthetic reports: what a reader mentions, and in which words."""

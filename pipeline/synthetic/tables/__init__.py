@@ -1,0 +1,1 @@
+"""The tables beside synthetic films and reports: labels, splits, metadata, truth."""

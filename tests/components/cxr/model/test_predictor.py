@@ -1,0 +1,112 @@
+"""A study's answer depends on what the condition shows and on nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from components.cxr.bundle import Bundle, Calibration, OperatingPoint, OperatingPoints, load_bundle
+from components.cxr.model.batch import Study
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.predictor import Logits, answer, calibrated, condition_of, predict
+from components.cxr.report import CONDITIONS, Condition
+from components.cxr.shards import LoadedManifest
+from components.cxr.storage.storage import Storage
+
+
+@pytest.fixture(scope="module")
+def bundle(fitted_bundle: Storage) -> Bundle:
+    return load_bundle(fitted_bundle)
+
+
+@pytest.fixture(scope="module")
+def studies(tiny_data: LoadedManifest, bundle: Bundle) -> list[Study]:
+    data = StudyDataset(tiny_data, splits=["test"], text=bundle.info.text)
+    return [data[s] for s in range(len(data))]
+
+
+def test_an_answer_does_not_depend_on_its_neighbors(bundle: Bundle, studies: list[Study]) -> None:
+    """Studies of one and two films, with and without text, alone and padded in batches."""
+    studies = studies[:12]
+    together = predict(bundle, studies, batch_size=64)
+    alone = predict(bundle, studies, batch_size=1)
+    np.testing.assert_allclose(together.score_SP, alone.score_SP, atol=1e-4)
+    np.testing.assert_allclose(together.uncertain_SP, alone.uncertain_SP, atol=1e-5)
+    assert together.score_SP.shape == (12, 4)
+    assert together.score_SP.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("condition", "seen"),
+    [
+        ("all", {"films", "text", "meta", "view"}),
+        ("image", {"films"}),
+        ("image+meta", {"films", "meta", "view"}),
+        ("text", {"text"}),
+        ("meta", {"meta"}),
+    ],
+)
+def test_a_condition_hides_the_rest(bundle: Bundle, studies: list[Study], condition: Condition, seen: set[str]) -> None:
+    """The view is embedded in a film's tokens, so that it shows only together with films."""
+    study = next(study for study in studies if study.text and study.age_years and study.sex == "F")
+    changed = {
+        "films": replace(study, films=[255 - film for film in study.films]),
+        "text": replace(study, text="edema effusion"),
+        "meta": replace(study, age_years=5.0, sex="M"),
+        "view": replace(study, view_positions=["PA" if v == "AP" else "AP" for v in study.view_positions]),
+    }
+    before = predict(bundle, [study], condition=condition).score_SP
+    found = {
+        name: not np.allclose(predict(bundle, [other], condition=condition).score_SP, before, atol=1e-6)
+        for name, other in changed.items()
+    }
+    assert found == {name: name in seen for name in changed}
+
+
+def test_hidden_is_the_same_as_absent(bundle: Bundle, studies: list[Study]) -> None:
+    study = next(study for study in studies if study.text and len(study.films) == 2)
+    bare = replace(study, text="", age_years=None, sex=None, view_positions=[None, None])
+    hidden = predict(bundle, [study], condition="image").score_SP
+    np.testing.assert_allclose(predict(bundle, [bare]).score_SP, hidden, atol=1e-5)
+    textual = replace(study, films=[], view_positions=[], age_years=None, sex=None)
+    np.testing.assert_allclose(
+        predict(bundle, [textual]).score_SP, predict(bundle, [study], condition="text").score_SP, atol=1e-5
+    )
+
+
+def test_answers_are_calibrated_and_cut(bundle: Bundle) -> None:
+    names = bundle.info.pathologies
+    logits = Logits(np.array([[0.0, 0.0, 3.0, -3.0]], np.float32), np.array([[0.2, 0.2, 0.1, 0.9]], np.float32))
+    points = OperatingPoints(
+        conditions={
+            "all": {
+                names[0]: OperatingPoint(threshold=0.5),
+                names[1]: OperatingPoint(threshold=0.1, calibration=Calibration(slope=1.0, intercept=-2.0)),
+                names[2]: OperatingPoint(threshold=0.99),
+                names[3]: OperatingPoint(threshold=0.01),
+            }
+        }
+    )
+    found = answer(bundle, logits, points, condition="all")
+    assert list(found) == list(names)
+    assert [one.state for one in found.values()] == [1, 1, 0, -1]
+    assert [one.threshold for one in found.values()] == [0.5, 0.1, 0.99, 0.01]
+    expected = [0.5, 1 / (1 + np.exp(2.0)), 1 / (1 + np.exp(-3.0)), 1 / (1 + np.exp(3.0))]
+    assert [one.probability for one in found.values()] == pytest.approx(expected)
+    assert [one.uncertain for one in found.values()] == pytest.approx([0.2, 0.2, 0.1, 0.9])
+
+
+def test_calibration_is_monotone() -> None:
+    values = [calibrated(score, slope=0.5, intercept=1.0) for score in np.linspace(-30, 30, 61)]
+    assert values == sorted(values)
+    assert values[28] == pytest.approx(0.5)
+
+
+def test_operating_points_follow_what_is_there(studies: list[Study]) -> None:
+    study = next(study for study in studies if study.text)
+    assert condition_of(study) == "all"
+    assert condition_of(replace(study, films=[], view_positions=[])) == "text"
+    assert condition_of(replace(study, films=[], view_positions=[], text=" ")) == "meta"
+    assert {condition_of(study) for study in studies} <= set(CONDITIONS)

@@ -1,0 +1,133 @@
+"""The MLflow model answers as predictor.py does; loading it elsewhere is tested with the evaluation."""
+
+from __future__ import annotations
+
+import base64
+import re
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.cxr.bundle import (
+    Calibration,
+    OperatingPoint,
+    OperatingPoints,
+    load_bundle,
+    write_operating_points,
+)
+from components.cxr.errors import UserError
+from components.cxr.films.pixels import encode_png
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.predictor import answer, condition_of, predict
+from components.cxr.report import CONDITIONS
+from components.cxr.shards import LoadedManifest
+from components.cxr.storage.storage import Storage, open_storage
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of MLflow's own import
+    from components.cxr.tracking.mlflow_model import CxrflowModel, input_example, requirements, signature_of
+
+
+class Context(NamedTuple):
+    """What MLflow gives to load_context."""
+
+    artifacts: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def model(fitted_bundle: Storage, tmp_path_factory: pytest.TempPathFactory) -> CxrflowModel:
+    """With another calibration for every condition."""
+    bundle = open_storage(tmp_path_factory.mktemp("bundle"))
+    bundle.upload_folder(Path(fitted_bundle.uri))
+    names = load_bundle(bundle).info.pathologies
+    points = {
+        condition: dict.fromkeys(names, OperatingPoint(threshold=0.5, calibration=Calibration(intercept=float(i))))
+        for i, condition in enumerate(CONDITIONS)
+    }
+    write_operating_points(bundle, OperatingPoints(conditions=points))
+    model = CxrflowModel()
+    model.load_context(Context({"bundle": bundle.uri}))
+    return model
+
+
+def test_rows_of_a_study_share_its_answer(model: CxrflowModel, tiny_data: LoadedManifest) -> None:
+    """Two films, then a text alone, then one film without a name, in one table."""
+    studies = StudyDataset(tiny_data, splits=["test"], text=model.bundle.info.text)
+    pair = next(studies[s] for s in range(len(studies)) if len(studies[s].films) == 2 and studies[s].text)
+    single = next(studies[s] for s in range(len(studies)) if len(studies[s].films) == 1)
+    rows = [
+        {
+            **_film(film),
+            "view_position": view,
+            "study": "a",
+            "text": pair.text,
+            "age_years": pair.age_years,
+            "sex": pair.sex,
+        }
+        for film, view in zip(pair.films, pair.view_positions, strict=True)
+    ]
+    rows.insert(1, {"text": "cough edema"})
+    rows.append({**_film(single.films[0]), "view_position": None, "text": float("nan"), "sex": None})
+    found = model.predict(None, pd.DataFrame(rows))
+    assert list(found.columns) == list(tiny_data.manifest.pathologies)
+    assert found.iloc[0].equals(found.iloc[2])
+    logits = predict(model.bundle, [pair])
+    expected = answer(model.bundle, logits, model.points, condition=condition_of(pair))
+    assert found.iloc[0].to_dict() == pytest.approx({name: one.probability for name, one in expected.items()}, abs=1e-5)
+    assert found.iloc[1].to_dict() != pytest.approx(found.iloc[3].to_dict(), abs=1e-3)
+
+
+def test_a_dicom_header_fills_in_what_is_not_given(model: CxrflowModel, dicom_bytes: Any) -> None:
+    stored = np.random.default_rng(0).integers(0, 4096, size=(32, 32)).astype(np.uint16)
+    tags = {"ViewPosition": "AP", "PatientAge": "063Y", "PatientSex": "F"}
+    full = _encoded(dicom_bytes(stored, bits_stored=12, **tags))
+    without = _encoded(dicom_bytes(stored, bits_stored=12))
+    given = {"view_position": "AP", "age_years": 63.0, "sex": "F"}
+    found = model.predict(None, pd.DataFrame([{"film": full}, {"film": without, **given}, {"film": without}]))
+    assert found.iloc[0].to_dict() == pytest.approx(found.iloc[1].to_dict(), abs=1e-6)
+    assert found.iloc[0].to_dict() != pytest.approx(found.iloc[2].to_dict(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"age_years": 60.0}, "neither film nor text: row 0"),
+        ({"film": "not base64!"}, "film is not base64: row 0"),
+        (
+            {"film": base64.b64encode(b"GIF89a").decode()},
+            "film cannot be used: row 0; found neither DICOM, PNG nor JPEG",
+        ),
+        ({"text": "Doe, Jane has a cough", "sex": "female"}, "bad sex: row 0; expected F, M or nothing"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_without_its_content(
+    model: CxrflowModel, row: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(message)) as error:
+        model.predict(None, pd.DataFrame([row]))
+    assert "Jane" not in str(error.value)
+
+
+def test_the_input_example_fits_signature_and_model(model: CxrflowModel) -> None:
+    signature = signature_of(model.bundle.info.pathologies)
+    assert set(input_example().columns) == set(signature.inputs.input_names())
+    found = model.predict(None, input_example())
+    assert list(found.columns) == signature.outputs.input_names()
+    assert ((found > 0) & (found < 1)).all(axis=None)
+
+
+def test_requirements_name_versions_that_pip_can_find() -> None:
+    for line in requirements():
+        assert re.fullmatch(r"[a-z-]+==\d[\w.]*", line), line
+
+
+def _film(pixels: np.ndarray) -> dict[str, str]:
+    return {"film": _encoded(encode_png(np.ascontiguousarray(pixels)))}
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()

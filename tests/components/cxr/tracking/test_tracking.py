@@ -1,0 +1,165 @@
+"""One run a training, joined again and again, whatever the server does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from matplotlib.figure import Figure
+
+from components.cxr.errors import UserError
+from components.cxr.shards import LoadedManifest
+from components.cxr.storage.storage import Root
+from components.cxr.tracking.journal import append_metrics, read_journal, replay
+from components.cxr.tracking.tracking import TrackedRun, joined_run, tracking_uri, with_client
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
+    return Root(tmp_path_factory.mktemp("root with a space"))
+
+
+def test_local_roots_have_a_database_and_buckets_need_a_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert tracking_uri(Root(tmp_path)) == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    with pytest.raises(UserError, match=r"no MLflow server: MLFLOW_TRACKING_URI.*Start `mlflow server`"):
+        tracking_uri(Root("gs://bucket/prefix"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
+    assert tracking_uri(Root("gs://bucket/prefix")) == "http://tracking:5000"
+
+
+def test_a_run_is_created_finished_and_joined(
+    root: Root, tiny_data: LoadedManifest, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    journal = tmp_path / "metrics.jsonl"
+    with joined_run(root, experiment="one", run_name="first", journal=journal, system_metrics=True) as run:
+        run.params({f"train.field_{i}": i for i in range(120)} | {"long": "x" * 7000})
+        run.metrics({"train/loss": 0.5, "validate/auroc": 0.75}, step=3)
+        run.dataset(tiny_data, "train")
+        assert _status(root, run) == "RUNNING"
+    assert run.id is not None
+    with joined_run(root, experiment="ignored", run_id=run.id) as again:
+        assert again.id == run.id
+        again.tags({"leaky": "false"})
+        again.text("# Card", "evaluation/card.md")
+        again.table(pa.table({"pathology": ["Edema"], "auroc": [0.75]}), "evaluation/table.csv")
+        again.figure(Figure(), "evaluation/figure.png")
+        again.artifact(journal)
+        assert again.tag("leaky") == "false"
+        assert again.tag("other") is None
+    found = with_client(root, lambda client: client.get_run(run.id))
+    assert (found.info.status, found.info.run_name) == ("FINISHED", "first")
+    assert (len(found.data.params), len(found.data.params["long"])) == (121, 6000)
+    assert {"train/loss": 0.5, "validate/auroc": 0.75}.items() <= found.data.metrics.items()
+    assert found.inputs.dataset_inputs[0].dataset.digest == tiny_data.hash[:36]
+    experiment = with_client(root, lambda client: client.get_experiment(found.info.experiment_id))
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    artifacts = Path(root.uri, "mlflow", "artifacts", run.id, "artifacts")
+    assert (artifacts / "evaluation" / "table.csv").read_text() == '"pathology","auroc"\n"Edema",0.75\n'
+    assert {path.name for path in artifacts.rglob("*") if path.is_file()} == {
+        "card.md",
+        "table.csv",
+        "figure.png",
+        "metrics.jsonl",
+    }
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_failure_is_a_failed_run_and_ctrl_c_a_killed_one(root: Root) -> None:
+    with pytest.raises(ValueError, match="boom"), joined_run(root, experiment="one") as failed:
+        raise ValueError("boom")
+    with pytest.raises(KeyboardInterrupt), joined_run(root, experiment="one") as killed:
+        raise KeyboardInterrupt
+    assert (_status(root, failed), _status(root, killed)) == ("FAILED", "KILLED")
+
+
+def test_the_environment_names_a_run(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    with joined_run(root, experiment="one") as run:
+        pass
+    assert run.id is not None
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.id)
+    with joined_run(root, experiment="two") as joined:
+        assert joined.id == run.id
+
+
+def test_an_unknown_run_is_replaced(root: Root, capfd: pytest.CaptureFixture[str]) -> None:
+    with joined_run(root, experiment="one", run_id="0" * 32) as run:
+        pass
+    assert run.id != "0" * 32
+    assert _status(root, run) == "FINISHED"
+    assert capfd.readouterr().err == f"warning: MLflow has no run {'0' * 32}; a new one takes its place\n"
+
+
+def test_a_resumed_training_logs_no_step_twice(root: Root, tmp_path: Path) -> None:
+    journal = tmp_path / "metrics.jsonl"
+    with joined_run(root, experiment="one", journal=journal) as run:
+        run.metrics({"loss": 3.0}, step=1)
+        run.metrics({"loss": 2.0}, step=2)
+    with joined_run(root, experiment="one", run_id=run.id, journal=journal) as resumed:
+        resumed.metrics({"loss": 2.0}, step=2)
+        resumed.metrics({"loss": 1.0, "auroc": 0.5}, step=3)
+    assert _history(root, run, "loss") == [(1, 3.0), (2, 2.0), (3, 1.0)]
+    assert [metric.step for metric in read_journal(journal)] == [1, 2, 3, 3]
+
+
+def test_replay_logs_exactly_what_is_missing(root: Root, tmp_path: Path) -> None:
+    journal = tmp_path / "metrics.jsonl"
+    with joined_run(root, experiment="one", journal=journal) as run:
+        run.metrics({"loss": 3.0}, step=1)
+    append_metrics(journal, {"loss": 2.0, "rate": 0.1}, step=2, time_ms=1_700_000_000_000)
+    with joined_run(root, experiment="one", run_id=run.id) as joined:
+        assert replay(journal, joined) == 2
+        assert replay(journal, joined) == 0
+    assert _history(root, run, "loss") == [(1, 3.0), (2, 2.0)]
+    assert _history(root, run, "rate") == [(2, 0.1)]
+
+
+def test_without_an_answer_the_journal_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One warning, no secret in it, and no further attempts."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    journal = tmp_path / "metrics.jsonl"
+    with joined_run(Root(tmp_path), experiment="one", journal=journal, system_metrics=True) as run:
+        run.params({"a": 1})
+        run.metrics({"loss": 1.0}, step=1)
+        run.text("text", "name")
+    assert run.id is None
+    assert [(metric.name, metric.step) for metric in read_journal(journal)] == [("loss", 1)]
+    warning = "warning: MLflow does not answer at http://127.0.0.1:9; going on without it\n"
+    assert capfd.readouterr() == ("", warning)
+
+
+def test_a_server_that_goes_away_is_asked_again_later(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    journal = tmp_path / "metrics.jsonl"
+    with joined_run(root, experiment="one", journal=journal) as run:
+        database = Path(root.uri, "mlflow", "mlflow.db")
+        hidden = database.rename(tmp_path / "hidden.db")
+        database.mkdir()  # SQLite cannot open a folder
+        run.client._tracking_client.store.engine.dispose()
+        run.metrics({"loss": 1.0}, step=1)
+        run.metrics({"loss": 2.0}, step=2)
+        database.rmdir()
+        hidden.rename(database)
+        run.metrics({"loss": 3.0}, step=3)
+        assert _history(root, run, "loss") == []
+        monkeypatch.setattr(run, "_silent_until", 0.0)
+        run.metrics({"loss": 4.0}, step=4)
+        assert replay(journal, run) == 3
+    assert _history(root, run, "loss") == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
+    assert re.fullmatch(
+        r"warning: MLflow refused or did not answer \(.*\); going on without it\n", capfd.readouterr().err
+    )
+
+
+def _status(root: Root, run: TrackedRun) -> str:
+    return str(with_client(root, lambda client: client.get_run(run.id)).info.status)
+
+
+def _history(root: Root, run: TrackedRun, name: str) -> list[tuple[int, float]]:
+    found = with_client(root, lambda client: client.get_metric_history(run.id, name))
+    return sorted((metric.step, metric.value) for metric in found)

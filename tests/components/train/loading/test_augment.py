@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+
+from components.cxr.model.batch import Batch
+from components.train.config import AugmentConfig, ModalityDropout
+from components.train.loading.augment import augment, drop_modalities
+
+
+def make_batch(num_studies: int, *, texts: list[bool] | None = None) -> Batch:
+    films_BVHW = np.random.default_rng(3).integers(0, 256, (num_studies, 2, 32, 32), dtype=np.uint8)
+    film_mask_BV = torch.ones(num_studies, 2, dtype=torch.bool)
+    film_mask_BV[0, 1] = False
+    has_text_B = torch.tensor(texts if texts is not None else [True] * num_studies)
+    return Batch(
+        films_BVHW=torch.from_numpy(films_BVHW),
+        film_mask_BV=film_mask_BV,
+        view_BV=torch.ones(num_studies, 2, dtype=torch.int64),
+        tokens_BT=torch.ones(num_studies, 4, dtype=torch.int64),
+        token_mask_BT=has_text_B[:, None].expand(-1, 4).clone(),
+        age_B=torch.full((num_studies,), 60.0),
+        sex_B=torch.ones(num_studies, dtype=torch.int64),
+    )
+
+
+@pytest.mark.parametrize("strength", ["weak", "strong"])
+def test_a_view_depends_on_seed_epoch_and_study_but_not_on_its_neighbors(strength: str) -> None:
+    batch = make_batch(4)
+    options = {"config": AugmentConfig(), "strength": strength}
+    together = augment(batch, studies=[7, 8, 9, 10], epoch=1, seed=0, **options)
+    alone = Batch(**{name: value[2:3] for name, value in vars(batch).items()})
+    assert torch.equal(together.films_BVHW[2:3], augment(alone, studies=[9], epoch=1, seed=0, **options).films_BVHW)
+    for other in ({"epoch": 2, "seed": 0}, {"epoch": 1, "seed": 1}):
+        assert not torch.equal(
+            together.films_BVHW, augment(batch, studies=[7, 8, 9, 10], **other, **options).films_BVHW
+        )
+    assert torch.equal(together.films_BVHW[0, 1], batch.films_BVHW[0, 1])  # padding stays as it is
+
+
+def test_zero_strength_is_the_identity() -> None:
+    batch = make_batch(3)
+    names = ("rotation_degrees", "translation", "scale", "contrast", "brightness", "noise", "erase")
+    still = AugmentConfig(**dict.fromkeys(names, 0.0))
+    view = augment(batch, studies=[0, 1, 2], epoch=0, seed=0, config=still, strength="strong")
+    difference = view.films_BVHW.int() - batch.films_BVHW.int()
+    assert difference.abs().max() <= 1
+
+
+def test_films_are_never_mirrored() -> None:
+    batch = make_batch(1)
+    left_bright = torch.zeros(1, 2, 32, 32, dtype=torch.uint8)
+    left_bright[..., 4:28, 2:12] = 200
+    batch = Batch(**{**vars(batch), "films_BVHW": left_bright})
+    for epoch in range(50):
+        view = augment(batch, studies=[0], epoch=epoch, seed=0, config=AugmentConfig(), strength="strong").films_BVHW
+        assert view[0, 0, :, :16].float().mean() > view[0, 0, :, 16:].float().mean()
+
+
+def test_modality_dropout_never_takes_film_and_text_at_once() -> None:
+    num_studies = 400
+    texts = [i % 2 == 0 for i in range(num_studies)]
+    config = ModalityDropout(image=0.9, text=0.9, meta=0.5)
+    dropped = drop_modalities(
+        make_batch(num_studies, texts=texts), studies=range(num_studies), epoch=0, seed=0, config=config
+    )
+    film_B, text_B = dropped.film_mask_BV.any(dim=1), dropped.has_text()
+    assert (film_B | text_B).all()
+    assert film_B[1::2].all(), "a study without text keeps its films"
+    assert 0.02 < film_B[::2].float().mean() < 0.2
+    assert (~text_B[::2] | ~film_B[::2]).float().mean() > 0.7
+    meta_B = ~dropped.age_B.isnan()
+    assert 0.4 < meta_B.float().mean() < 0.6
+    assert torch.equal(meta_B, dropped.sex_B > 0)
+    assert torch.equal(meta_B, dropped.view_BV[:, 0] > 0), "the view falls with the metadata"
