@@ -56,7 +56,9 @@ def run(
     elif network is None:
         evaluation = run_locally(pipeline, log=log)
     else:
-        raise UserError("processes have no network of their own", where="--network", remedy="Add --runner docker.")
+        raise UserError(
+            "no-network", "processes have no network of their own", where="--network", remedy="Add --runner docker."
+        )
     print_summary(pipeline, evaluation, config_file=config, seconds=time.monotonic() - started)
 
 

@@ -143,7 +143,7 @@ def load_pipeline_config(path: Path, overrides: Sequence[str] = ()) -> PipelineC
     root = values.get("root")
     if not isinstance(root, str) or not root:
         raise UserError(
-            "no place to keep results", where=f"{path}: root", found=root, remedy="Set root, or --set root=…"
+            "no-root", "no place to keep results", where=f"{path}: root", found=root, remedy="Set root, or --set root=…"
         )
     arguments: dict[str, Any] = {"root": root, "data": _plain(parse_data(section(values, "data")))}
     steps: dict[str, type[Config]] = {

@@ -93,7 +93,7 @@ def _engine() -> Any:
         engine.ping()
     except DockerException as error:
         found = str(error)[:160]
-        raise UserError("no Docker engine", where="docker", found=found, remedy="Start dockerd.") from None
+        raise UserError("no-docker", "no Docker engine", where="docker", found=found, remedy="Start dockerd.") from None
     return engine
 
 
@@ -101,7 +101,9 @@ def _require_image(engine: Any, image: str) -> None:
     try:
         engine.images.get(image)
     except ImageNotFound:
-        raise UserError("no such image", where="platform.images", found=image, remedy="Run make images.") from None
+        raise UserError(
+            "no-image", "no such image", where="platform.images", found=image, remedy="Run make images."
+        ) from None
 
 
 @contextlib.contextmanager
@@ -112,7 +114,9 @@ def _network(engine: Any, given: str | None, name: str) -> Iterator[str]:
             engine.networks.get(given)
         except NotFound:
             remedy = f"Run docker network create {given}."
-            raise UserError("no such Docker network", where="--network", found=given, remedy=remedy) from None
+            raise UserError(
+                "no-docker-network", "no such Docker network", where="--network", found=given, remedy=remedy
+            ) from None
         yield given
         return
     network = engine.networks.create(name, internal=True, labels={LABEL: name})
@@ -170,7 +174,7 @@ def _wait_for(server: Container) -> None:
             return
         time.sleep(0.5)
     tail = server.logs(tail=15).decode(errors="replace")
-    raise UserError(f"MLflow's server does not answer; its last lines:\n{tail}")
+    raise UserError("no-mlflow", f"MLflow's server does not answer; its last lines:\n{tail}")
 
 
 def _mounts(config: PipelineConfig) -> list[Mount]:

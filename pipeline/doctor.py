@@ -74,7 +74,9 @@ def _root(config: PipelineConfig, *, pods: bool) -> str:
         if config.platform.is_shared(config.root):
             raise _UnknownError(f"{config.root}: on a claim that only the pods mount")
         expected = "gs://bucket/prefix, or a folder under a mount of platform.claims"
-        raise UserError("pods do not share a local folder", where="root", found=config.root, expected=expected)
+        raise UserError(
+            "root-not-shared", "pods do not share a local folder", where="root", found=config.root, expected=expected
+        )
     storage = Root(config.root).storage
     name = f"doctor-{uuid.uuid4().hex}"
     try:
@@ -83,7 +85,9 @@ def _root(config: PipelineConfig, *, pods: bool) -> str:
         storage.delete(name)
     except OSError as error:
         found = type(error).__name__
-        raise UserError("cannot write", where=storage.uri, found=found, remedy="Check its permissions.") from None
+        raise UserError(
+            "cannot-write", "cannot write", where=storage.uri, found=found, remedy="Check its permissions."
+        ) from None
     return f"{storage.uri} can be written, read and deleted" + (" with your credentials" if pods else "")
 
 
@@ -99,9 +103,15 @@ def _data(config: PipelineConfig, *, pods: bool) -> str:
         if pods and config.platform.is_shared(place):
             raise _UnknownError(f"{place}: on a claim that only the pods mount")
         if pods:
-            raise UserError("pods do not share a local folder", where=f"data.{name}", found=place, expected="gs://…")
+            raise UserError(
+                "root-not-shared",
+                "pods do not share a local folder",
+                where=f"data.{name}",
+                found=place,
+                expected="gs://…",
+            )
         if not Path(place).exists():
-            raise UserError("nothing there", where=f"data.{name}", found=place, remedy="Check the path.")
+            raise UserError("not-there", "nothing there", where=f"data.{name}", found=place, remedy="Check the path.")
     if all("://" in place for place in places.values()):
         raise _UnknownError(f"{', '.join(places.values())}: in a bucket, which preprocess reads first")
     return ", ".join(places.values())
@@ -123,13 +133,13 @@ def _mlflow(config: PipelineConfig, *, pods: bool) -> str:
             return f"{shown} answers"
     except urllib.error.HTTPError as error:
         remedy = "Check the address, and `mlflow server --allowed-hosts`."
-        raise UserError("MLflow refuses", where=shown, found=error.code, remedy=remedy) from None
+        raise UserError("mlflow-refuses", "MLflow refuses", where=shown, found=error.code, remedy=remedy) from None
     except OSError as error:
         reason = getattr(error, "reason", error)
         if pods and isinstance(reason, socket.gaierror):
             raise _UnknownError(f"{shown}: no such name on this machine; in the cluster there may be") from None
         remedy = f"Start `mlflow server`, or mend {TRACKING}."
-        raise UserError("MLflow does not answer", where=shown, found=reason, remedy=remedy) from None
+        raise UserError("no-mlflow", "MLflow does not answer", where=shown, found=reason, remedy=remedy) from None
 
 
 def _image(image: str, *, pods: bool) -> str:
@@ -148,4 +158,4 @@ def _secret(variable: str, secret: str | None, *, pods: bool) -> str:
     if variable == ID_KEY:  # a run goes without
         fix = "Name a secret in platform.secrets." if pods else f"export {ID_KEY}=$(openssl rand -hex 32)"
         raise _UnknownError(f"not set: ids are hashed with a public salt. {fix}")
-    raise UserError("not set here", remedy=f"export {variable}=…")
+    raise UserError("not-set", "not set here", remedy=f"export {variable}=…")

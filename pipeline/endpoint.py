@@ -34,21 +34,27 @@ def check_endpoint(endpoint: str) -> str:
     headers = {"Authorization": f"Bearer {token}"} if (token := os.environ.get(TOKEN_VARIABLE)) else {}
     if not endpoint.startswith(("http://", "https://")):
         expected = "an address such as http://localhost:8080"
-        raise UserError("no address of Kubeflow Pipelines", where="--endpoint", found=endpoint, expected=expected)
+        raise UserError(
+            "no-kfp-address", "no address of Kubeflow Pipelines", where="--endpoint", found=endpoint, expected=expected
+        )
     try:
         request = urllib.request.Request(endpoint + HEALTH, headers=headers)
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
             json.load(answer)
     except urllib.error.HTTPError as error:
         remedy = f"Set {TOKEN_VARIABLE} to a valid token." if error.code in (401, 403) else "Check the address."
-        raise UserError("Kubeflow Pipelines refuses", where=endpoint, found=error.code, remedy=remedy) from None
+        raise UserError(
+            "kfp-refuses", "Kubeflow Pipelines refuses", where=endpoint, found=error.code, remedy=remedy
+        ) from None
     except OSError as error:
         found = getattr(error, "reason", None) or error
         remedy = "Check --endpoint; from outside: kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80"
-        raise UserError("Kubeflow Pipelines does not answer", where=endpoint, found=found, remedy=remedy) from None
+        raise UserError(
+            "kfp-unavailable", "Kubeflow Pipelines does not answer", where=endpoint, found=found, remedy=remedy
+        ) from None
     except ValueError:
         remedy = f"A login page, perhaps: set {TOKEN_VARIABLE}, or check the address."
-        raise UserError("not the API of Kubeflow Pipelines", where=endpoint, remedy=remedy) from None
+        raise UserError("not-kfp", "not the API of Kubeflow Pipelines", where=endpoint, remedy=remedy) from None
     return endpoint
 
 

@@ -36,6 +36,7 @@ def place(task: PipelineTask, platform: Platform, *, step: ImageName, title: str
         _set_kubernetes(task, platform, step)
     elif platform.claims:
         raise UserError(
+            "vertex-claims",
             "Vertex knows no persistent volume claims",
             where="platform.claims",
             found=next(iter(platform.claims)),
@@ -43,6 +44,7 @@ def place(task: PipelineTask, platform: Platform, *, step: ImageName, title: str
         )
     elif platform.secrets:
         raise UserError(
+            "vertex-secrets",
             "Vertex knows no Kubernetes secrets",
             where="platform.secrets",
             found=platform.secrets[0].name,
@@ -55,7 +57,9 @@ def _accelerator(wanted: StepPlatform, step: ImageName, target: Target) -> str:
         return wanted.gpu_resource
     if wanted.gpus and wanted.gpu_type is None:
         where = f"platform.steps.{step}.gpu_type"
-        raise UserError("Vertex wants the GPU by its name", where=where, expected="a name such as NVIDIA_L4")
+        raise UserError(
+            "vertex-gpu-name", "Vertex wants the GPU by its name", where=where, expected="a name such as NVIDIA_L4"
+        )
     return wanted.gpu_type or ""
 
 

@@ -42,7 +42,7 @@ def find_image(image: str, *, here: bool) -> str | None:
     parts = REFERENCE.fullmatch(image)
     if parts is None:
         expected = "registry/name:tag or registry/name@sha256:<64 hex digits>"
-        raise UserError("not the name of an image", where=image, expected=expected)
+        raise UserError("bad-image-name", "not the name of an image", where=image, expected=expected)
     docker = shutil.which("docker")
     if here and docker and _succeeds([docker, "image", "inspect", image]):
         return "in this machine's Docker"
@@ -50,11 +50,13 @@ def find_image(image: str, *, here: bool) -> str | None:
         if here:
             return None
         remedy = "Push it to a registry and set platform.images."
-        raise UserError("no registry in the image's name", where=image, remedy=remedy)
+        raise UserError("bad-image-name", "no registry in the image's name", where=image, remedy=remedy)
     host = parts["registry"] + (parts["port"] or "")
     status = _status(host, parts["name"], parts["digest"] or parts["tag"] or "latest")
     if status == 404:
-        raise UserError("the registry does not have it", where=image, remedy="Push it, or mend platform.images.")
+        raise UserError(
+            "no-image", "the registry does not have it", where=image, remedy="Push it, or mend platform.images."
+        )
     if status == 200:
         return f"in {host}"
     # the registry wants a login or is out of reach: Docker has credentials and proxies of its own

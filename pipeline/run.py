@@ -80,18 +80,20 @@ def _evaluation(pointers: Path, num_partitions: int, *, log: Path) -> Storage:
         expected.append("deploy")
     if evaluate is None or sorted(names) != sorted(expected):
         found, wanted = ", ".join(sorted(names)), ", ".join(sorted(expected))
-        raise UserError("a step left no result", where=log, found=found, expected=wanted)
+        raise UserError("step-without-result", "a step left no result", where=log, found=found, expected=wanted)
     return open_storage(json.loads((evaluate / "evaluation").read_text())["uri"])
 
 
 def _failure(error: RuntimeError, output: _StepLines, log: Path) -> UserError:
     """The step's own error line when it has one, else the last lines of the log."""
     if output.own_errors:
-        return UserError(output.own_errors[-1].removeprefix("error: "))
+        return UserError.from_line(output.own_errors[-1])
     tasks = re.findall(r"'([^']+)'", re.sub(r"\x1b\[\d+m", "", str(error)))
     lines = [line for line in log.read_text(errors="replace").splitlines() if not _KFPS.match(line)]
     tail = "\n".join(lines[-_LAST_LINES:])
-    return UserError(f"step {tasks[1] if len(tasks) > 1 else '?'} failed; everything is in {log}, its end:\n{tail}")
+    return UserError(
+        "step-failed", f"step {tasks[1] if len(tasks) > 1 else '?'} failed; everything is in {log}, its end:\n{tail}"
+    )
 
 
 class _StepLines(io.TextIOBase):

@@ -40,7 +40,9 @@ def submit(config: PipelineConfig, *, endpoint: str, experiment: str, namespace:
     """
     if not config.platform.is_shared(config.root):
         expected = "gs://bucket/prefix, or a folder under a mount of platform.claims"
-        raise UserError("pods do not share a local folder", where="root", found=config.root, expected=expected)
+        raise UserError(
+            "root-not-shared", "pods do not share a local folder", where="root", found=config.root, expected=expected
+        )
     from kfp_server_api import ApiException
     from urllib3.exceptions import HTTPError
 
@@ -59,10 +61,16 @@ def submit(config: PipelineConfig, *, endpoint: str, experiment: str, namespace:
             )
     except ApiException as error:
         raise UserError(
-            "Kubeflow Pipelines refuses", where=endpoint, found=_said(error), remedy="Try `python -m pipeline doctor`."
+            "kfp-refuses",
+            "Kubeflow Pipelines refuses",
+            where=endpoint,
+            found=_said(error),
+            remedy="Try `python -m pipeline doctor`.",
         ) from None
     except HTTPError as error:
-        raise UserError("Kubeflow Pipelines no longer answers", where=endpoint, found=type(error).__name__) from None
+        raise UserError(
+            "kfp-unavailable", "Kubeflow Pipelines no longer answers", where=endpoint, found=type(error).__name__
+        ) from None
     interface = (os.environ.get("KF_PIPELINES_UI_ENDPOINT") or endpoint).rstrip("/")
     link = f"{interface}/#/runs/details/{run.run_id}"
     print(f"submit: {PIPELINE} {version}, experiment {experiment}: {link}", flush=True)
@@ -108,18 +116,22 @@ def _wait(client: Client, run_id: str, link: str) -> None:
         except (ApiException, HTTPError) as error:
             if isinstance(error, ApiException) and error.status in (401, 403):
                 remedy = f"Renew {TOKEN_VARIABLE}; the run goes on: {link}"
-                raise UserError("Kubeflow Pipelines no longer accepts the token", remedy=remedy) from None
+                raise UserError(
+                    "kfp-refuses", "Kubeflow Pipelines no longer accepts the token", remedy=remedy
+                ) from None
             if time.monotonic() - answered > PATIENCE_S:
                 remedy = f"The run may go on: {link}"
-                raise UserError("Kubeflow Pipelines no longer answers", remedy=remedy) from None
+                raise UserError("kfp-unavailable", "Kubeflow Pipelines no longer answers", remedy=remedy) from None
             continue
         answered = time.monotonic()
         if run.state and run.state != state:
             state = run.state
             print(f"submit: {state.lower()}", flush=True)
     if state != "SUCCEEDED":
-        raise UserError(f"the run was {state.lower()}" if state != "FAILED" else "the run failed", where=_reason(run),
-                        remedy=f"See {link}")  # fmt: skip
+        code, what = (
+            ("run-failed", "the run failed") if state == "FAILED" else ("run-stopped", f"the run was {state.lower()}")
+        )
+        raise UserError(code, what, where=_reason(run), remedy=f"See {link}")
 
 
 def _reason(run: Any) -> str | None:

@@ -118,7 +118,7 @@ def load_bundle(storage: Storage) -> Bundle:
     try:
         data = storage.read(BUNDLE).data
     except FileNotFoundError:
-        raise UserError("no complete bundle here", where=where, remedy="Run train first.") from None
+        raise UserError("no-bundle", "no complete bundle here", where=where, remedy="Run train first.") from None
     info = BundleInfo.parse(read_versioned(data, where=where, version=SCHEMA_VERSION, made_by="train"), where=where)
     _check_pixels(info.pixel_preset_hash, info.pixel_preset.hash, where=where)
     model = CxrModel(info.architecture, num_pathologies=len(info.pathologies))
@@ -128,7 +128,11 @@ def load_bundle(storage: Storage) -> Bundle:
         except (FileNotFoundError, RuntimeError) as error:
             detail = str(error).splitlines()[0]
             raise UserError(
-                "weights do not fit the bundle", where=folder / WEIGHTS, found=detail, remedy="Train again."
+                "bad-weights",
+                "weights do not fit the bundle",
+                where=folder / WEIGHTS,
+                found=detail,
+                remedy="Train again.",
             ) from None
         tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER)
         digest = _hash(folder)
@@ -144,9 +148,16 @@ def check_same_pixels(info: BundleInfo, manifest: Manifest, *, where: str) -> No
     _check_pixels(manifest.pixel_preset_hash, info.pixel_preset_hash, where=where)
     if info.pathologies != manifest.pathologies:
         found, expected = ", ".join(manifest.pathologies), ", ".join(info.pathologies)
-        raise UserError("data and bundle have different pathologies", where=where, found=found, expected=expected)
+        raise UserError(
+            "other-pathologies",
+            "data and bundle have different pathologies",
+            where=where,
+            found=found,
+            expected=expected,
+        )
     if info.text.sections and info.section_reader != manifest.section_reader:
         raise UserError(
+            "other-section-reader",
             "data and bundle have reports read in different ways",
             where=where,
             found=manifest.section_reader,
@@ -171,7 +182,9 @@ def load_operating_points(storage: Storage) -> OperatingPoints:
     try:
         data = storage.read(OPERATING_POINTS).data
     except FileNotFoundError:
-        raise UserError("bundle was not evaluated", where=where, remedy="Run evaluate first.") from None
+        raise UserError(
+            "bundle-not-evaluated", "bundle was not evaluated", where=where, remedy="Run evaluate first."
+        ) from None
     return OperatingPoints.parse(
         read_versioned(data, where=where, version=SCHEMA_VERSION, made_by="evaluate"), where=where
     )
@@ -192,6 +205,7 @@ def local_folder(storage: Storage) -> Iterator[Path]:
 def _check_pixels(found: str, expected: str, *, where: str) -> None:
     if found != expected:
         raise UserError(
+            "other-pixels",
             "pixels were made another way",
             where=f"{where}: pixel_preset_hash",
             found=found,

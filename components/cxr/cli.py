@@ -76,11 +76,11 @@ def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except UserError as error:
-            _fail(str(error), 2)
+            _fail(error.line, 2)
         except Terminated:
-            _fail("terminated; run the same command again to continue", 143)
+            _fail("error: terminated; run the same command again to continue", 143)
         except KeyboardInterrupt:
-            _fail("interrupted; run the same command again to continue", 130)
+            _fail("error: interrupted; run the same command again to continue", 130)
 
     return wrapped
 
@@ -103,6 +103,7 @@ def open_root(values: dict[str, Any], option: str | None) -> Root:
     uri = option if option is not None else values.get("root")
     if not isinstance(uri, str) or not uri:
         raise UserError(
+            "no-root",
             "no place to keep results",
             where="root",
             found=uri,
@@ -113,5 +114,5 @@ def open_root(values: dict[str, Any], option: str | None) -> Root:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(message, file=sys.stderr)
     raise typer.Exit(code)

@@ -62,21 +62,31 @@ def load_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(
-            "cannot read the configuration", where=path, found=error.strerror, remedy="Check --config."
+            "unreadable-config",
+            "cannot read the configuration",
+            where=path,
+            found=error.strerror,
+            remedy="Check --config.",
         ) from None
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
         detail = " ".join(str(error).split())
-        raise UserError("configuration is not valid YAML", where=path, found=detail) from None
+        raise UserError("bad-yaml", "configuration is not valid YAML", where=path, found=detail) from None
     values = {} if values is None else values
     if not isinstance(values, dict):
         raise UserError(
-            "configuration is not a mapping", where=path, found=type(values).__name__, expected=", ".join(SECTIONS)
+            "bad-config",
+            "configuration is not a mapping",
+            where=path,
+            found=type(values).__name__,
+            expected=", ".join(SECTIONS),
         )
     for name in values:
         if name not in SECTIONS:
-            raise UserError("unknown section", where=f"{path}: {name}", **_suggestion(str(name), SECTIONS))
+            raise UserError(
+                "unknown-config-section", "unknown section", where=f"{path}: {name}", **_suggestion(str(name), SECTIONS)
+            )
     return values
 
 
@@ -91,19 +101,27 @@ def with_overrides(values: Mapping[str, Any], assignments: Iterable[str]) -> dic
         dotted, equals, text = assignment.partition("=")
         keys = dotted.strip().split(".")
         if not equals or not all(keys):
-            raise UserError("bad override", where=f"--set {assignment}", expected="section.field=value")
+            raise UserError("bad-override", "bad override", where=f"--set {assignment}", expected="section.field=value")
         if keys[0] not in SECTIONS:
-            raise UserError("unknown section", where=f"--set {dotted}", **_suggestion(keys[0], SECTIONS))
+            raise UserError(
+                "unknown-config-section", "unknown section", where=f"--set {dotted}", **_suggestion(keys[0], SECTIONS)
+            )
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError:
-            raise UserError("bad override", where=f"--set {assignment}", expected="a YAML value after =") from None
+            raise UserError(
+                "bad-override", "bad override", where=f"--set {assignment}", expected="a YAML value after ="
+            ) from None
         node = result
         for key in keys[:-1]:
             child = node.setdefault(key, {})
             if not isinstance(child, dict):
                 raise UserError(
-                    "bad override", where=f"--set {dotted}", found=f"{key} is a value", expected="a section"
+                    "bad-override",
+                    "bad override",
+                    where=f"--set {dotted}",
+                    found=f"{key} is a value",
+                    expected="a section",
                 )
             node = child
         node[keys[-1]] = value
@@ -119,7 +137,9 @@ def section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     found = values.get(name)
     found = {} if found is None else found
     if not isinstance(found, dict):
-        raise UserError("section is not a mapping", where=name, found=repr(found), expected="fields under it")
+        raise UserError(
+            "bad-config", "section is not a mapping", where=name, found=repr(found), expected="fields under it"
+        )
     return found
 
 
@@ -138,11 +158,22 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> User
     more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         fields = _fields_at(model, first["loc"][:-1])
-        return UserError(f"unknown configuration field{more}", where=path, **_suggestion(str(first["loc"][-1]), fields))
+        return UserError(
+            "unknown-config-field",
+            f"unknown configuration field{more}",
+            where=path,
+            **_suggestion(str(first["loc"][-1]), fields),
+        )
     if first["type"] == "missing":
-        return UserError(f"missing configuration field{more}", where=path, remedy="Set it in the YAML or with --set.")
+        return UserError(
+            "missing-config-field",
+            f"missing configuration field{more}",
+            where=path,
+            remedy="Set it in the YAML or with --set.",
+        )
     found = repr(first["input"])
     return UserError(
+        "bad-config-value",
         f"bad configuration value{more}",
         where=path,
         found=found[:80],

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
 __all__ = ["UserError"]
 
 
 class UserError(Exception):
-    """Something the user can mend: what is wrong, where, what was found, what was expected, and the remedy.
+    """Something the user can fix: what is wrong, where, what was found, what was expected, and the remedy.
 
-    The message is one line without a patient's text or id, for example::
+    The message is one line without a patient's text or id; the code is for scripts, which need not match English:
 
-        another schema version: data/ab12/manifest.json: schema_version; found 2, expected 1. Run preprocess again.
+    >>> error = UserError("other-schema-version", "another schema version", where="manifest.json", found=2, expected=1)
+    >>> print(error.line)
+    error: another schema version: manifest.json; found 2, expected 1  [other-schema-version]
     """
 
     def __init__(
         self,
+        code: str,
         what: str,
         *,
         where: object = None,
@@ -22,6 +27,7 @@ class UserError(Exception):
         expected: object = None,
         remedy: str | None = None,
     ) -> None:
+        self.code = code
         self.what, self.where, self.found, self.expected, self.remedy = what, where, found, expected, remedy
         facts = [f"{name} {value}" for name, value in (("found", found), ("expected", expected)) if value is not None]
         message = what if where is None else f"{what}: {where}"
@@ -31,10 +37,22 @@ class UserError(Exception):
             message += f". {remedy}"
         super().__init__(message)
 
+    @property
+    def line(self) -> str:
+        """What a command prints: `error: <message>  [<code>]`."""
+        return f"error: {self}  [{self.code}]"
+
+    @classmethod
+    def from_line(cls, line: str) -> UserError:
+        """The error of another process, from the line that it printed."""
+        match = re.fullmatch(r"error: (.*?)(?:  \[([a-z0-9-]+)\])?", line.rstrip(), re.DOTALL)
+        message, code = match.groups() if match else (line, None)
+        return cls(code or "failed", message)
+
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (self.what, self.where, self.found, self.expected, self.remedy)
+        return _rebuild, (self.code, self.what, self.where, self.found, self.expected, self.remedy)
 
 
-def _rebuild(what: str, where: object, found: object, expected: object, remedy: str | None) -> UserError:
+def _rebuild(code: str, what: str, where: object, found: object, expected: object, remedy: str | None) -> UserError:
     """Unpickle across worker processes, which keyword-only arguments would otherwise prevent."""
-    return UserError(what, where=where, found=found, expected=expected, remedy=remedy)
+    return UserError(code, what, where=where, found=found, expected=expected, remedy=remedy)

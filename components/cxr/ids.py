@@ -53,6 +53,7 @@ def load_id_key() -> IdKey:
     secret = os.environ.get(ID_KEY_VARIABLE, "").encode()
     if secret and len(secret) < _SHORTEST_KEY:
         raise UserError(
+            "short-id-key",
             "key for ids is too short",
             where=ID_KEY_VARIABLE,
             found=f"{len(secret)} bytes",

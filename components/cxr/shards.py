@@ -156,7 +156,9 @@ def shard_schema(pathologies: Sequence[str], *, preset: PixelPreset) -> pa.Schem
     taken = {item.name for item in fields}
     for name in pathologies:
         if name in taken:
-            raise UserError("pathology has a reserved or repeated name", where="data.pathologies", found=name)
+            raise UserError(
+                "bad-pathology-name", "pathology has a reserved or repeated name", where="data.pathologies", found=name
+            )
         taken.add(name)
     fields += [pa.field(name, pa.int8()) for name in pathologies]
     metadata = {"cxrflow.schema_version": str(SCHEMA_VERSION), "cxrflow.pixels": f"uint8 {preset.size}x{preset.size}"}
@@ -226,10 +228,11 @@ def read_shard(storage: Storage, info: ShardInfo, *, columns: Sequence[str] | No
     try:
         data = storage.read(info.name).data
     except FileNotFoundError:
-        raise UserError("shard is missing", where=where, remedy="Run preprocess again.") from None
+        raise UserError("missing-shard", "shard is missing", where=where, remedy="Run preprocess again.") from None
     found = hashlib.sha256(data).hexdigest()
     if found != info.sha256:
         raise UserError(
+            "damaged-shard",
             "shard is damaged",
             where=where,
             found=f"sha256 {found[:12]}… in {len(data)} bytes",
@@ -257,7 +260,9 @@ def write_manifest(storage: Storage, manifest: Manifest) -> str:
     except StaleWriteError:
         if storage.read(MANIFEST).data != data:
             remedy = "Let one run at a time write here, delete this file and run preprocess again."
-            raise UserError("another manifest is here", where=f"{storage.uri}/{MANIFEST}", remedy=remedy) from None
+            raise UserError(
+                "other-manifest", "another manifest is here", where=f"{storage.uri}/{MANIFEST}", remedy=remedy
+            ) from None
     return _hash(data)
 
 
@@ -271,7 +276,9 @@ def load_manifest(storage: Storage) -> LoadedManifest:
     try:
         data = storage.read(MANIFEST).data
     except FileNotFoundError:
-        raise UserError("no complete data set here", where=where, remedy="Run preprocess first.") from None
+        raise UserError(
+            "no-data-set", "no complete data set here", where=where, remedy="Run preprocess first."
+        ) from None
     values = read_versioned(data, where=where, version=SCHEMA_VERSION, made_by="preprocess")
     return LoadedManifest(Manifest.parse(values, where=where), storage, _hash(data))
 
@@ -286,11 +293,16 @@ def read_versioned(data: bytes, *, where: str, version: int, made_by: str) -> di
     try:
         values = json.loads(data)
     except ValueError:
-        raise UserError("file is not JSON", where=where, remedy=remedy) from None
+        raise UserError("bad-json", "file is not JSON", where=where, remedy=remedy) from None
     found = values.get("schema_version") if isinstance(values, dict) else None
     if not isinstance(values, dict) or found != version:
         raise UserError(
-            "another schema version", where=f"{where}: schema_version", found=found, expected=version, remedy=remedy
+            "other-schema-version",
+            "another schema version",
+            where=f"{where}: schema_version",
+            found=found,
+            expected=version,
+            remedy=remedy,
         )
     return values
 

@@ -43,7 +43,7 @@ def deployed_now(root: Root) -> dict[str, Any] | None:
     except (ValueError, KeyError, TypeError):
         where = f"{root.deployed().uri}/{CURRENT}"
         raise UserError(
-            "damaged pointer to the deployed model", where=where, remedy="Delete it to start over."
+            "bad-deployment", "damaged pointer to the deployed model", where=where, remedy="Delete it to start over."
         ) from None
     return dict(found)
 
@@ -120,6 +120,7 @@ def _load_champion(current: dict[str, Any], manifest: LoadedManifest) -> Bundle:
     champion = load_bundle(storage)
     if champion.hash != current["bundle_hash"]:
         raise UserError(
+            "deployed-bundle-changed",
             "the deployed bundle was changed after its deployment",
             where=storage.uri,
             found=champion.hash[:12],

@@ -172,9 +172,16 @@ def _check(config: EvaluateConfig, model: Bundle, manifest: LoadedManifest) -> N
     for name in config.headline:
         if name not in model.info.pathologies:
             known = ", ".join(model.info.pathologies)
-            raise UserError("unknown pathology", where="evaluate.headline", found=name, expected=f"some of {known}")
+            raise UserError(
+                "unknown-pathology",
+                "unknown pathology",
+                where="evaluate.headline",
+                found=name,
+                expected=f"some of {known}",
+            )
     if not (counts := manifest.manifest.counts.get("test")) or not counts.labeled_studies:
         raise UserError(
+            "nothing-to-evaluate",
             "nothing to evaluate on",
             where=f"{manifest.storage.uri}, split test",
             found="0 labeled studies",

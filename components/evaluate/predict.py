@@ -55,7 +55,9 @@ def predictions(
         tables.append(pa.table(columns))
     if not tables:
         found = f"0 studies in {', '.join(splits)}"
-        raise UserError("nothing to predict", where=manifest.storage.uri, found=found, expected="a study")
+        raise UserError(
+            "nothing-to-predict", "nothing to predict", where=manifest.storage.uri, found=found, expected="a study"
+        )
     return pa.concat_tables(tables)
 
 

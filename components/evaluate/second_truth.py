@@ -55,6 +55,7 @@ def second_truth_of(config: EvaluateConfig, truth: SecondTruth, test: StudyDatas
     states_SP, known_S = truth.states_of(test.study_ids)
     if not known_S.any():
         raise UserError(
+            "no-second-truth",
             "second truth has no test study",
             where=truth.where,
             found=f"{len(truth.states)} studies, none of them among {len(test)} test studies",

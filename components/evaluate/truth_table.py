@@ -71,6 +71,7 @@ def read_second_truth(
     key = load_id_key() if key is None else key
     if id_key_fingerprint not in (None, key.fingerprint):
         raise UserError(
+            "other-id-key",
             "ids were made with another key",
             where=table,
             found=f"fingerprint {key.fingerprint}",
@@ -93,7 +94,9 @@ def _columns(header: Sequence[str], pathologies: Sequence[str], *, where: str) -
     for name in header:
         pathology = _ALIASES.get(name, name) if name not in pathologies else name
         if pathology in columns:
-            raise UserError("table has a pathology twice", where=where, found=f"{columns[pathology]} and {name}")
+            raise UserError(
+                "duplicate-column", "table has a pathology twice", where=where, found=f"{columns[pathology]} and {name}"
+            )
         if pathology in pathologies:
             columns[pathology] = name
     missing = {_plain(name): name for name in pathologies if name not in columns}
@@ -103,10 +106,19 @@ def _columns(header: Sequence[str], pathologies: Sequence[str], *, where: str) -
         ):
             expected = missing[close[0]]
             remedy = "Rename the column; one that means something else needs another name."
-            raise UserError("column is almost a pathology", where=where, found=name, expected=expected, remedy=remedy)
+            raise UserError(
+                "misspelled-pathology",
+                "column is almost a pathology",
+                where=where,
+                found=name,
+                expected=expected,
+                remedy=remedy,
+            )
     if not columns:
         expected = "a column for at least one of " + ", ".join(pathologies)
-        raise UserError("table has no label column", where=where, found=", ".join(header), expected=expected)
+        raise UserError(
+            "no-label-column", "table has no label column", where=where, found=", ".join(header), expected=expected
+        )
     return columns
 
 

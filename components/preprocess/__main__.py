@@ -34,7 +34,7 @@ def main(
     step = PreprocessConfig.parse(section(values, "preprocess"), where="preprocess")
     where = open_root(values, root)
     if partition is not None and collect_only:
-        raise UserError("options exclude each other", where="--partition and --collect-only")
+        raise UserError("exclusive-options", "options exclude each other", where="--partition and --collect-only")
     if partition is not None:
         run_partition(data, step, root=where, partition=partition, num_partitions=num_partitions)
         return

@@ -79,7 +79,9 @@ def audit(data: DataConfig, config: PreprocessConfig, *, max_studies: int | None
             if text := sections.get(name):
                 found.add(text, study, ids)
     if not any(found.studies for found in counts.values()):
-        raise UserError("source has no reports", where=source.where, expected="text sections or report files")
+        raise UserError(
+            "no-reports", "source has no reports", where=source.where, expected="text sections or report files"
+        )
     return AuditReport(
         section_reader=config.section_reader,
         adapter=data.adapter,

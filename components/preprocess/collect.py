@@ -56,6 +56,7 @@ def _complete(plan: Plan) -> None:
     records = [record for record in found if record is not None]
     if len(records) < len(plan.layout.shards):
         raise UserError(
+            "missing-shards",
             "shards are missing",
             where=plan.storage.uri,
             found=f"{len(records)} of {len(plan.layout.shards)} shards",
@@ -94,6 +95,7 @@ def _check_rejects(plan: Plan, rejects: Sequence[RejectedFilm]) -> None:
     reasons = ", ".join(f"{code} {count}" for code, count in codes.most_common())
     example = rejects[0]
     raise UserError(
+        "too-many-rejects",
         "too many films cannot be used",
         where=plan.layout.where,
         found=f"{len(rejects)} of {num_films} ({reasons}), e.g. path hash {example.source_hash}: {example.reason}",

@@ -234,6 +234,7 @@ def parse_data(values: Mapping[str, Any], *, where: str = "data") -> DataConfig:
             return DicomFolderData.parse(values, where=where)
         case found:
             raise UserError(
+                "unknown-adapter" if found is not None else "missing-config-field",
                 "unknown source of data" if found is not None else "missing configuration field",
                 where=f"{where}.adapter",
                 found=found,

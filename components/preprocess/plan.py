@@ -116,7 +116,7 @@ def read_layout(data: DataConfig, images_per_shard: int, ids: IdKey, wanted: Con
     """Read the tables and keep what is needed of them; see make_plan."""
     source = read_source(data, key=ids)
     if not any(film.exists for study in source.studies for film in study.films):
-        raise UserError("no film is there", where=source.films.uri, remedy="Check the section data.")
+        raise UserError("no-films", "no film is there", where=source.films.uri, remedy="Check the section data.")
     shards = plan_shards(source.studies, images_per_shard=images_per_shard, ids=ids, wanted=wanted)
     return Layout(source.where, source.films, source.pathologies, source.hash, shards, source.left_out)
 
@@ -158,6 +158,7 @@ def _refuse_foreign(plan: Plan) -> None:
     foreign = [name for name in plan.storage.sizes() if name not in ours]
     if foreign:
         raise UserError(
+            "output-not-ours",
             "output folder holds something else",
             where=plan.storage.uri,
             found=f"{len(foreign)} unknown files, e.g. {foreign[0]}",

@@ -32,7 +32,7 @@ def run_partition(
     """
     if not 0 <= partition < num_partitions:
         expected = f"0 to {num_partitions - 1} of {num_partitions} partitions"
-        raise UserError("no such partition", where="partition", found=partition, expected=expected)
+        raise UserError("bad-partition", "no such partition", where="partition", found=partition, expected=expected)
     plan = make_plan(data, config, root=root, wanted=range(partition, sys.maxsize, num_partitions))
     if is_complete(plan):
         print(f"preprocess: reused data/{plan.key}")

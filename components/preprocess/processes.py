@@ -53,6 +53,7 @@ def processes(number: int, initializer: Callable[..., None] | None = None, *args
         pool.shutdown()
     except BrokenProcessPool:
         raise UserError(
+            "worker-killed",
             "a worker process was killed",
             where="preprocess",
             found=f"{number} processes",

@@ -133,4 +133,6 @@ def _read(storage: Storage, name: str) -> bytes:
         if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
             raise
         remedy = "Check the disk or the mount and run the same command again; finished shards are kept."
-        raise UserError("cannot read films", where=storage.uri, found=error.strerror, remedy=remedy) from None
+        raise UserError(
+            "unreadable-films", "cannot read films", where=storage.uri, found=error.strerror, remedy=remedy
+        ) from None

@@ -33,6 +33,7 @@ def check_patients(films: Iterable[tuple[str, str]], *, where: str, key: IdKey) 
     for patient, split in films:
         if split_of.setdefault(patient, split) != split:
             raise UserError(
+                "patient-in-two-splits",
                 "a patient is in two splits",
                 where=where,
                 found=f"patient {hash_id('patient', patient, key)} in {split_of[patient]} and {split}",

@@ -28,7 +28,7 @@ def main(
         current, _ = read_deployment(where)
         if current is None:
             remedy = "Run the pipeline, or pass --bundle."
-            raise UserError("nothing is deployed", where=where.deployed().uri, remedy=remedy)
+            raise UserError("nothing-deployed", "nothing is deployed", where=where.deployed().uri, remedy=remedy)
         bundle = current.bundle
     from components.serve.server import (
         serve,

@@ -123,7 +123,9 @@ def _evaluated(evaluation: Storage) -> tuple[Report, Decision]:
     try:
         return load_report(evaluation), load_decision(evaluation)
     except FileNotFoundError:
-        raise UserError("no complete evaluation here", where=evaluation.uri, remedy="Run evaluate first.") from None
+        raise UserError(
+            "no-evaluation", "no complete evaluation here", where=evaluation.uri, remedy="Run evaluate first."
+        ) from None
 
 
 def _check(
@@ -131,10 +133,11 @@ def _check(
 ) -> None:
     """Refuse what evaluation did not decide, for this model, on this data, against what is in service."""
     if not decision.promoted:
-        raise UserError("the model was not promoted", where=where, found=decision.reason)
+        raise UserError("not-promoted", "the model was not promoted", where=where, found=decision.reason)
     if decision.challenger_bundle != report.bundle_hash:
         found, expected = decision.challenger_bundle[:16], report.bundle_hash[:16]
         raise UserError(
+            "decision-of-other-model",
             "decision and report are of two models",
             where=where,
             found=found,
@@ -144,6 +147,7 @@ def _check(
     if report.manifest_hash != manifest.hash:
         found, expected = manifest.hash[:16], report.manifest_hash[:16]
         raise UserError(
+            "evaluated-on-other-data",
             "the model was evaluated on other data",
             where=manifest.storage.uri,
             found=found,
@@ -152,6 +156,7 @@ def _check(
     in_service = current.bundle_hash if current else None
     if in_service != decision.champion_bundle:
         raise UserError(
+            "champion-changed",
             "the model in service is not the one that was compared",
             where=where,
             found=in_service[:16] if in_service else "none",
@@ -159,7 +164,9 @@ def _check(
             remedy="Run evaluate again to compare with it.",
         )
     if not report.golden:
-        raise UserError("the report has no golden studies to check", where=where, remedy="Run evaluate again.")
+        raise UserError(
+            "no-golden-studies", "the report has no golden studies to check", where=where, remedy="Run evaluate again."
+        )
 
 
 def _check_champion(root: Root, decision: Decision) -> None:
@@ -169,6 +176,7 @@ def _check_champion(root: Root, decision: Decision) -> None:
     found, expected = champion_version(root, name), decision.champion_version
     if found not in (expected, decision.challenger_version):
         raise UserError(
+            "champion-changed",
             "MLflow's champion is not the one that was compared",
             where=f"registered model {name}",
             found=f"version {found}",
@@ -188,5 +196,5 @@ def _tell_mlflow(root: Root, deployment: Deployment, decision: Decision) -> None
         if (run_id := deployment.mlflow_run_id) is not None:
             with_client(root, lambda client: client.set_tag(run_id, "deployed", deployment.bundle))
     except (UserError, MlflowError) as error:
-        raise UserError(f"the model is in service, but MLflow does not know: {error}") from None
+        raise UserError("mlflow-not-told", f"the model is in service, but MLflow does not know: {error}") from None
     print(f"serve: {name} version {version} is champion")

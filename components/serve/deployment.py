@@ -70,6 +70,7 @@ def write_deployment(root: Root, deployment: Deployment, *, over: int) -> None:
         storage.write(CURRENT, data.encode(), if_generation=over)
     except StaleWriteError:
         raise UserError(
+            "deployed-meanwhile",
             "another model was deployed meanwhile",
             where=f"{storage.uri}/{CURRENT}",
             remedy="Run evaluate again to compare with it.",

@@ -121,14 +121,19 @@ def check_answers(
                 response = client.post("/v1/predict", **request)
                 if response.status_code != 200:
                     found = _refusal(response)
-                    raise UserError("the server refuses a study", where=where, found=found)
+                    raise UserError("study-refused", "the server refuses a study", where=where, found=found)
                 num_answers += _compare(study, response.json()["answers"], tolerance=tolerance, where=where)
                 num_studies += 1
         except httpx.TransportError:
             raise server.died() from None
     if num_studies * 2 < len(report.golden):
         found = f"{num_studies} of {len(report.golden)}"
-        raise UserError("too few golden studies can be sent as evaluation read them", found=found, expected="half")
+        raise UserError(
+            "too-few-golden-studies",
+            "too few golden studies can be sent as evaluation read them",
+            found=found,
+            expected="half",
+        )
     return Checked(num_studies, num_answers, len(report.golden) - num_studies)
 
 
@@ -145,7 +150,9 @@ def _check_model(client: httpx.Client, report: Report) -> tuple[TextConfig, Sect
     model = client.get("/v1/model").json()
     if (found := model["bundle_hash"]) != report.bundle_hash:
         expected = report.bundle_hash[:16]
-        raise UserError("the bundle is not the evaluated one", found=found[:16], expected=expected)
+        raise UserError(
+            "bundle-not-evaluated", "the bundle is not the evaluated one", found=found[:16], expected=expected
+        )
     text = TextConfig(sections=model["text_sections"], allow_leaky_sections=model["leaky"])
     return text, model["section_reader"]
 
@@ -155,6 +162,7 @@ def _compare(study: GoldenStudy, answers: dict[str, Any], *, tolerance: float, w
         found = answers[pathology]["probability"]
         if not abs(found - expected) <= tolerance:
             raise UserError(
+                "answers-differ",
                 "the server's answer is not evaluation's",
                 where=f"{where}, {pathology}",
                 found=f"{found:.6f}",
@@ -168,7 +176,12 @@ def _request(golden: GoldenStudy, manifest: LoadedManifest, *, text: TextConfig)
     """The study as httpx's arguments: its films as PNG, and what evaluation knew besides."""
     info = next((shard for shard in manifest.manifest.shards if shard.name == golden.shard), None)
     if info is None:
-        raise UserError("golden study's shard is not in the data set", where=manifest.storage.uri, found=golden.shard)
+        raise UserError(
+            "missing-shard",
+            "golden study's shard is not in the data set",
+            where=manifest.storage.uri,
+            found=golden.shard,
+        )
     columns = ["pixels", "view_position", "age_years", "sex", *(f"text_{name}" for name in SECTIONS)]
     rows = read_shard(manifest.storage, info, columns=columns).slice(golden.row, golden.num_images).to_pylist()
     size = manifest.manifest.pixel_preset.size
@@ -201,6 +214,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path, *, timeout_s:
                     return address
         time.sleep(POLL_S)
     raise UserError(
+        "server-not-ready",
         f"the server is not ready after {timeout_s:g} s; its last lines:\n{_tail(log)}\n",
         remedy="Raise serve.startup_timeout_s if it is only slow.",
     )
@@ -218,7 +232,7 @@ def _died(process: subprocess.Popen[bytes], log: Path) -> UserError:
         process.wait(timeout=STOP_TIMEOUT_S)
     code = process.returncode
     state = "stopped answering" if code is None else f"ended with code {code}"
-    return UserError(f"the server {state}, nothing was deployed; its last lines:\n{_tail(log)}")
+    return UserError("server-died", f"the server {state}, nothing was deployed; its last lines:\n{_tail(log)}")
 
 
 def _tail(log: Path) -> str:

@@ -40,6 +40,7 @@ def server_pod(
     if server is None:
         names = ", ".join(str(entry.get("name")) for entry in containers)
         raise UserError(
+            "not-our-server",
             "what has this name in the cluster is no server of ours",
             where=f"serve.cluster.name: {config.cluster.name}",
             found=f"containers {names}",

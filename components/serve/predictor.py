@@ -53,13 +53,19 @@ class StudyPredictor:
         if missing:
             where = f"{storage.uri}: operating points, condition all"
             found = f"no {', '.join(sorted(missing))}"
-            raise UserError("operating points are incomplete", where=where, found=found, remedy="Run evaluate again.")
+            raise UserError(
+                "bad-operating-points",
+                "operating points are incomplete",
+                where=where,
+                found=found,
+                remedy="Run evaluate again.",
+            )
         size = self.bundle.info.pixel_preset.size
         blank = Study(
             films=[np.zeros((size, size), np.uint8)], view_positions=[None], text="", age_years=None, sex=None
         )
         if not all(math.isfinite(found.probability) for found in self._answer(blank).answers.values()):
-            raise UserError("model answers with NaN", where=storage.uri, remedy="Train again.")
+            raise UserError("model-answers-nan", "model answers with NaN", where=storage.uri, remedy="Train again.")
 
     def predict(
         self,

@@ -46,7 +46,9 @@ class ClusterServer(NamedTuple):
 
     def died(self) -> UserError:
         """That it does not answer, with its pods' last lines."""
-        return UserError(f"the service stopped answering; its pods' last lines:\n{self.tail()}\n", where=self.address)
+        return UserError(
+            "server-died", f"the service stopped answering; its pods' last lines:\n{self.tail()}\n", where=self.address
+        )
 
 
 def serves(config: ServeConfig, deployment: Deployment) -> bool:
@@ -155,6 +157,7 @@ class _Rollout:
             failing = failing + 1 if progress.failed else 0
             if failing >= NUM_FAILING or time.monotonic() > deadline:
                 raise UserError(
+                    "rollout-failed",
                     f"the rollout failed; its pods' last lines:\n{self._tail()}\n",
                     where=self._where,
                     found=progress.detail,
@@ -179,7 +182,7 @@ class _Rollout:
         except UnavailableError as error:
             return Progress(False, str(error)), None
         if found is None:
-            raise UserError("it was deleted by someone else", where=self._where)
+            raise UserError("deleted-meanwhile", "it was deleted by someone else", where=self._where)
         return self._engine.progress(found), self._config.cluster.address or self._engine.address(
             found, self._cluster.namespace
         )

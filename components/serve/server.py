@@ -74,13 +74,14 @@ def _listening_socket(host: str, port: int) -> Iterator[socket.socket]:
         family, kind, protocol, _, address = found[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise UserError("cannot listen", where=f"serve.host: {host}", found=error.strerror) from None
+        raise UserError("cannot-listen", "cannot listen", where=f"serve.host: {host}", found=error.strerror) from None
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(address)
         except OSError as error:
             raise UserError(
+                "cannot-listen",
                 "cannot listen",
                 where=f"{host}:{port}",
                 found=error.strerror,

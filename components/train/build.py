@@ -30,7 +30,7 @@ def pick_device(name: str) -> torch.device:
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise UserError("no CUDA device", where="train.device", found=name, remedy="Set train.device=auto.")
+        raise UserError("no-cuda", "no CUDA device", where="train.device", found=name, remedy="Set train.device=auto.")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
@@ -77,7 +77,12 @@ def build_model(
                     AutoModel.from_pretrained(source).state_dict(), strict=False
                 ).missing_keys
                 if missing:
-                    raise UserError("pretrained weights are incomplete", where=source, found=f"no {missing[0]}")
+                    raise UserError(
+                        "incomplete-weights",
+                        "pretrained weights are incomplete",
+                        where=source,
+                        found=f"no {missing[0]}",
+                    )
     return architecture, model, tokenizer
 
 
@@ -147,7 +152,9 @@ def _complete(encoder: EncoderConfig, values: dict[str, Any]) -> EncoderConfig:
         config = AutoConfig.for_model(model_type, **values)
     except (ValueError, TypeError) as error:
         detail = str(error).splitlines()[0][:120]
-        raise UserError("unusable encoder", where=f"train.architecture: {model_type}", found=detail) from None
+        raise UserError(
+            "unusable-encoder", "unusable encoder", where=f"train.architecture: {model_type}", found=detail
+        ) from None
     kept = {
         name: value
         for name, value in config.to_diff_dict().items()

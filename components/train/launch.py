@@ -51,7 +51,9 @@ def launch(config: TrainConfig, *, root: Root, manifest: Storage) -> Storage:
         train_on_nodes(config, key=key, root=root, manifest=manifest)
         if not bundle.exists(BUNDLE):
             remedy = "Check what train.cluster.claims mounts there."
-            raise UserError("the nodes finished, but their bundle is not here", where=bundle.uri, remedy=remedy)
+            raise UserError(
+                "no-bundle", "the nodes finished, but their bundle is not here", where=bundle.uri, remedy=remedy
+            )
     write_pointer(root, "bundle", bundle.uri)
     return bundle
 
@@ -69,6 +71,7 @@ def _torchrun(config: TrainConfig, *, root: Root, manifest: Storage) -> None:
     if code != 0:
         remedy = "The message is above; the last checkpoint is kept."
         raise UserError(
+            "training-failed",
             "training failed",
             where=f"torchrun with {config.num_processes} processes",
             found=f"exit code {code}",

@@ -58,6 +58,7 @@ def train_on_nodes(config: TrainConfig, *, key: str, root: Root, manifest: Stora
     if ended["type"] == "Failed":
         lines = last_lines(cluster, _selector(name), container=CONTAINER)
         raise UserError(
+            "training-failed",
             f"training failed, its pods' last lines:\n{lines}\n",
             where=f"TrainJob {cluster.namespace}/{name}",
             found=" ".join(f"{ended.get('reason', '')} {ended.get('message', '')}".split()).rstrip("."),
@@ -98,7 +99,9 @@ def _create_or_join(jobs: Objects, job: dict[str, Any], *, where: str) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while jobs.get(name) is not None:
             if time.monotonic() > deadline:
-                raise UserError("a deleted TrainJob lingers", where=where, remedy="Look at its finalizers.")
+                raise UserError(
+                    "trainjob-lingers", "a deleted TrainJob lingers", where=where, remedy="Look at its finalizers."
+                )
             time.sleep(POLL_S)
     jobs.create(job)
     print(f"train: created TrainJob {where}", flush=True)
@@ -122,7 +125,7 @@ def _wait(jobs: Objects, name: str, follower: _Follower) -> dict[str, Any]:
                 raise
         else:
             if job is None:
-                raise UserError("the TrainJob was deleted by someone else", where=name)
+                raise UserError("deleted-meanwhile", "the TrainJob was deleted by someone else", where=name)
             follower.show()
             if (ended := _ended(job)) is not None:
                 return ended

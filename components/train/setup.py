@@ -30,6 +30,7 @@ class Setup:
         manifest = loaded.manifest
         if is_leaky(config.text, reader=manifest.section_reader) and not config.text.allow_leaky_sections:
             raise UserError(
+                "leaky-text",
                 "text input may hold findings",
                 where=loaded.storage.uri,
                 found=f"section_reader {manifest.section_reader}",
@@ -41,11 +42,23 @@ class Setup:
         self.validation = StudyDataset(loaded, splits=["validate"], text=config.text)
         if not self.training.labeled_S.any():
             where = f"{loaded.storage.uri}, split train"
-            raise UserError("nothing to learn from", where=where, found="0 labeled studies", expected="at least 1")
+            raise UserError(
+                "nothing-to-learn",
+                "nothing to learn from",
+                where=where,
+                found="0 labeled studies",
+                expected="at least 1",
+            )
         self.batch_size = min(config.batch_size, len(self.training))
         if self.batch_size < world_size():
             expected = f"at least {world_size()}, one a process"
-            raise UserError("batch is too small", where="train.batch_size", found=self.batch_size, expected=expected)
+            raise UserError(
+                "batch-too-small",
+                "batch is too small",
+                where="train.batch_size",
+                found=self.batch_size,
+                expected=expected,
+            )
         self.steps_per_epoch = len(self.training) // self.batch_size
         self.num_steps = config.epochs * self.steps_per_epoch
 

@@ -198,6 +198,7 @@ def _require_finite(gradient_norm: Tensor, *, step: int) -> None:
     """A loss or gradient that is not finite ends the run on every process at the same step: the norm is global."""
     if not torch.isfinite(gradient_norm):
         raise UserError(
+            "training-diverged",
             "training diverged",
             where=f"step {step}",
             found=f"gradient norm {gradient_norm.item()}",

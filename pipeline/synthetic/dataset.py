@@ -111,9 +111,11 @@ def _check(settings: Settings, *, num_studies: int, size: int, num_jobs: int) ->
     limits = (("studies", num_studies, 1), ("seed", settings.seed, 0), ("size", size, 64), ("jobs", num_jobs, 1))
     for name, value, least in limits:
         if value < least:
-            raise UserError("number out of range", where=name, found=value, expected=f"{least} or more")
+            raise UserError("bad-number", "number out of range", where=name, found=value, expected=f"{least} or more")
     if not 0 <= settings.confounding <= 1:
-        raise UserError("number out of range", where="confounding", found=settings.confounding, expected="0 to 1")
+        raise UserError(
+            "bad-number", "number out of range", where="confounding", found=settings.confounding, expected="0 to 1"
+        )
 
 
 def draw_data(num_studies: int, *, settings: Settings) -> Drawn:
@@ -150,6 +152,7 @@ def _is_done(out: Path, arguments: dict[str, object]) -> bool:
             (out / _STARTED).unlink(missing_ok=True)
             return True
         raise UserError(
+            "other-data-set",
             "another synthetic data set is here",
             where=out,
             found=_words(found),
@@ -162,6 +165,7 @@ def _is_done(out: Path, arguments: dict[str, object]) -> bool:
             (out / name).unlink(missing_ok=True)
     elif any(out.iterdir()):
         raise UserError(
+            "folder-not-empty",
             "the folder is not empty",
             where=out,
             found=f"{sum(1 for _ in out.iterdir())} entries that are no synthetic data set",

@@ -103,7 +103,10 @@ def test_a_run_that_fails_is_one_line_and_a_code(
     kubeflow.states, kubeflow.failure = ["RUNNING", state], failure
     done = submit(kubeflow)
     assert done.exit_code == 2
-    assert done.stderr == f"{message}{kubeflow.url}/#/runs/details/run-1\n"
+    assert (
+        done.stderr
+        == f"{message}{kubeflow.url}/#/runs/details/run-1  [run-{'failed' if state == 'FAILED' else 'stopped'}]\n"
+    )
 
 
 def test_the_wait_outlives_an_api_that_is_away_for_a_moment(kubeflow: FakeKubeflow) -> None:
@@ -117,8 +120,10 @@ def test_the_wait_outlives_an_api_that_is_away_for_a_moment(kubeflow: FakeKubefl
 def test_the_token_comes_from_the_environment(kubeflow: FakeKubeflow) -> None:
     kubeflow.token = "s3cret"
     refused = submit(kubeflow, "--no-wait", KFP_TOKEN="old")
-    expected = f"error: Kubeflow Pipelines refuses: {kubeflow.url}; found 401. Set KFP_TOKEN to a valid token.\n"
-    assert (refused.exit_code, refused.stderr) == (2, expected)
+    expected = (
+        f"error: Kubeflow Pipelines refuses: {kubeflow.url}; found 401. Set KFP_TOKEN to a valid token.  [kfp-refuses]"
+    )
+    assert (refused.exit_code, refused.stderr) == (2, f"{expected}\n")
     assert kubeflow.runs == []
     done = submit(kubeflow, "--no-wait", KFP_TOKEN="s3cret")
     assert (done.exit_code, done.stderr) == (0, "")
@@ -139,7 +144,7 @@ def test_what_the_api_refuses_is_told_in_its_words(kubeflow: FakeKubeflow) -> No
     assert done.exit_code == 2
     assert done.stderr == (
         f"error: Kubeflow Pipelines refuses: {kubeflow.url}; found 400 Invalid input error: service account runner. "
-        "Try `python -m pipeline doctor`.\n"
+        "Try `python -m pipeline doctor`.  [kfp-refuses]\n"
     )
 
 
@@ -153,7 +158,7 @@ def test_where_nothing_answers_or_pods_share_nothing(kubeflow: FakeKubeflow) -> 
     assert local.exit_code == 2
     assert (
         local.stderr == "error: pods do not share a local folder: root; found runs/demo, expected gs://bucket/prefix, "
-        "or a folder under a mount of platform.claims\n"
+        "or a folder under a mount of platform.claims  [root-not-shared]\n"
     )
     assert kubeflow.runs == kubeflow.versions == []
 

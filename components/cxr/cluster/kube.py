@@ -64,6 +64,7 @@ def connect(namespace: str | None) -> Cluster:
             own = credentials.list_kube_config_contexts(config_file=file)[1]["context"].get("namespace")
     except credentials.ConfigException as error:
         raise UserError(
+            "no-cluster",
             "no Kubernetes cluster",
             found=" ".join(str(error).split()).rstrip("."),
             expected="a pod with a service account, or a kubeconfig",
@@ -243,21 +244,34 @@ def _refusals(verb: str, what: str, cluster: Cluster) -> Iterator[None]:
         said = _message(error)
         if error.status == 401:
             raise UserError(
-                "the cluster does not accept the credentials", where=where, remedy="Log in again."
+                "cluster-credentials",
+                "the cluster does not accept the credentials",
+                where=where,
+                remedy="Log in again.",
             ) from None
         if error.status == 403:
             remedy = f"Give the service account a Role with the verb {verb} on {what}; docs/clusters.md lists them all."
-            raise UserError("the cluster does not permit it", where=where, found=said, remedy=remedy) from None
+            raise UserError(
+                "cluster-forbidden", "the cluster does not permit it", where=where, found=said, remedy=remedy
+            ) from None
         if error.status == 404:
             remedy = "Check the namespace, and that the engine is installed: docs/clusters.md."
-            raise UserError("the cluster does not have it", where=where, found=said, remedy=remedy) from None
+            raise UserError(
+                "cluster-not-found", "the cluster does not have it", where=where, found=said, remedy=remedy
+            ) from None
         if error.status == 409:
-            raise ConflictError("there is one already, or it has changed meanwhile", where=where, found=said) from None
+            raise ConflictError(
+                "cluster-conflict", "there is one already, or it has changed meanwhile", where=where, found=said
+            ) from None
         if error.status == 429 or (error.status or 500) >= 500:
-            raise UnavailableError("the cluster does not answer", where=where, found=said) from None
-        raise UserError("the cluster refuses it", where=where, found=said) from None
+            raise UnavailableError(
+                "cluster-unavailable", "the cluster does not answer", where=where, found=said
+            ) from None
+        raise UserError("cluster-refuses", "the cluster refuses it", where=where, found=said) from None
     except urllib3.exceptions.HTTPError as error:
-        raise UnavailableError("the cluster does not answer", where=where, found=type(error).__name__) from None
+        raise UnavailableError(
+            "cluster-unavailable", "the cluster does not answer", where=where, found=type(error).__name__
+        ) from None
 
 
 def _message(error: ApiException) -> str:

@@ -102,6 +102,7 @@ class PodConfig(Config):
         if "://" in uri or any(PurePosixPath(uri).is_relative_to(mount) for mount in self.claims.values()):
             return
         raise UserError(
+            "root-not-shared",
             "the cluster's pods cannot see this folder",
             where=uri,
             expected=f"gs://, or a folder under a mount of {where}.claims",

@@ -50,7 +50,7 @@ class GcsStorage(Storage):
     def __init__(self, uri: str, *, user_project: str | None = None) -> None:
         bucket, _, prefix = uri.removeprefix("gs://").partition("/")
         if not bucket:
-            raise UserError("bucket is missing", where=uri, expected="gs://bucket/prefix")
+            raise UserError("no-bucket", "bucket is missing", where=uri, expected="gs://bucket/prefix")
         self.bucket_name, self.prefix, self.user_project = bucket, prefix.strip("/"), user_project
         self.uri = f"gs://{bucket}/{self.prefix}".rstrip("/")
 
@@ -64,7 +64,9 @@ class GcsStorage(Storage):
         try:
             return float(text)
         except ValueError:
-            raise UserError("bad value", where=DEADLINE_VARIABLE, found=text, expected="seconds") from None
+            raise UserError(
+                "bad-environment-value", "bad value", where=DEADLINE_VARIABLE, found=text, expected="seconds"
+            ) from None
 
     @cached_property
     def _retry(self) -> dict[str, Any]:
@@ -188,6 +190,7 @@ class GcsStorage(Storage):
             raise self._refused(error) from None
         except (RetryError, RequestException, ConnectionError, TransportError, DataCorruption) as error:
             raise UserError(
+                "gcs-unavailable",
                 "Google Cloud Storage keeps failing",
                 where=self.uri,
                 found=_described(error) + (f" for {self.deadline_s:.0f} s" if isinstance(error, RetryError) else ""),
@@ -195,6 +198,7 @@ class GcsStorage(Storage):
             ) from None
         except GoogleAuthError:
             raise UserError(
+                "gcs-credentials",
                 "no credentials for Google Cloud",
                 where=self.uri,
                 remedy="Run `gcloud auth application-default login`.",
@@ -202,6 +206,7 @@ class GcsStorage(Storage):
 
     def _refused(self, error: GoogleAPICallError) -> UserError:
         return UserError(
+            "gcs-refuses",
             f"Google Cloud Storage answered {_code(error.code)} {type(error).__name__}",
             where=self.uri,
             remedy="Check the bucket's name, your login and the role Storage Object User on it.",

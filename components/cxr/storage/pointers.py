@@ -29,4 +29,6 @@ def read_pointer(root: Root, result: Result, *, made_by: str) -> str:
         return str(json.loads(latest.read(f"{result}.json").data)["uri"])
     except FileNotFoundError:
         where = f"{latest.uri}/{result}.json"
-        raise UserError(f"no {result} here", where=where, remedy=f"Run {made_by} first, or pass --{result}.") from None
+        raise UserError(
+            "no-pointer", f"no {result} here", where=where, remedy=f"Run {made_by} first, or pass --{result}."
+        ) from None

@@ -143,7 +143,9 @@ def open_storage(uri: str | Path, *, user_project: str | None = None) -> Storage
 
         return GcsStorage(text, user_project=user_project)
     if "://" in text:
-        raise UserError("unsupported storage", where=text, expected="a local folder or gs://bucket/prefix")
+        raise UserError(
+            "unsupported-storage", "unsupported storage", where=text, expected="a local folder or gs://bucket/prefix"
+        )
     return LocalStorage(Path(text))
 
 
@@ -295,6 +297,7 @@ def renamed_to(target: Path) -> Iterator[Path]:
         if error.errno not in _NO_WRITING:
             raise
         raise UserError(
+            "cannot-write",
             "cannot write",
             where=target.parent,
             found=os.strerror(error.errno),

@@ -72,12 +72,12 @@ class Table:
         """
         values, rows = self._encoded(name, None)
         if "" in values:
-            raise UserError(f"{what} has no id", where=self.cell(rows.index(values.index("")), name))
+            raise UserError("missing-id", f"{what} has no id", where=self.cell(rows.index(values.index("")), name))
         if len(values) < len(rows):
             second = next(i for i, row in enumerate(rows) if row != i)  # rows before it are 0, 1, 2, …
             first = rows[second]
             where = f"{self.where} lines {self.line(first)} and {self.line(second)} column {name}"
-            raise UserError(f"{what} is listed twice", where=where, expected=f"one row a {what}")
+            raise UserError("duplicate-id", f"{what} is listed twice", where=where, expected=f"one row a {what}")
         return values
 
     def states(self, name: str, *, field: str | None = None, remedy: str | None = None) -> list[int | None]:
@@ -99,7 +99,7 @@ class Table:
                 expected = "1, 0, -1 or nothing"
                 where = self.cell(rows.index(i), name)
                 raise UserError(
-                    "bad label", where=where, found=shown(value), expected=expected, remedy=remedy
+                    "bad-label", "bad label", where=where, found=shown(value), expected=expected, remedy=remedy
                 ) from None
         return [states[row] for row in rows]
 
@@ -123,7 +123,14 @@ class Table:
             hint = f"Did you mean {close[0]}?" if close else None
             remedy = " ".join(part for part in (hint, f"Set {field}." if field else None) if part)
             found = ", ".join(self.header)
-            raise UserError("table lacks a column", where=self.where, found=found, expected=name, remedy=remedy or None)
+            raise UserError(
+                "missing-column",
+                "table lacks a column",
+                where=self.where,
+                found=found,
+                expected=name,
+                remedy=remedy or None,
+            )
         column = pc.utf8_trim_whitespace(self._columns.column(self._index[name]))
         encoded = column.dictionary_encode().combine_chunks()
         return encoded.dictionary.to_pylist(), encoded.indices.to_pylist()
@@ -145,34 +152,38 @@ def read_table(storage: Storage, name: str) -> Table:
     try:
         data = storage.read(name).data
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise UserError("table is missing", where=where, remedy="Check the section data.") from None
+        raise UserError("missing-table", "table is missing", where=where, remedy="Check the section data.") from None
     try:
         text = gzip.decompress(data) if name.endswith(".gz") else data
         header = tuple(cell.strip() for cell in next(_rows(text), (0, []))[1])
         if not header:
             expected = "a header and one row an image or study"
-            raise UserError("table is empty", where=where, found="no header", expected=expected)
+            raise UserError("empty-table", "table is empty", where=where, found="no header", expected=expected)
         if any(_NO_NAME.fullmatch(name) for name in header):
             expected = "names of columns, no number or date, in the first line"
-            raise UserError("table has no header", where=where, expected=expected)
+            raise UserError("no-table-header", "table has no header", where=where, expected=expected)
         if len(set(header)) != len(header):
             twice = next(name for name in header if header.count(name) > 1)
-            raise UserError("table names a column twice", where=where, found=twice)
+            raise UserError("duplicate-column", "table names a column twice", where=where, found=twice)
         columns = _parse(text, num_columns=len(header))
         if columns is None:
             for line, row in itertools.islice(_rows(text), 1, None):
                 if len(row) != len(header):
                     found = f"{len(row)} cells"
                     raise UserError(
-                        "table has a broken row", where=f"{where} line {line}", found=found, expected=len(header)
+                        "broken-row",
+                        "table has a broken row",
+                        where=f"{where} line {line}",
+                        found=found,
+                        expected=len(header),
                     )
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error):
         columns = None
     if columns is None:
         expected = "CSV in UTF-8, gzipped if its name ends in .gz"
-        raise UserError("table is not readable", where=where, expected=expected)
+        raise UserError("unreadable-table", "table is not readable", where=where, expected=expected)
     if not columns.num_rows:
-        raise UserError("table is empty", where=where, found="0 rows", expected="at least one row")
+        raise UserError("empty-table", "table is empty", where=where, found="0 rows", expected="at least one row")
     return Table(name, where, header, hashlib.sha256(data).hexdigest(), columns, data)
 
 

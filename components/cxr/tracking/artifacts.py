@@ -39,4 +39,4 @@ def clean_exit() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise SystemExit(f"error: {error}") from None
+        raise SystemExit(error.line) from None

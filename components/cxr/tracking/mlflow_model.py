@@ -84,10 +84,15 @@ class CxrflowModel(PythonModel):  # type: ignore[misc]
         info = self.bundle.info
         text = request_text(_first(rows, "text") or "", config=info.text, reader=info.section_reader)
         if not films and not text:
-            raise UserError("neither film nor text", where=f"row {rows.index[0]}", remedy="Give at least one of them.")
+            raise UserError(
+                "nothing-to-read",
+                "neither film nor text",
+                where=f"row {rows.index[0]}",
+                remedy="Give at least one of them.",
+            )
         age, sex = _first(rows, "age_years"), _first(rows, "sex")
         if sex not in (None, "F", "M"):
-            raise UserError("bad sex", where=f"row {rows.index[0]}", expected="F, M or nothing")
+            raise UserError("bad-sex", "bad sex", where=f"row {rows.index[0]}", expected="F, M or nothing")
         return Study(
             films=[film.pixels for film in films],
             view_positions=[film.view_position for film in films],
@@ -102,9 +107,9 @@ class CxrflowModel(PythonModel):  # type: ignore[misc]
         try:
             film = read_film(base64.b64decode(value, validate=True), preset=self.bundle.info.pixel_preset)
         except binascii.Error:
-            raise UserError("film is not base64", where=f"row {row}") from None
+            raise UserError("bad-base64", "film is not base64", where=f"row {row}") from None
         except FilmError as error:
-            raise UserError("film cannot be used", where=f"row {row}", found=error.reason) from None
+            raise UserError("unusable-film", "film cannot be used", where=f"row {row}", found=error.reason) from None
         return dataclasses.replace(film, view_position=view) if _given(view) else film
 
 

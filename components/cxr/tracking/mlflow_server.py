@@ -45,6 +45,7 @@ def tracking_uri(root: Root) -> str:
     folder = root.storage.local_path("mlflow")
     if folder is None:
         raise UserError(
+            "no-mlflow",
             "no MLflow server",
             where="MLFLOW_TRACKING_URI",
             expected="a server's address, because the root is in a bucket",

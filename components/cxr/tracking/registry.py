@@ -93,6 +93,7 @@ def set_champion(root: Root, *, name: str, version: str, expected: str | None) -
         return
     if found != expected:
         raise UserError(
+            "champion-changed",
             "another model has become champion since the evaluation",
             where=f"{name}, alias {CHAMPION}",
             found="no version" if found is None else f"version {found}",
@@ -139,6 +140,7 @@ def _champion(client: MlflowClient, name: str) -> str | None:
 def _refused(name: str, error: MlflowError) -> UserError:
     where = f"{name}, alias {CHAMPION}"
     return UserError(
+        "mlflow-refuses",
         "MLflow refuses or does not answer",
         where=where,
         found=str(error),

@@ -184,7 +184,7 @@ def joined_run(
         place = without_secret(uri)
         if error.refused:
             remedy = "Check MLFLOW_TRACKING_URI and the server's --allowed-hosts."
-            raise UserError("MLflow refuses", where=place, found=str(error), remedy=remedy) from None
+            raise UserError("mlflow-refuses", "MLflow refuses", where=place, found=str(error), remedy=remedy) from None
         _warn(f"MLflow does not answer at {place}; going on without it")
         tracked = TrackedRun(None, None, journal=journal)
     monitor = _start_monitor(tracked.id, uri) if system_metrics and tracked.id else None

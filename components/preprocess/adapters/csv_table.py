@@ -31,7 +31,11 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
     sizes = images.sizes()
     if not sizes:
         raise UserError(
-            "folder is missing or empty", where=images.uri, expected="films", remedy="Check data.image_dir."
+            "missing-folder",
+            "folder is missing or empty",
+            where=images.uri,
+            expected="films",
+            remedy="Check data.image_dir.",
         )
     table = open_table(config.table, user_project=config.user_project)
     columns = {
@@ -48,7 +52,10 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
         if image in seen or not image:
             where = table.cell(i, config.columns.image)
             raise UserError(
-                "image is listed twice" if image else "image has no name", where=where, expected="one row an image"
+                "duplicate-film" if image else "missing-id",
+                "image is listed twice" if image else "image has no name",
+                where=where,
+                expected="one row an image",
             )
         seen.add(image)
         rows_of.setdefault(columns["study"][i] if config.columns.study else image, []).append(i)
@@ -62,6 +69,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
                 columns["patient"][first],
             ):
                 raise UserError(
+                    "study-rows-disagree",
                     "rows of one study disagree",
                     where=f"{table.where} lines {table.line(first)} and {table.line(i)}",
                     expected="the same patient and labels",
@@ -114,6 +122,7 @@ def _labels(table: Table, config: CsvData) -> tuple[tuple[str, ...], list[States
     pathologies = config.pathologies or tuple(name for name in table.header if name not in used)
     if not pathologies:
         raise UserError(
+            "no-label-column",
             "table has no label column",
             where=table.where,
             found=", ".join(table.header),
@@ -134,7 +143,9 @@ def _listed_labels(
     known = {name for names in named for name in names}
     if not known:
         where = f"{table.where} column {label_list.column}"
-        raise UserError("table has no labels", where=where, found="only empty cells", expected="names of pathologies")
+        raise UserError(
+            "no-labels", "table has no labels", where=where, found="only empty cells", expected="names of pathologies"
+        )
     first = [label_list.none] if label_list.none in known else []
     pathologies = config.pathologies or (*first, *sorted(known - set(first)))
     for name in pathologies:
@@ -143,6 +154,7 @@ def _listed_labels(
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
             remedy = f"Did you mean {close[0]}? " if close else ""
             raise UserError(
+                "unknown-pathology",
                 "pathology occurs nowhere",
                 where=where,
                 found=f"{len(known)} other names",  # unquoted: the wrong column may hold patients' names
@@ -165,6 +177,7 @@ def _splits(table: Table, config: CsvData, patients: Sequence[str], key: IdKey) 
     for i, name in enumerate(_cells(table, config, "split")):
         if name not in config.splits:
             raise UserError(
+                "unknown-split",
                 "unknown split",
                 where=table.cell(i, config.columns.split),
                 found=shown(name),
@@ -199,5 +212,5 @@ def _age(table: Table, config: CsvData, row: int, cell: str) -> float | None:
         age = float(cell)
     except ValueError:
         where = table.cell(row, str(config.columns.age_years))
-        raise UserError("bad age", where=where, expected="years as a number, or nothing") from None
+        raise UserError("bad-age", "bad age", where=where, expected="years as a number, or nothing") from None
     return age

@@ -48,7 +48,12 @@ def read_dicom_folder(config: DicomFolderData, *, key: IdKey) -> Source:
     if not films_of:
         found = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "no file"
         raise UserError(
-            "folder has no films", where=storage.uri, found=found, expected="DICOM films", remedy="Check data.dir."
+            "no-films",
+            "folder has no films",
+            where=storage.uri,
+            found=found,
+            expected="DICOM films",
+            remedy="Check data.dir.",
         )
     studies = []
     for study, films in films_of.items():
@@ -114,6 +119,7 @@ def _check_patient(study: str, header: Header, patient_of: dict[str, str], *, wh
     """Remember whose study it is; films of it without a PatientID do not count."""
     if header.patient_id and patient_of.setdefault(study, header.patient_id) != header.patient_id:
         raise UserError(
+            "study-of-two-patients",
             "a study has two patients",
             where=where,
             found=f"study {hash_id('study', study, key)}",

@@ -56,6 +56,7 @@ def read_mimic_cxr(config: MimicCxrData, *, key: IdKey) -> Source:
     sizes = films_at.sizes()
     if not sizes:
         raise UserError(
+            "missing-folder",
             "folder is missing or empty",
             where=films_at.uri,
             expected="MIMIC-CXR's tables and files/",
@@ -65,7 +66,13 @@ def read_mimic_cxr(config: MimicCxrData, *, key: IdKey) -> Source:
     film_table = tables.find_optional("record-list") or tables.find_optional("metadata")
     if film_table is None:
         expected = "cxr-record-list.csv.gz or mimic-cxr-2.*-metadata.csv.gz"
-        raise UserError("table is missing", where=films_at.uri, expected=expected, remedy="Download it beside files/.")
+        raise UserError(
+            "missing-table",
+            "table is missing",
+            where=films_at.uri,
+            expected=expected,
+            remedy="Download it beside files/.",
+        )
     films = _films(film_table, sizes)
     del film_table  # the largest tables go as soon as they are read
     splits = _splits(tables.find("split"), films, key=key)
@@ -104,7 +111,9 @@ class _Tables:
         if table is None:
             expected = f"mimic-cxr-2.*-{kind}.csv.gz"
             remedy = "Download it from MIMIC-CXR-JPG beside files/, or set data.tables_dir."
-            raise UserError("table is missing", where=self.places[0].uri, expected=expected, remedy=remedy)
+            raise UserError(
+                "missing-table", "table is missing", where=self.places[0].uri, expected=expected, remedy=remedy
+            )
         return table
 
     def find_optional(self, kind: str) -> Table | None:
@@ -127,7 +136,12 @@ def _films(table: Table, sizes: Mapping[str, int]) -> list[_Film]:
     for i, (image, study, patient) in enumerate(zip(images, studies, patients, strict=True)):
         if patient_of.setdefault(study, patient) != patient:
             expected = "one patient a study"
-            raise UserError("a study has two patients", where=table.cell(i, "subject_id"), expected=expected)
+            raise UserError(
+                "study-of-two-patients",
+                "a study has two patients",
+                where=table.cell(i, "subject_id"),
+                expected=expected,
+            )
         path = paths[i] if paths is not None else f"{_folder(patient, study)}/{image}.dcm"
         if path not in sizes and (as_jpg := f"{path.removesuffix('.dcm')}.jpg") in sizes:
             path = as_jpg
@@ -143,12 +157,14 @@ def _splits(table: Table, films: Sequence[_Film], *, key: IdKey) -> dict[str, st
     images, splits = table.unique("dicom_id", what="film"), table.cells("split")
     for split in set(splits) - set(SPLITS):
         where = table.cell(splits.index(split), "split")
-        raise UserError("unknown split", where=where, found=shown(split), expected=", ".join(SPLITS))
+        raise UserError("unknown-split", "unknown split", where=where, found=shown(split), expected=", ".join(SPLITS))
     split_of = dict(zip(images, splits, strict=True))
     without = sum(film.image_id not in split_of for film in films)
     if without:
         found = f"{without} of {len(films)} films without a split"
-        raise UserError("table lacks films", where=table.where, found=found, expected="a row a film")
+        raise UserError(
+            "films-not-in-table", "table lacks films", where=table.where, found=found, expected="a row a film"
+        )
     check_patients(((film.patient_id, split_of[film.image_id]) for film in films), where=table.where, key=key)
     return split_of
 
@@ -179,7 +195,7 @@ def _dates(table: Table) -> list[str]:
     for date in set(dates):
         if date and not re.fullmatch(r"\d{8}", date):
             where = table.cell(dates.index(date), "StudyDate")
-            raise UserError("bad date", where=where, found=shown(date), expected="YYYYMMDD, or nothing")
+            raise UserError("bad-date", "bad date", where=where, found=shown(date), expected="YYYYMMDD, or nothing")
     return dates
 
 

@@ -95,7 +95,9 @@ def read_mimic_iv(storage: Storage, *, patients: Collection[str]) -> MimicIv:
         if patient in patients:
             if not re.match(r"\d{4}-\d\d-\d\d\b", time):
                 where = admitted.cell(i, "admittime")
-                raise UserError("bad date", where=where, found=shown(time), expected="YYYY-MM-DD and a time")
+                raise UserError(
+                    "bad-date", "bad date", where=where, found=shown(time), expected="YYYY-MM-DD and a time"
+                )
             admissions.setdefault(patient, []).append(_Admission(time[:10].replace("-", ""), *rest))
     for of_patient in admissions.values():
         of_patient.sort()
@@ -109,5 +111,7 @@ def _table(storage: Storage, name: str) -> Table:
 
 def _number(table: Table, row: int, column: str, cell: str) -> int:
     if not re.fullmatch(r"\d{1,4}", cell):
-        raise UserError("bad number", where=table.cell(row, column), found=shown(cell), expected="whole years")
+        raise UserError(
+            "bad-number", "bad number", where=table.cell(row, column), found=shown(cell), expected="whole years"
+        )
     return int(cell)

@@ -53,7 +53,7 @@ def read_openi(config: OpeniData, *, key: IdKey) -> Source:
     found = _index(films, sizes)
     if config.image_dir is not None and not found:
         expected = "NLMCXR_png.tgz or NLMCXR_dcm.tgz, unpacked"
-        raise UserError("no films here", where=films.uri, expected=expected, remedy="Check data.image_dir.")
+        raise UserError("no-films", "no films here", where=films.uri, expected=expected, remedy="Check data.image_dir.")
     absent = 0 if config.not_mentioned == "0" else None
     hashes: list[tuple[str, str]] = []
     studies: dict[str, Study] = {}
@@ -62,7 +62,7 @@ def read_openi(config: OpeniData, *, key: IdKey) -> Source:
         hashes.append((name, hashlib.sha256(data).hexdigest()))
         if report.study_id in studies:
             where = f"{place.uri}: study {hash_id('study', report.study_id, key)}"
-            raise UserError("a study is there twice", where=where, expected="one file a study")
+            raise UserError("duplicate-study", "a study is there twice", where=where, expected="one file a study")
         labeled, labels = _labels(report.terms, absent=absent)
         studies[report.study_id] = Study(
             study_id=report.study_id,
@@ -105,13 +105,15 @@ def _read_files(config: OpeniData) -> tuple[Storage, Iterator[tuple[str, bytes]]
             data = storage.read(archive).data
         except OSError:
             where = f"{storage.uri}/{archive}"
-            raise UserError("reports are missing", where=where, remedy="Check data.reports.") from None
+            raise UserError("no-reports", "reports are missing", where=where, remedy="Check data.reports.") from None
         return storage, _unpacked(data, where=f"{storage.uri}/{archive}")
     storage = open_storage(config.reports, user_project=config.user_project)
     names = [name for name in storage.sizes() if _is_report(name)]
     if not names:
         expected = "XML files, or NLMCXR_reports.tgz itself"
-        raise UserError("reports are missing", where=storage.uri, expected=expected, remedy="Check data.reports.")
+        raise UserError(
+            "no-reports", "reports are missing", where=storage.uri, expected=expected, remedy="Check data.reports."
+        )
     return storage, ((PurePosixPath(name).name, storage.read(name).data) for name in names)
 
 
@@ -123,7 +125,9 @@ def _unpacked(data: bytes, *, where: str) -> Iterator[tuple[str, bytes]]:
                 if file is not None:
                     yield PurePosixPath(member.name).name, file.read()
     except (tarfile.TarError, EOFError, OSError):
-        raise UserError("archive is not readable", where=where, remedy="Download it again.") from None
+        raise UserError(
+            "unreadable-archive", "archive is not readable", where=where, remedy="Download it again."
+        ) from None
 
 
 def _is_report(name: str) -> bool:
@@ -137,11 +141,11 @@ def _parse(data: bytes, *, where: str) -> _Report:
         root = ElementTree.fromstring(data)
     except ElementTree.ParseError as error:
         found = "line {}, column {}".format(*error.position)
-        raise UserError("report is not XML", where=where, found=found, expected=expected) from None
+        raise UserError("bad-xml", "report is not XML", where=where, found=found, expected=expected) from None
     identifier = root.find("uId")
     study_id = "" if identifier is None else identifier.get("id", "")
     if not study_id:
-        raise UserError("report has no id", where=where, expected=expected)
+        raise UserError("missing-id", "report has no id", where=where, expected=expected)
     sections = [
         (part.get("Label", ""), " ".join("".join(part.itertext()).split())) for part in root.iter("AbstractText")
     ]
@@ -168,6 +172,7 @@ def _index(films: Storage, sizes: dict[str, int]) -> dict[str, str]:
         key = film_key(path) if path.lower().endswith(_FILMS) else None
         if key is not None and found.setdefault(key, path) != path:
             raise UserError(
+                "duplicate-film",
                 "a film is there twice",
                 where=films.uri,
                 found="two files of one name, perhaps PNG and DICOM",

@@ -50,10 +50,13 @@ def check_encoder(syntax: Syntax) -> None:
         UserError: no such syntax, or its encoder is not installed.
     """
     if syntax not in get_args(Syntax):
-        raise UserError("unknown transfer syntax", found=syntax, expected=", ".join(get_args(Syntax)))
+        raise UserError(
+            "unknown-transfer-syntax", "unknown transfer syntax", found=syntax, expected=", ".join(get_args(Syntax))
+        )
     if syntax != "mixed" and syntax not in available_syntaxes():
         missing = get_encoder(_UIDS[syntax]).missing_dependencies
         raise UserError(
+            "no-encoder",
             "no encoder for this transfer syntax",
             where=syntax,
             found="none installed",

@@ -92,7 +92,9 @@ def test_no_traceback_from_the_real_command(tmp_path: Path) -> None:
     result = subprocess.run(call, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     found = "found No such file or directory. Check --config."
-    assert result.stderr == f"error: cannot read the configuration: {tmp_path}/none.yaml; {found}\n"
+    assert (
+        result.stderr == f"error: cannot read the configuration: {tmp_path}/none.yaml; {found}  [unreadable-config]\n"
+    )
 
 
 def test_missing_bucket_is_one_line(config: Path, gcs_server: str) -> None:

@@ -82,7 +82,7 @@ def roll(
 
 
 def refuse(_: ClusterServer) -> None:
-    raise UserError("the server's answer is not evaluation's")
+    raise UserError("answers-differ", "the server's answer is not evaluation's")
 
 
 def pod_of(target: str, found: Json) -> Json:

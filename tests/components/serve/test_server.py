@@ -139,7 +139,9 @@ def test_nothing_deployed_is_one_clear_line(tmp_path):
     done = _command(tmp_path, "--root", str(tmp_path / "root"))
     assert (done.returncode, done.stdout) == (2, "")
     where = tmp_path / "root" / "deployed"
-    assert done.stderr == f"error: nothing is deployed: {where}. Run the pipeline, or pass --bundle.\n"
+    assert (
+        done.stderr == f"error: nothing is deployed: {where}. Run the pipeline, or pass --bundle.  [nothing-deployed]\n"
+    )
 
 
 def test_a_typo_in_the_configuration_is_one_clear_line(tmp_path):
