@@ -2,7 +2,7 @@
 
 SHELL := bash -o pipefail
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-docker soak bench lint compile images demo-docker mlflow serve lock clean
+.PHONY: help demo test test-all mutants test-docker soak bench lint compile images demo-docker mlflow serve lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= pipeline/configs/demo.yaml
@@ -35,6 +35,9 @@ test: .venv/.dev ## The tests but the slow ones
 
 test-all: .venv/.dev ## The slow tests too
 	$(BIN)/python -m pytest -n 2 --dist loadscope $(or $(ARGS),-m "not soak and not docker")
+
+mutants: .venv/.dev ## Plant bugs one at a time; a test must notice each (ARGS="--fraction 1/5", names)
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 test-docker: images .venv/.dev ## The tests of the images and of training on two nodes
 	$(BIN)/python -m pytest -m "docker and not soak"
