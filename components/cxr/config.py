@@ -43,7 +43,11 @@ class Config(BaseModel):
 
 
 def content_hash(*parts: str | bytes) -> str:
-    """First 16 hex digits of the SHA-256 over the parts, each preceded by its length."""
+    """First 16 hex digits of the SHA-256 over the parts, each preceded by its length.
+
+    >>> content_hash("ab", "c") == content_hash("a", "bc")
+    False
+    """
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -92,6 +96,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 def with_overrides(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
     """A copy of the configuration with each `section.field=value` applied; values are read as YAML.
+
+    >>> with_overrides({"train": {"epochs": 18}}, ["train.epochs=3", "root=gs://bucket/runs"])
+    {'train': {'epochs': 3}, 'root': 'gs://bucket/runs'}
 
     Raises:
         UserError: an assignment without `=`, or through something that is not a mapping.

@@ -66,13 +66,18 @@ def load_id_key() -> IdKey:
 def hash_id(kind: IdKind, raw: str, key: IdKey | None = None) -> str:
     """20 hex digits for an id of the source; with `key` from the environment when none is given.
 
-    `hash_id("study", "50414267")` is the study_id of that study's rows.
+    >>> hash_id("study", "50414267", IdKey(None))  # the study_id of that study's rows
+    'b0085f2d85ad797d24be'
     """
     return _message_digest(kind, raw, key or load_id_key()).hex()[:20]
 
 
 def hash_fraction(kind: IdKind, raw: str, key: IdKey) -> float:
-    """A number in [0, 1) that only depends on the id and the key."""
+    """A number in [0, 1) that depends on the id and the key alone.
+
+    >>> 0.0 <= hash_fraction("split", "10000032", IdKey(None)) < 1.0
+    True
+    """
     return int.from_bytes(_message_digest(kind, raw, key)[:8], "big") / 2**64
 
 

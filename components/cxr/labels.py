@@ -59,6 +59,10 @@ def derive_no_finding(state_BP: npt.NDArray[np.int8], *, pathologies: Sequence[s
 
     A blank No Finding becomes NEGATIVE where any finding other than Support Devices is POSITIVE or UNCERTAIN; all else
     is unchanged. Returns a copy; a list of pathologies without No Finding comes back as it is.
+
+    >>> state_BP = np.array([[BLANK, POSITIVE], [POSITIVE, BLANK]], dtype=np.int8)
+    >>> derive_no_finding(state_BP, pathologies=["No Finding", "Edema"]).tolist()
+    [[0, 1], [1, -2]]
     """
     state_BP = state_BP.copy()
     if NO_FINDING not in pathologies:

@@ -26,6 +26,10 @@ def weighted_auroc(
 
     The probability that a positive outscores a negative, ties counting half (Hanley and McNeil 1982), where a row with
     weight k stands for k equal rows. Weights are whole numbers; float32 adds them exactly up to 16 million rows.
+
+    >>> once_N1 = np.ones((4, 1), dtype=np.float32)
+    >>> weighted_auroc(np.array([0.1, 0.4, 0.3, 0.9]), np.array([False, False, True, True]), once_N1).tolist()
+    [0.75]
     """
     order_K = np.flatnonzero(~positive_N)[np.argsort(score_N[~positive_N], kind="stable")]
     negative_K = score_N[order_K]
@@ -56,6 +60,13 @@ def auroc_resamples(
     Args:
         truth_NP: 1, 0, or BLANK for a row that is left out of a pathology.
         patients: of each row, N; a drawn patient brings all of his rows.
+
+    >>> truth_NP = np.arange(200, dtype=np.int8).reshape(200, 1) % 2
+    >>> score_NP = truth_NP + np.random.default_rng(0).standard_normal((200, 1))
+    >>> patients = [f"patient {row // 2}" for row in range(200)]
+    >>> auroc_RP = auroc_resamples(score_NP, truth_NP, patients, num_resamples=1000, seed=0)
+    >>> auroc_RP.shape, interval(auroc_RP[:, 0])
+    ((1000, 1), Interval(low=0.7504875, high=0.860105))
     """
     names, patient_N = np.unique(np.asarray(patients), return_inverse=True)
     rng = np.random.default_rng(seed)

@@ -69,7 +69,11 @@ def fit_calibration(score_S: _Floats, positive_S: npt.NDArray[np.bool_]) -> Cali
 
 
 def calibrate(score: _Floats, calibration: Calibration) -> npt.NDArray[np.float64]:
-    """Calibrated probabilities in [0, 1], any shape."""
+    """Calibrated probabilities in [0, 1], any shape.
+
+    >>> calibrate(np.array([-2.0, 0.0, 2.0]), Calibration(slope=0.5, intercept=0.0)).round(3).tolist()
+    [0.269, 0.5, 0.731]
+    """
     return _sigmoid(calibration.slope * score.astype(np.float64) + calibration.intercept)
 
 

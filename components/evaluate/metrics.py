@@ -96,14 +96,22 @@ def mean_score(
 
 
 def expected_calibration_error(probability: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]) -> float:
-    """Mean distance of confidence and frequency over the bins, weighted by size (Naeini et al. 2015), in [0, 1]."""
+    """Mean distance of confidence and frequency over the bins, weighted by size (Naeini et al. 2015), in [0, 1].
+
+    >>> expected_calibration_error(np.array([0.9, 0.9]), np.array([True, False]))
+    0.4
+    """
     bins = bins_of(probability)
     gaps = np.bincount(bins, weights=probability - positive, minlength=NUM_BINS)
     return float(np.abs(gaps).sum() / len(probability))
 
 
 def bins_of(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Bin index 0..NUM_BINS-1 of each probability; 1.0 belongs to the last."""
+    """Bin index 0..NUM_BINS-1 of each probability; 1.0 belongs to the last.
+
+    >>> bins_of(np.array([0.0, 0.55, 1.0])).tolist()
+    [0, 5, 9]
+    """
     return np.minimum((probability * NUM_BINS).astype(np.int64), NUM_BINS - 1)
 
 

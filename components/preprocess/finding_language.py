@@ -85,7 +85,11 @@ _REACH = 60
 
 
 def mentions(text: str) -> Iterator[Mention]:
-    """Every term of the 14 pathologies in a passage; a term inside a longer one of its pathology is not repeated."""
+    """Every term of the 14 pathologies in a passage; a term inside a longer one of its pathology is not repeated.
+
+    >>> [(found.pathology, found.state) for found in mentions("Small left effusion. No pneumothorax.")]
+    [('Pleural Effusion', 'affirmed'), ('Pneumothorax', 'negated')]
+    """
     for sentence in _SENTENCE.split(text):
         blanked = _PSEUDO.sub(lambda found: " " * len(found.group()), sentence)
         for pathology, pattern in TERMS.items():

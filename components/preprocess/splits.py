@@ -13,7 +13,11 @@ __all__ = ["check_patients", "split_by_hash"]
 
 
 def split_by_hash(patient: str, *, fractions: Mapping[SplitName, float], key: IdKey) -> str:
-    """The split of a patient; each split gets about its share of the patients, which sum to 1."""
+    """The split of a patient; each split gets about its share of the patients, which sum to 1.
+
+    >>> split_by_hash("10000032", fractions={"train": 0.8, "validate": 0.1, "test": 0.1}, key=IdKey(None))
+    'validate'
+    """
     position = hash_fraction("split", patient, key)
     total = 0.0
     for split in get_args(SplitName):

@@ -110,7 +110,11 @@ def build_optimizer(model: CxrModel, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def learning_rate_factor(step: int, *, num_steps: int, warm_up: float) -> float:
-    """Fraction of the peak at `step` (from 0): linear warm-up, then cosine to 0 (Loshchilov and Hutter 2017)."""
+    """Fraction of the peak at `step` (from 0): linear warm-up, then cosine to 0 (Loshchilov and Hutter 2017).
+
+    >>> [round(learning_rate_factor(step, num_steps=10, warm_up=0.2), 2) for step in (0, 1, 2, 6, 9)]
+    [0.5, 1.0, 1.0, 0.5, 0.04]
+    """
     warm_steps = max(1, round(warm_up * num_steps))
     if step < warm_steps:
         return (step + 1) / warm_steps

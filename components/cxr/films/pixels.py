@@ -47,6 +47,11 @@ class Film:
 def read_film(data: bytes, *, preset: PixelPreset) -> Film:
     """Turn the bytes of a DICOM, PNG or JPEG file into square uint8 pixels.
 
+    >>> ramp = np.tile(np.arange(256, dtype=np.uint8), (128, 1))
+    >>> film = read_film(encode_png(ramp), preset=PixelPreset(size=64))
+    >>> film.pixels.shape, int(film.pixels[0].max()), int(film.pixels[32].max())  # padded above and below
+    ((64, 64), 0, 254)
+
     Decode, modality transform, VOI LUT or window, presentation, resize by area with the aspect kept and centered
     padding. 8-bit PNG and lossless films of exactly size x size come back unchanged.
 

@@ -56,7 +56,11 @@ def is_leaky(config: TextConfig, *, reader: SectionReader) -> bool:
 
 
 def parse_report(text: str, *, reader: SectionReader = "strict") -> dict[str, str]:
-    """Split a report into sections; keys are those of SECTIONS that have text, whitespace is squeezed."""
+    """Split a report into sections; keys are those of SECTIONS that have text, whitespace is squeezed.
+
+    >>> parse_report("INDICATION: Cough and fever.\\n\\nFINDINGS: Clear lungs.\\n\\nIMPRESSION: Normal chest.")
+    {'indication': 'Cough and fever.', 'findings': 'Clear lungs.', 'impression': 'Normal chest.'}
+    """
     return _read(text, reader).sections
 
 
@@ -67,7 +71,11 @@ def clean_sections(sections: Mapping[str, str], *, reader: SectionReader = "stri
 
 
 def select_text(sections: Mapping[str, str | None], *, config: TextConfig) -> str:
-    """The configured sections joined by a space; an absent one is left out, "" when all are absent."""
+    """The configured sections joined by a space; an absent one is left out, "" when all are absent.
+
+    >>> select_text({"indication": "Cough.", "findings": "Clear lungs."}, config=TextConfig())
+    'Cough.'
+    """
     found = (squeeze(sections.get(name) or "") for name in config.sections)
     return " ".join(text for text in found if text)
 
@@ -77,6 +85,9 @@ def request_text(text: str, *, config: TextConfig, reader: SectionReader = "stri
 
     A text with a known header is parsed and the configured sections are selected; any other text is taken as the
     indication, so that an indication from a shard comes back unchanged. Training's reader must be given.
+
+    >>> request_text("INDICATION: Cough.\\nFINDINGS: Clear lungs.", config=TextConfig())
+    'Cough.'
     """
     found = _read(text, reader)
     if found.has_header:
