@@ -1,4 +1,4 @@
-"""A folder laid out like MIMIC-CXR, of any size, with made-up ids, films and reports; used by benchmarks/scale.py."""
+"""A folder laid out like MIMIC-CXR, of any size, with made-up ids, films and reports."""
 
 from __future__ import annotations
 

@@ -127,7 +127,7 @@ def _options() -> argparse.Namespace:
 
 def _recipes_table(took: dict[str, float], options: argparse.Namespace) -> Table:
     table = Table(title=f"Uncompressed film, {options.columns} x {options.rows}, 12 bits, to {options.size} pixels")
-    for heading in ("", "ms a film", "times cxrflow"):
+    for heading in ("", "ms per film", "times cxrflow"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, seconds in took.items():
         table.add_row(name, f"{seconds * 1e3:.1f}", f"{seconds / took['cxrflow']:.2f}")
@@ -136,7 +136,7 @@ def _recipes_table(took: dict[str, float], options: argparse.Namespace) -> Table
 
 def _syntaxes_table(options: argparse.Namespace, preset: PixelPreset) -> Table:
     """Every transfer syntax: each installed decoder alone, and cxrflow over the quickest of them."""
-    table = Table(title="By transfer syntax: ms a film, and cxrflow over the quickest decoder alone")
+    table = Table(title="By transfer syntax: ms per film, and cxrflow over the quickest decoder alone")
     for heading in ("transfer syntax", "MB", "decoders alone", "cxrflow", "times"):
         table.add_column(heading, justify="left" if heading in ("transfer syntax", "decoders alone") else "right")
     for syntax, bits in SYNTAXES.items():

@@ -211,7 +211,7 @@ def measure(source: Path, *, workers: int) -> dict[str, float]:
 
 
 class Peaks:
-    """Peak resident memory of a process and its children, as the kernel counts it, asked for ten times a second."""
+    """Peak resident memory of a process and its children, as the kernel counts it, asked for ten times per second."""
 
     def __init__(self, parent: int) -> None:
         self._parent = parent

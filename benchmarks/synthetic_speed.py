@@ -1,4 +1,4 @@
-"""`python benchmarks/synthetic_speed.py`: films a second that one core draws and writes as DICOM; CPU time, medians."""
+"""`python benchmarks/synthetic_speed.py`: films per second that one core draws and writes as DICOM (CPU, median)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.synthetic.studies import draw_studies
 
 
 def main() -> None:
-    """Print milliseconds of CPU a film and films a second for each size."""
+    """Print milliseconds of CPU per film and films per second for each size."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 3056])
     parser.add_argument("--studies", type=int, default=60)

@@ -206,7 +206,7 @@ def _by_study(scores_NP: npt.NDArray[np.float64], data: Data) -> npt.NDArray[np.
 
 
 def aurocs(truth_MP: npt.NDArray[np.int64], scores_MP: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """AUROC a pathology (Mann and Whitney 1947; ties count half); NaN where one class is absent."""
+    """AUROC per pathology (Mann and Whitney 1947; ties count half); NaN where one class is absent."""
     ranks_MP = rankdata(scores_MP, axis=0)
     positive_P = truth_MP.sum(axis=0).astype(np.float64)
     negative_P = len(truth_MP) - positive_P

@@ -33,7 +33,7 @@ def run(
         "runs/pipeline.log"
     ),
     runner: Annotated[
-        Literal["process", "docker"], typer.Option(help="Every task a process here, or a container of its image.")
+        Literal["process", "docker"], typer.Option(help="Every task as a process here, or as a container of its image.")
     ] = "process",
     network: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""The pipeline's tasks as containers of the real images on this machine; used by `python -m pipeline run`."""
+"""The pipeline's tasks as containers of the real images on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m pipeline doctor`: is everything there that a run needs? A line each, and how to mend what is not."""
+"""`python -m pipeline doctor`: is everything there that a run needs? A line each, and how to fix what is not."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def _mlflow(config: PipelineConfig, *, pods: bool) -> str:
         reason = getattr(error, "reason", error)
         if pods and isinstance(reason, socket.gaierror):
             raise _UnknownError(f"{shown}: no such name on this machine; in the cluster there may be") from None
-        remedy = f"Start `mlflow server`, or mend {TRACKING}."
+        remedy = f"Start `mlflow server`, or fix {TRACKING}."
         raise UserError("no-mlflow", "MLflow does not answer", where=shown, found=reason, remedy=remedy) from None
 
 

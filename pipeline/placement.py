@@ -1,4 +1,4 @@
-"""Where a task of the pipeline runs: image, resources, placement, retries, as Kubernetes or Vertex wants them said."""
+"""Where a task of the pipeline runs: image, resources, placement, retries, in the words of Kubernetes or Vertex."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def find_image(image: str, *, here: bool) -> str | None:
     status = _status(host, parts["name"], parts["digest"] or parts["tag"] or "latest")
     if status == 404:
         raise UserError(
-            "no-image", "the registry does not have it", where=image, remedy="Push it, or mend platform.images."
+            "no-image", "the registry does not have it", where=image, remedy="Push it, or fix platform.images."
         )
     if status == 200:
         return f"in {host}"

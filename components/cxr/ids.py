@@ -1,4 +1,4 @@
-"""Keyed hashes in place of a source's ids; used by preprocess, and by evaluate to join a second truth."""
+"""Keyed hashes in place of a source's ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress of any loop: a bar on a terminal, a line every few seconds elsewhere; used by all steps."""
+"""Progress of any loop: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def track(
     unit: str = "",
     size: Callable[[T], int] = lambda _: 1,
 ) -> Iterator[T]:
-    """Yield the items unchanged and show on stderr how many are done, how many a second, and the time left.
+    """Yield the items unchanged and show on stderr how many are done, how many per second, and the time left.
 
     Args:
         total: sum of the items' sizes, not their number.
@@ -58,7 +58,7 @@ class _Meter:
 
     @property
     def rate(self) -> float:
-        """Units a second."""
+        """Units per second."""
         now = time.monotonic()
         if self.done > self._first:
             return (self.done - self._first) / max(now - self._first_at, 1e-9)

@@ -1,4 +1,4 @@
-"""How far two sets of labels of the same studies agree, a pathology at a time; used by evaluate.
+"""How far two sets of labels of the same studies agree, a pathology at a time.
 
 Shape letters: N studies, P pathologies, R resamples.
 """

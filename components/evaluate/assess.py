@@ -54,7 +54,7 @@ def assess(
     truth: SecondTruth | None = None,
     run_id: str | None,
 ) -> Assessment:
-    """Run the model once a condition on validation and test studies, and once on single films, and score it.
+    """Run the model once per condition on validation and test studies, and once on single films, and score it.
 
     Args:
         truth: a second table of labels to score against as well.

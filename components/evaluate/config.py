@@ -36,8 +36,8 @@ class SecondTruthConfig(Config):
     name: str = Field("truth", pattern=r"[a-z][a-z0-9_-]{0,30}")
     """What made it, for tables and metric names, such as `radiologist`."""
     table: str = Field(min_length=1)
-    """CSV (plain or .gz; local or gs://) with `study_id` and a column a pathology holding 1, 0, -1 or nothing; study_id
-    as the source has it. MIMIC-CXR's `mimic-cxr-2.1.0-test-set-labeled.csv` is read as it is."""
+    """CSV (plain or .gz; local or gs://) with `study_id` and a column per pathology holding 1, 0, -1 or nothing;
+    study_id as the source has it. MIMIC-CXR's `mimic-cxr-2.1.0-test-set-labeled.csv` is read as it is."""
     user_project: str | None = None
     """The project billed for a requester-pays bucket."""
 

@@ -1,4 +1,4 @@
-"""Figures of the headline table, one panel a pathology: ROC, precision-recall, reliability and confusion."""
+"""Figures of the headline table, one panel per pathology: ROC, precision-recall, reliability and confusion."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from components.evaluate.metrics import NUM_BINS, bins_of
 __all__ = ["Panel", "figures"]
 
 COLUMNS, CELL, HEAD = 5, 2.6, 1.0
-"""Panels a row, a panel's width and the title's height in inches."""
+"""Panels per row, a panel's width and the title's height in inches."""
 MIN_STUDIES = 10
 """A reliability bin with fewer is drawn hollow and off the line."""
 BLUE, ORANGE, GRAY, LIGHT = "#1f4e8c", "#d9730d", "#6b7280", "#e5e7eb"

@@ -1,4 +1,4 @@
-"""One ROC curve and one confusion matrix over all pathologies of the headline, for KFP's UI; component.py calls it.
+"""One ROC curve and one confusion matrix over all pathologies of the headline, for KFP's UI.
 
 Every pair of a study and a pathology counts once (micro-average), by its calibrated probability.
 """

@@ -31,7 +31,7 @@ def predictions(
 ) -> pa.Table:
     """The answers under the condition `all`, with evaluation's calibration and thresholds; nothing is written.
 
-    One row a study: study_id, split, and per pathology `probability/<name>` (calibrated) and `uncertain/<name>`, both
+    One row per study: study_id, split, and per pathology `probability/<name>` (calibrated) and `uncertain/<name>`, both
     in [0, 1], and `state/<name>` (1, 0 or -1).
 
     Raises:

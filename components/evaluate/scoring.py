@@ -44,7 +44,7 @@ class Rows:
 
 
 def study_rows(studies: StudyDataset) -> Rows:
-    """One row a study."""
+    """One row per study."""
     return Rows(studies.states_SP, studies.labeled_S, studies.patient_ids, studies.study_ids)
 
 

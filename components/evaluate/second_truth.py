@@ -39,7 +39,7 @@ class BesideTruth:
         points: dict[Condition, dict[str, OperatingPoint]],
         logits: dict[Condition, Logits],
     ) -> Iterator[Score]:
-        """A table a condition, with the thresholds and calibration of the data set's own labels."""
+        """A table per condition, with the thresholds and calibration of the data set's own labels."""
         for condition, said in logits.items():
             keys = {"points": points[condition], "condition": condition, "protocol": "truth"}
             yield table(said.score_SP[self.known_S], self.rows, **keys, missing=self.report.missing)

@@ -44,7 +44,7 @@ _WIDTH = 100
 
 
 def print_report(report: Report, decision: Decision | None = None, *, console: Console | None = None) -> None:
-    """Print the headline table, a line a condition, what was counted, and the decision.
+    """Print the headline table, a line per condition, what was counted, and the decision.
 
     Readable at 100 columns where there is no terminal.
     """

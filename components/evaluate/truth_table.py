@@ -1,4 +1,4 @@
-"""Another reader's labels of the same studies, such as MIMIC-CXR 2.1.0's radiologist's; used by evaluate."""
+"""Another reader's labels of the same studies, such as MIMIC-CXR 2.1.0's radiologist's."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def read_second_truth(
     id_key_fingerprint: str | None = None,
     user_project: str | None = None,
 ) -> SecondTruth:
-    """Read a CSV table (plain or .gz) with `study_id` and a column a pathology: 1, 0, -1 or nothing, also as 1.0.
+    """Read a CSV table (plain or .gz) with `study_id` and a column per pathology: 1, 0, -1 or nothing, also as 1.0.
 
     No Finding may be -1 here, which no labeler writes; Airspace Opacity is Lung Opacity. Other columns are ignored.
 

@@ -100,7 +100,7 @@ def _check_rejects(plan: Plan, rejects: Sequence[RejectedFilm]) -> None:
         where=plan.layout.where,
         found=f"{len(rejects)} of {num_films} ({reasons}), e.g. path hash {example.source_hash}: {example.reason}",
         expected=f"at most {limit:.2%} (preprocess.max_reject_fraction)",
-        remedy="Mend the source, or raise the limit and run the same command again.",
+        remedy="Fix the source, or raise the limit and run the same command again.",
     )
 
 

@@ -142,7 +142,7 @@ class LabelList(Config):
 
 
 class CsvData(Config):
-    """Any table with one row an image."""
+    """Any table with one row per image."""
 
     adapter: Literal["csv"] = "csv"
     table: str
@@ -156,7 +156,7 @@ class CsvData(Config):
     pathologies: tuple[str, ...] | None = Field(None, min_length=1)
     """Labels to keep, in this order; null for every column that `columns` does not use, or every name in the list."""
     label_list: LabelList | None = None
-    """For a table with all labels in one column; null for a column a pathology holding 1, 0, -1 or nothing."""
+    """For a table with all labels in one column; null for a column per pathology holding 1, 0, -1 or nothing."""
     not_mentioned: Literal["blank", "0"] = "blank"
     """What a pathology missing from `label_list` is: `0` where labels are binary."""
     splits: dict[str, SplitName] = Field(default_factory=lambda: {name: name for name in get_args(SplitName)})

@@ -1,4 +1,4 @@
-"""Which pathologies a passage affirms, denies, doubts or recalls; used by the audit of text.
+"""Which pathologies a passage affirms, denies, doubts or recalls.
 
 A small rule set after NegEx (Chapman et al. 2001: a trigger phrase governs the terms that follow it in the sentence up
 to a terminating word, or those just before it; some phrases only look like triggers), with uncertainty and history as

@@ -1,4 +1,4 @@
-"""Words by which reports name the 14 pathologies; used by finding_language.py."""
+"""Words by which reports name the 14 pathologies."""
 
 from __future__ import annotations
 

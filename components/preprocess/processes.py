@@ -1,4 +1,4 @@
-"""Worker processes that end with their parent, however it ends; used by workers.py and plan.py."""
+"""Worker processes that end with their parent, however it ends."""
 
 from __future__ import annotations
 

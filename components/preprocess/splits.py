@@ -1,4 +1,4 @@
-"""Which split a patient belongs to: by keyed hash, and never to two; used by the adapters."""
+"""Which split a patient belongs to: by keyed hash, and never to two."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ def check_patients(films: Iterable[tuple[str, str]], *, where: str, key: IdKey) 
                 where=where,
                 found=f"patient {hash_id('patient', patient, key)} in {split_of[patient]} and {split}",
                 expected="all films of a patient in one split",
-                remedy="Mend the split column, or leave it out to split by patient.",
+                remedy="Fix the split column, or leave it out to split by patient.",
             )

@@ -1,4 +1,4 @@
-"""Studies through worker processes, in order and with bounded memory; used by preprocess.py alone."""
+"""Studies through worker processes, in order and with bounded memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["ReaderSpec", "read_studies"]
 _CHUNK = 4
 """Studies a task holds: enough to hide the cost of a task, few enough to keep workers equally busy."""
 _AHEAD = 4
-"""Tasks a worker that are queued or done and not yet taken: what the workers do while a shard is uploaded."""
+"""Tasks per worker that are queued or done and not yet taken: what the workers do while a shard is uploaded."""
 
 _spec: ReaderSpec | None = None
 _reader: StudyReader | None = None

@@ -39,7 +39,7 @@ class ServeConfig(Config):
     threads: int = Field(1, ge=1)
     """Threads of one prediction; predictions themselves run one after another."""
     max_files: int = Field(8, ge=1)
-    """Films a request."""
+    """Films per request."""
     max_file_bytes: int = Field(64 * MIB, ge=1)
     """Size of one film's file."""
     max_request_bytes: int = Field(128 * MIB, ge=1)

@@ -1,4 +1,4 @@
-"""`<root>/deployed/current.json`: which model is in service; read by evaluate and serve, written by deploy alone."""
+"""`<root>/deployed/current.json`: which model is in service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of a prediction request, read within limits and into memory alone; used by app.py."""
+"""The parts of a prediction request, read within limits and into memory alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check before a deployment: the real server must give evaluation's answers; used by deploy.py."""
+"""The check before a deployment: the real server must give evaluation's answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pod of a server in a cluster, new or put into what is there already; used by rollout.py for every engine."""
+"""The pod of a server in a cluster, new or put into what is there already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a request's raw parts to the answer, with evaluation's own pixels, text and weights; used by app.py."""
+"""From a request's raw parts to the answer, with evaluation's own pixels, text and weights."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class StudyPredictor:
 
 
 def _checked_views(view_positions: Sequence[str | None] | None, *, num_films: int) -> list[str | None]:
-    """One view a film, None where unknown."""
+    """One view per film, None where unknown."""
     if view_positions is None:
         return [None] * num_films
     if len(view_positions) != num_films:

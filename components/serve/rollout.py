@@ -1,4 +1,4 @@
-"""Rolls a model out to a cluster, and back if it does not hold; used by deploy.py, whatever the engine."""
+"""Rolls a model out to a cluster, and back if it does not hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One model behind one socket until a signal ends it; used by `python -m components.serve`."""
+"""One model behind one socket until a signal ends it."""
 
 from __future__ import annotations
 

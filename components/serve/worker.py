@@ -1,4 +1,4 @@
-"""The one thread that runs the model, so that the event loop never waits for it; used by app.py."""
+"""The one thread that runs the model, so that the event loop never waits for it."""
 
 from __future__ import annotations
 

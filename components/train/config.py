@@ -91,7 +91,7 @@ class TrainConfig(Config):
     epochs: int = Field(30, ge=1)
     """Passes over the training studies."""
     batch_size: int = Field(32, ge=1)
-    """Studies a step over all processes."""
+    """Studies per step over all processes."""
     max_views: int = Field(3, ge=1)
     """Films of a study in training; evaluation sees all."""
     learning_rate: float = Field(1e-3, gt=0.0)
@@ -115,13 +115,13 @@ class TrainConfig(Config):
     checkpoint_every: int = Field(200, ge=1)
     """Steps between two checkpoints; there is one after every epoch too."""
     num_processes: int = Field(1, ge=1)
-    """Processes of one machine (one a GPU), started through torchrun."""
+    """Processes of one machine (one per GPU), started through torchrun."""
     num_nodes: int = Field(1, ge=1)
     """Machines. More than one are pods of a Kubeflow TrainJob, with `num_processes` each."""
     cluster: TrainCluster = TrainCluster()
     """Those pods."""
     num_threads: int = Field(2, ge=1)
-    """CPU threads a process."""
+    """CPU threads per process."""
     num_workers: int = Field(0, ge=0)
     """Loader processes a training process."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -30,7 +30,7 @@ class Meter:
         self.sums = self.sums + torch.stack([supervised.detach(), consistency.detach()]).to(self.sums.device)
 
     def take(self) -> dict[str, float]:
-        """Mean losses and studies a second since the last call, over all processes."""
+        """Mean losses and studies per second since the last call, over all processes."""
         supervised, consistency = (all_reduce_sum(self.sums) / (world_size() * self.num_added)).tolist()
         seconds = max(time.monotonic() - self.window_started, 1e-9)
         rate = self.num_studies * world_size() / seconds

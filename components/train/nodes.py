@@ -1,4 +1,4 @@
-"""A training on several nodes: creates or joins the TrainJob, follows it, and leaves none behind; used by launch.py."""
+"""A training on several nodes: creates or joins the TrainJob, follows it, and leaves none behind."""
 
 from __future__ import annotations
 

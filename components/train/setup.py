@@ -51,7 +51,7 @@ class Setup:
             )
         self.batch_size = min(config.batch_size, len(self.training))
         if self.batch_size < world_size():
-            expected = f"at least {world_size()}, one a process"
+            expected = f"at least {world_size()}, one per process"
             raise UserError(
                 "batch-too-small",
                 "batch is too small",

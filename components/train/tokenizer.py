@@ -22,7 +22,7 @@ def learn_tokenizer(texts: Iterable[str], *, vocabulary_size: int, max_tokens: i
     than learned merges, which the tokenizers library orders differently from process to process.
 
     Args:
-        texts: one a study.
+        texts: one per study.
         vocabulary_size: including special tokens and characters, which are always in.
     """
     normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()

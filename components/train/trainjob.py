@@ -1,4 +1,4 @@
-"""The Kubeflow TrainJob of a training on several nodes, checked by Kubeflow's own models; used by nodes.py."""
+"""The Kubeflow TrainJob of a training on several nodes, checked by Kubeflow's own models."""
 
 from __future__ import annotations
 

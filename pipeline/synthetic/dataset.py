@@ -47,7 +47,7 @@ class Drawn:
     """A data set before its films are drawn."""
 
     readings: list[tuple[Reading, ...]]
-    """One tuple a patient."""
+    """One tuple per patient."""
     split_of: dict[int, str]
     """By subject_id."""
     reports: dict[Key, str]

@@ -1,4 +1,4 @@
-"""Random generators and identifiers derived from (seed, what, which); every other file here calls this one."""
+"""Random generators and identifiers derived from (seed, what, which)."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> LoadedManifest:
     """60 training, 24 validation and 40 test studies of 32 x 32 pixels; a bright blob marks a positive.
 
-    Some studies have two views, no text, no age or sex, no labels, uncertain or blank labels; two studies a patient.
+    Some studies have two views, no text, no age or sex, no labels, uncertain or blank labels; two studies per patient.
     """
     from components.cxr.films.pixel_preset import PixelPreset
     from components.cxr.shards import SCHEMA_VERSION, Manifest, SplitCounts, load_manifest, write_manifest, write_shard

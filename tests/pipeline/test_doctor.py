@@ -111,7 +111,7 @@ def test_what_is_not_there_fails_with_its_fix(host: str, gcs_bucket: str) -> Non
         "endpoint": f"does not answer: {DEAD}.* port-forward",
         "root": f"Google Cloud Storage answered 404 NotFound: {gcs_bucket}-other. Check the bucket's name",
         "data": "pods do not share a local folder: data.dir; found runs/synthetic",
-        "mlflow": f"MLflow does not answer: {DEAD}; .*mend MLFLOW_TRACKING_URI",
+        "mlflow": f"MLflow does not answer: {DEAD}; .*fix MLFLOW_TRACKING_URI",
         "image preprocess": f"the registry does not have it: {host}/cxrflow/preprocess:2.0. Push it",
         "image train": "no registry in the image's name: cxrflow-train:latest. Push it",
         "image serve": "not the name of an image: Serve:latest",

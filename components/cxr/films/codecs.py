@@ -1,4 +1,4 @@
-"""Transfer syntaxes: which one the pixels really have, and the quickest installed decoder for it; used by stored.py."""
+"""Transfer syntaxes: which one the pixels really have, and the quickest installed decoder for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DICOM files: from bytes to a header and where its pixels lie; used by codecs.py, stored.py and pixels.py."""
+"""DICOM files: from bytes to a header and where its pixels lie."""
 
 from __future__ import annotations
 

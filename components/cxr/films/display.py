@@ -1,4 +1,4 @@
-"""From stored values to display brightness by a DICOM header's transforms; used by pixels.py alone."""
+"""From stored values to display brightness by a DICOM header's transforms."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def _lut(dataset: Dataset, keyword: str, *, signed: bool) -> tuple[int, Float] |
     if isinstance(data, bytes):
         data = np.frombuffer(data, np.uint8 if len(data) < 2 * entries else f"{order}u2")
     table = np.atleast_1d(np.asarray(data, dtype=np.float64))
-    if bits == 8 and len(table) == -(-entries // 2) and entries > 1:  # two 8-bit entries a word
+    if bits == 8 and len(table) == -(-entries // 2) and entries > 1:  # two 8-bit entries per word
         table = table.astype(np.uint16).view(np.uint8).astype(np.float64)
     table = table[:entries]
     return (first, table) if len(table) else None

@@ -1,4 +1,4 @@
-"""The one function from a film file to the model's pixels; used by preprocess and serve."""
+"""The one function from a film file to the model's pixels."""
 
 from __future__ import annotations
 

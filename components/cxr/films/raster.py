@@ -1,4 +1,4 @@
-"""PNG and JPEG files to gray pixels, with their damage found before a decoder fills it in; used by pixels.py alone."""
+"""PNG and JPEG files to gray pixels, with their damage found before a decoder fills it in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which part of a film shows the patient, by shutter and collimator in the header; used by stored.py alone."""
+"""Which part of a film shows the patient, by shutter and collimator in the header."""
 
 from __future__ import annotations
 

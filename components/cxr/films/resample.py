@@ -1,4 +1,4 @@
-"""Exact resampling of a film to few pixels, in cache-sized pieces of integer arithmetic; used by pixels.py alone."""
+"""Exact resampling of a film to few pixels, in cache-sized pieces of integer arithmetic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoders that pydicom lacks or wraps in copies: 12-bit JPEG, reduced JPEG 2000, gray RLE; used by codecs.py alone."""
+"""Decoders that pydicom lacks or wraps in copies: 12-bit JPEG, reduced JPEG 2000, gray RLE."""
 
 from __future__ import annotations
 

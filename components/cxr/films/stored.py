@@ -1,4 +1,4 @@
-"""From a DICOM file to its stored values, which of them are padding, and refusals; used by pixels.py alone."""
+"""From a DICOM file to its stored values, which of them are padding, and refusals."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _frame(dataset: Dataset) -> Frame:
         raise FilmError("undecodable", "Rows (0028,0010), Columns (0028,0011) or BitsAllocated (0028,0100) is missing")
     samples = int(dataset.get("SamplesPerPixel") or 1)
     if samples not in (1, 3):
-        raise FilmError("photometric", f"{samples} samples a pixel (0028,0002), expected 1 or 3")
+        raise FilmError("photometric", f"{samples} samples per pixel (0028,0002), expected 1 or 3")
     stored = int(dataset.get("BitsStored") or allocated)
     stored = stored if 1 <= stored <= allocated else allocated
     high_bit = dataset.get("HighBit")

@@ -1,4 +1,4 @@
-"""The classifier: a CNN on every film, a Transformer on the text, and one query a pathology that attends over both.
+"""The classifier: a CNN on every film, a Transformer on the text, and one query per pathology that attends over both.
 
 Shape letters: B studies, V views, N films of the batch, H and W pixels, h and w feature map, T tokens, P pathologies,
 D width, K keys that a query attends over.

@@ -53,7 +53,7 @@ class Table:
         return {name: i for i, name in enumerate(self.header)}
 
     def cells(self, name: str, *, field: str | None = None) -> list[str]:
-        """A column's cells, one a row; equal cells are one object.
+        """A column's cells, one per row; equal cells are one object.
 
         Args:
             field: the configuration field that names the column, for the message.
@@ -81,7 +81,7 @@ class Table:
         return values
 
     def states(self, name: str, *, field: str | None = None, remedy: str | None = None) -> list[int | None]:
-        """A column's label states, one a row: 1, 0, -1, or None for an empty cell.
+        """A column's label states, one per row: 1, 0, -1, or None for an empty cell.
 
         Args:
             field: the configuration field that names the column, for the message.
@@ -157,7 +157,7 @@ def read_table(storage: Storage, name: str) -> Table:
         text = gzip.decompress(data) if name.endswith(".gz") else data
         header = tuple(cell.strip() for cell in next(_rows(text), (0, []))[1])
         if not header:
-            expected = "a header and one row an image or study"
+            expected = "a header and one row per image or study"
             raise UserError("empty-table", "table is empty", where=where, found="no header", expected=expected)
         if any(_NO_NAME.fullmatch(name) for name in header):
             expected = "names of columns, no number or date, in the first line"

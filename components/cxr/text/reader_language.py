@@ -1,4 +1,4 @@
-"""Where an indication turns into a reading of the film; used by the strict section reader.
+"""Where an indication turns into a reading of the film.
 
 Radiologists dictate findings into the paragraph that began with the indication. No rule tells the two apart for sure,
 so the text ends before the first sentence that sounds like a reading: losing some of an indication costs little, a

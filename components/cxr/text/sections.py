@@ -1,4 +1,4 @@
-"""Names of report sections and of the two ways to read them; used by text.py and both readers."""
+"""Names of report sections and of the two ways to read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Report sections and the text a model may read; used by preprocess, train, evaluate and serve.
+"""Report sections and the text a model may read.
 
 The labels were mined from findings and impression: by default only what was written before the film was read is input.
 """

@@ -1,4 +1,4 @@
-"""KFP artifacts as pointers: a small file that names a folder under `root`; used by every component.py, without kfp."""
+"""KFP artifacts as pointers: a small file that names a folder under `root`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The bundle as an MLflow model (models from code): MLflow runs this file, registry.py logs it.
 
-Input, a row a film (rows that share `study` are one study) or a row a study without films; all columns are optional:
-film (base64 of a DICOM, PNG or JPEG file), view_position (PA, AP, LATERAL or LL; default the DICOM header's), study,
-text, age_years and sex (F or M; default the DICOM header's). Output: calibrated probabilities, a float column a
-pathology, a row an input row; rows of one study share their answer.
+Input, a row per film (rows that share `study` are one study) or a row per study without films; all columns are
+optional: film (base64 of a DICOM, PNG or JPEG file), view_position (PA, AP, LATERAL or LL; default the DICOM header's),
+study, text, age_years and sex (F or M; default the DICOM header's). Output: calibrated probabilities, a float column
+per pathology, a row per input row; rows of one study share their answer.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ TRAINING_PAGES = {"mlflow.experimentKind": "custom_model_development"}
 """Lets MLflow's UI open an experiment on its pages for model training, not on those for language models."""
 
 MAX_METRICS, MAX_PARAMS, MAX_CHARACTERS, MAX_DIGEST = 1000, 100, 6000, 36
-"""MLflow's limits: metrics and parameters a request, characters of a parameter and of a data set's digest."""
+"""MLflow's limits: metrics and parameters per request, characters of a parameter and of a data set's digest."""
 
 
 class TrackedRun:

@@ -1,4 +1,4 @@
-"""Any data set in one CSV table with a row an image: NIH ChestX-ray14, a hospital's export, …"""
+"""Any data set in one CSV table with a row per image: NIH ChestX-ray14, a hospital's export, …"""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
                 "duplicate-film" if image else "missing-id",
                 "image is listed twice" if image else "image has no name",
                 where=where,
-                expected="one row an image",
+                expected="one row per image",
             )
         seen.add(image)
         rows_of.setdefault(columns["study"][i] if config.columns.study else image, []).append(i)
@@ -107,7 +107,7 @@ def _film(image: str, view: str, sizes: Mapping[str, int]) -> FilmRef:
 
 
 def _cells(table: Table, config: CsvData, field: str) -> list[str]:
-    """One cell a row of the column configured for `field`; empty cells where none is."""
+    """One cell per row of the column configured for `field`; empty cells where none is."""
     name = getattr(config.columns, field)
     if name is None:
         return [""] * len(table)
@@ -126,7 +126,7 @@ def _labels(table: Table, config: CsvData) -> tuple[tuple[str, ...], list[States
             "table has no label column",
             where=table.where,
             found=", ".join(table.header),
-            expected="a column a pathology besides those in data.columns",
+            expected="a column per pathology besides those in data.columns",
             remedy="Set data.label_list if one column names all labels.",
         )
     remedy = None if config.pathologies else "Name the label columns in data.pathologies."

@@ -124,5 +124,5 @@ def _check_patient(study: str, header: Header, patient_of: dict[str, str], *, wh
             where=where,
             found=f"study {hash_id('study', study, key)}",
             expected="one PatientID (0010,0020)",
-            remedy="Mend its headers, or move it out of the folder.",
+            remedy="Fix its headers, or move it out of the folder.",
         )

@@ -1,4 +1,4 @@
-"""What a film's first bytes say about whose it is, for many files at once; used by dicom_folder.py."""
+"""What a film's first bytes say about whose it is, for many files at once."""
 
 from __future__ import annotations
 

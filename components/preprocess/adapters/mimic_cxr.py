@@ -135,7 +135,7 @@ def _films(table: Table, sizes: Mapping[str, int]) -> list[_Film]:
     patient_of: dict[str, str] = {}
     for i, (image, study, patient) in enumerate(zip(images, studies, patients, strict=True)):
         if patient_of.setdefault(study, patient) != patient:
-            expected = "one patient a study"
+            expected = "one patient per study"
             raise UserError(
                 "study-of-two-patients",
                 "a study has two patients",
@@ -163,7 +163,7 @@ def _splits(table: Table, films: Sequence[_Film], *, key: IdKey) -> dict[str, st
     if without:
         found = f"{without} of {len(films)} films without a split"
         raise UserError(
-            "films-not-in-table", "table lacks films", where=table.where, found=found, expected="a row a film"
+            "films-not-in-table", "table lacks films", where=table.where, found=found, expected="a row per film"
         )
     check_patients(((film.patient_id, split_of[film.image_id]) for film in films), where=table.where, key=key)
     return split_of

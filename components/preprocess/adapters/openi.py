@@ -62,7 +62,7 @@ def read_openi(config: OpeniData, *, key: IdKey) -> Source:
         hashes.append((name, hashlib.sha256(data).hexdigest()))
         if report.study_id in studies:
             where = f"{place.uri}: study {hash_id('study', report.study_id, key)}"
-            raise UserError("duplicate-study", "a study is there twice", where=where, expected="one file a study")
+            raise UserError("duplicate-study", "a study is there twice", where=where, expected="one file per study")
         labeled, labels = _labels(report.terms, absent=absent)
         studies[report.study_id] = Study(
             study_id=report.study_id,
@@ -176,7 +176,7 @@ def _index(films: Storage, sizes: dict[str, int]) -> dict[str, str]:
                 "a film is there twice",
                 where=films.uri,
                 found="two files of one name, perhaps PNG and DICOM",
-                expected="one file a film",
+                expected="one file per film",
                 remedy="Point data.image_dir at one of them.",
             )
     return found

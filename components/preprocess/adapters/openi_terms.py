@@ -1,4 +1,4 @@
-"""The table from Open-i's MeSH terms to the 14 pathologies; used by openi.py, checked on the real terms by a test.
+"""The table from Open-i's MeSH terms to the 14 pathologies.
 
 A term is a heading and qualifiers (`Opacity/lung/base/left`). People wrote them from the whole report for what is
 there: what is absent or doubtful has no term. The table follows CheXpert's sense of its 14 (an opacity is also an

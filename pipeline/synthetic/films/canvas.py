@@ -1,4 +1,4 @@
-"""Draws shapes given in body coordinates onto float layers of a film; the frontal and lateral painters call it."""
+"""Draws shapes given in body coordinates onto float layers of a film."""
 
 from __future__ import annotations
 

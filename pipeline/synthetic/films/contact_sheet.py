@@ -25,7 +25,7 @@ Picture = tuple[Study, int]
 
 
 def draw_contact_sheet(path: Path, studies: Sequence[Study], *, size: int = 384) -> None:
-    """Write a PNG: four films of each of the 14, two of them a row, drawn at `size` pixels."""
+    """Write a PNG: four films of each of the 14, two of them per row, drawn at `size` pixels."""
     tiles = []
     for pathology in PATHOLOGIES:
         for picture in (*_frontal(studies, pathology), _lateral(studies, pathology)):

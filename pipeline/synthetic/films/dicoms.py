@@ -1,4 +1,4 @@
-"""Writes a film as the DICOM file a CR or DX unit would send; the data set writer calls it once an image."""
+"""Writes a film as the DICOM file a CR or DX unit would send."""
 
 from __future__ import annotations
 

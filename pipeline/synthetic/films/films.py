@@ -1,4 +1,4 @@
-"""Turns a study into 12-bit films: pose, paint, expose, collimate, mark; the data set writer calls it once an image."""
+"""Turns a study into 12-bit films: pose, paint, expose, collimate, mark."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Paints what looks like a finding and is none: skin folds, nipples, fat pads, calcified cartilage, shallow breath.
 
-None of it depends on the truth. The frontal painter calls it once a film.
+None of it depends on the truth. The frontal painter calls it once per film.
 """
 
 from __future__ import annotations

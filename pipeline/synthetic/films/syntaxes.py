@@ -1,4 +1,4 @@
-"""Stores pixels in the transfer syntaxes that pydicom can write here; the DICOM writer calls it once a film."""
+"""Stores pixels in the transfer syntaxes that pydicom can write here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mines labels from a report's text by a few rules; the data set writer calls it, so noise arises as it does in life.
+"""Mines labels from a report's text by a few rules.
 
 It reads words and nothing else: it misses what is described without being named, and trips over unusual headers.
 """

@@ -1,4 +1,4 @@
-"""A made-up Open-i set: XML in its layout, PNG films in its names; used by the tests of the adapter and the audit."""
+"""A made-up Open-i set: XML in its layout, PNG films in its names."""
 
 from __future__ import annotations
 

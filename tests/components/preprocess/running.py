@@ -1,4 +1,4 @@
-"""Preprocess as a process of its own that is watched, stopped and killed; used by the tests of kills and faults."""
+"""Preprocess as a process of its own that is watched, stopped and killed."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def _tracked_there(_tracking_database: Path, _own_places: None) -> Iterator[None
 
 @pytest.fixture(scope="session")
 def tiny_config() -> TrainConfig:
-    """15 studies a step, 4 steps an epoch, dropout 0."""
+    """15 studies per step, 4 steps per epoch, dropout 0."""
     encoder = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
     text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     values = {

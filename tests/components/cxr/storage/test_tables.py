@@ -48,8 +48,8 @@ def test_a_cell_is_named_by_its_line_in_the_file(tmp_path: Path) -> None:
 
 def test_bad_state_is_named_but_never_quoted_when_it_may_be_a_name(tmp_path: Path) -> None:
     table = read(tmp_path, b"id,Edema,Fracture\n1,1,Jane Doe\n2,7,0\n")
-    with pytest.raises(UserError, match=r"line 3 column Edema; found '7', expected 1, 0, -1 or nothing. Mend it"):
-        table.states("Edema", remedy="Mend it.")
+    with pytest.raises(UserError, match=r"line 3 column Edema; found '7', expected 1, 0, -1 or nothing. Fix it"):
+        table.states("Edema", remedy="Fix it.")
     with pytest.raises(UserError, match="line 2 column Fracture; found a text of 8 characters"):
         table.states("Fracture")
     with pytest.raises(UserError, match=r"lacks a column.*expected Edma. Did you mean Edema\? Set data.x."):
