@@ -13,7 +13,7 @@ import typer
 from components.cxr.cli import ConfigOption, SetOption, clean_errors
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
-from components.cxr.tracking.tracking import tracking_uri
+from components.cxr.tracking.mlflow_server import tracking_uri
 from pipeline.config import load_pipeline_config
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)

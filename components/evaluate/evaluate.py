@@ -30,9 +30,10 @@ from components.cxr.report import (
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import write_pointer
 from components.cxr.storage.storage import Root, Storage
-from components.cxr.tracking.journal import JOURNAL, replay
+from components.cxr.tracking.journal import JOURNAL
 from components.cxr.tracking.registry import register_model
-from components.cxr.tracking.tracking import TrackedRun, joined_run
+from components.cxr.tracking.tracked_run import TrackedRun, replay
+from components.cxr.tracking.tracking import joined_run
 from components.evaluate.assess import assess
 from components.evaluate.champion import compare
 from components.evaluate.config import EvaluateConfig

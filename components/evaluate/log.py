@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from components.cxr.labels import BLANK, truth_of
 from components.cxr.report import Report, Score
 from components.cxr.shards import LoadedManifest
-from components.cxr.tracking.tracking import TrackedRun
+from components.cxr.tracking.tracked_run import TrackedRun
 from components.evaluate.figures import Panel, figures
 from components.evaluate.table import CONDITION_NAMES
 

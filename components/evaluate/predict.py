@@ -18,8 +18,9 @@ from components.cxr.errors import UserError
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import answer
 from components.cxr.shards import SPLITS, LoadedManifest, load_manifest
+from components.cxr.storage.atomic import renamed_to
 from components.cxr.storage.pointers import read_pointer
-from components.cxr.storage.storage import Storage, open_storage, renamed_to
+from components.cxr.storage.storage import Storage, open_storage
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.scoring import Pass, run_model
 

@@ -16,7 +16,7 @@ from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_fraction, hash_id, load_id_key
 from components.cxr.labels import PATHOLOGIES
 from components.cxr.progress import track
-from components.cxr.storage.storage import renamed_to
+from components.cxr.storage.atomic import renamed_to
 from components.cxr.text.text import SectionName
 from components.preprocess.adapters import read_source
 from components.preprocess.audit_report import (

@@ -10,8 +10,8 @@ from components.cxr.errors import UserError
 from components.cxr.report import Decision, Report, load_decision, load_report
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
+from components.cxr.tracking.mlflow_server import MlflowError, with_client
 from components.cxr.tracking.registry import champion_version, set_champion
-from components.cxr.tracking.tracking import MlflowError, with_client
 from components.serve.config import ServeConfig
 from components.serve.deployment import Deployment, read_deployment, write_deployment
 from components.serve.golden import Server, check_answers, running_server

@@ -19,7 +19,8 @@ from components.cxr.config import content_hash
 from components.cxr.errors import UserError
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
-from components.cxr.tracking.tracking import TrackedRun, joined_run
+from components.cxr.tracking.tracked_run import TrackedRun
+from components.cxr.tracking.tracking import joined_run
 from components.train.build import learning_rate_factor, pick_device
 from components.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from components.train.config import TrainConfig

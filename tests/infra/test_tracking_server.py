@@ -24,7 +24,8 @@ import yaml
 from google.cloud.storage import Client
 
 from components.cxr.storage.storage import Root
-from components.cxr.tracking.tracking import joined_run, with_client
+from components.cxr.tracking.mlflow_server import with_client
+from components.cxr.tracking.tracking import joined_run
 
 COMPOSE = Path(__file__).parents[2] / "infra" / "compose.yaml"
 PASSWORD = "p@ss/word: 100%"  # what would have to be escaped in an address

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,49 @@ def test_a_file_imports_only_downwards(path: Path) -> None:
             assert place[0] == "pipeline" or place[-1] == "component.py", "kfp belongs to component.py and pipeline/"
         if top == "mlflow":
             assert place[:3] == ("components", "cxr", "tracking"), name
+
+
+def dotted(path: Path) -> str:
+    name = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+def import_graph(sources: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
+    """Which of the modules (name, source) each imports anywhere: at its top, in a function or for type checking."""
+    sources = dict(sources).items()
+    known = dict(sources).keys()
+    graph: dict[str, set[str]] = {name: set() for name in known}
+    for name, source in sources:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                found = {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found = {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+            else:
+                continue
+            graph[name] |= (found & known) - {name}
+    return graph
+
+
+def test_no_two_modules_import_each_other() -> None:
+    components = [
+        (dotted(path), path.read_text()) for path in SOURCES if path.is_relative_to(REPOSITORY / "components")
+    ]
+    try:
+        graphlib.TopologicalSorter(import_graph(components)).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize(
+    "back",
+    ["import room.a", "from room.a import x", "from room import a", "def f():\n    import room.a",
+     "if TYPE_CHECKING:\n    from room.a import X"],
+)  # fmt: skip
+def test_a_circle_of_imports_is_noticed(back: str) -> None:
+    graph = import_graph([("room", ""), ("room.a", "from room.b import y"), ("room.b", back)])
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter(graph).prepare()
 
 
 CLOSURE = """

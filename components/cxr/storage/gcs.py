@@ -21,7 +21,8 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.exceptions import RequestException, Timeout
 
 from components.cxr.errors import UserError
-from components.cxr.storage.storage import StaleWriteError, Storage, Versioned, renamed_to
+from components.cxr.storage.atomic import renamed_to
+from components.cxr.storage.interface import StaleWriteError, Storage, Versioned
 
 __all__ = ["DEADLINE_VARIABLE", "GcsStorage"]
 

@@ -6,12 +6,9 @@ import contextlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from components.cxr.tracking.tracking import TrackedRun
-
-__all__ = ["JOURNAL", "JournaledMetric", "append_metrics", "read_journal", "replay"]
+__all__ = ["JOURNAL", "JournaledMetric", "append_metrics", "read_journal"]
 
 JOURNAL = "metrics.jsonl"
 _STEP, _TIME = "step", "time_ms"
@@ -48,17 +45,3 @@ def read_journal(journal: Path) -> list[JournaledMetric]:
             step, time_ms = row.pop(_STEP), row.pop(_TIME)
             metrics += [JournaledMetric(name, value, time_ms, step) for name, value in row.items()]
     return metrics
-
-
-def replay(journal: Path, run: TrackedRun) -> int:
-    """Log what the journal has and the run lacks; returns the number of metric values."""
-    metrics = read_journal(journal)
-    known: set[tuple[str, int]] = set()
-    for name in {metric.name for metric in metrics}:
-        history = run.send("get_metric_history", name)
-        if history is None:
-            return 0
-        known |= {(name, found.step) for found in history}
-    missing = [metric for metric in metrics if (metric.name, metric.step) not in known]
-    run.send_metrics(missing)
-    return len(missing)

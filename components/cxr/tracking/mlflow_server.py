@@ -1,14 +1,29 @@
-"""Where MLflow's server is and how its failures are told, for everything that talks to it."""
+"""Where MLflow's server is, how it is called, and how its failures are told."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
 
-__all__ = ["QUIET_ENVIRONMENT", "MlflowError", "first_line", "tracking_uri", "without_secret"]
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+__all__ = [
+    "QUIET_ENVIRONMENT", "MlflowError",
+    "mlflow_errors", "quiet_mlflow", "tracking_uri", "warn", "with_client", "without_secret",
+]  # fmt: skip
+
+T = TypeVar("T")
 
 QUIET_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -54,11 +69,67 @@ def tracking_uri(root: Root) -> str:
     return f"sqlite:///{folder}/mlflow.db"
 
 
+def with_client(root: Root, call: Callable[[MlflowClient], T]) -> T:
+    """Call MLflow's tracking server and model registry.
+
+    Raises:
+        MlflowError: it refused or did not answer.
+        UserError: see tracking_uri.
+    """
+    uri = tracking_uri(root)
+    with mlflow_errors():
+        from mlflow import MlflowClient
+
+        if uri.startswith("sqlite:///"):
+            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        return call(MlflowClient(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri))
+
+
+@contextlib.contextmanager
+def mlflow_errors() -> Iterator[None]:
+    """MLflow's and the network's errors as MlflowError, without MLflow's own noise."""
+    with quiet_mlflow():
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            refused, unknown = error.get_http_status_code() < 500, error.error_code == "RESOURCE_DOES_NOT_EXIST"
+            raise MlflowError(_first_line(error), refused=refused, unknown=unknown) from error
+        except OSError as error:
+            raise MlflowError(_first_line(error), refused=False, unknown=False) from error
+
+
+@contextlib.contextmanager
+def quiet_mlflow() -> Iterator[None]:
+    """MLflow without its notes on migrations, git and web addresses, and quick to give up on a server."""
+    for name, value in QUIET_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mlflow  # noqa: F401 - its import sets the level of its loggers
+
+        loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "urllib3", "git")]
+        levels = [logger.level for logger in loggers]
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)  # errors arrive as exceptions
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
 def without_secret(uri: str) -> str:
     """The address without user and password."""
     return re.sub(r"//[^/@]*@", "//", uri)
 
 
-def first_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """What an error says, in one line of at most 160 characters without user and password."""
     return without_secret(str(error).splitlines()[0] if str(error) else type(error).__name__)[:160]
+
+
+def warn(line: str) -> None:
+    """Print one line to stderr."""
+    print(f"warning: {line}", file=sys.stderr, flush=True)

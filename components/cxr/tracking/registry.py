@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
-from components.cxr.tracking.tracking import MlflowError, TrackedRun, with_client
+from components.cxr.tracking.mlflow_server import MlflowError, with_client
+from components.cxr.tracking.tracked_run import TrackedRun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

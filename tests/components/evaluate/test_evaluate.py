@@ -29,8 +29,9 @@ from components.cxr.storage.pointers import read_pointer, write_pointer
 from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking import artifacts
 from components.cxr.tracking.journal import append_metrics
+from components.cxr.tracking.mlflow_server import tracking_uri
 from components.cxr.tracking.registry import champion_version, set_champion
-from components.cxr.tracking.tracking import joined_run, tracking_uri
+from components.cxr.tracking.tracking import joined_run
 from components.evaluate.__main__ import main
 from components.evaluate.calibration import operating_points
 from components.evaluate.component import evaluate as component

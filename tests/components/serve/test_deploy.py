@@ -6,7 +6,8 @@ import pytest
 from components.cxr.bundle import MODEL_CARD, load_bundle, load_operating_points
 from components.cxr.errors import UserError
 from components.cxr.report import write_report
-from components.cxr.storage.storage import ABSENT, LocalStorage
+from components.cxr.storage.local import LocalStorage
+from components.cxr.storage.storage import ABSENT
 from components.serve import deploy as step
 from components.serve.config import ServeConfig
 from components.serve.deploy import deploy
@@ -199,7 +200,7 @@ def test_no_evaluation_is_one_clear_line(world):
 
 
 def test_champion_moves_with_the_model_and_the_run_is_tagged(world, quick):
-    from components.cxr.tracking.tracking import with_client
+    from components.cxr.tracking.mlflow_server import with_client
 
     def register(client):
         run = client.create_run(client.create_experiment("test")).info.run_id

@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from components.cxr.errors import UserError
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
-from components.cxr.tracking.journal import append_metrics, read_journal, replay
-from components.cxr.tracking.tracking import TrackedRun, joined_run, tracking_uri, with_client
+from components.cxr.tracking.journal import append_metrics, read_journal
+from components.cxr.tracking.mlflow_server import tracking_uri, with_client
+from components.cxr.tracking.tracked_run import TrackedRun, replay
+from components.cxr.tracking.tracking import joined_run
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,57 @@
+"""Local files that appear whole or not at all: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.cxr.errors import UserError
+
+__all__ = ["PARTIAL", "renamed_to"]
+
+PARTIAL = ".partial-"
+"""How the names of files start that are being written."""
+
+_NO_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
+
+
+@contextlib.contextmanager
+def renamed_to(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target`, gone afterwards unless it was renamed.
+
+    Raises:
+        UserError: the disk is full or may not be written.
+    """
+    try:
+        with _partial_beside(target) as partial:
+            yield partial
+    except OSError as error:
+        if error.errno not in _NO_WRITING:
+            raise
+        raise UserError(
+            "cannot-write",
+            "cannot write",
+            where=target.parent,
+            found=os.strerror(error.errno),
+            remedy="Free or grant space there and run the same command again; what is finished is kept.",
+        ) from None
+
+
+@contextlib.contextmanager
+def _partial_beside(target: Path) -> Iterator[Path]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=target.parent)
+    partial = Path(name)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.fchmod(handle, 0o644)
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+        os.close(handle)

@@ -1,0 +1,115 @@
+"""What a place for files can do, whether it is a local folder or a bucket; local.py and gcs.py implement it."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["ABSENT", "StaleWriteError", "Storage", "Versioned"]
+
+ABSENT = 0
+"""Generation of a name that does not exist."""
+
+
+class StaleWriteError(Exception):
+    """A conditional write found another generation than the one it was made for."""
+
+
+class Versioned(NamedTuple):
+    """The bytes of a file and the generation they belong to."""
+
+    data: bytes
+    generation: int
+
+
+class Storage(ABC):
+    """Files by relative name (`a/b.json`) under one URI. Every write appears whole or not at all."""
+
+    uri: str
+    folder: Path | None = None
+    """The folder on this machine; None for a bucket."""
+
+    @abstractmethod
+    def sizes(self, prefix: str = "") -> dict[str, int]:
+        """Names under `prefix` (a folder) with their sizes in bytes, sorted by name."""
+
+    @abstractmethod
+    def read(self, name: str) -> Versioned:
+        """Content and generation of one file.
+
+        Raises:
+            FileNotFoundError: no such file.
+        """
+
+    @abstractmethod
+    def read_start(self, name: str, num_bytes: int) -> bytes:
+        """The first bytes of a file that is not empty; all of a shorter one.
+
+        Raises:
+            FileNotFoundError: no such file.
+        """
+
+    @abstractmethod
+    def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> None:
+        """Write one file whole.
+
+        Args:
+            if_generation: write only over this generation; ABSENT (0) for a file that must not exist yet.
+
+        Raises:
+            StaleWriteError: the file has another generation.
+        """
+
+    @abstractmethod
+    def upload(self, source: Path, name: str) -> None:
+        """Copy a local file to `name`."""
+
+    @abstractmethod
+    def writing(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        """A local path to fill with a large file, which appears as `name` when the block ends without an error."""
+
+    @abstractmethod
+    def remove_partials(self) -> None:
+        """Remove what killed writers left behind, but nothing that is being written; a bucket has no such files."""
+
+    @abstractmethod
+    def download(self, name: str, target: Path) -> None:
+        """Copy `name` to the local file `target`, which appears whole or not at all.
+
+        Raises:
+            FileNotFoundError: no such file.
+        """
+
+    @abstractmethod
+    def exists(self, name: str) -> bool:
+        """Whether the file is there."""
+
+    @abstractmethod
+    def delete(self, name: str) -> None:
+        """Remove one file; nothing happens when it is not there."""
+
+    @abstractmethod
+    def child(self, name: str) -> Storage:
+        """The storage under the folder `name`."""
+
+    def local_path(self, name: str) -> Path | None:
+        """The file's own path when it lies on this machine, else None."""
+        return None if self.folder is None else self.folder / name
+
+    def download_folder(self, target: Path) -> None:
+        """Copy every file to the local folder `target`."""
+        for name in self.sizes():
+            self.download(name, target / name)
+
+    def upload_folder(self, source: Path) -> None:
+        """Copy every file of a local folder here."""
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                self.upload(path, path.relative_to(source).as_posix())
+
+    def delete_all(self) -> None:
+        """Remove every file under this URI."""
+        for name in self.sizes():
+            self.delete(name)

@@ -1,0 +1,154 @@
+"""One MLflow run; when its server does not answer, work goes on and a journal file keeps the metrics."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pyarrow as pa
+from pyarrow.csv import write_csv
+
+from components.cxr.shards import LoadedManifest
+from components.cxr.tracking.journal import JournaledMetric, append_metrics, read_journal
+from components.cxr.tracking.mlflow_server import MlflowError, mlflow_errors, warn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+
+__all__ = ["TrackedRun", "replay"]
+
+T = TypeVar("T")
+
+PAUSE_S = 60.0
+"""Seconds without a further attempt after the server did not answer."""
+
+MAX_METRICS, MAX_PARAMS, MAX_CHARACTERS, MAX_DIGEST = 1000, 100, 6000, 36
+"""MLflow's limits: metrics and parameters per request, characters of a parameter and of a data set's digest."""
+
+
+class TrackedRun:
+    """An MLflow run and the journal beside it.
+
+    Attributes:
+        id: the run's id; None when the server could not be reached, so that there is no run.
+        journal: the file that metrics are appended to.
+    """
+
+    def __init__(self, client: MlflowClient | None, run_id: str | None, *, journal: Path | None) -> None:
+        self.client, self.id, self.journal = client, run_id, journal
+        self._silent_until = 0.0
+        self._warned = False
+        self._journaled = {(metric.name, metric.step) for metric in read_journal(journal)} if journal else set()
+
+    def params(self, values: Mapping[str, object]) -> None:
+        """Log parameters."""
+        from mlflow.entities import Param
+
+        params = [Param(name, str(value)[:MAX_CHARACTERS]) for name, value in values.items()]
+        for chunk in _chunks(params, MAX_PARAMS):
+            self.send("log_batch", params=chunk)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Set tags, replacing their former values."""
+        for name, value in values.items():
+            self.send("set_tag", name, value)
+
+    def tag(self, name: str) -> str | None:
+        """Value of a tag; None when it is not set or MLflow does not answer."""
+        run = self.send("get_run")
+        return None if run is None else run.data.tags.get(name)
+
+    def metrics(self, values: Mapping[str, float], *, step: int) -> None:
+        """Log metrics of one step, here and in the journal; what the journal already has is not logged again."""
+        fresh = {name: float(value) for name, value in values.items() if (name, step) not in self._journaled}
+        if not fresh:
+            return
+        time_ms = int(time.time() * 1000)
+        if self.journal is not None:
+            append_metrics(self.journal, fresh, step=step, time_ms=time_ms)
+            self._journaled |= {(name, step) for name in fresh}
+        self.send_metrics(JournaledMetric(name, value, time_ms, step) for name, value in fresh.items())
+
+    def dataset(self, loaded: LoadedManifest, context: str) -> None:
+        """Log the data set as an input; its digest is the start of the manifest's hash."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        counts = loaded.manifest.counts
+        entity = Dataset(
+            name="cxrflow",
+            digest=loaded.hash[:MAX_DIGEST],
+            source_type="gs" if loaded.storage.local_path("") is None else "local",
+            source=json.dumps({"uri": loaded.storage.uri}),
+            profile=json.dumps({split: count.model_dump(exclude={"labels"}) for split, count in counts.items()}),
+        )
+        self.send("log_inputs", datasets=[DatasetInput(entity, tags=[InputTag("mlflow.data.context", context)])])
+
+    def figure(self, figure: Figure, name: str) -> None:
+        """Log a matplotlib figure as the artifact `name` (`evaluation/roc.png`)."""
+        self.send("log_figure", figure, name)
+
+    def table(self, table: pa.Table, name: str) -> None:
+        """Log a table as the artifact `name` (`evaluation/pathologies.csv`), which MLflow's pages show as a table."""
+        buffer = io.BytesIO()
+        write_csv(table, buffer)
+        self.text(buffer.getvalue().decode(), name)
+
+    def text(self, text: str, name: str) -> None:
+        """Log a text file as the artifact `name`."""
+        self.send("log_text", text, name)
+
+    def artifact(self, path: Path) -> None:
+        """Log a file as an artifact under its own name."""
+        self.send("log_artifact", str(path))
+
+    def send_metrics(self, metrics: Iterable[JournaledMetric]) -> None:
+        """Log metrics past the journal."""
+        from mlflow.entities import Metric
+
+        for chunk in _chunks([Metric(*metric) for metric in metrics], MAX_METRICS):
+            self.send("log_batch", metrics=chunk)
+
+    def send(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of MLflow's client on this run; see attempt."""
+        return self.attempt(lambda client, run_id: getattr(client, method)(run_id, *args, **kwargs))
+
+    def attempt(self, call: Callable[[MlflowClient, str], T]) -> T | None:
+        """Call MLflow with its client and the run's id.
+
+        None when there is no run or MLflow does not answer, which warns once and pauses all calls for PAUSE_S.
+        """
+        if self.client is None or self.id is None or time.monotonic() < self._silent_until:
+            return None
+        try:
+            with mlflow_errors():
+                return call(self.client, self.id)
+        except MlflowError as error:
+            self._silent_until = time.monotonic() + PAUSE_S
+            if not self._warned:
+                self._warned = True
+                warn(f"MLflow refused or did not answer ({error}); going on without it")
+            return None
+
+
+def replay(journal: Path, run: TrackedRun) -> int:
+    """Log what the journal has and the run lacks; returns the number of metric values."""
+    metrics = read_journal(journal)
+    known: set[tuple[str, int]] = set()
+    for name in {metric.name for metric in metrics}:
+        history = run.send("get_metric_history", name)
+        if history is None:
+            return 0
+        known |= {(name, found.step) for found in history}
+    missing = [metric for metric in metrics if (metric.name, metric.step) not in known]
+    run.send_metrics(missing)
+    return len(missing)
+
+
+def _chunks(items: list[T], size: int) -> Iterator[list[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
