@@ -25,7 +25,7 @@ from components.cxr.bundle import (
 )
 from components.cxr.errors import UserError
 from components.cxr.shards import LoadedManifest
-from components.cxr.storage.storage import Storage, open_storage
+from components.cxr.storage.storage import LocalStorage, Storage, open_storage
 
 POINTS = OperatingPoints(
     conditions={"all": {"Edema": OperatingPoint(threshold=0.25, calibration=Calibration(slope=2.0, intercept=-1.0))}}
@@ -33,10 +33,10 @@ POINTS = OperatingPoints(
 
 
 @pytest.fixture
-def copy(fitted_bundle: Storage, tmp_path: Path) -> Storage:
+def copy(untrained_bundle: Storage, tmp_path: Path) -> Storage:
     """A bundle that a test may spoil."""
     storage = open_storage(tmp_path / "bundle")
-    storage.upload_folder(Path(fitted_bundle.uri))
+    storage.upload_folder(Path(untrained_bundle.uri))
     return storage
 
 
@@ -54,14 +54,20 @@ def test_round_trip(copy: Storage, tmp_path: Path) -> None:
 
 
 def test_equal_bundles_have_equal_hashes_and_evaluation_does_not_change_them(
-    copy: Storage, fitted_bundle: Storage
+    copy: Storage, untrained_bundle: Storage, tmp_path: Path
 ) -> None:
-    before = load_bundle(fitted_bundle).hash
+    before = load_bundle(untrained_bundle).hash
     copy.write(MODEL_CARD, b"# Card")
     write_operating_points(copy, POINTS)
     assert load_bundle(copy).hash == before
     _edit(copy, git_revision="other")
     assert load_bundle(copy).hash != before
+    bundle = load_bundle(untrained_bundle)
+    with torch.no_grad():
+        next(bundle.model.parameters()).add_(1e-3)
+    other = open_storage(tmp_path / "other")
+    save_bundle(other, info=bundle.info, model=bundle.model, tokenizer=bundle.tokenizer)
+    assert load_bundle(other).hash != before, "other weights are another bundle"
 
 
 def test_a_bundle_in_a_bucket(copy: Storage, gcs_bucket: str) -> None:
@@ -86,6 +92,22 @@ def test_what_does_not_fit_is_refused(copy: Storage, edit: dict[str, Any], messa
     _edit(copy, **edit)
     with pytest.raises(UserError, match=message):
         load_bundle(copy)
+
+
+def test_a_bundle_that_was_cut_off_is_not_there(copy: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, half = load_bundle(copy), open_storage(tmp_path / "half")
+    upload = LocalStorage.upload
+
+    def cut_off(self: LocalStorage, source: Path, name: str) -> None:
+        if name.endswith(".safetensors"):
+            raise KeyboardInterrupt
+        upload(self, source, name)
+
+    monkeypatch.setattr(LocalStorage, "upload", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        save_bundle(half, info=whole.info, model=whole.model, tokenizer=whole.tokenizer)
+    assert half.sizes()
+    assert not half.exists(BUNDLE)
 
 
 def test_missing_files_are_refused(copy: Storage) -> None:
@@ -114,6 +136,12 @@ def test_data_of_other_pixels_or_pathologies_is_refused(copy: Storage, tiny_data
         check_same_pixels(info, manifest.model_copy(update={"pixel_preset_hash": "f" * 16}), where="here")
     with pytest.raises(UserError, match="different pathologies: here; found Edema, expected No Finding, Edema"):
         check_same_pixels(info, manifest.model_copy(update={"pathologies": ("Edema",)}), where="here")
+    with pytest.raises(UserError, match="different pathologies"):
+        check_same_pixels(info, manifest.model_copy(update={"pathologies": info.pathologies[::-1]}), where="here")
+    with pytest.raises(UserError, match="read in different ways: here; found mimic, expected strict"):
+        check_same_pixels(info, manifest.model_copy(update={"section_reader": "mimic"}), where="here")
+    without_text = info.model_copy(update={"text": info.text.model_copy(update={"sections": ()})})
+    check_same_pixels(without_text, manifest.model_copy(update={"section_reader": "mimic"}), where="here")
 
 
 def test_there_is_no_pickle_in_a_bundle(copy: Storage) -> None:

@@ -124,5 +124,11 @@ def test_another_version_is_refused(storage: Storage, name: str, load: object) -
 def test_a_table_is_found_by_its_keys() -> None:
     assert REPORT.headline is REPORT.scores[0]
     assert REPORT.score("all", protocol="B") is REPORT.scores[1]
+    common = SCORE.model_copy(update={"subset": "common"})
+    images = SCORE.model_copy(update={"unit": "image"})
+    report = REPORT.model_copy(update={"scores": (common, images, *REPORT.scores)})
+    assert report.headline is REPORT.scores[0]
+    assert report.score("all", subset="common") is common
+    assert report.score("all", unit="image") is images
     with pytest.raises(KeyError):
         REPORT.score("text")

@@ -231,3 +231,24 @@ def test_champion_moves_with_the_model_and_the_run_is_tagged(world, quick):
     _deploy(world)
     assert with_client(world.root, state)[0] == new
     assert len(quick) == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_failed_check_leaves_the_champion_alone(world):
+    from components.cxr.tracking.tracking import with_client
+
+    def register(client):
+        client.create_registered_model("cxr")
+        versions = [client.create_model_version("cxr", source=world.bundle.uri).version for _ in range(2)]
+        client.set_registered_model_alias("cxr", "champion", versions[0])
+        return [str(version) for version in versions]
+
+    old, new = with_client(world.root, register)
+    study = world.report.golden[0]
+    wrong = study.model_copy(update={"probabilities": study.probabilities | {"Edema": 0.123}})
+    write_report(world.evaluation, world.report.model_copy(update={"golden": (wrong,)}))
+    world.decide(registered_model="cxr", challenger_version=new, champion_version=old)
+    with pytest.raises(UserError, match="is not evaluation's"):
+        _deploy(world)
+    champion = with_client(world.root, lambda client: client.get_model_version_by_alias("cxr", "champion").version)
+    assert str(champion) == old
