@@ -24,8 +24,8 @@ MUTANTS = [
     Mutant(
         "a-model-is-in-service-without-a-check",
         file="components/serve/deploy.py",
-        old="    with running_server(served, bundle) as server:\n        _check_answers(config, server, report, manifest",
-        new="    with running_server(served, bundle) as server:\n        (lambda *_, **__: None)(config, server, manifest",
+        old="(served, bundle) as server:\n        _check_answers(config, server, report, manifest=manifest)\n",
+        new="(served, bundle) as server:\n        assert server\n",
         test=f"{DEPLOY}::test_a_tampered_expectation_publishes_nothing",
     ),
     Mutant(

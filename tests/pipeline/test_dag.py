@@ -52,6 +52,37 @@ def test_steps_follow_each_other(compiled: dict[str, Any]) -> None:
     assert "evaluate" in order[condition_name]
 
 
+def test_each_step_gets_its_own_section_and_the_results_before_it(compiled: dict[str, Any]) -> None:
+    found: dict[str, dict[str, str]] = {}
+    for dag in [compiled["root"]["dag"], *(part["dag"] for part in compiled["components"].values() if "dag" in part)]:
+        for name, task in dag["tasks"].items():
+            inputs = task.get("inputs", {})
+            given = {
+                key: str(
+                    value.get("componentInputParameter")
+                    or value.get("runtimeValue", {}).get("constant")
+                    or value.get("taskOutputParameter", {}).get("producerTask")
+                )
+                for key, value in inputs.get("parameters", {}).items()
+            }
+            given |= {
+                key: str(value.get("componentInputArtifact") or value["taskOutputArtifact"]["producerTask"])
+                for key, value in inputs.get("artifacts", {}).items()
+            }
+            found[name] = {key: value.removeprefix("pipelinechannel--") for key, value in given.items()}
+    loop = next(name for name in found if name.startswith("for-loop"))
+    source = {"root": "root", "data": "data", "config": "preprocess"}
+    results = {"manifest": "collect", "bundle": "train"}
+    assert found["preprocess"] == source | {"partition": "loop-item-param-1", "num_partitions": "3.0"}
+    assert found["collect"] == source | {"partitions": loop}
+    assert found["train"] == {"root": "root", "config": "train", "manifest": "collect"}
+    assert found["evaluate"] == {"root": "root", "config": "evaluate", **results}
+    assert found["deploy"] == {
+        "root": "root", "config": "serve", "manifest": "collect-manifest", "bundle": "train-bundle",
+        "evaluation": "evaluate-evaluation",
+    }  # fmt: skip
+
+
 def test_deploy_happens_only_if_promoted(compiled: dict[str, Any]) -> None:
     tasks = compiled["root"]["dag"]["tasks"]
     condition = next(task for task in tasks.values() if "triggerPolicy" in task)

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.cxr.errors import UserError
 from components.cxr.report import load_report
 from components.cxr.storage.storage import open_storage
+from pipeline.run import _evaluation
 
 pytestmark = pytest.mark.timeout(900)  # whole pipelines; seconds each on an idle machine
 
@@ -114,6 +116,23 @@ def test_a_model_that_is_not_better_is_not_deployed(blob_config: Path, root: Pat
     assert "Not promoted" in worse.stdout
     assert "serve:" not in worse.stdout
     assert (root / "deployed" / "current.json").read_text() == before
+
+
+@pytest.mark.parametrize("promoted", [True, False])
+def test_a_run_succeeds_only_if_every_task_left_its_result(promoted: bool, tmp_path: Path) -> None:
+    """KFP's runner in containers can call a task that died a success."""
+    pointers = [tmp_path / "run" / name for name in ("1/preprocess", "2/preprocess", "collect", "train", "evaluate")]
+    pointers += [tmp_path / "run" / "deploy"] if promoted else []
+    for folder in pointers:
+        folder.mkdir(parents=True)
+        (folder / "executor_output.json").write_text(json.dumps({"parameterValues": {"Output": promoted}}))
+    (tmp_path / "run" / "evaluate" / "evaluation").write_text(json.dumps({"uri": f"{tmp_path}/evaluations/k"}))
+    assert _evaluation(tmp_path, 2, log=tmp_path / "log").uri == f"{tmp_path}/evaluations/k"
+    for folder in pointers:
+        lost = (folder / "executor_output.json").rename(tmp_path / "lost")
+        with pytest.raises(UserError, match="a step left no result"):
+            _evaluation(tmp_path, 2, log=tmp_path / "log")
+        lost.rename(folder / "executor_output.json")
 
 
 def test_a_failed_step_is_one_clean_line(blob_config: Path, tmp_path: Path) -> None:

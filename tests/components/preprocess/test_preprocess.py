@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +25,7 @@ from components.cxr.ids import hash_id
 from components.cxr.labels import PATHOLOGIES
 from components.cxr.shards import MANIFEST, LoadedManifest, load_manifest, read_shard
 from components.cxr.storage.pointers import read_pointer
-from components.cxr.storage.storage import Root, open_storage
+from components.cxr.storage.storage import LocalStorage, Root, open_storage
 from components.preprocess.collect import collect
 from components.preprocess.config import PreprocessConfig, parse_data
 from components.preprocess.preprocess import run_partition
@@ -114,6 +115,18 @@ def test_no_study_straddles_shards_and_no_patient_splits(mimic: Mimic, tmp_path:
             assert shard_of.setdefault(row["study_id"], info.name) == info.name
             assert split_of.setdefault(row["patient_id"], info.split) == info.split
     assert len(loaded.manifest.shards) >= 5
+
+
+def test_shards_do_not_follow_the_order_of_the_source(mimic: Mimic, tmp_path: Path) -> None:
+    """Ids of a source rise with admission, so its order would tell when a patient came."""
+    rows = rows_of(run(mimic.values(), Root(tmp_path / "root")))
+    raw_of = {hash_id("patient", f"1000{i:04}"): f"1000{i:04}" for i in range(8)}
+    patients = list(dict.fromkeys(raw_of[row["patient_id"]] for row in rows if row["split"] == "train"))
+    assert patients == sorted(patients, key=lambda patient: hash_id("order", patient)) != sorted(patients)
+    films = [(row["study_id"], row["image_id"]) for row in rows]
+    by_study = {study: [image for other, image in films if other == study] for study, _ in films}
+    assert all(images == sorted(images) for images in by_study.values())
+    assert sum(len(images) > 1 for images in by_study.values()) >= 5
 
 
 def test_latest_points_at_the_set(mimic: Mimic, tmp_path: Path) -> None:
@@ -214,6 +227,25 @@ def test_killed_anywhere_it_continues_to_the_same_bytes(mimic: Mimic, tmp_path: 
     run(values, Root(root))
     assert data_files(root) == data_files(tmp_path / "whole")
     assert {path: path.stat().st_mtime_ns for path in done} == stamps
+
+
+def test_a_failed_shard_is_not_marked_as_done(mimic: Mimic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(mimic.values(), Root(tmp_path / "whole"))
+    write = LocalStorage.writing
+
+    def full(self: LocalStorage, name: str) -> AbstractContextManager[Path]:
+        if name == "shards/train-00001.parquet":
+            raise UserError("cannot-write", "cannot write")
+        return write(self, name)
+
+    monkeypatch.setattr(LocalStorage, "writing", full)
+    with pytest.raises(UserError, match="cannot write"):
+        run(mimic.values(), Root(tmp_path / "root"))
+    monkeypatch.undo()
+    done = sorted(path.name for path in (tmp_path / "root").rglob("parts/*.json"))
+    assert done == ["train-00000.json"]
+    run(mimic.values(), Root(tmp_path / "root"))
+    assert data_files(tmp_path / "root") == data_files(tmp_path / "whole")
 
 
 def test_everything_on_cloud_storage_is_the_same(mimic: Mimic, tmp_path: Path, gcs_bucket: str) -> None:

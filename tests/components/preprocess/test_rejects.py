@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -53,6 +54,24 @@ def test_too_many_rejects_fail_and_leave_nothing_that_looks_complete(mimic: Mimi
     assert "50000000" not in message
     assert not list(root.rglob(MANIFEST))
     assert run(mimic.values(max_reject_fraction=0.1), root).manifest.num_rejects == 1
+
+
+def test_a_disk_that_fails_is_no_reason_to_leave_a_film_out(
+    mimic: Mimic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, film = Path.read_bytes, mimic.film("50000002")
+
+    def broken(self: Path) -> bytes:
+        if self == film:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(UserError, match=r"cannot read films: .*found Input/output error. Check the disk"):
+        run(mimic.values(max_reject_fraction=1.0), tmp_path / "root")
+    assert not list((tmp_path / "root").rglob(MANIFEST))
+    monkeypatch.undo()
+    assert run(mimic.values(), tmp_path / "root").manifest.num_rejects == 0
 
 
 def test_a_shard_without_a_readable_film_has_no_file(mimic: Mimic, tmp_path: Path) -> None:

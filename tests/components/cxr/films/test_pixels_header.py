@@ -99,6 +99,14 @@ def test_never_imports_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_preset_hash_changes_with_every_field() -> None:
-    assert len({DISPLAY.hash, MIMIC_JPG.hash, PixelPreset(size=64).hash}) == 3
-    assert PixelPreset(size=SIZE).hash == DISPLAY.hash
+def test_preset_hash_changes_with_every_field_and_with_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = {"name": "mimic-jpg", "size": 64}
+    presets = [
+        PixelPreset(size=SIZE).model_copy(update={name: others.get(name, True)}) for name in PixelPreset.model_fields
+    ]
+    assert len({DISPLAY.hash, *(preset.hash for preset in presets)}) == 1 + len(presets)
+    assert MIMIC_JPG.hash != DISPLAY.hash
+    before = DISPLAY.hash
+    assert PixelPreset(size=SIZE).hash == before
+    monkeypatch.setattr("components.cxr.films.pixel_preset.PIXELS_VERSION", 10**6)
+    assert DISPLAY.hash != before

@@ -30,6 +30,8 @@ from tests.components.cxr.films.pixel_films import (
         {"WindowCenter": 2000, "WindowWidth": 1500, "VOILUTFunction": "LINEAR_EXACT"},
         {"WindowCenter": 2000, "WindowWidth": 700, "VOILUTFunction": "SIGMOID"},
         {"WindowCenter": 1999.5, "WindowWidth": 1},
+        {"WindowCenter": 2000, "WindowWidth": 80},
+        {"WindowCenter": 2000, "WindowWidth": 80, "VOILUTFunction": "LINEAR_EXACT"},
     ],
 )
 def test_window(dicom_bytes: DicomWriter, interpretation: str, tags: dict[str, Any]) -> None:

@@ -1,0 +1,80 @@
+"""What of a report a model may read."""
+
+from tests.mutants.mutant import Mutant
+
+TEXT = "tests/components/cxr/text/test_text.py"
+STRICT = "tests/components/cxr/text/test_strict_sections.py"
+MIMIC = "tests/components/cxr/text/test_mimic_sections.py"
+
+MUTANTS = [
+    Mutant(
+        "a-leaky-section-is-an-input-without-being-allowed",
+        file="components/cxr/text/text.py",
+        old="        if self.leaky and not self.allow_leaky_sections:\n",
+        new="        if self.leaky and len(self.sections) > 2:\n",
+        test=f"{TEXT}::test_leaky_sections_are_refused_unless_allowed",
+    ),
+    Mutant(
+        "text-of-the-reader-mimic-is-not-leaky",
+        file="components/cxr/text/text.py",
+        old='    return config.leaky or (reader == "mimic" and bool(config.sections))\n',
+        new="    return config.leaky\n",
+        test=f"{TEXT}::test_text_of_the_reader_mimic_is_leaky",
+    ),
+    Mutant(
+        "the-whole-report-is-the-indication",
+        file="components/cxr/text/text.py",
+        old="    if found.has_header:\n",
+        new="    if not found.has_header:\n",
+        test=f"{TEXT}::test_request_takes_a_bare_text_as_the_indication",
+    ),
+    Mutant(
+        "an-indication-in-a-column-of-its-own-is-not-cut",
+        file="components/cxr/text/text.py",
+        old='    return keep_pre_read(found) if reader == "strict" else found\n',
+        new="    return found\n",
+        test=f"{TEXT}::test_sections_in_columns_of_their_own_are_cut_too",
+    ),
+    Mutant(
+        "sections-are-joined-in-alphabetical-order",
+        file="components/cxr/text/text.py",
+        old="for name in config.sections)\n    return",
+        new="for name in sorted(config.sections))\n    return",
+        test=f"{TEXT}::test_sections_are_joined_in_the_configured_order",
+    ),
+    Mutant(
+        "a-reading-behind-the-indication-stays-in-it",
+        file="components/cxr/text/strict_sections.py",
+        old='    start = reading_starts(part)\n    return [(section, part[:start]), ("other", part[start:])]\n',
+        new="    return [(section, part)]\n",
+        test=f"{STRICT}::test_indication_ends_where_a_reading_starts",
+    ),
+    Mutant(
+        "an-unknown-header-goes-on-in-the-indication",
+        file="components/cxr/text/strict_sections.py",
+        old='    if not mark.known:\n        return None if post_read else "other"\n',
+        new="    if not mark.known:\n        return None\n",
+        test=f"{STRICT}::test_indication_holds_only_what_was_written_before_the_reading",
+    ),
+    Mutant(
+        "an-indication-behind-an-impression-is-pre-read",
+        file="components/cxr/text/strict_sections.py",
+        old='        current = "other" if was_read and section in PRE_READ else section\n',
+        new="        current = section\n",
+        test=f"{STRICT}::test_indication_holds_only_what_was_written_before_the_reading",
+    ),
+    Mutant(
+        "the-second-paragraph-belongs-to-the-indication",
+        file="components/cxr/text/strict_sections.py",
+        old='        return None if post_read or preamble else "other"\n',
+        new="        return None\n",
+        test=f"{STRICT}::test_indication_holds_only_what_was_written_before_the_reading",
+    ),
+    Mutant(
+        "the-reader-mimic-takes-headers-in-small-letters",
+        file="components/cxr/text/mimic_sections.py",
+        old="(?P<name>[A-Z(),/ -]{1,80})",
+        new="(?P<name>[A-Za-z0-9(),/ -]{1,80})",
+        test=f"{MIMIC}::test_convention",
+    ),
+]
