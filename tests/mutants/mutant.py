@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import random
 import shutil
@@ -74,14 +75,15 @@ def mutated(mutant: Mutant, top: Path) -> str:
             raise StaleMutantError(f"{mutant.name}: what results is not Python: {error}") from None
     if not (top / test_file).is_file():
         raise StaleMutantError(f"{mutant.name}: there is no {test_file}")
-    defined = {
-        node.name
-        for node in ast.walk(ast.parse((top / test_file).read_text()))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-    }
-    if not names or not {name.split("[")[0] for name in names} <= defined:
+    if not names or not {name.split("[")[0] for name in names} <= _defined_in(top / test_file):
         raise StaleMutantError(f"{mutant.name}: {test_file} has no {'::'.join(names)}")
     return result
+
+
+@functools.cache
+def _defined_in(file: Path) -> frozenset[str]:
+    nodes = ast.walk(ast.parse(file.read_text()))
+    return frozenset(node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def copy_source(top: Path, place: Path) -> None:

@@ -117,6 +117,18 @@ def test_replay_logs_exactly_what_is_missing(root: Root, tmp_path: Path) -> None
     assert _history(root, run, "rate") == [(2, 0.1)]
 
 
+def test_replay_takes_each_metric_for_itself(root: Root, tmp_path: Path) -> None:
+    """A server that went away between two requests knows a part of a step."""
+    journal = tmp_path / "metrics.jsonl"
+    with joined_run(root, experiment="one") as run:
+        run.metrics({"loss": 3.0}, step=1)
+    append_metrics(journal, {"loss": 3.0, "rate": 0.1}, step=1, time_ms=1_700_000_000_000)
+    with joined_run(root, experiment="one", run_id=run.id) as joined:
+        assert replay(journal, joined) == 1
+    assert _history(root, run, "loss") == [(1, 3.0)]
+    assert _history(root, run, "rate") == [(1, 0.1)]
+
+
 def test_without_an_answer_the_journal_is_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

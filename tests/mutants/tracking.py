@@ -1,0 +1,80 @@
+"""MLflow runs, the journal beside them, and the registry."""
+
+from tests.mutants.mutant import Mutant
+
+TRACKING = "tests/components/cxr/tracking/test_tracking.py"
+JOURNAL = "tests/components/cxr/tracking/test_journal.py"
+REGISTRY = "tests/components/cxr/tracking/test_registry.py"
+
+MUTANTS = [
+    Mutant(
+        "replay-logs-what-the-run-has",
+        file="components/cxr/tracking/journal.py",
+        old="missing = [metric for metric in metrics if (metric.name, metric.step) not in known]",
+        new="missing = list(metrics)",
+        test=f"{TRACKING}::test_replay_logs_exactly_what_is_missing",
+    ),
+    Mutant(
+        "replay-knows-a-step-by-any-of-its-metrics",
+        file="components/cxr/tracking/journal.py",
+        old="if (metric.name, metric.step) not in known]",
+        new="if metric.step not in {step for _, step in known}]",
+        test=f"{TRACKING}::test_replay_takes_each_metric_for_itself",
+    ),
+    Mutant(
+        "a-line-behind-a-cut-one-is-lost",
+        file="components/cxr/tracking/journal.py",
+        old='            line = line if file.read(1) == b"\\n" else f"\\n{line}"\n',
+        new="            file.read(1)\n",
+        test=f"{JOURNAL}::test_a_line_cut_off_anywhere_costs_only_itself",
+    ),
+    Mutant(
+        "a-resumed-training-logs-steps-twice",
+        file="components/cxr/tracking/tracking.py",
+        old="for name, value in values.items() if (name, step) not in self._journaled}",
+        new="for name, value in values.items()}",
+        test=f"{TRACKING}::test_a_resumed_training_logs_no_step_twice",
+    ),
+    Mutant(
+        "a-failed-training-is-a-finished-run",
+        file="components/cxr/tracking/tracking.py",
+        old='    status = "FAILED"\n',
+        new='    status = "FINISHED"\n',
+        test=f"{TRACKING}::test_a_failure_is_a_failed_run_and_ctrl_c_a_killed_one",
+    ),
+    Mutant(
+        "a-server-that-is-away-is-asked-at-every-step",
+        file="components/cxr/tracking/tracking.py",
+        old="            self._silent_until = time.monotonic() + PAUSE_S\n",
+        new="",
+        test=f"{TRACKING}::test_a_server_that_goes_away_is_asked_again_later",
+    ),
+    Mutant(
+        "the-password-of-the-server-is-printed",
+        file="components/cxr/tracking/tracking.py",
+        old="        place = without_secret(uri)\n",
+        new="        place = uri\n",
+        test=f"{TRACKING}::test_without_an_answer_the_journal_is_kept",
+    ),
+    Mutant(
+        "the-journal-waits-for-mlflow",
+        file="components/cxr/tracking/tracking.py",
+        old="        if self.journal is not None:\n            append_metrics",
+        new="        if self.journal is not None and self.id is not None:\n            append_metrics",
+        test=f"{TRACKING}::test_without_an_answer_the_journal_is_kept",
+    ),
+    Mutant(
+        "a-champion-made-meanwhile-is-replaced",
+        file="components/cxr/tracking/registry.py",
+        old="    if found != expected:\n",
+        new="    if found is None and expected is not None:\n",
+        test=f"{REGISTRY}::test_a_champion_made_meanwhile_is_not_replaced",
+    ),
+    Mutant(
+        "the-same-bundle-is-registered-again",
+        file="components/cxr/tracking/registry.py",
+        old="version = str(found[0].version) if found else _register(client, run_id, name, folder, pathologies)",
+        new="version = _register(client, run_id, name, folder, pathologies)",
+        test="tests/components/evaluate/test_evaluate.py::test_a_second_evaluation_reuses_the_first",
+    ),
+]
