@@ -38,11 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table = [m for m in read_table() if not options.names or any(name in m.name for name in options.names)]
     seed = options.seed if options.seed is not None else _commit()
     chosen = choose(table, fraction=options.fraction, seed=seed)
-    try:
-        for mutant in chosen:
-            mutated(mutant, REPOSITORY)
-    except StaleMutantError as error:
-        print(error)
+    if stale := [line for mutant in chosen if (line := _staleness(mutant))]:
+        print("\n".join(stale))
         return 2
     if options.list or not chosen:
         print("\n".join(f"{mutant.name}  {mutant.file}  {mutant.test}" for mutant in chosen) or "no such bug")
@@ -93,6 +90,14 @@ def _line(outcome: Outcome, what: str) -> None:
     print(f"{outcome.verdict:9} {outcome.seconds:6.1f} s  {what}", flush=True)
     if outcome.verdict != "caught":
         print("".join(f"    {line}\n" for line in outcome.detail.splitlines()), end="", flush=True)
+
+
+def _staleness(mutant: Mutant) -> str | None:
+    try:
+        mutated(mutant, REPOSITORY)
+    except StaleMutantError as error:
+        return str(error)
+    return None
 
 
 def _commit() -> str:

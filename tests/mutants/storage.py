@@ -9,7 +9,7 @@ TABLES = "tests/components/cxr/storage/test_tables.py"
 MUTANTS = [
     Mutant(
         "a-local-write-ignores-the-generation",
-        file="components/cxr/storage/storage.py",
+        file="components/cxr/storage/local.py",
         old="                if found != if_generation:\n",
         new="                if found == ABSENT != if_generation:\n",
         test=f"{STORAGE}::test_conditional_write_wants_its_generation",
@@ -23,21 +23,21 @@ MUTANTS = [
     ),
     Mutant(
         "local-compare-and-swap-takes-no-lock",
-        file="components/cxr/storage/storage.py",
+        file="components/cxr/storage/local.py",
         old="            fcntl.flock(lock, fcntl.LOCK_EX)\n",
         new="",
         test=f"{STORAGE}::test_one_of_many_conditional_writers_wins",
     ),
     Mutant(
         "a-file-that-is-being-written-is-listed",
-        file="components/cxr/storage/storage.py",
-        old="elif not entry.name.startswith(_TEMPORARY) and not entry.is_dir():",
+        file="components/cxr/storage/local.py",
+        old="elif not entry.name.startswith(PARTIAL) and not entry.is_dir():",
         new="elif not entry.is_dir():",
         test=f"{STORAGE}::test_a_large_file_appears_whole_or_not_at_all",
     ),
     Mutant(
         "a-living-writers-file-is-removed",
-        file="components/cxr/storage/storage.py",
+        file="components/cxr/storage/local.py",
         old="                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held by a writer that lives\n",
         new="",
         test=f"{STORAGE}::test_what_a_killed_writer_left_is_removed_and_a_living_writer_is_not_disturbed",

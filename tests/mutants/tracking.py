@@ -9,14 +9,14 @@ REGISTRY = "tests/components/cxr/tracking/test_registry.py"
 MUTANTS = [
     Mutant(
         "replay-logs-what-the-run-has",
-        file="components/cxr/tracking/journal.py",
+        file="components/cxr/tracking/tracked_run.py",
         old="missing = [metric for metric in metrics if (metric.name, metric.step) not in known]",
         new="missing = list(metrics)",
         test=f"{TRACKING}::test_replay_logs_exactly_what_is_missing",
     ),
     Mutant(
         "replay-knows-a-step-by-any-of-its-metrics",
-        file="components/cxr/tracking/journal.py",
+        file="components/cxr/tracking/tracked_run.py",
         old="if (metric.name, metric.step) not in known]",
         new="if metric.step not in {step for _, step in known}]",
         test=f"{TRACKING}::test_replay_takes_each_metric_for_itself",
@@ -30,7 +30,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-resumed-training-logs-steps-twice",
-        file="components/cxr/tracking/tracking.py",
+        file="components/cxr/tracking/tracked_run.py",
         old="for name, value in values.items() if (name, step) not in self._journaled}",
         new="for name, value in values.items()}",
         test=f"{TRACKING}::test_a_resumed_training_logs_no_step_twice",
@@ -44,7 +44,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-server-that-is-away-is-asked-at-every-step",
-        file="components/cxr/tracking/tracking.py",
+        file="components/cxr/tracking/tracked_run.py",
         old="            self._silent_until = time.monotonic() + PAUSE_S\n",
         new="",
         test=f"{TRACKING}::test_a_server_that_goes_away_is_asked_again_later",
@@ -58,7 +58,7 @@ MUTANTS = [
     ),
     Mutant(
         "the-journal-waits-for-mlflow",
-        file="components/cxr/tracking/tracking.py",
+        file="components/cxr/tracking/tracked_run.py",
         old="        if self.journal is not None:\n            append_metrics",
         new="        if self.journal is not None and self.id is not None:\n            append_metrics",
         test=f"{TRACKING}::test_without_an_answer_the_journal_is_kept",

@@ -25,7 +25,8 @@ from components.cxr.bundle import (
 )
 from components.cxr.errors import UserError
 from components.cxr.shards import LoadedManifest
-from components.cxr.storage.storage import LocalStorage, Storage, open_storage
+from components.cxr.storage.local import LocalStorage
+from components.cxr.storage.storage import Storage, open_storage
 
 POINTS = OperatingPoints(
     conditions={"all": {"Edema": OperatingPoint(threshold=0.25, calibration=Calibration(slope=2.0, intercept=-1.0))}}

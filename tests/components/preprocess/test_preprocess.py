@@ -24,8 +24,9 @@ from components.cxr.films.pixels import read_film
 from components.cxr.ids import hash_id
 from components.cxr.labels import PATHOLOGIES
 from components.cxr.shards import MANIFEST, LoadedManifest, load_manifest, read_shard
+from components.cxr.storage.local import LocalStorage
 from components.cxr.storage.pointers import read_pointer
-from components.cxr.storage.storage import LocalStorage, Root, open_storage
+from components.cxr.storage.storage import Root, open_storage
 from components.preprocess.collect import collect
 from components.preprocess.config import PreprocessConfig, parse_data
 from components.preprocess.preprocess import run_partition
