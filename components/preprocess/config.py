@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from components.cxr.config import Config
 from components.cxr.errors import UserError
+from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.labels import PATHOLOGIES
 from components.cxr.text.text import SectionName, SectionReader
@@ -201,6 +202,8 @@ class PreprocessConfig(Config):
 
     pixels: PixelPreset = PixelPreset()
     """How a film becomes an image."""
+    limits: DecodeLimits = DecodeLimits()
+    """What a film may cost before it is rejected."""
     section_reader: SectionReader = "strict"
     """How reports become sections: `strict` calls an indication only what was certainly written before the film was
     read; `mimic` follows the parser published for MIMIC-CXR, findings in the indication and all, and marks every model

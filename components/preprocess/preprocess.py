@@ -44,7 +44,9 @@ def run_partition(
     if len(pending) < len(mine):
         print(f"preprocess: {len(mine) - len(pending)} of {len(mine)} shards are already in data/{plan.key}")
 
-    spec = ReaderSpec(plan.layout.films, plan.layout.pathologies, config.pixels, plan.ids, config.section_reader)
+    spec = ReaderSpec(
+        plan.layout.films, plan.layout.pathologies, config.pixels, config.limits, plan.ids, config.section_reader
+    )
     studies = itertools.chain.from_iterable(shard.studies() for shard in pending)
     with contextlib.closing(read_studies(studies, spec=spec, num_workers=config.num_workers)) as read:
         results = track(

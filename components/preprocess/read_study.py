@@ -6,8 +6,9 @@ import functools
 from dataclasses import dataclass, field
 
 from components.cxr.errors import UserError
+from components.cxr.films.isolated import FilmReader
 from components.cxr.films.pixel_preset import PixelPreset
-from components.cxr.films.pixels import FilmError, read_film
+from components.cxr.films.pixels import FilmError
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.shards import ImageRow
 from components.cxr.storage.storage import Storage
@@ -49,6 +50,7 @@ class StudyReader:
     films: Storage
     pathologies: tuple[str, ...]
     preset: PixelPreset
+    reader: FilmReader
     ids: IdKey
     section_reader: SectionReader
 
@@ -62,7 +64,7 @@ class StudyReader:
             image_id = hash_id("image", ref.image_id, self.ids)
             source_hash = hash_id("path", ref.path, self.ids)
             try:
-                film = read_film(_bytes(films, ref), preset=self.preset)
+                film = self.reader.read(_bytes(films, ref), preset=self.preset)
             except FilmError as error:
                 rejects.append(Reject(image_id, source_hash, error.code, error.reason))
                 continue

@@ -9,6 +9,8 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from components.cxr.films.isolated import FilmReader
+from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.ids import IdKey
 from components.cxr.text.text import SectionReader
@@ -34,12 +36,14 @@ class ReaderSpec:
     films: Place
     pathologies: tuple[str, ...]
     preset: PixelPreset
+    limits: DecodeLimits
     ids: IdKey
     section_reader: SectionReader
 
     def open(self) -> StudyReader:
         """The reader in this process."""
-        return StudyReader(self.films.open(), self.pathologies, self.preset, self.ids, self.section_reader)
+        reader = FilmReader(self.limits)
+        return StudyReader(self.films.open(), self.pathologies, self.preset, reader, self.ids, self.section_reader)
 
 
 def read_studies(studies: Iterable[Study], *, spec: ReaderSpec, num_workers: int | None) -> Generator[StudyRows]:
@@ -55,7 +59,8 @@ def read_studies(studies: Iterable[Study], *, spec: ReaderSpec, num_workers: int
         num_workers = len(os.sched_getaffinity(0))
     if num_workers == 0:
         reader = spec.open()
-        yield from map(reader, studies)
+        with reader.reader:
+            yield from map(reader, studies)
         return
     window: deque[Future[list[StudyRows]]] = deque()
     remaining = iter(studies)

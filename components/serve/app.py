@@ -13,7 +13,6 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 
-from components.cxr.films.dicom import MAX_PIXELS
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
 from components.serve.form import FORM_SCHEMA, read_form
@@ -60,7 +59,7 @@ _BODY = {
 
 def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
     """The application that serves one model until its process ends."""
-    worker = Worker()
+    worker = Worker(config.readers)
     places = asyncio.Semaphore(config.max_requests)
     page = PAGE.read_text(encoding="utf-8")
     model = _model_reply(predictor, config)
@@ -176,7 +175,7 @@ def _model_reply(predictor: StudyPredictor, config: ServeConfig) -> ModelReply:
             max_files=config.max_files,
             max_file_bytes=config.max_file_bytes,
             max_request_bytes=config.max_request_bytes,
-            max_pixels=MAX_PIXELS,
+            max_pixels=config.limits.max_pixels,
             max_text_chars=config.max_text_chars,
         ),
     )

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from components.cxr.cluster.pods import PodConfig
 from components.cxr.config import Config
+from components.cxr.films.limits import DecodeLimits
 
 __all__ = ["ServeCluster", "ServeConfig"]
 
@@ -37,13 +38,18 @@ class ServeConfig(Config):
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     threads: int = Field(1, ge=1)
-    """Threads of one prediction; predictions themselves run one after another."""
+    """Threads of one prediction; the model itself answers one request after another."""
     max_files: int = Field(8, ge=1)
     """Films per request."""
     max_file_bytes: int = Field(64 * MIB, ge=1)
     """Size of one film's file."""
     max_request_bytes: int = Field(128 * MIB, ge=1)
     """Size of a whole request; requests are held in memory."""
+    limits: DecodeLimits = DecodeLimits(seconds=20.0)
+    """What decoding a film may cost before it is refused with 422."""
+    readers: int = Field(2, ge=1)
+    """Requests whose films are read at a time, each by a process of its own: a film that takes `limits.seconds` holds
+    up the other requests only when there are this many."""
     max_text_chars: int = Field(20_000, ge=1)
     """Length of the text."""
     max_requests: int = Field(16, ge=1)

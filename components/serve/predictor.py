@@ -11,7 +11,9 @@ import numpy as np
 
 from components.cxr.bundle import load_bundle, load_operating_points
 from components.cxr.errors import UserError
-from components.cxr.films.pixels import Film, FilmError, read_film
+from components.cxr.films.isolated import FilmReader
+from components.cxr.films.limits import DecodeLimits
+from components.cxr.films.pixels import Film, FilmError
 from components.cxr.model.batch import VIEW_INDEX, Study
 from components.cxr.model.predictor import Answer, answer, condition_of, predict
 from components.cxr.report import Condition
@@ -40,12 +42,14 @@ class StudyPredictor:
 
     Args:
         storage: the bundle's folder, evaluated.
+        limits: what a film may cost.
 
     Raises:
         UserError: no bundle or no operating points here, or a model that does not answer.
     """
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, *, limits: DecodeLimits | None = None) -> None:
+        self.reader = FilmReader(limits)
         self.bundle = load_bundle(storage)
         self.points = load_operating_points(storage)
         self._lock = threading.Lock()
@@ -123,7 +127,7 @@ class StudyPredictor:
         if not data:
             raise RequestError(422, "film-empty", f"{name} is an empty file.")
         try:
-            return read_film(data, preset=self.bundle.info.pixel_preset)
+            return self.reader.read(data, preset=self.bundle.info.pixel_preset)
         except FilmError as error:
             raise RequestError(422, f"film-{error.code}", f"{name} cannot be used: {error.reason}.") from None
 

@@ -47,7 +47,7 @@ def serve(bundle: Storage, config: ServeConfig) -> None:
     with _ends_quietly(), _listening_socket(config.host, config.port) as listener:
         torch.set_num_threads(config.threads)
         cv2.setNumThreads(config.threads)
-        predictor = StudyPredictor(bundle)
+        predictor = StudyPredictor(bundle, limits=config.limits)
         app = create_app(predictor, config)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -62,8 +62,10 @@ def serve(bundle: Storage, config: ServeConfig) -> None:
         host, port = listener.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         print(f"serve: model {predictor.bundle.hash[:16]} from {bundle.uri}")
-        print(f"{LISTENING}{address}", flush=True)
-        server.run(sockets=[listener])
+        with predictor.reader:  # a film that is still being decoded does not hold up the end
+            predictor.reader.start()
+            print(f"{LISTENING}{address}", flush=True)
+            server.run(sockets=[listener])
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The one thread that runs the model, so that the event loop never waits for it."""
+"""The threads that read films and run the model, so that the event loop never waits for them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class Worker:
-    """Runs functions one after another in a thread."""
+    """Runs functions in the order they come, `number` at a time."""
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+    def __init__(self, number: int) -> None:
+        self._pool = ThreadPoolExecutor(max_workers=number, thread_name_prefix="model")
         self._overdue: set[Future[Any]] = set()
 
     @property

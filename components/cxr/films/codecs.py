@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 
 from components.cxr.films.dicom import DicomFile, FilmError
+from components.cxr.films.jpeg import read_jpeg_header
 from components.cxr.films.special_decoders import decode_extended, decode_reduced, decode_rle
 
-__all__ = ["DECODERS", "Frame", "decode"]
+__all__ = ["DECODERS", "Frame", "decode", "load_decoders"]
 
 Integers = npt.NDArray[np.integer[Any]]
 
@@ -45,7 +46,8 @@ DECODERS: dict[str, tuple[str, ...]] = {
 """Plugins of pydicom, and our own in special_decoders.py, in the order they are tried: quickest first.
 
 The measurements and reasons are in docs/pixels.md. A plugin that is missing, or refuses a film, gives way to the next.
-GDCM ends the whole process at some damaged headers, so it sees none that is not in order and nothing another refused.
+GDCM ends the whole process at some damaged streams, so it sees no JPEG whose header is not in order and nothing another
+refused: a process that dies and is replaced costs seconds (isolated.py).
 """
 
 _OWN = {"gdcm-12": "gdcm", "pylibjpeg-rle": "pylibjpeg"}
@@ -90,6 +92,13 @@ def decode(file: DicomFile, frame: Frame, *, reduction: int = 0) -> tuple[Intege
     return _decode_stream(file, frame, reduction) if file.encapsulated else (_decode_plain(file, frame), True)
 
 
+def load_decoders() -> None:
+    """Import all decoders now, which takes about a second, instead of at the first film that needs them."""
+    for syntaxes in _FAMILIES.values():
+        with contextlib.suppress(NotImplementedError):
+            get_decoder(UID(syntaxes[0]))
+
+
 def _decode_plain(file: DicomFile, frame: Frame) -> Integers:
     assert file.length is not None
     available = min(file.length, len(file.body) - file.start)
@@ -107,8 +116,8 @@ def _decode_plain(file: DicomFile, frame: Frame) -> Integers:
 
 
 def _decode_stream(file: DicomFile, frame: Frame, reduction: int) -> tuple[Integers, bool]:
-    stream = _code_stream(file)
-    syntax, family, sound = _syntax(stream, file.syntax, frame)
+    stored = _code_stream(file)
+    syntax, family, stream = _syntax(stored, file.syntax, frame)
     try:
         decoder = get_decoder(syntax)
         plugins = _plugins(family, decoder.available_plugins)
@@ -122,19 +131,20 @@ def _decode_stream(file: DicomFile, frame: Frame, reduction: int) -> tuple[Integ
     if reduction and family == "JPEG 2000" and frame.samples == 1 and not frame.signed:
         with contextlib.suppress(ImportError, OSError, ValueError):
             return decode_reduced(stream, rows=frame.rows, columns=frame.columns, reduction=reduction), False
+    refused = False
     for plugin in plugins:
-        if plugin.startswith("gdcm") and not sound:
+        if plugin.startswith("gdcm") and refused:
             continue
         try:
             if plugin in _OWN:
                 return _run_own(plugin, stream, frame), family == "RLE"
-            pixels = io.BytesIO(file.body)
-            pixels.seek(file.start)
+            pixels = io.BytesIO(file.body if stream is stored else encapsulate([stream]))
+            pixels.seek(file.start if stream is stored else 0)
             return _run(decoder, plugin, pixels, file, frame), family == "RLE"
         except (FilmError, MemoryError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # decoders raise many types, those in Rust none under Exception, and quote the file
-            sound = False
+            refused = True
     raise FilmError("undecodable", f"pixels cannot be decoded ({syntax.name})")
 
 
@@ -152,14 +162,15 @@ def _run_own(plugin: str, stream: bytes, frame: Frame) -> Integers:
     return values.view(f"i{frame.allocated // 8}") if frame.signed else values
 
 
-def _syntax(stream: bytes, declared: UID | None, frame: Frame) -> tuple[UID, str | None, bool]:
+def _syntax(stream: bytes, declared: UID | None, frame: Frame) -> tuple[UID, str | None, bytes]:
     """Transfer syntax and family by what the code stream begins with: ITU T.81 B.1.1, T.87, T.800 A; PS3.5 G.5.
 
-    The last of the three says whether a JPEG's header is in order.
+    The last of the three is the stream as decoders can read it.
     """
-    sound = True
+    family: str | None
+    shape: tuple[int, int] | None
     if stream[:2] == b"\xff\xd8":
-        family, shape, sound = _jpeg(stream)
+        family, shape, stream = _jpeg(stream, frame)
     elif stream[:4] == b"\xff\x4f\xff\x51":
         family, shape = _jpeg_2000(stream)
     else:
@@ -173,33 +184,24 @@ def _syntax(stream: bytes, declared: UID | None, frame: Frame) -> tuple[UID, str
     if family is None:
         if declared is None or not declared.is_transfer_syntax or not declared.is_encapsulated:
             raise FilmError("codec", f"compressed pixels of no known kind; the file says {_named(declared)}")
-        return declared, next((name for name, syntaxes in _FAMILIES.items() if declared in syntaxes), None), sound
+        return declared, next((name for name, syntaxes in _FAMILIES.items() if declared in syntaxes), None), stream
     known = declared is not None and declared in _FAMILIES[family]
-    return (declared if known and declared is not None else UID(_FAMILIES[family][0])), family, sound
+    return (declared if known and declared is not None else UID(_FAMILIES[family][0])), family, stream
 
 
-def _jpeg(stream: bytes) -> tuple[str | None, tuple[int, int] | None, bool]:
-    """Family and shape by the frame header (ITU T.81 table B.1), and whether all up to the scan is in order.
+def _jpeg(stream: bytes, frame: Frame) -> tuple[str, tuple[int, int], bytes]:
+    """Family, shape and readable stream of a JPEG whose header is in order and says what the Image Pixel module says.
 
-    8-bit progressive frames are read by decoders of baseline.
+    A stream of fewer or wider samples than announced makes GDCM end the process.
     """
-    position, family, shape = 2, None, None
-    while position + 9 < len(stream) and stream[position] == 0xFF:
-        marker, precision = stream[position + 1], stream[position + 4]
-        if marker == 0xDA:
-            return family, shape, family is not None
-        if marker == 0xFF:
-            position += 1
-            continue
-        if marker in (0xC0, 0xC1, 0xC2, 0xC3, 0xF7):
-            if family is not None or not 2 <= precision <= 16:
-                break
-            rows, columns = struct.unpack(">HH", stream[position + 5 : position + 9])
-            sequential = "JPEG baseline" if precision == 8 else "JPEG extended"
-            family = {0xC3: "JPEG lossless", 0xF7: "JPEG-LS"}.get(marker, sequential)
-            shape = (rows, columns) if rows else None
-        position += 2 + int.from_bytes(stream[position + 2 : position + 4], "big")
-    return family, shape, False
+    header = read_jpeg_header(stream)
+    if header.components != frame.samples:
+        found = f"the code stream has {header.components} samples per pixel, SamplesPerPixel (0028,0002) says"
+        raise FilmError("undecodable", f"{found} {frame.samples}")
+    if frame.allocated not in (8, 16) or header.precision > frame.allocated:
+        found = f"the code stream has {header.precision} bits, BitsAllocated (0028,0100) says {frame.allocated}"
+        raise FilmError("undecodable", found)
+    return header.family, (header.rows, header.columns), header.stream
 
 
 def _jpeg_2000(stream: bytes) -> tuple[str, tuple[int, int] | None]:

@@ -17,14 +17,9 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-__all__ = ["MAX_PIXELS", "DicomFile", "FilmError", "is_dicom", "open_dicom", "quiet", "view_of"]
+__all__ = ["DicomFile", "FilmError", "inflate", "is_dicom", "open_dicom", "quiet", "view_of"]
 
-MAX_PIXELS = 120_000_000
-"""Films with more pixels are refused before they are decoded."""
-
-_MAX_INFLATED = 8 * MAX_PIXELS
-"""Bytes a deflated data set may grow to."""
-
+_INFLATE_STEP = 1 << 18
 _PIXEL_DATA = 0x7FE00010
 _FLOAT_PIXELS = (0x7FE00008, 0x7FE00009)
 _UNDEFINED = 0xFFFFFFFF
@@ -87,17 +82,20 @@ def is_dicom(data: bytes) -> bool:
     return data[128:132] == b"DICM" or little or big
 
 
-def open_dicom(data: bytes) -> DicomFile:
+def open_dicom(data: bytes, *, max_inflated: int) -> DicomFile:
     """Parse a DICOM file up to its pixels, which are neither copied nor decoded.
 
     Preamble and file meta may be missing. Whether the data set is explicit or implicit, little or big endian is read
     from its first element, for file metas err.
 
+    Args:
+        max_inflated: bytes that a deflated data set may grow to.
+
     Raises:
         FilmError: not a readable DICOM file, or one without integer pixels.
     """
     try:
-        return _open(data)
+        return _open(data, max_inflated)
     except (FilmError, MemoryError):
         raise
     except EOFError:
@@ -113,14 +111,14 @@ def view_of(position: str | None, meaning: str | None = None) -> str | None:
     return _VIEW_MEANINGS.get((meaning or "").strip().lower())
 
 
-def _open(data: bytes) -> DicomFile:
+def _open(data: bytes, max_inflated: int) -> DicomFile:
     file = io.BytesIO(data)
     file.seek(132 if data[128:132] == b"DICM" else 0)
     meta = FileMetaDataset(read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2))
     syntax = UID(str(meta.TransferSyntaxUID)) if meta.get("TransferSyntaxUID") else None
     position, body = file.tell(), data
     if syntax == DeflatedExplicitVRLittleEndian:
-        body, position = _inflate(data[position:]), 0
+        body, position = inflate(data[position:], max_inflated), 0
         file = io.BytesIO(body)
     head = body[position : position + 6]
     implicit, little = not (head[4:6].isalpha() and head[4:6].isupper()), not (head[:1] == b"\0" and head[1:2] != b"\0")
@@ -155,16 +153,26 @@ def _with_pixels(dataset: Dataset, syntax: UID | None, body: bytes, position: in
     return DicomFile(dataset, syntax, body, start, stated, little=little, word_pixels=kind != b"OB")
 
 
-def _inflate(data: bytes) -> bytes:
-    """A deflated data set (PS3.5 A.5); one that is not deflated, though its meta says so, as it is."""
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+def inflate(data: bytes, most: int) -> bytes:
+    """A deflated data set (PS3.5 A.5); one that is not deflated, though its meta says so, as it is.
+
+    A megabyte of it may hold a gigabyte, so it grows in steps, and little more than twice `most` is ever allocated.
+
+    Raises:
+        FilmError: `too-large` when it has more than `most` bytes.
+    """
+    stream, body, view = zlib.decompressobj(-zlib.MAX_WBITS), bytearray(), memoryview(data)
     try:
-        body = stream.decompress(data, _MAX_INFLATED)
+        for start in range(0, len(data), _INFLATE_STEP):
+            pending: bytes | memoryview = view[start : start + _INFLATE_STEP]
+            while pending and not stream.eof:
+                body += stream.decompress(pending, 8 * _INFLATE_STEP)
+                if len(body) > most:
+                    raise FilmError("too-large", f"inflates to more than {most} bytes")
+                pending = stream.unconsumed_tail
     except zlib.error:
         return data
-    if stream.unconsumed_tail:
-        raise FilmError("too-large", f"inflates to more than {_MAX_INFLATED} bytes")
-    return body
+    return bytes(body)
 
 
 class _Quiet:

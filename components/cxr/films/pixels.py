@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,12 +15,13 @@ from pydicom.dataset import Dataset
 
 from components.cxr.films.dicom import FilmError, is_dicom, quiet, view_of
 from components.cxr.films.display import Ramp, brightness_table, is_inverted, linear_brightness
+from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.raster import encode_png, is_raster, luminance, read_raster
 from components.cxr.films.resample import EXACT_FLOAT32, resample, shape_within, weight_of
-from components.cxr.films.stored import StoredFilm, read_stored
+from components.cxr.films.stored import StoredFilm, read_plain, read_stored
 
-__all__ = ["Film", "FilmError", "encode_png", "fit", "read_film", "view_of"]
+__all__ = ["Film", "FilmError", "encode_png", "fit", "read_film", "read_plain_film", "view_of"]
 
 Unsigned = npt.NDArray[np.unsignedinteger[Any]]
 Pixels = npt.NDArray[np.uint8]
@@ -44,7 +47,7 @@ class Film:
     """F or M, DICOM (0010,0040)."""
 
 
-def read_film(data: bytes, *, preset: PixelPreset) -> Film:
+def read_film(data: bytes, *, preset: PixelPreset, limits: DecodeLimits | None = None) -> Film:
     """Turn the bytes of a DICOM, PNG or JPEG file into square uint8 pixels.
 
     >>> ramp = np.tile(np.arange(256, dtype=np.uint8), (128, 1))
@@ -55,20 +58,25 @@ def read_film(data: bytes, *, preset: PixelPreset) -> Film:
     Decode, modality transform, VOI LUT or window, presentation, resize by area with the aspect kept and centered
     padding. 8-bit PNG and lossless films of exactly size x size come back unchanged.
 
+    Decoders run in this process, and a damaged film may end it; `FilmReader` in isolated.py keeps it safe.
+
     Raises:
         FilmError: the film cannot be used; its code and reason hold no ids.
     """
+    limits = limits or DecodeLimits()
     if is_dicom(data):
-        try:
-            with quiet():
-                return _dicom_film(read_stored(data, preset), preset)
-        except FilmError:
-            raise
-        except Exception:  # pydicom converts lazily and raises whatever it met in a damaged header
-            raise FilmError("undecodable", "a header of the film is not readable") from None
+        with _safely():
+            return _dicom_film(read_stored(data, preset, limits), preset)
     if is_raster(data):
-        return Film(_present_gray(read_raster(data), preset), None, None, None)
+        return Film(_present_gray(read_raster(data, limits), preset), None, None, None)
     raise FilmError("unknown-format", "neither DICOM, PNG nor JPEG")
+
+
+def read_plain_film(data: bytes, *, preset: PixelPreset, limits: DecodeLimits, pixels_at: int) -> Film | None:
+    """As read_film for a DICOM film whose plain pixel data element begins at `pixels_at`; None if it does not."""
+    with _safely():
+        film = read_plain(data, preset, limits, pixels_at=pixels_at)
+        return None if film is None else _dicom_film(film, preset)
 
 
 def fit(image: Unsigned, *, size: int) -> Unsigned:
@@ -82,6 +90,17 @@ def fit(image: Unsigned, *, size: int) -> Unsigned:
         mean = resample(lambda first, last: image[first:last], _shape(image), target, most=most)
         image = np.rint(mean).astype(image.dtype)
     return _centered(image, size)
+
+
+@contextlib.contextmanager
+def _safely() -> Iterator[None]:
+    try:
+        with quiet():
+            yield
+    except (FilmError, MemoryError):
+        raise
+    except Exception:  # pydicom converts lazily and raises whatever it met in a damaged header
+        raise FilmError("undecodable", "a header of the film is not readable") from None
 
 
 def _dicom_film(film: StoredFilm, preset: PixelPreset) -> Film:

@@ -10,12 +10,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from components.cxr.films.dicom import MAX_PIXELS, FilmError
+from components.cxr.films.dicom import FilmError
+from components.cxr.films.jpeg import read_jpeg_header
+from components.cxr.films.limits import DecodeLimits
 
 __all__ = ["encode_png", "is_raster", "luminance", "read_raster"]
 
 Unsigned = npt.NDArray[np.unsignedinteger[Any]]
 
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
+"""Of a decoded image by color type (PNG 11.2.1); a palette becomes color, gray with alpha all four."""
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
@@ -24,15 +28,20 @@ def is_raster(data: bytes) -> bool:
     return data.startswith((_PNG, _JPEG))
 
 
-def read_raster(data: bytes) -> Unsigned:
+def read_raster(data: bytes, limits: DecodeLimits) -> Unsigned:
     """Decode a PNG or JPEG file to gray pixels [H, W], uint8 or uint16; alpha is dropped.
 
     Raises:
         FilmError: the image is damaged, cut off or too large.
     """
-    rows, columns = _png_shape(data) if data.startswith(_PNG) else _jpeg_shape(data)
-    if rows * columns > MAX_PIXELS:
-        raise FilmError("too-large", f"{columns} x {rows} pixels, at most {MAX_PIXELS}")
+    if data.startswith(_PNG):
+        rows, columns, pixel_bytes = _png_shape(data)
+    else:
+        rows, columns, pixel_bytes, data = _jpeg_shape(data)
+    if rows * columns > limits.max_pixels:
+        raise FilmError("too-large", f"{columns} x {rows} pixels, at most {limits.max_pixels}")
+    if (num_bytes := rows * columns * pixel_bytes) > limits.max_decoded_bytes:
+        raise FilmError("too-large", f"{num_bytes} bytes of pixels, at most {limits.max_decoded_bytes}")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -54,8 +63,8 @@ def luminance(image: Unsigned, conversion: int) -> Unsigned:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), conversion))
 
 
-def _png_shape(data: bytes) -> tuple[int, int]:
-    """Rows and columns; checks every chunk (PNG 5.3) first, for decoders believe a damaged length."""
+def _png_shape(data: bytes) -> tuple[int, int, int]:
+    """Rows, columns, bytes per decoded pixel; checks every chunk (PNG 5.3), for decoders believe a damaged length."""
     position, kind = len(_PNG), b""
     while kind != b"IEND":
         length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
@@ -66,20 +75,13 @@ def _png_shape(data: bytes) -> tuple[int, int]:
         if zlib.crc32(data[position + 4 : end - 4]) != checksum or (position == len(_PNG) and kind != b"IHDR"):
             raise FilmError("undecodable", "the PNG is damaged")
         position = end
-    columns, rows = struct.unpack(">II", data[16:24])
-    return rows, columns
+    columns, rows, bits, color = struct.unpack(">IIBB", data[16:26])
+    return rows, columns, _PNG_CHANNELS.get(color, 4) * (2 if bits == 16 else 1)
 
 
-def _jpeg_shape(data: bytes) -> tuple[int, int]:
-    """Rows and columns from the frame header (ITU T.81 B.2.2); checks that the scan is followed by its end."""
-    position, shape = 2, None
-    while position + 9 < len(data) and data[position] == 0xFF:
-        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            shape = struct.unpack(">HH", data[position + 5 : position + 9])
-        if marker == 0xDA:
-            break
-        position += 2 + length if marker != 0xFF else 1
-    if shape is None or data.find(b"\xff\xd9", position) < 0:
+def _jpeg_shape(data: bytes) -> tuple[int, int, int, bytes]:
+    """Rows, columns, bytes per pixel and readable stream; checks that the scan is followed by its end."""
+    header = read_jpeg_header(data)
+    if data.find(b"\xff\xd9", 2) < 0:
         raise FilmError("truncated", "the JPEG ends early")
-    return shape[0], shape[1]
+    return header.rows, header.columns, header.components, header.stream

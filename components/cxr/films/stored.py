@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,16 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from components.cxr.films.codecs import Frame, decode
-from components.cxr.films.dicom import MAX_PIXELS, FilmError, open_dicom
+from components.cxr.films.dicom import DicomFile, FilmError, open_dicom
+from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.regions import outside
 from components.cxr.films.special_decoders import reduction_for
 
-__all__ = ["StoredFilm", "read_stored"]
+__all__ = ["StoredFilm", "read_plain", "read_stored"]
+
+_ELEMENT = 12
+"""Bytes of tag, VR and length before the pixels; 8 in implicit VR (PS3.5 7.1)."""
 
 Integers = npt.NDArray[np.integer[Any]]
 Mask = npt.NDArray[np.bool_]
@@ -65,15 +70,33 @@ class StoredFilm:
         return seen
 
 
-def read_stored(data: bytes, preset: PixelPreset) -> StoredFilm:
+def read_stored(data: bytes, preset: PixelPreset, limits: DecodeLimits) -> StoredFilm:
     """Parse and decode a single-frame DICOM film.
 
     Raises:
         FilmError: the film is damaged, has no decoder, or is not one readable gray or color frame.
     """
-    file = open_dicom(data)
+    return _stored(open_dicom(data, max_inflated=limits.max_decoded_bytes), preset, limits)
+
+
+def read_plain(data: bytes, preset: PixelPreset, limits: DecodeLimits, *, pixels_at: int) -> StoredFilm | None:
+    """As read_stored for a film whose plain pixel data element begins at `pixels_at`; None if it does not.
+
+    The parser is given nothing behind that element's length, so what it can cost is bounded.
+    """
+    try:
+        head = open_dicom(data[: pixels_at + _ELEMENT], max_inflated=0)
+    except FilmError:
+        return None
+    file = dataclasses.replace(head, body=data)
+    if file.encapsulated or file.start - pixels_at not in (_ELEMENT, _ELEMENT - 4):
+        return None
+    return _stored(file, preset, limits)
+
+
+def _stored(file: DicomFile, preset: PixelPreset, limits: DecodeLimits) -> StoredFilm:
     _refuse(file.dataset, preset)
-    frame = _frame(file.dataset)
+    frame = _frame(file.dataset, limits)
     shape = frame.rows, frame.columns
     raw, whole_words = decode(
         file, frame, reduction=reduction_for(shape, preset.size) if preset.reduced_jpeg2000 else 0
@@ -94,10 +117,10 @@ def _refuse(dataset: Dataset, preset: PixelPreset) -> None:
         raise FilmError("for-processing", "PresentationIntentType (0008,0068) is FOR PROCESSING: raw detector values")
 
 
-def _frame(dataset: Dataset) -> Frame:
+def _frame(dataset: Dataset, limits: DecodeLimits) -> Frame:
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
-    if rows * columns > MAX_PIXELS:
-        raise FilmError("too-large", f"{columns} x {rows} pixels, at most {MAX_PIXELS}")
+    if rows * columns > limits.max_pixels:
+        raise FilmError("too-large", f"{columns} x {rows} pixels, at most {limits.max_pixels}")
     allocated = int(dataset.get("BitsAllocated") or 0)
     if rows < 1 or columns < 1 or allocated < 1:
         raise FilmError("undecodable", "Rows (0028,0010), Columns (0028,0011) or BitsAllocated (0028,0100) is missing")
@@ -108,7 +131,7 @@ def _frame(dataset: Dataset) -> Frame:
     stored = stored if 1 <= stored <= allocated else allocated
     high_bit = dataset.get("HighBit")
     high_bit = stored - 1 if high_bit is None or not stored - 1 <= int(high_bit) < allocated else int(high_bit)
-    return Frame(
+    frame = Frame(
         rows=rows,
         columns=columns,
         samples=samples,
@@ -119,6 +142,9 @@ def _frame(dataset: Dataset) -> Frame:
         signed=bool(dataset.get("PixelRepresentation") or 0),
         planar=int(dataset.get("PlanarConfiguration") or 0),
     )
+    if frame.num_bytes > limits.max_decoded_bytes:
+        raise FilmError("too-large", f"{frame.num_bytes} bytes of pixels, at most {limits.max_decoded_bytes}")
+    return frame
 
 
 def _color(dataset: Dataset, raw: Integers) -> StoredFilm:

@@ -28,7 +28,8 @@ from mlflow.types import ColSpec, Schema
 
 from components.cxr.bundle import load_bundle, load_operating_points
 from components.cxr.errors import UserError
-from components.cxr.films.pixels import Film, FilmError, encode_png, read_film
+from components.cxr.films.isolated import FilmReader
+from components.cxr.films.pixels import Film, FilmError, encode_png
 from components.cxr.model.batch import Study
 from components.cxr.model.predictor import answer, condition_of, predict
 from components.cxr.storage.storage import open_storage
@@ -59,6 +60,7 @@ class CxrflowModel(PythonModel):  # type: ignore[misc]
     def load_context(self, context: Any) -> None:
         """Read the bundle that was logged as the artifact `bundle`."""
         storage = open_storage(context.artifacts["bundle"])
+        self.reader = FilmReader()
         self.bundle, self.points = load_bundle(storage), load_operating_points(storage)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -105,7 +107,7 @@ class CxrflowModel(PythonModel):  # type: ignore[misc]
 
     def _film(self, value: str, *, view: Any, row: int) -> Film:
         try:
-            film = read_film(base64.b64decode(value, validate=True), preset=self.bundle.info.pixel_preset)
+            film = self.reader.read(base64.b64decode(value, validate=True), preset=self.bundle.info.pixel_preset)
         except binascii.Error:
             raise UserError("bad-base64", "film is not base64", where=f"row {row}") from None
         except FilmError as error:

@@ -8,7 +8,7 @@ from components.serve.worker import Worker
 
 def test_results_and_exceptions_come_back():
     async def main():
-        worker = Worker()
+        worker = Worker(1)
         assert await worker.run(lambda: 6 * 7, timeout_s=5) == 42
         with pytest.raises(ZeroDivisionError):
             await worker.run(lambda: 1 // 0, timeout_s=5)
@@ -29,7 +29,7 @@ def test_functions_run_one_after_another():
         running -= 1
 
     async def main():
-        worker = Worker()
+        worker = Worker(1)
         await asyncio.gather(*(worker.run(count, timeout_s=5) for _ in range(5)))
         worker.close()
 
@@ -41,7 +41,7 @@ def test_a_function_that_waits_too_long_is_dropped_and_the_running_one_marks_the
     release, called = threading.Event(), []
 
     async def main():
-        worker = Worker()
+        worker = Worker(1)
         first = asyncio.create_task(worker.run(lambda: release.wait(20), timeout_s=0.1))
         await asyncio.sleep(0)
         with pytest.raises(TimeoutError):

@@ -25,8 +25,9 @@ from pydicom.uid import (
 )
 
 from benchmarks.encoders import make_film, transcode
+from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
-from components.cxr.films.pixels import read_film
+from components.cxr.films.pixels import FilmError, read_film
 from tests.components.cxr.films.pixel_films import (
     DISPLAY,
     MIMIC_JPG,
@@ -129,8 +130,9 @@ def test_pixels_of_another_size_than_the_header_says_are_refused() -> None:
         assert code_of(larger) == "undecodable"
 
 
-def test_a_deflated_bomb_is_refused(dicom_bytes: DicomWriter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deflated_bomb_is_refused() -> None:
     data = transcode(make_film(200, 200), DeflatedExplicitVRLittleEndian)
     assert read_film(data, preset=DISPLAY).pixels.any()
-    monkeypatch.setattr("components.cxr.films.dicom._MAX_INFLATED", 50_000)
-    assert code_of(data) == "too-large"
+    with pytest.raises(FilmError, match="inflates to more than 80000 bytes") as caught:
+        read_film(data, preset=DISPLAY, limits=DecodeLimits(max_decoded_bytes=80_000))
+    assert caught.value.code == "too-large"
