@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 
+from components.cxr.cluster.pods import Toleration
 from components.cxr.config import Config, load_yaml, section, with_overrides
 from components.cxr.errors import UserError
 from components.evaluate.config import EvaluateConfig
@@ -16,7 +17,7 @@ from components.serve.config import ServeConfig
 from components.train.config import TrainConfig
 
 __all__ = [
-    "CONFIGS", "ImageName", "PipelineConfig", "Platform", "Retries", "Secret", "StepPlatform", "Target", "Toleration",
+    "CONFIGS", "ImageName", "PipelineConfig", "Platform", "Retries", "Secret", "StepPlatform", "Target",
     "load_pipeline_config",
 ]  # fmt: skip
 
@@ -29,19 +30,6 @@ Target = Literal["kfp", "vertex"]
 
 Cpu = Annotated[str, Field(pattern=r"^([0-9]*\.)?[0-9]+m?$", coerce_numbers_to_str=True)]
 Bytes = Annotated[str, Field(pattern=r"^[0-9]+([KMGTPE]i?)?$", coerce_numbers_to_str=True)]
-
-
-class Toleration(Config):
-    """A taint that a task's pod tolerates."""
-
-    key: str | None = None
-    """Of the taint; null for every taint, with operator Exists."""
-    operator: Literal["Exists", "Equal"] = "Exists"
-    """Exists ignores the value."""
-    value: str | None = None
-    """Of the taint, with operator Equal."""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """Null for every effect."""
 
 
 class StepPlatform(Config):

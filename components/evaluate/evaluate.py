@@ -17,6 +17,7 @@ from components.cxr.bundle import (
 )
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
+from components.cxr.model.device import pick_device
 from components.cxr.report import (
     REPORT,
     Decision,
@@ -70,9 +71,10 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
     as `challenger`.
 
     Raises:
-        UserError: data that does not fit the bundle, no test studies, a second truth that cannot be joined, or no place
-            to track.
+        UserError: data that does not fit the bundle, no test studies, a second truth that cannot be joined, no such
+            device, or no place to track.
     """
+    pick_device(config.device, where="evaluate.device")  # its errors come before any work
     model = load_bundle(bundle)
     _check(config, model, manifest)
     truth = _second_truth(config, model, manifest)

@@ -16,6 +16,7 @@ from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config,
 from components.cxr.config import section
 from components.cxr.errors import UserError
 from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.device import pick_device
 from components.cxr.model.predictor import answer
 from components.cxr.shards import SPLITS, LoadedManifest, load_manifest
 from components.cxr.storage.atomic import renamed_to
@@ -36,8 +37,10 @@ def predictions(
     in [0, 1], and `state/<name>` (1, 0 or -1).
 
     Raises:
-        UserError: films of another pixel preset than the model's, a model that was not evaluated, or no study.
+        UserError: films of another pixel preset than the model's, a model that was not evaluated, no study, or no such
+            device.
     """
+    pick_device(config.device, where="evaluate.device")
     model = load_bundle(bundle)
     points = load_operating_points(bundle)
     check_same_pixels(model.info, manifest.manifest, where=manifest.storage.uri)

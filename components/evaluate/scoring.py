@@ -11,12 +11,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from components.cxr.bundle import Bundle, OperatingPoint
 from components.cxr.labels import BLANK, truth_of
 from components.cxr.model.batch import Study
 from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.device import pick_device
 from components.cxr.model.predictor import Logits, predict
 from components.cxr.progress import track
 from components.cxr.report import Condition, Protocol, Score
@@ -79,7 +79,7 @@ class Pass(NamedTuple):
 
 def run_model(bundle: Bundle, passes: Sequence[Pass], *, config: EvaluateConfig, unit: str = "studies") -> list[Logits]:
     """The model's output for each pass, with one progress over all of them; a pass needs a study."""
-    device = pick_device(config.device)
+    device = pick_device(config.device, where="evaluate.device")
     size = config.batch_size
     steps = [(i, start) for i, job in enumerate(passes) for start in range(0, len(job.studies), size)]
     answers: list[list[Logits]] = [[] for _ in passes]
@@ -132,13 +132,6 @@ def score_rows(
         pathologies=scores,
         mean=mean_score(scores, headline=headline, pathologies=pathologies, auroc_RP=auroc_RP),
     )
-
-
-def pick_device(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """The device to run on."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
 
 
 def _has_metadata(study: Study) -> bool:

@@ -30,7 +30,7 @@ from components.preprocess.audit_report import (
 from components.preprocess.config import DataConfig, PreprocessConfig, parse_data
 from components.preprocess.finding_language import State, mentions
 from components.preprocess.read_study import read_sections
-from components.preprocess.records import Study
+from components.preprocess.records import SourceStudy
 
 __all__ = ["audit"]
 
@@ -105,7 +105,7 @@ class _Counts:
         self.positive: Counter[str] = Counter()
         self.examples: dict[str, list[Example]] = {name: [] for name in PATHOLOGIES}
 
-    def add(self, text: str, study: Study, ids: IdKey) -> None:
+    def add(self, text: str, study: SourceStudy, ids: IdKey) -> None:
         """Count one study's section."""
         self.studies += 1
         self.labeled += study.labeled
@@ -146,7 +146,7 @@ class _Counts:
         )
 
 
-def _sample(studies: Sequence[Study], size: int | None, ids: IdKey) -> Sequence[Study]:
+def _sample(studies: Sequence[SourceStudy], size: int | None, ids: IdKey) -> Sequence[SourceStudy]:
     """All studies, or those whose hashes come first, in the source's order."""
     if size is None or size >= len(studies):
         return studies

@@ -16,7 +16,7 @@ from components.cxr.storage.storage import Root, Storage
 from components.preprocess.adapters import read_source
 from components.preprocess.config import DataConfig, PreprocessConfig
 from components.preprocess.processes import processes
-from components.preprocess.records import Place, Study
+from components.preprocess.records import Folder, SourceStudy
 
 __all__ = ["REJECTS", "Layout", "Plan", "ShardPlan", "make_plan", "plan_shards", "read_layout"]
 
@@ -46,9 +46,9 @@ class ShardPlan:
         """Name of the small file whose presence means that this shard is done."""
         return f"parts/{self.split}-{self.index:05}.json"
 
-    def studies(self) -> list[Study]:
+    def studies(self) -> list[SourceStudy]:
         """The studies in their order."""
-        studies: list[Study] = pickle.loads(zlib.decompress(self.packed))
+        studies: list[SourceStudy] = pickle.loads(zlib.decompress(self.packed))
         return studies
 
 
@@ -58,7 +58,7 @@ class Layout:
 
     where: str
     """The source's table or folder, for messages."""
-    films: Place
+    films: Folder
     pathologies: tuple[str, ...]
     source_hash: str
     shards: tuple[ShardPlan, ...] = field(repr=False)
@@ -122,7 +122,7 @@ def read_layout(data: DataConfig, images_per_shard: int, ids: IdKey, wanted: Con
 
 
 def plan_shards(
-    studies: Iterable[Study], *, images_per_shard: int, ids: IdKey, wanted: Container[int]
+    studies: Iterable[SourceStudy], *, images_per_shard: int, ids: IdKey, wanted: Container[int]
 ) -> tuple[ShardPlan, ...]:
     """Fill shards split by split in the order of the patients' hashes, which does not follow admission.
 
@@ -138,7 +138,7 @@ def plan_shards(
         ),
     )
     for split, group in itertools.groupby(ordered, key=lambda study: study.split):
-        batch: list[Study] = []
+        batch: list[SourceStudy] = []
         num_films = num_shards = 0
         for study in itertools.chain(group, [None]):
             if batch and (study is None or num_films + len(study.films) > images_per_shard):

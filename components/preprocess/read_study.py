@@ -13,7 +13,7 @@ from components.cxr.ids import IdKey, hash_id
 from components.cxr.shards import ImageRow
 from components.cxr.storage.storage import Storage
 from components.cxr.text.text import SectionReader, clean_sections, decode_report, parse_report
-from components.preprocess.records import FilmRef, Place, Study
+from components.preprocess.records import FilmRef, Folder, SourceStudy
 
 __all__ = ["Reject", "StudyReader", "StudyRows", "read_sections"]
 
@@ -54,11 +54,11 @@ class StudyReader:
     ids: IdKey
     section_reader: SectionReader
 
-    def __call__(self, study: Study) -> StudyRows:
+    def __call__(self, study: SourceStudy) -> StudyRows:
         """Rows ordered by image hash; without any film the study has none."""
         rows: list[ImageRow] = []
         rejects: list[Reject] = []
-        films = self.films if study.place is None else _opened(study.place)
+        films = self.films if study.folder is None else _opened(study.folder)
         text = read_sections(study, films, reader=self.section_reader)
         for ref in study.films:
             image_id = hash_id("image", ref.image_id, self.ids)
@@ -91,7 +91,7 @@ class StudyReader:
         return StudyRows(rows, rejects)
 
 
-def read_sections(study: Study, films: Storage, *, reader: SectionReader) -> dict[str, str]:
+def read_sections(study: SourceStudy, films: Storage, *, reader: SectionReader) -> dict[str, str]:
     """The sections of a study's report, from its file, its text or the source's columns; empty without any.
 
     Args:
@@ -105,8 +105,8 @@ def read_sections(study: Study, films: Storage, *, reader: SectionReader) -> dic
 
 
 @functools.cache
-def _opened(place: Place) -> Storage:
-    return place.open()
+def _opened(folder: Folder) -> Storage:
+    return folder.open()
 
 
 def _bytes(films: Storage, ref: FilmRef) -> bytes:

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 
 from components.cxr.storage.storage import Storage, open_storage
 
-__all__ = ["FilmRef", "Place", "Source", "Study", "hash_source"]
+__all__ = ["FilmRef", "Folder", "Source", "SourceStudy", "hash_source"]
 
 
 @dataclass(frozen=True)
-class Place:
+class Folder:
     """A folder that another process can open for itself."""
 
     uri: str
     user_project: str | None
 
     def open(self) -> Storage:
-        """The storage at this place."""
+        """The storage of this folder."""
         return open_storage(self.uri, user_project=self.user_project)
 
 
@@ -36,7 +36,7 @@ class FilmRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Study:
+class SourceStudy:
     """One study; ids are the source's and never leave preprocess."""
 
     study_id: str = field(repr=False)
@@ -55,7 +55,7 @@ class Study:
     """The whole report, where the source's tables hold it."""
     age_years: float | None
     sex: str | None
-    place: Place | None = None
+    folder: Folder | None = None
     """Where its films lie, if not under the source's `films`."""
     race: str | None = field(default=None, repr=False)
     insurance: str | None = field(default=None, repr=False)
@@ -67,9 +67,9 @@ class Source:
 
     where: str
     """The table or folder, for messages."""
-    films: Place
+    films: Folder
     pathologies: tuple[str, ...]
-    studies: tuple[Study, ...] = field(repr=False)
+    studies: tuple[SourceStudy, ...] = field(repr=False)
     hash: str
     """Of the tables' bytes and the paths and sizes of films and reports."""
     left_out: dict[str, int] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from components.cxr.ids import IdKey
 from components.cxr.text.text import SectionReader
 from components.preprocess.processes import processes
 from components.preprocess.read_study import StudyReader, StudyRows
-from components.preprocess.records import Place, Study
+from components.preprocess.records import Folder, SourceStudy
 
 __all__ = ["ReaderSpec", "read_studies"]
 
@@ -33,7 +33,7 @@ _reader: StudyReader | None = None
 class ReaderSpec:
     """A StudyReader before its storage is open, so that it can travel to another process."""
 
-    films: Place
+    films: Folder
     pathologies: tuple[str, ...]
     preset: PixelPreset
     limits: DecodeLimits
@@ -46,7 +46,7 @@ class ReaderSpec:
         return StudyReader(self.films.open(), self.pathologies, self.preset, reader, self.ids, self.section_reader)
 
 
-def read_studies(studies: Iterable[Study], *, spec: ReaderSpec, num_workers: int | None) -> Generator[StudyRows]:
+def read_studies(studies: Iterable[SourceStudy], *, spec: ReaderSpec, num_workers: int | None) -> Generator[StudyRows]:
     """Read studies in their order; workers end with this process, however it ends.
 
     Args:
@@ -78,7 +78,7 @@ def _set_spec(spec: ReaderSpec) -> None:
     _spec = spec
 
 
-def _read_chunk(studies: Iterable[Study]) -> list[StudyRows]:
+def _read_chunk(studies: Iterable[SourceStudy]) -> list[StudyRows]:
     global _reader
     if _reader is None:  # not in _set_spec, whose errors the parent would not see
         assert _spec is not None

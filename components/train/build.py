@@ -22,16 +22,7 @@ from components.cxr.storage.storage import open_storage
 from components.train.config import TrainConfig
 from components.train.tokenizer import learn_tokenizer
 
-__all__ = ["build_model", "build_optimizer", "git_revision", "learning_rate_factor", "pick_device"]
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of this process; a torchrun process takes the GPU of its local rank."""
-    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise UserError("no-cuda", "no CUDA device", where="train.device", found=name, remedy="Set train.device=auto.")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+__all__ = ["build_model", "build_optimizer", "git_revision", "learning_rate_factor"]
 
 
 def build_model(

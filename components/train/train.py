@@ -17,11 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 from components.cxr.bundle import BUNDLE, save_bundle
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
+from components.cxr.model.device import pick_device
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking.tracked_run import TrackedRun
 from components.cxr.tracking.tracking import joined_run
-from components.train.build import learning_rate_factor, pick_device
+from components.train.build import learning_rate_factor
 from components.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from components.train.config import TrainConfig
 from components.train.distributed import barrier, distributed, is_main, rank, world_size
@@ -58,7 +59,7 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
     """
     key = training_key(config, loaded.hash)
     bundle, checkpoints = root.bundle(key), root.checkpoints(key)
-    device = pick_device(config.device)
+    device = pick_device(config.device, where="train.device")
     torch.set_num_threads(config.num_threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
     with distributed(device):

@@ -1,4 +1,4 @@
-"""Configuration of the pods that a step starts by itself; shared by train's nodes and serve's replicas."""
+"""Configuration of pods: where they run and what they get."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ SecretKey = Annotated[str, StringConstraints(pattern=r"^[^/]+/[^/]+$")]
 
 
 class Toleration(Config):
-    """A taint of nodes that the pods put up with."""
+    """A taint of machines that a pod puts up with."""
 
-    key: str
-    """The taint's key."""
+    key: str | None = None
+    """Of the taint; null for every taint, with operator Exists."""
     operator: Literal["Exists", "Equal"] = "Exists"
-    """Equal compares `value` as well."""
-    value: str = ""
-    """The taint's value, for Equal."""
-    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
-    """Empty for every effect."""
+    """Exists ignores the value."""
+    value: str | None = None
+    """Of the taint, with operator Equal."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Null for every effect."""
 
 
 class PodConfig(Config):
@@ -68,7 +68,7 @@ class PodConfig(Config):
 
     def scheduling(self) -> dict[str, Any]:
         """What of a pod's spec says where it may run and as whom."""
-        tolerations = [{k: v for k, v in t.model_dump().items() if v} for t in self.tolerations]
+        tolerations = [toleration.model_dump(exclude_none=True) for toleration in self.tolerations]
         return (
             ({"serviceAccountName": self.service_account} if self.service_account else {})
             | ({"nodeSelector": dict(self.node_selector)} if self.node_selector else {})

@@ -12,7 +12,7 @@ from components.cxr.ids import IdKey
 from components.cxr.storage.storage import open_storage
 from components.cxr.storage.tables import Table, open_table, shown
 from components.preprocess.config import CsvData, LabelList, SplitName
-from components.preprocess.records import FilmRef, Place, Source, Study, hash_source
+from components.preprocess.records import FilmRef, Folder, Source, SourceStudy, hash_source
 from components.preprocess.splits import check_patients, split_by_hash
 
 __all__ = ["read_csv_table"]
@@ -77,7 +77,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
                 )
         ages = [age for i in rows if (age := _age(table, config, i, columns["age_years"][i])) is not None]
         studies.append(
-            Study(
+            SourceStudy(
                 study_id=study_id,
                 patient_id=columns["patient"][first],
                 split=splits[first],
@@ -94,7 +94,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
     paths = [film.path for study in studies for film in study.films]
     return Source(
         where=table.where,
-        films=Place(images.uri, config.user_project),
+        films=Folder(images.uri, config.user_project),
         pathologies=pathologies,
         studies=tuple(studies),
         hash=hash_source([(table.name, table.sha256)], ((path, sizes.get(path)) for path in paths)),

@@ -10,7 +10,7 @@ from components.cxr.ids import IdKey, hash_id
 from components.cxr.storage.storage import open_storage
 from components.preprocess.adapters.dicom_headers import Header, read_headers
 from components.preprocess.config import DicomFolder, DicomFolderData
-from components.preprocess.records import FilmRef, Place, Source, Study, hash_source
+from components.preprocess.records import FilmRef, Folder, Source, SourceStudy, hash_source
 from components.preprocess.splits import split_by_hash
 
 __all__ = ["join_unlabeled", "read_dicom_folder"]
@@ -59,7 +59,7 @@ def read_dicom_folder(config: DicomFolderData, *, key: IdKey) -> Source:
     for study, films in films_of.items():
         patient = patient_of.get(study) or study
         studies.append(
-            Study(
+            SourceStudy(
                 study_id=study,
                 patient_id=patient,
                 split=split_by_hash(patient, fractions=config.fractions, key=key)
@@ -76,7 +76,7 @@ def read_dicom_folder(config: DicomFolderData, *, key: IdKey) -> Source:
         )
     return Source(
         where=storage.uri,
-        films=Place(storage.uri, config.user_project),
+        films=Folder(storage.uri, config.user_project),
         pathologies=config.pathologies,
         studies=tuple(studies),
         hash=hash_source([], ((film.path, sizes[film.path]) for study in studies for film in study.films)),
@@ -106,7 +106,7 @@ def join_unlabeled(source: Source, folder: DicomFolder, *, key: IdKey) -> Source
         elif study.patient_id in held_out:
             left_out["unlabeled studies of patients who validate or test"] += 1
         else:
-            added.append(replace(study, place=more.films))
+            added.append(replace(study, folder=more.films))
     return replace(
         source,
         studies=(*source.studies, *added),

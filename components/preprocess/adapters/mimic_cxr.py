@@ -16,7 +16,7 @@ from components.cxr.storage.storage import Storage, open_storage
 from components.cxr.storage.tables import Table, read_table, shown
 from components.preprocess.adapters.mimic_iv import NOBODY, MimicIv, read_mimic_iv
 from components.preprocess.config import MimicCxrData
-from components.preprocess.records import FilmRef, Place, Source, Study, hash_source
+from components.preprocess.records import FilmRef, Folder, Source, SourceStudy, hash_source
 from components.preprocess.splits import check_patients
 
 __all__ = ["read_mimic_cxr"]
@@ -88,7 +88,7 @@ def read_mimic_cxr(config: MimicCxrData, *, key: IdKey) -> Source:
     studies = tuple(_studies(films, sizes, splits, labels, metadata, people))
     return Source(
         where=films_at.uri,
-        films=Place(films_at.uri, config.user_project),
+        films=Folder(films_at.uri, config.user_project),
         pathologies=PATHOLOGIES,
         studies=studies,
         left_out=_left_out(tables.find_optional("study-list"), studies),
@@ -206,7 +206,7 @@ def _studies(
     labels: Mapping[str, tuple[int | None, ...]],
     metadata: _Metadata,
     people: MimicIv | None,
-) -> Iterator[Study]:
+) -> Iterator[SourceStudy]:
     films_of: dict[str, list[_Film]] = {}
     for film in films:
         films_of.setdefault(film.study_id, []).append(film)
@@ -215,7 +215,7 @@ def _studies(
         patient = group[0].patient_id
         report = f"{_folder(patient, study_id)}.txt"
         person = NOBODY if people is None else people.at(patient, metadata.dates.get(study_id, ""))
-        yield Study(
+        yield SourceStudy(
             study_id=study_id,
             patient_id=patient,
             split=splits[group[0].image_id],
@@ -236,7 +236,7 @@ def _studies(
         )
 
 
-def _left_out(table: Table | None, studies: Sequence[Study]) -> dict[str, int]:
+def _left_out(table: Table | None, studies: Sequence[SourceStudy]) -> dict[str, int]:
     if table is None:
         return {}
     listed = set(table.unique("study_id", what="study"))
@@ -244,7 +244,7 @@ def _left_out(table: Table | None, studies: Sequence[Study]) -> dict[str, int]:
     return {"studies without a film": count} if count else {}
 
 
-def _used(studies: Iterable[Study], sizes: Mapping[str, int]) -> Iterator[tuple[str, int | None]]:
+def _used(studies: Iterable[SourceStudy], sizes: Mapping[str, int]) -> Iterator[tuple[str, int | None]]:
     for study in studies:
         for film in study.films:
             yield film.path, sizes.get(film.path)

@@ -17,7 +17,7 @@ from components.cxr.labels import PATHOLOGIES
 from components.cxr.storage.storage import Storage, open_storage
 from components.preprocess.adapters.openi_terms import NO_INDEXING, pathologies_of
 from components.preprocess.config import OpeniData
-from components.preprocess.records import FilmRef, Place, Source, Study, hash_source
+from components.preprocess.records import FilmRef, Folder, Source, SourceStudy, hash_source
 from components.preprocess.splits import split_by_hash
 
 __all__ = ["film_key", "read_openi"]
@@ -56,7 +56,7 @@ def read_openi(config: OpeniData, *, key: IdKey) -> Source:
         raise UserError("no-films", "no films here", where=films.uri, expected=expected, remedy="Check data.image_dir.")
     absent = 0 if config.not_mentioned == "0" else None
     hashes: list[tuple[str, str]] = []
-    studies: dict[str, Study] = {}
+    studies: dict[str, SourceStudy] = {}
     for name, data in files:
         report = _parse(data, where=f"{place.uri}: file with path hash {hash_id('path', name, key)}")
         hashes.append((name, hashlib.sha256(data).hexdigest()))
@@ -64,7 +64,7 @@ def read_openi(config: OpeniData, *, key: IdKey) -> Source:
             where = f"{place.uri}: study {hash_id('study', report.study_id, key)}"
             raise UserError("duplicate-study", "a study is there twice", where=where, expected="one file per study")
         labeled, labels = _labels(report.terms, absent=absent)
-        studies[report.study_id] = Study(
+        studies[report.study_id] = SourceStudy(
             study_id=report.study_id,
             patient_id=report.study_id,
             split=split_by_hash(report.study_id, fractions=config.fractions, key=key),
@@ -80,7 +80,7 @@ def read_openi(config: OpeniData, *, key: IdKey) -> Source:
     paths = [film.path for study in studies.values() for film in study.films]
     return Source(
         where=place.uri,
-        films=Place(films.uri, config.user_project),
+        films=Folder(films.uri, config.user_project),
         pathologies=PATHOLOGIES,
         studies=tuple(studies.values()),
         hash=hash_source(hashes, ((path, sizes.get(path)) for path in paths)),

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
 from components.cxr.errors import UserError
@@ -16,7 +17,7 @@ from components.cxr.ids import hash_id
 from components.cxr.report import load_predictions
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import write_pointer
-from components.cxr.storage.storage import Root, Storage
+from components.cxr.storage.storage import Root, Storage, open_storage
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import run
 from components.evaluate.predict import main, predictions
@@ -36,6 +37,17 @@ def evaluated(tiny_data: LoadedManifest, untrained_bundle: Storage, tmp_path: Pa
     found = run(CONFIG, root=root, manifest=tiny_data, bundle=root.bundle("tiny"))
     write_pointer(root, "bundle", root.bundle("tiny").uri)
     return root, root.bundle("tiny"), found.storage
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("step", [run, predictions])
+def test_a_missing_gpu_is_told_before_anything_is_loaded(
+    step: Callable[..., object], tiny_data: LoadedManifest, tmp_path: Path
+) -> None:
+    root, nothing = Root(tmp_path), open_storage(tmp_path / "no bundle")
+    where = {"root": root} if step is run else {}
+    with pytest.raises(UserError, match=r"no CUDA device: evaluate.device"):
+        step(EvaluateConfig(device="cuda"), manifest=tiny_data, bundle=nothing, **where)
 
 
 def test_every_split_is_answered_as_evaluation_did(

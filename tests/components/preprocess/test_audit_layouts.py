@@ -19,7 +19,7 @@ from components.cxr.text.text import SectionReader, parse_report
 from components.preprocess.adapters.openi import read_openi
 from components.preprocess.audit import audit
 from components.preprocess.config import CsvData, OpeniData, PreprocessConfig, parse_data
-from components.preprocess.records import Study
+from components.preprocess.records import SourceStudy
 
 Layout = Callable[[dict[str, str]], str]
 
@@ -40,7 +40,7 @@ def same_paragraph(sections: dict[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def studies(real_data: Path) -> list[tuple[Study, dict[str, str]]]:
+def studies(real_data: Path) -> list[tuple[SourceStudy, dict[str, str]]]:
     """Open-i's reports that have an indication and findings."""
     data = OpeniData(reports=str(real_data / "openi-reports" / "ecgen-radiology-half.tgz"))
     read = [
@@ -61,7 +61,7 @@ def studies(real_data: Path) -> list[tuple[Study, dict[str, str]]]:
     ],
 )
 def test_share_of_indications_that_affirm_a_finding(
-    studies: list[tuple[Study, dict[str, str]]],
+    studies: list[tuple[SourceStudy, dict[str, str]]],
     tmp_path: Path,
     layout: Layout,
     reader: SectionReader,

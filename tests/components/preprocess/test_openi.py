@@ -23,7 +23,7 @@ from components.preprocess.adapters.openi_terms import NO_PATHOLOGY, RULES, is_k
 from components.preprocess.collect import collect
 from components.preprocess.config import OpeniData, PreprocessConfig, parse_data
 from components.preprocess.preprocess import run_partition
-from components.preprocess.records import Source, Study
+from components.preprocess.records import Source, SourceStudy
 from tests.components.preprocess.openi_set import TinyOpeni
 
 KEY = IdKey(b"k" * 16)
@@ -49,7 +49,7 @@ def openi(tmp_path: Path) -> TinyOpeni:
     return made
 
 
-def read(openi: TinyOpeni, **data: object) -> tuple[Source, dict[str, Study]]:
+def read(openi: TinyOpeni, **data: object) -> tuple[Source, dict[str, SourceStudy]]:
     config = parse_data(openi.values(**data)["data"])
     assert isinstance(config, OpeniData)
     source = read_openi(config, key=KEY)
@@ -63,7 +63,7 @@ def preprocess(values: dict[str, dict[str, Any]], root: Path, **changes: object)
     return collect(data, config, root=Root(root))
 
 
-def states(study: Study) -> dict[str, int | None]:
+def states(study: SourceStudy) -> dict[str, int | None]:
     return {name: state for name, state in zip(PATHOLOGIES, study.labels, strict=True) if state is not None}
 
 
