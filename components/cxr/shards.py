@@ -289,7 +289,7 @@ def read_versioned(data: bytes, *, where: str, version: int, made_by: str) -> di
     Raises:
         UserError: not a JSON object, or another version.
     """
-    remedy = f"Run {made_by} again with this version of cxrflow."
+    remedy = f"Delete it and run {made_by} again with this version of cxrflow."
     try:
         values = json.loads(data)
     except ValueError:

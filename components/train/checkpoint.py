@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from components.cxr.errors import UserError
+from components.cxr.storage.pointers import pointed_at
 from components.cxr.storage.storage import Storage
 from components.train.distributed import is_main
 from components.train.setup import Setup
@@ -54,11 +57,24 @@ def save_checkpoint(storage: Storage, setup: Setup, progress: Progress) -> None:
 
 
 def load_checkpoint(storage: Storage, setup: Setup, *, device: torch.device) -> Progress:
-    """Restore the newest checkpoint into `setup`; a fresh Progress when there is none."""
-    if not storage.exists(POINTER):
+    """Restore the newest checkpoint into `setup`; a fresh Progress when there is none.
+
+    Raises:
+        UserError: the pointer or the checkpoint is damaged.
+    """
+    remedy = f"Delete {storage.uri} to start this training over."
+    try:
+        pointer = storage.read(POINTER).data
+    except FileNotFoundError:
         return Progress()
-    name = json.loads(storage.read(POINTER).data)["checkpoint"]
-    state: dict[str, Any] = torch.load(io.BytesIO(storage.read(name).data), map_location=device, weights_only=True)
+    name = pointed_at(pointer, "checkpoint", where=f"{storage.uri}/{POINTER}", remedy=remedy)
+    try:
+        data = storage.read(name).data
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+    except (FileNotFoundError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        detail = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0][:120]
+        where = f"{storage.uri}/{name}"
+        raise UserError("damaged-checkpoint", "damaged checkpoint", where=where, found=detail, remedy=remedy) from None
     setup.model.load_state_dict(state["model"])
     setup.ema.model.load_state_dict(state["ema"])
     setup.ema.num_updates = state["ema_updates"]

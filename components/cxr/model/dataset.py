@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,8 +12,8 @@ from torch.utils.data import Dataset
 
 from components.cxr.labels import derive_no_finding
 from components.cxr.model.batch import Study
-from components.cxr.shards import LoadedManifest, ShardInfo, label_states, read_shard
-from components.cxr.storage.storage import Storage
+from components.cxr.model.pixel_cache import cached_pixels
+from components.cxr.shards import LoadedManifest, label_states, read_shard
 from components.cxr.text.text import SECTIONS, TextConfig, select_text
 
 __all__ = ["Place", "StudyDataset"]
@@ -62,7 +59,7 @@ class StudyDataset(Dataset[Study]):
         states, labeled = [], []
         for info in (shard for split in splits for shard in manifest.shards_of(split)):
             table = read_shard(loaded.storage, info, columns=[*_COLUMNS, *manifest.pathologies])
-            pixels_NHW = _cached_pixels(loaded.storage, info, size=size)
+            pixels_NHW = cached_pixels(loaded.storage, info, size=size)
             state_NP = label_states(table, manifest.pathologies)
             rows = table.select(_COLUMNS).to_pylist()
             for start, stop in _runs(table.column("study_id")):
@@ -98,25 +95,6 @@ class StudyDataset(Dataset[Study]):
     def texts(self) -> list[str]:
         """The text input of every study, empty where absent."""
         return [details["text"] for details in self._details]
-
-
-def cache_folder() -> Path:
-    """Where decoded shards are kept: $CXRFLOW_CACHE, else ~/.cache/cxrflow."""
-    return Path(os.environ.get("CXRFLOW_CACHE") or Path.home() / ".cache" / "cxrflow")
-
-
-def _cached_pixels(storage: Storage, info: ShardInfo, *, size: int) -> npt.NDArray[np.uint8]:
-    """The shard's pixels [rows, size, size] as a memory map of one `.npy`, made on first use and named by its hash."""
-    path = cache_folder() / f"{info.sha256}.npy"
-    if not path.exists():
-        column = read_shard(storage, info, columns=["pixels"]).column("pixels")
-        pixels_NHW = np.frombuffer(b"".join(column.to_pylist()), dtype=np.uint8).reshape(info.rows, size, size)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.npy")
-        np.save(partial, pixels_NHW)
-        shutil.move(partial, path)
-    mapped: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r")
-    return mapped
 
 
 def _runs(study_ids: pa.ChunkedArray) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.cxr.storage.atomic import PARTIAL, renamed_to
+from components.cxr.storage.atomic import PARTIAL, put_in_place, renamed_to
 from components.cxr.storage.interface import ABSENT, StaleWriteError, Storage, Versioned
 
 __all__ = ["LocalStorage"]
@@ -19,7 +19,7 @@ _LOCK = f"{PARTIAL}lock"
 
 
 class LocalStorage(Storage):
-    """A folder; writes go to a temporary name beside the target and are renamed."""
+    """A folder; writes go to a temporary name beside the target, to the disk, and are renamed."""
 
     folder: Path
 
@@ -48,18 +48,18 @@ class LocalStorage(Storage):
                 found = self.read(name).generation if target.exists() else ABSENT
                 if found != if_generation:
                     raise StaleWriteError(f"{self.uri}/{name}")
-            partial.replace(target)
+            put_in_place(partial, target)
 
     def upload(self, source: Path, name: str) -> None:
         with renamed_to(self.folder / name) as partial:
             shutil.copyfile(source, partial)
-            partial.replace(self.folder / name)
+            put_in_place(partial, self.folder / name)
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         with renamed_to(self.folder / name) as partial:
             yield partial
-            partial.replace(self.folder / name)
+            put_in_place(partial, self.folder / name)
 
     def remove_partials(self) -> None:
         for path in self.folder.rglob(f"{PARTIAL}*"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from components.cxr.errors import UserError
+from components.cxr.storage.pointers import pointed_at
 from components.cxr.storage.storage import Storage, open_storage
 
 __all__ = ["Artifact", "clean_exit", "point", "pointed"]
@@ -29,8 +30,17 @@ def point(artifact: Artifact, storage: Storage, **metadata: str | int | float | 
 
 
 def pointed(artifact: Artifact) -> Storage:
-    """The folder that an input artifact names."""
-    return open_storage(json.loads(Path(artifact.path).read_text())["uri"])
+    """The folder that an input artifact names.
+
+    Raises:
+        UserError: the artifact is missing or damaged.
+    """
+    remedy = "Run the step that makes it again."
+    try:
+        data = Path(artifact.path).read_bytes()
+    except FileNotFoundError:
+        data = b""
+    return open_storage(pointed_at(data, "uri", where=artifact.path, remedy=remedy))
 
 
 @contextlib.contextmanager

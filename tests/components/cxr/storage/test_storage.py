@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import threading
 from pathlib import Path
 
@@ -206,3 +207,33 @@ def test_root_names_every_folder(tmp_path: Path) -> None:
     assert root.data("k").uri == f"{tmp_path}/data/k"
     assert root.latest().uri == f"{tmp_path}/latest"
     assert root.checkpoints("k").uri != root.bundle("k").uri
+
+
+@pytest.mark.parametrize("how", ["write", "upload", "writing"])
+def test_bytes_and_name_reach_the_disk_before_the_file_counts_as_there(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power cut leaves depends on this order; it shows in no other way on a running machine."""
+    done: list[str] = []
+    flush, rename = os.fsync, Path.replace
+
+    def fsync(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else f"file of {os.fstat(handle).st_size}")
+        flush(handle)
+
+    def replace(source: Path, target: Path) -> Path:
+        done.append("rename")
+        return rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    (tmp_path / "source").write_bytes(b"12345")
+    storage = open_storage(tmp_path / "made")
+    if how == "write":
+        storage.write("a.json", b"12345")
+    elif how == "upload":
+        storage.upload(tmp_path / "source", "a.json")
+    else:
+        with storage.writing("a.json") as path:
+            path.write_bytes(b"12345")
+    assert done == ["file of 5", "rename", "folder"]
