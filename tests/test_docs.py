@@ -19,7 +19,7 @@ COMMANDS = [
     ("-m", "pipeline", "run"), ("-m", "pipeline", "mlflow"), ("pipeline/compile.py",), ("-m", "pipeline.synthetic"),
     ("-m", "components.preprocess"), ("-m", "components.train"), ("-m", "components.evaluate"),
     ("-m", "components.serve"), ("-m", "pipeline", "submit"), ("-m", "components.preprocess.audit"),
-    ("-m", "pipeline", "doctor"), ("-m", "components.evaluate.predict"),
+    ("-m", "pipeline", "doctor"), ("-m", "components.evaluate.answers"),
 ]  # fmt: skip
 
 

@@ -16,18 +16,21 @@ from components.cxr.storage.parquet import parquet_table
 from components.cxr.storage.storage import Storage
 
 __all__ = [
-    "CONDITIONS", "DECISION", "PREDICTIONS", "REPORT",
+    "CONDITIONS", "DECISION", "LEAKY_TEXT", "PREDICTIONS", "REPORT",
     "Agreement", "Condition", "Decision", "GoldenStudy", "Interval", "MeanScore", "PathologyScore", "Protocol",
     "Report", "Score", "TruthReport",
     "load_decision", "load_predictions", "load_report", "write_decision", "write_predictions", "write_report",
 ]  # fmt: skip
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 REPORT = "report.json"
 DECISION = "decision.json"
 PREDICTIONS = "predictions.parquet"
 
 Condition = Literal["all", "image", "image+meta", "text", "meta"]
+LEAKY_TEXT = "the model reads what was, or may be, written after the read, from which the labels were mined"
+"""The reason of `Report.leaks` that lies in the model's text input."""
+
 CONDITIONS: tuple[Condition, ...] = ("all", "image", "image+meta", "text", "meta")
 """What the model sees: pixels, pre-read text and metadata (age, sex, view), or a part of them."""
 
@@ -167,8 +170,11 @@ class Report(Config):
     manifest_hash: str
     mlflow_run_id: str | None
     """Of the training, which evaluation joined; None when there is none."""
-    leaky: bool
-    """True when a section written after the read was an input (design: never a headline)."""
+    operating_points_hash: str
+    """Of the operating points behind every probability and answer here."""
+    leaks: tuple[str, ...] = ()
+    """Why the scores prove nothing: the model reads sections written after the film was read, or it was trained on test
+    patients. Such a model is never promoted."""
     label_policy: LabelPolicy
     """The policies that the model was trained with."""
     threshold_rule: Literal["youden", "f1"]
@@ -177,6 +183,11 @@ class Report(Config):
     num_bootstrap: int
     second_truth: TruthReport | None = None
     """None when none is configured."""
+
+    @property
+    def leaky(self) -> bool:
+        """Whether the scores prove nothing (`leaks` says why)."""
+        return bool(self.leaks)
 
     @property
     def headline(self) -> Score:

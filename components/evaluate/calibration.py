@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from components.cxr.bundle import Calibration, OperatingPoint
 from components.cxr.labels import BLANK
+from components.cxr.operating_points import Calibration, OperatingPoint
 
 __all__ = ["DEFAULT_THRESHOLD", "calibrate", "choose_threshold", "fit_calibration", "operating_points"]
 

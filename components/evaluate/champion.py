@@ -11,16 +11,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.cxr.bundle import Bundle, check_same_pixels, load_bundle
+from components.cxr.auroc import mean_auroc
+from components.cxr.bundle_info import Description, check_same_pixels, describe
 from components.cxr.errors import UserError
 from components.cxr.labels import truth_of
-from components.cxr.model.dataset import StudyDataset
 from components.cxr.shards import LoadedManifest
-from components.cxr.storage.storage import Root, open_storage
-from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamples, weighted_auroc
+from components.cxr.storage.storage import Root, Storage, open_storage
+from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamples
 from components.evaluate.config import EvaluateConfig
+from components.evaluate.predictions import Pass, Rows, Studies, predictions_key
 from components.evaluate.promotion import Comparison
-from components.evaluate.scoring import Pass, Rows, run_model, study_rows
 
 __all__ = ["compare", "deployed_now", "paired_difference"]
 
@@ -53,36 +53,54 @@ def compare(
     *,
     root: Root,
     manifest: LoadedManifest,
-    bundle: Bundle,
+    model: Description,
+    operating_points: str,
     predictions: pa.Table,
 ) -> Comparison | None:
-    """The challenger `bundle` against the deployed bundle; None when nothing is deployed.
+    """The challenger `model` against the deployed bundle; None when nothing is deployed.
 
-    A deployed bundle that cannot be scored on this data becomes a problem to read, not an error.
+    Test studies whose patients the deployed bundle was trained on would flatter it: they are left out for both. A
+    deployed bundle that cannot be scored on this data becomes a problem to read, not an error.
 
     Args:
+        operating_points: hash of the challenger's.
         predictions: the challenger's, as write_predictions documents.
     """
+    from components.evaluate.predict import predict  # brings torch, which only a deployed model needs here
+
     current = deployed_now(root)
     if current is None:
         return None
-    if current["bundle_hash"] == bundle.hash:
-        return Comparison(bundle.hash)
+    if current["bundle_hash"] == model.hash:
+        return Comparison(model.hash, other_points=current.get("operating_points_hash") != operating_points)
+    storage = open_storage(current["bundle"])
     try:
-        champion = _load_champion(current, manifest)
+        champion = _describe_champion(storage, current, manifest)
     except UserError as error:
         return Comparison(current["bundle_hash"], problem=str(error))
-    studies = StudyDataset(manifest, splits=["test"], text=champion.info.text)
-    passes = [Pass(studies, "all")]
-    champion_SP = run_model(champion, passes, config=config, unit="studies by the deployed model")[0].score_SP
-    return paired_difference(
-        _scores(predictions, bundle.info.pathologies),
-        champion_SP,
-        study_rows(studies),
-        pathologies=manifest.manifest.pathologies,
+    job = Pass("test", "all")
+    found = predict(
+        config,
+        storage=root.predictions(predictions_key(champion.hash, manifest.hash)),
+        bundle=storage,
+        model=champion,
+        manifest=manifest,
+        passes=[job],
+        unit="studies by the deployed model",
+    )
+    fair_S = ~found.test.trained_on_S
+    if not fair_S.any():
+        problem = "it was trained or selected on every test patient; compare them on other data."
+        return Comparison(champion.hash, problem=problem)
+    compared = paired_difference(
+        _scores(predictions, found.test, model.info.pathologies)[fair_S],
+        found.scores[job].score_NP[fair_S],
+        found.test.rows.select(fair_S),
+        pathologies=model.info.pathologies,
         config=config,
         champion_bundle=champion.hash,
     )
+    return compared._replace(left_out=_left_out(found.test))
 
 
 def paired_difference(
@@ -95,29 +113,35 @@ def paired_difference(
     champion_bundle: str,
 ) -> Comparison:
     """Mean AUROC of challenger minus champion (protocol A, by study) under the same resamples of the patients."""
-    truth_SP = truth_of(rows.states_NP, rows.labeled_N, protocol="A")
     columns = [list(pathologies).index(name) for name in config.headline or pathologies]
-    columns = [p for p in columns if (truth_SP[:, p] == 1).any() and (truth_SP[:, p] == 0).any()]
-    if not columns:
+    truth_SP = truth_of(rows.states_NP, rows.labeled_N, protocol="A")[:, columns]
+    challenger_SP, champion_SP = challenger_SP[:, columns], champion_SP[:, columns]
+    challenger, champion = mean_auroc(challenger_SP, truth_SP), mean_auroc(champion_SP, truth_SP)
+    if challenger is None or champion is None:
         return Comparison(champion_bundle)
-    truth_SP = truth_SP[:, columns]
     settings = {"num_resamples": config.num_bootstrap, "seed": config.seed}
-    challenger_RP = auroc_resamples(challenger_SP[:, columns], truth_SP, rows.patients, **settings)
-    champion_RP = auroc_resamples(champion_SP[:, columns], truth_SP, rows.patients, **settings)
-    difference = _mean_auroc(challenger_SP[:, columns], truth_SP) - _mean_auroc(champion_SP[:, columns], truth_SP)
+    challenger_RP = auroc_resamples(challenger_SP, truth_SP, rows.patients, **settings)
+    champion_RP = auroc_resamples(champion_SP, truth_SP, rows.patients, **settings)
     difference_R = mean_resamples(challenger_RP) - mean_resamples(champion_RP)
-    return Comparison(champion_bundle, difference=difference, difference_ci=interval(difference_R))
+    return Comparison(champion_bundle, difference=challenger - champion, difference_ci=interval(difference_R))
 
 
-def _scores(predictions: pa.Table, pathologies: Sequence[str]) -> npt.NDArray[np.floating]:
-    """z1 - z0 (S, P) of the test studies under the condition `all`."""
+def _scores(predictions: pa.Table, test: Studies, pathologies: Sequence[str]) -> npt.NDArray[np.floating]:
+    """The challenger's z1 - z0 (S, P) under the condition `all`, study by study as in `test`."""
     table = predictions.filter(pc.equal(predictions.column("condition"), "all"))
-    return np.stack([table.column(f"score/{name}").to_numpy() for name in pathologies], axis=1)
+    row = {study: i for i, study in enumerate(table.column("study_id").to_pylist())}
+    order_S = [row[study] for study in test.rows.studies]
+    return np.stack([table.column(f"score/{name}").to_numpy()[order_S] for name in pathologies], axis=1)
 
 
-def _load_champion(current: dict[str, Any], manifest: LoadedManifest) -> Bundle:
-    storage = open_storage(current["bundle"])
-    champion = load_bundle(storage)
+def _left_out(test: Studies) -> str:
+    """In words, the patients that the champion knows."""
+    known, total = test.patients_trained_on(), len(set(test.rows.patients))
+    return f"without {len(known):,} of {total:,} test patients, on whom it was trained" if known else ""
+
+
+def _describe_champion(storage: Storage, current: dict[str, Any], manifest: LoadedManifest) -> Description:
+    champion = describe(storage)
     if champion.hash != current["bundle_hash"]:
         raise UserError(
             "deployed-bundle-changed",
@@ -129,12 +153,3 @@ def _load_champion(current: dict[str, Any], manifest: LoadedManifest) -> Bundle:
         )
     check_same_pixels(champion.info, manifest.manifest, where=manifest.storage.uri)
     return champion
-
-
-def _mean_auroc(score_SP: npt.NDArray[np.floating], truth_SP: npt.NDArray[np.int8]) -> float:
-    values = []
-    for p in range(truth_SP.shape[1]):
-        known_S = truth_SP[:, p] >= 0
-        once = np.ones((int(known_S.sum()), 1), dtype=np.float32)
-        values.append(weighted_auroc(score_SP[known_S, p], truth_SP[known_S, p] == 1, once)[0])
-    return float(np.mean(values))

@@ -1,23 +1,28 @@
-"""The evaluation step: score a bundle on the test split, compare it with the deployed one, decide, and register it."""
+"""The evaluation step: predict, score, compare with the deployed model, decide, and register.
+
+Two halves with a key each. `predictions/<key>/` holds the model's raw scores: bundle and data set decide them.
+`evaluations/<key>/` holds report, operating points and card: the scores, the configuration and a second truth decide
+them. A change of the configuration therefore never runs the model again, and the bundle is never written to.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from components.cxr.bundle import (
-    MODEL_CARD,
-    Bundle,
-    check_same_pixels,
-    load_bundle,
-    load_operating_points,
-    local_folder,
-    write_operating_points,
-)
+from components.cxr.bundle_info import Description, check_same_pixels, describe, local_folder
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
 from components.cxr.model.device import pick_device
+from components.cxr.operating_points import (
+    MODEL_CARD,
+    OPERATING_POINTS,
+    load_operating_points,
+    write_operating_points,
+)
 from components.cxr.report import (
     REPORT,
     Decision,
@@ -35,24 +40,33 @@ from components.cxr.tracking.journal import JOURNAL
 from components.cxr.tracking.registry import register_model
 from components.cxr.tracking.tracked_run import TrackedRun, replay
 from components.cxr.tracking.tracking import joined_run
-from components.evaluate.assess import assess
 from components.evaluate.champion import compare
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.log import log_evaluation
 from components.evaluate.model_card import model_card
-from components.evaluate.promotion import decide
+from components.evaluate.predict import predict
+from components.evaluate.predictions import predictions_key
+from components.evaluate.promotion import Comparison, decide
+from components.evaluate.score import Assessment, score
 from components.evaluate.table import print_report
 from components.evaluate.truth_table import SecondTruth, read_second_truth
 
 __all__ = ["Evaluation", "evaluation_key", "run"]
 
+VERSION = 2
+"""Of the code that decides the report from the scores: metrics, calibration, tables and card."""
 EXPERIMENT = "cxrflow"
 """Of a bundle whose training left no run."""
 
 
-def evaluation_key(config: EvaluateConfig, *, bundle_hash: str, manifest_hash: str, truth_hash: str = "") -> str:
-    """Name of the evaluation's folder: 16 hex digits over what decides the report."""
-    return content_hash(config.hash, bundle_hash, manifest_hash, truth_hash)
+def evaluation_key(config: EvaluateConfig, *, predictions: str, truth_hash: str = "") -> str:
+    """Name of the evaluation's folder: 16 hex digits over what decides the report.
+
+    Args:
+        predictions: key of the scores, which stands for bundle and data set.
+        truth_hash: of the second truth's table.
+    """
+    return content_hash(f"score {VERSION}", config.hash, predictions, truth_hash)
 
 
 class Evaluation(NamedTuple):
@@ -64,43 +78,46 @@ class Evaluation(NamedTuple):
 
 
 def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle: Storage) -> Evaluation:
-    """Evaluate one bundle; a report that is already there is reused, the decision is always made anew.
+    """Evaluate one bundle; scores and a report that are already there are reused, the decision is always made anew.
 
-    Writes predictions, operating points, model card, report and decision under `root.evaluation(evaluation_key(…))`,
-    points and card into the bundle too, everything without ids into the training's MLflow run, and registers the model
-    as `challenger`.
+    Writes raw scores under `root.predictions(…)`, and predictions, operating points, model card, report and decision
+    under `root.evaluation(evaluation_key(…))`; everything without ids goes into the training's MLflow run, and the
+    model with these operating points is registered as `challenger`.
 
     Raises:
         UserError: data that does not fit the bundle, no test studies, a second truth that cannot be joined, no such
             device, or no place to track.
     """
     pick_device(config.device, where="evaluate.device")  # its errors come before any work
-    model = load_bundle(bundle)
+    model = describe(bundle)
     _check(config, model, manifest)
     truth = _second_truth(config, model, manifest)
-    truth_hash = truth.sha256 if truth else ""
-    key = evaluation_key(config, bundle_hash=model.hash, manifest_hash=manifest.hash, truth_hash=truth_hash)
+    scores_key = predictions_key(model.hash, manifest.hash)
+    key = evaluation_key(config, predictions=scores_key, truth_hash=truth.sha256 if truth else "")
     storage = root.evaluation(key)
     known = load_report(storage) if storage.exists(REPORT) else None
     run_id = known.mlflow_run_id if known else model.info.mlflow_run_id
     with joined_run(root, experiment=EXPERIMENT, run_id=run_id) as tracked:
         _replay_training(tracked, root, bundle)
         if known is None:
-            _evaluate(config, model, manifest, truth, storage, run_id=tracked.id)
+            scores = root.predictions(scores_key)
+            predictions = predict(config, storage=scores, bundle=bundle, model=model, manifest=manifest)
+            found = score(config, model, predictions, manifest_hash=manifest.hash, truth=truth, run_id=tracked.id)
+            _write(storage, found, card=model_card(model, found.report, found.points, manifest=manifest.manifest))
         else:
             print(f"evaluate: reused evaluations/{key}", flush=True)
-        report, points = known or load_report(storage), load_operating_points(storage)
-        predictions, card = load_predictions(storage), storage.read(MODEL_CARD).data.decode()
-        write_operating_points(bundle, points)
-        bundle.write(MODEL_CARD, card.encode())
+        report, told = known or load_report(storage), load_predictions(storage)
 
-        comparison = compare(config, root=root, manifest=manifest, bundle=model, predictions=predictions)
+        points = load_operating_points(storage, bundle_hash=model.hash).hash
+        comparison = compare(
+            config, root=root, manifest=manifest, model=model, operating_points=points, predictions=told
+        )
         decision = decide(report, comparison, config=config.promotion)
 
-        log_evaluation(tracked, report, predictions, card=card, manifest=manifest, key=key)
-        identity = {"bundle_hash": model.hash, "operating_points": content_hash(points.canonical_json())}
-        with local_folder(bundle) as folder:
-            decision = _register(config, decision, tracked, folder=folder, bundle=model, identity=identity)
+        card = storage.read(MODEL_CARD).data.decode()
+        log_evaluation(tracked, report, told, card=card, manifest=manifest, key=key)
+        with _as_served(bundle, storage) as artifacts:
+            decision = _register(config, decision, comparison, report, tracked, artifacts=artifacts, model=model)
     write_decision(storage, decision)
     write_pointer(root, "evaluation", storage.uri)
     print_report(report, decision)
@@ -108,69 +125,7 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
     return Evaluation(report, decision, storage)
 
 
-def _second_truth(config: EvaluateConfig, model: Bundle, manifest: LoadedManifest) -> SecondTruth | None:
-    if config.second_truth is None:
-        return None
-    return read_second_truth(
-        config.second_truth.table,
-        pathologies=model.info.pathologies,
-        id_key_fingerprint=manifest.manifest.id_key_fingerprint,
-        user_project=config.second_truth.user_project,
-    )
-
-
-def _evaluate(
-    config: EvaluateConfig,
-    model: Bundle,
-    manifest: LoadedManifest,
-    truth: SecondTruth | None,
-    storage: Storage,
-    *,
-    run_id: str | None,
-) -> None:
-    """Score the model and write what was found, the report last."""
-    found = assess(config, model, manifest, truth=truth, run_id=run_id)
-    card = model_card(model, found.report, found.points, manifest=manifest.manifest)
-    write_predictions(storage, found.predictions)
-    write_operating_points(storage, found.points)
-    storage.write(MODEL_CARD, card.encode())
-    write_report(storage, found.report)
-
-
-def _register(
-    config: EvaluateConfig,
-    decision: Decision,
-    tracked: TrackedRun,
-    *,
-    folder: Path,
-    bundle: Bundle,
-    identity: dict[str, str],
-) -> Decision:
-    """Make the bundle MLflow's challenger; the decision comes back with the versions."""
-    registration = register_model(
-        tracked,
-        name=config.registered_model,
-        folder=folder,
-        pathologies=bundle.info.pathologies,
-        identity=identity,
-        tags={
-            "decision": "promoted" if decision.promoted else "rejected",
-            "reason": decision.reason,
-            "leaky": str(bundle.info.leaky).lower(),
-        },
-    )
-    if registration is None:
-        return decision
-    versions = {"challenger_version": registration.version, "champion_version": registration.champion}
-    decision = decision.model_copy(update={"registered_model": config.registered_model, **versions})
-    in_service = decision.champion_bundle == decision.challenger_bundle
-    if in_service and registration.champion != registration.version:
-        reason = "this model is in service already, but its deployment ended before MLflow's champion was set"
-        decision = decision.model_copy(update={"promoted": True, "reason": reason})
-    return decision
-
-
-def _check(config: EvaluateConfig, model: Bundle, manifest: LoadedManifest) -> None:
+def _check(config: EvaluateConfig, model: Description, manifest: LoadedManifest) -> None:
     check_same_pixels(model.info, manifest.manifest, where=manifest.storage.uri)
     for name in config.headline:
         if name not in model.info.pathologies:
@@ -188,8 +143,75 @@ def _check(config: EvaluateConfig, model: Bundle, manifest: LoadedManifest) -> N
             "nothing to evaluate on",
             where=f"{manifest.storage.uri}, split test",
             found="0 labeled studies",
-            remedy="For answers without labels use python -m components.evaluate.predict.",
+            remedy="For answers without labels use python -m components.evaluate.answers.",
         )
+
+
+def _second_truth(config: EvaluateConfig, model: Description, manifest: LoadedManifest) -> SecondTruth | None:
+    if config.second_truth is None:
+        return None
+    return read_second_truth(
+        config.second_truth.table,
+        pathologies=model.info.pathologies,
+        id_key_fingerprint=manifest.manifest.id_key_fingerprint,
+        user_project=config.second_truth.user_project,
+    )
+
+
+def _write(storage: Storage, found: Assessment, *, card: str) -> None:
+    """The report goes last: its presence means complete."""
+    write_predictions(storage, found.predictions)
+    write_operating_points(storage, found.points)
+    storage.write(MODEL_CARD, card.encode())
+    write_report(storage, found.report)
+
+
+@contextlib.contextmanager
+def _as_served(bundle: Storage, evaluation: Storage) -> Iterator[dict[str, Path]]:
+    """The bundle and of the evaluation what serving needs, as folders here; no predictions, which hold ids."""
+    with local_folder(bundle) as folder, tempfile.TemporaryDirectory() as temporary:
+        for name in (OPERATING_POINTS, MODEL_CARD):
+            evaluation.download(name, Path(temporary, name))
+        yield {"bundle": folder, "evaluation": Path(temporary)}
+
+
+def _register(
+    config: EvaluateConfig,
+    decision: Decision,
+    comparison: Comparison | None,
+    report: Report,
+    tracked: TrackedRun,
+    *,
+    artifacts: dict[str, Path],
+    model: Description,
+) -> Decision:
+    """Make bundle and operating points MLflow's challenger; the decision comes back with the versions."""
+    registration = register_model(
+        tracked,
+        name=config.registered_model,
+        artifacts=artifacts,
+        pathologies=model.info.pathologies,
+        identity={"bundle_hash": model.hash, "operating_points": report.operating_points_hash},
+        tags={
+            "decision": "promoted" if decision.promoted else "rejected",
+            "reason": decision.reason,
+            "leaky": str(report.leaky).lower(),
+        },
+    )
+    if registration is None:
+        return decision
+    versions = {"challenger_version": registration.version, "champion_version": registration.champion}
+    decision = decision.model_copy(update={"registered_model": config.registered_model, **versions})
+    in_service = decision.champion_bundle == decision.challenger_bundle
+    if (
+        in_service
+        and comparison is not None
+        and not comparison.other_points
+        and registration.champion != registration.version
+    ):
+        reason = "this model is in service already, but its deployment ended before MLflow's champion was set"
+        decision = decision.model_copy(update={"promoted": True, "reason": reason})
+    return decision
 
 
 def _replay_training(tracked: TrackedRun, root: Root, bundle: Storage) -> None:

@@ -15,11 +15,11 @@ from sklearn.metrics import (
     f1_score,
     precision_score,
     recall_score,
-    roc_auc_score,
 )
 
-from components.cxr.bundle import OperatingPoint
+from components.cxr.auroc import auroc
 from components.cxr.labels import BLANK
+from components.cxr.operating_points import OperatingPoint
 from components.cxr.report import MeanScore, PathologyScore
 from components.evaluate.bootstrap import interval, mean_resamples
 from components.evaluate.calibration import calibrate
@@ -52,7 +52,7 @@ def pathology_score(
     num_positives, num_negatives = int(positive.sum()), int((~positive).sum())
     both = num_positives > 0 and num_negatives > 0
     return PathologyScore(
-        auroc=float(roc_auc_score(positive, score_N[known_N])) if both else None,
+        auroc=auroc(score_N, truth_N),
         auroc_ci=interval(auroc_R) if both else None,
         average_precision=float(average_precision_score(positive, score_N[known_N])) if both else None,
         accuracy=float(accuracy_score(positive, answer)) if len(positive) else None,

@@ -1,35 +1,36 @@
-"""The model card that lies in the bundle: what the model is, how it was made, what it scores, and its limits."""
+"""The model card of one evaluation: what the model is, how it was made, what it scores, and its limits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.cxr.bundle import Bundle, OperatingPoints
+from components.cxr.bundle_info import BundleInfo, Description
+from components.cxr.operating_points import OperatingPoints
 from components.cxr.report import CONDITIONS, Report, Score
 from components.cxr.shards import SPLITS, Manifest
-from components.evaluate.table import CONDITION_NAMES, LEAKY_WARNING, PROTOCOLS, number, policy_line, span
+from components.evaluate.table import CONDITION_NAMES, PROTOCOLS, leaky_warning, number, policy_line, span
 
 __all__ = ["model_card"]
 
 
-def model_card(bundle: Bundle, report: Report, points: OperatingPoints, *, manifest: Manifest) -> str:
+def model_card(model: Description, report: Report, points: OperatingPoints, *, manifest: Manifest) -> str:
     """The card as Markdown (after Mitchell et al. 2019); it names no patient, study or film."""
     parts = [
-        f"# Chest X-ray classifier {bundle.hash[:12]}",
-        f"> **{LEAKY_WARNING}** Its scores say nothing about reading films." if report.leaky else "",
+        f"# Chest X-ray classifier {model.hash[:12]}",
+        f"> **{warning}** Its scores say nothing about reading films." if (warning := leaky_warning(report)) else "",
         "**Not a medical device.** For research; no diagnosis may rest on it.",
-        _what(bundle),
-        _data(bundle, manifest, report.manifest_hash),
+        _what(model),
+        _data(model.info, manifest, report.manifest_hash),
         _scores(report),
         _second_truth(report),
         _calibration(report, points),
-        _use(bundle),
+        _use(model.info),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _what(bundle: Bundle) -> str:
-    info = bundle.info
+def _what(model: Description) -> str:
+    info = model.info
     architecture = info.architecture
     text = ", ".join(info.text.sections) or "none"
     rows = {
@@ -43,7 +44,7 @@ def _what(bundle: Bundle) -> str:
         "Text sections read": text,
         "Metadata read": "age, sex, view position",
         "Missing input": "any of films, text and metadata may be absent, not all",
-        "Bundle": f"`{bundle.hash}`",
+        "Bundle": f"`{model.hash}`",
         "Training configuration": f"`{info.train_config_hash}`",
         "MLflow run": f"`{info.mlflow_run_id}`" if info.mlflow_run_id else "none",
         "Source revision": f"`{info.git_revision}`" if info.git_revision else "unknown",
@@ -51,20 +52,20 @@ def _what(bundle: Bundle) -> str:
     return "## Model\n\n" + _table(("", ""), list(rows.items()))
 
 
-def _data(bundle: Bundle, manifest: Manifest, manifest_hash: str) -> str:
+def _data(info: BundleInfo, manifest: Manifest, manifest_hash: str) -> str:
     rows = []
     for split in SPLITS:
         if (count := manifest.counts.get(split)) is not None:
             numbers = (count.patients, count.studies, count.images, count.labeled_studies)
             rows.append((split, *(f"{value:,}" for value in numbers)))
-    same = "the same data set" if bundle.info.manifest_hash == manifest_hash else f"`{bundle.info.manifest_hash}`"
+    same = "the same data set" if info.manifest_hash == manifest_hash else f"`{info.manifest_hash}`"
     return "\n\n".join(
         [
             "## Data",
             _table(("Split", "Patients", "Studies", "Films", "Labeled studies"), rows),
             f"Evaluated on `{manifest_hash}`, trained on {same}. No patient is in two splits. "
             "The labels were mined from the radiology reports by a program and inherit its errors. "
-            + policy_line(bundle.info.label_policy),
+            + policy_line(info.label_policy),
         ]
     )
 
@@ -171,8 +172,8 @@ def _calibration(report: Report, points: OperatingPoints) -> str:
     )
 
 
-def _use(bundle: Bundle) -> str:
-    reads = "It reads only text written before the film was read. " if not bundle.info.leaky else ""
+def _use(info: BundleInfo) -> str:
+    reads = "It reads only text written before the film was read. " if not info.leaky else ""
     return (
         "## Intended use and limits\n\n"
         "Research on chest radiographs of adults made and labeled like the training data: comparing methods, triage "

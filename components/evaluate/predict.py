@@ -1,99 +1,140 @@
-"""`python -m components.evaluate.predict`: a model's answers for every study of a data set, labeled or not."""
+"""The first half of evaluation, the only one with the model: raw scores for every study under every condition."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any
+from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.csv as arrow_csv
-import pyarrow.parquet as pq
-import typer
+import numpy as np
 
-from components.cxr.bundle import check_same_pixels, load_bundle, load_operating_points
-from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli
-from components.cxr.config import section
-from components.cxr.errors import UserError
+from components.cxr.bundle import Bundle, load_bundle
+from components.cxr.bundle_info import Description
+from components.cxr.model.batch import Study
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.device import pick_device
-from components.cxr.model.predictor import answer
-from components.cxr.shards import SPLITS, LoadedManifest, load_manifest
-from components.cxr.storage.atomic import renamed_to
-from components.cxr.storage.pointers import read_pointer
-from components.cxr.storage.storage import Storage, open_storage
+from components.cxr.model.predictor import Logits
+from components.cxr.model.predictor import predict as predict_batch
+from components.cxr.progress import track
+from components.cxr.report import Condition
+from components.cxr.shards import LoadedManifest
+from components.cxr.storage.storage import Storage
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.scoring import Pass, run_model
+from components.evaluate.predictions import (
+    PASSES,
+    Pass,
+    Predictions,
+    Rows,
+    Scores,
+    Studies,
+    read_scores,
+    read_studies,
+    write_scores,
+    write_studies,
+)
 
-__all__ = ["predictions", "write_table"]
+__all__ = ["Job", "predict", "run_model"]
 
 
-def predictions(
-    config: EvaluateConfig, *, manifest: LoadedManifest, bundle: Storage, splits: Sequence[str] = SPLITS
-) -> pa.Table:
-    """The answers under the condition `all`, with evaluation's calibration and thresholds; nothing is written.
+def predict(
+    config: EvaluateConfig,
+    *,
+    storage: Storage,
+    bundle: Storage,
+    model: Description,
+    manifest: LoadedManifest,
+    passes: Sequence[Pass] = PASSES,
+    unit: str = "studies",
+) -> Predictions:
+    """What the model says on validation and test; what `storage` holds already is read, not run again.
 
-    One row per study: study_id, split, and per pathology `probability/<name>` (calibrated) and `uncertain/<name>`, both
-    in [0, 1], and `state/<name>` (1, 0 or -1).
-
-    Raises:
-        UserError: films of another pixel preset than the model's, a model that was not evaluated, no study, or no such
-            device.
+    Args:
+        storage: of the predictions, by predictions_key.
+        bundle: the model's folder; opened only when there is something to run.
+        passes: what is wanted.
+        unit: what the progress counts.
     """
-    pick_device(config.device, where="evaluate.device")
-    model = load_bundle(bundle)
-    points = load_operating_points(bundle)
-    check_same_pixels(model.info, manifest.manifest, where=manifest.storage.uri)
-    tables = []
-    for split in splits:
-        studies = StudyDataset(manifest, splits=[split], text=model.info.text)
-        if len(studies) == 0:
-            continue
-        (logits,) = run_model(model, [Pass(studies, "all")], config=config)
-        columns: dict[str, list[Any]] = {"study_id": list(studies.study_ids), "split": [split] * len(studies)}
-        for row in range(len(studies)):
-            for name, told in answer(model, logits, points, condition="all", row=row).items():
-                columns.setdefault(f"probability/{name}", []).append(told.probability)
-                columns.setdefault(f"uncertain/{name}", []).append(told.uncertain)
-                columns.setdefault(f"state/{name}", []).append(told.state)
-        tables.append(pa.table(columns))
-    if not tables:
-        found = f"0 studies in {', '.join(splits)}"
-        raise UserError(
-            "nothing-to-predict", "nothing to predict", where=manifest.storage.uri, found=found, expected="a study"
-        )
-    return pa.concat_tables(tables)
+    pathologies = model.info.pathologies
+    present = storage.sizes()
+    missing = [job for job in passes if job.file not in present]
+    if missing or not {"studies/test.parquet", "studies/validate.parquet"} <= present.keys():
+        test, validation = (StudyDataset(manifest, splits=[s], text=model.info.text) for s in ("test", "validate"))
+        for split, studies in (("test", test), ("validate", validation)):
+            found = _facts(studies, model=model, manifest=manifest)
+            write_studies(storage, split, found, pathologies=pathologies)
+        films, film_studies = _films_alone(test)
+        rows: dict[str, Sequence[Study] | StudyDataset] = {"test": test, "validate": validation, "films": films}
+        ids = {"test": test.study_ids, "validate": validation.study_ids, "films": film_studies}
+        missing = [job for job in missing if len(rows[job.rows])]
+        if missing:
+            jobs = [Job(rows[job.rows], job.condition) for job in missing]
+            for job, logits in zip(
+                missing, run_model(load_bundle(bundle), jobs, config=config, unit=unit), strict=True
+            ):
+                write_scores(storage, job, Scores(ids[job.rows], *logits), pathologies=pathologies)
+    else:
+        print(f"evaluate: reused predictions/{storage.uri.rstrip('/').rpartition('/')[2]}", flush=True)
+    test_facts, validation_facts = (read_studies(storage, s, pathologies=pathologies) for s in ("test", "validate"))
+    empty = {"validate"} if not len(validation_facts) else set()
+    scores = {job: read_scores(storage, job, pathologies=pathologies) for job in passes if job.rows not in empty}
+    return Predictions(test_facts, validation_facts, scores)
 
 
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write `path` whole or not at all, as Parquet when it ends so, else as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with renamed_to(path) as partial:
-        if path.suffix == ".parquet":
-            pq.write_table(table, partial, compression="zstd")
-        else:
-            arrow_csv.write_csv(table, partial)
-        partial.replace(path)
+class Job(NamedTuple):
+    """Studies, and what of them the model may see."""
+
+    studies: Sequence[Study] | StudyDataset
+    condition: Condition
 
 
-def main(
-    config: ConfigOption,
-    output: Annotated[Path, typer.Option(metavar="FILE", help="Table to write: .csv or .parquet.")],
-    overrides: SetOption,
-    root: RootOption = None,
-    manifest: Annotated[str | None, typer.Option(metavar="URI", help="Data set; default: the newest.")] = None,
-    bundle: Annotated[str | None, typer.Option(metavar="URI", help="Model; default: the newest.")] = None,
-) -> None:
-    """Answer for every study of a data set; it needs no labels."""
-    values = load_config(config, overrides)
-    step = EvaluateConfig.parse(section(values, "evaluate"), where="evaluate")
-    where = open_root(values, root)
-    data = load_manifest(open_storage(manifest or read_pointer(where, "manifest", made_by="preprocess")))
-    model = open_storage(bundle or read_pointer(where, "bundle", made_by="train"))
-    table = predictions(step, manifest=data, bundle=model)
-    write_table(table, output)
-    print(f"predict: {table.num_rows} studies in {output}", flush=True)
+def run_model(bundle: Bundle, jobs: Sequence[Job], *, config: EvaluateConfig, unit: str = "studies") -> list[Logits]:
+    """The model's output for each job, with one progress over all of them; a job needs a study."""
+    device = pick_device(config.device, where="evaluate.device")
+    size = config.batch_size
+    steps = [(i, start) for i, job in enumerate(jobs) for start in range(0, len(job.studies), size)]
+    answers: list[list[Logits]] = [[] for _ in jobs]
+
+    def num_studies(step: tuple[int, int]) -> int:
+        return min(size, len(jobs[step[0]].studies) - step[1])
+
+    total = sum(map(num_studies, steps))
+    for step in track(steps, total=total, what="evaluate", unit=unit, size=num_studies):
+        (i, start), (studies, condition) = step, jobs[step[0]]
+        batch = [studies[j] for j in range(start, start + num_studies(step))]
+        answers[i].append(predict_batch(bundle, batch, condition=condition, batch_size=size, device=device))
+    return [Logits(*(np.concatenate(parts) for parts in zip(*found, strict=True))) for found in answers]
 
 
-if __name__ == "__main__":
-    run_cli(main)
+def _facts(studies: StudyDataset, *, model: Description, manifest: LoadedManifest) -> Studies:
+    every = [studies[s] for s in range(len(studies))]
+    return Studies(
+        rows=Rows(studies.states_SP, studies.labeled_S, studies.patient_ids, studies.study_ids),
+        shards=[place.shard for place in studies.places],
+        first_row_S=np.array([place.row for place in studies.places], dtype=np.int64),
+        num_images_S=np.array([place.num_images for place in studies.places], dtype=np.int64),
+        has_text_S=np.array([bool(study.text.strip()) for study in every], dtype=bool),
+        has_age_S=np.array([study.age_years is not None for study in every], dtype=bool),
+        complete_S=np.array(
+            [bool(study.films) and bool(study.text.strip()) and _has_metadata(study) for study in every], dtype=bool
+        ),
+        trained_on_S=model.trained_on.knows(
+            studies.patient_ids,
+            (study.films for study in every),
+            manifest_hash=model.info.manifest_hash,
+            same_id_key=model.info.id_key_fingerprint == manifest.manifest.id_key_fingerprint,
+        ),
+    )
+
+
+def _films_alone(studies: StudyDataset) -> tuple[list[Study], list[str]]:
+    """Every film as a study of its own, and the study that it belongs to."""
+    films, source = [], []
+    for study_id, study in zip(studies.study_ids, studies, strict=True):
+        for film, view in zip(study.films, study.view_positions, strict=True):
+            films.append(Study(films=[film], view_positions=[view], text="", age_years=None, sex=None))
+            source.append(study_id)
+    return films, source
+
+
+def _has_metadata(study: Study) -> bool:
+    return study.age_years is not None or study.sex is not None or any(study.view_positions)
+

@@ -20,17 +20,21 @@ class Comparison(NamedTuple):
     """Bundle hash."""
     problem: str | None = None
     """Why the deployed bundle could not be scored on this data."""
+    other_points: bool = False
+    """The evaluated bundle is the deployed one, which serves with the operating points of another evaluation."""
     difference: float | None = None
     """Mean AUROC of challenger minus champion."""
     difference_ci: Interval | None = None
+    left_out: str = ""
+    """Which test studies were not compared, and why; empty when all were."""
 
 
 def decide(report: Report, comparison: Comparison | None, *, config: PromotionConfig) -> Decision:
     """Promote or not.
 
     Nothing deployed: the lower 95 % bound of the mean AUROC must be above 0.5. Otherwise the paired difference decides:
-    `superior` needs its lower bound above 0, `non_inferior` above -margin. A model that reads sections written after
-    the read is never promoted, nor is a bundle that is already deployed.
+    `superior` needs its lower bound above 0, `non_inferior` above -margin. A LEAKY evaluation (a model that reads
+    sections written after the read, or was trained on test patients) never promotes, nor is a deployed bundle promoted.
 
     Args:
         comparison: None when nothing is deployed.
@@ -50,10 +54,7 @@ def decide(report: Report, comparison: Comparison | None, *, config: PromotionCo
 def _judge(report: Report, comparison: Comparison | None, config: PromotionConfig) -> tuple[bool, str]:
     mean = report.headline.mean
     if report.leaky:
-        return (
-            False,
-            "the model reads what was, or may be, written after the read (LEAKY), so its scores prove nothing.",
-        )
+        return False, f"{' and '.join(report.leaks)} (LEAKY), so its scores prove nothing."
     if mean.auroc is None or mean.auroc_ci is None:
         return (
             False,
@@ -68,13 +69,19 @@ def _judge(report: Report, comparison: Comparison | None, config: PromotionConfi
             f"nothing is deployed yet, but the model is not shown to be better than chance: {score}.",
         )
     if comparison.champion_bundle == report.bundle_hash:
-        return False, "already deployed."
+        stay = (
+            ", with the operating points of another evaluation, which stay in service"
+            if comparison.other_points
+            else ""
+        )
+        return False, f"already deployed{stay}."
     if comparison.problem is not None:
         return False, f"the deployed model could not be compared: {comparison.problem}"
     if comparison.difference is None or comparison.difference_ci is None:
         return False, "no paired difference: no pathology of the headline is defined for both models."
     bound = -config.margin if config.policy == "non_inferior" else 0.0
     change = f"mean AUROC {comparison.difference:+.3f}, 95 % interval {_span(comparison.difference_ci, sign='+')}"
+    change += f" ({comparison.left_out})" if comparison.left_out else ""
     because = f" (accepted because: {config.reason})" if config.policy == "non_inferior" else ""
     if comparison.difference_ci.low > bound:
         word = "better" if config.policy == "superior" else f"not worse by {config.margin:g} or more"

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from components.cxr.bundle import OperatingPoint
 from components.cxr.errors import UserError
-from components.cxr.model.dataset import StudyDataset
-from components.cxr.model.predictor import Logits
+from components.cxr.operating_points import OperatingPoint
 from components.cxr.report import Condition, Score, TruthReport
 from components.evaluate.agreement import agreement_of
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.scoring import Rows, study_rows
+from components.evaluate.predictions import Rows, Scores, Studies
 from components.evaluate.truth_table import SecondTruth
 
 __all__ = ["BesideTruth", "second_truth_of"]
@@ -37,22 +35,22 @@ class BesideTruth:
         self,
         table: Callable[..., Score],
         points: dict[Condition, dict[str, OperatingPoint]],
-        logits: dict[Condition, Logits],
+        scores: dict[Condition, Scores],
     ) -> Iterator[Score]:
         """A table per condition, with the thresholds and calibration of the data set's own labels."""
-        for condition, said in logits.items():
+        for condition, said in scores.items():
             keys = {"points": points[condition], "condition": condition, "protocol": "truth"}
-            yield table(said.score_SP[self.known_S], self.rows, **keys, missing=self.report.missing)
+            yield table(said.score_NP[self.known_S], self.rows, **keys, missing=self.report.missing)
 
 
-def second_truth_of(config: EvaluateConfig, truth: SecondTruth, test: StudyDataset) -> BesideTruth:
+def second_truth_of(config: EvaluateConfig, truth: SecondTruth, test: Studies) -> BesideTruth:
     """Join the second truth with the test studies.
 
     Raises:
         UserError: it has none of them.
     """
     assert config.second_truth is not None
-    states_SP, known_S = truth.states_of(test.study_ids)
+    states_SP, known_S = truth.states_of(test.rows.studies)
     if not known_S.any():
         raise UserError(
             "no-second-truth",
@@ -62,7 +60,7 @@ def second_truth_of(config: EvaluateConfig, truth: SecondTruth, test: StudyDatas
             expected="study_id as the source of the data set has it",
             remedy="Check evaluate.second_truth.table and CXRFLOW_ID_KEY.",
         )
-    own = study_rows(test).select(known_S)
+    own = test.rows.select(known_S)
     rows = Rows(states_SP[known_S], np.ones(int(known_S.sum()), dtype=bool), own.patients, own.studies)
     both_N = own.labeled_N
     agreement = agreement_of(

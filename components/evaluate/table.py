@@ -21,7 +21,7 @@ from components.cxr.report import (
     TruthReport,
 )
 
-__all__ = ["CAVEAT", "CONDITION_NAMES", "PROTOCOLS", "number", "policy_line", "print_report", "span"]
+__all__ = ["CAVEAT", "CONDITION_NAMES", "PROTOCOLS", "leaky_warning", "number", "policy_line", "print_report", "span"]
 
 CONDITION_NAMES: dict[Condition, str] = {
     "all": "films, indication, metadata",
@@ -39,7 +39,6 @@ CAVEAT = (
     "Labels were mined from reports by a program; scores of other publications have other splits and units. "
     "Not a medical device."
 )
-LEAKY_WARNING = "LEAKY: the model reads what was, or may be, written after the read, from which the labels were mined."
 _WIDTH = 100
 
 
@@ -51,7 +50,7 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
     if console is None:
         console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
     if report.leaky:
-        console.print(Text(LEAKY_WARNING, style="bold red"))
+        console.print(Text(leaky_warning(report), style="bold red"))
     score = report.headline
     console.print(_headline_table(score))
     console.print()
@@ -73,6 +72,11 @@ def policy_line(policy: LabelPolicy) -> str:
     """The label policy of the training in one sentence."""
     weight = f" (weight {policy.blank_weight:g})" if policy.blank == "negative" and policy.blank_weight != 1.0 else ""
     return f"Trained with uncertain: {policy.uncertain}, blank: {policy.blank}{weight}."
+
+
+def leaky_warning(report: Report) -> str:
+    """Why the scores prove nothing, in one sentence; empty for a sound evaluation."""
+    return f"LEAKY: {' and '.join(report.leaks)}." if report.leaks else ""
 
 
 def number(value: float | None, *, digits: int = 3) -> str:

@@ -19,6 +19,9 @@ def main(
     overrides: SetOption,
     root: RootOption = None,
     bundle: Annotated[str | None, typer.Option(metavar="URI", help="Model; default: the deployed one.")] = None,
+    evaluation: Annotated[
+        str | None, typer.Option(metavar="URI", help="Its operating points; default: those beside it, once deployed.")
+    ] = None,
 ) -> None:
     """Serve a model until the process is stopped."""
     values = load_config(config, overrides)
@@ -34,7 +37,7 @@ def main(
         serve,
     )  # seconds of imports that a mistake in the command need not wait for
 
-    serve(open_storage(bundle), step)
+    serve(open_storage(bundle), step, evaluation=None if evaluation is None else open_storage(evaluation))
 
 
 if __name__ == "__main__":

@@ -156,6 +156,7 @@ def _model_reply(predictor: StudyPredictor, config: ServeConfig) -> ModelReply:
     bundle, info = predictor.bundle, predictor.bundle.info
     return ModelReply(
         bundle_hash=bundle.hash,
+        operating_points_hash=predictor.points.hash,
         pathologies=info.pathologies,
         pixel_preset=info.pixel_preset,
         pixel_preset_hash=info.pixel_preset_hash,

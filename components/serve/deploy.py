@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from components.cxr.bundle import local_folder
+from components.cxr.bundle_info import local_folder
 from components.cxr.errors import UserError
+from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS, OperatingPoints, load_operating_points
 from components.cxr.report import Decision, Report, load_decision, load_report
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
@@ -22,15 +23,17 @@ __all__ = ["deploy"]
 def deploy(
     config: ServeConfig, *, root: Root, bundle: Storage, evaluation: Storage, manifest: LoadedManifest
 ) -> Deployment:
-    """Put an evaluated and promoted bundle into service.
+    """Put an evaluated and promoted bundle into service, with that evaluation's operating points.
+
+    Bundle, points and model card are copied side by side, so that no later evaluation changes what is served.
 
     In order: the check, the copy under `deployed/`, for a cluster the rollout and the check of what it serves, the
     pointer, MLflow. Whatever the moment of a crash, running it again completes it; a model that is current already is
     not checked again, unless the cluster does not have it.
 
     Args:
-        bundle: the trained model with its operating points.
-        evaluation: folder of its report and decision.
+        bundle: the trained model.
+        evaluation: folder of its report, decision, operating points and model card.
         manifest: the data that it was evaluated on.
 
     Raises:
@@ -40,22 +43,28 @@ def deploy(
     report, decision = _evaluated(evaluation)
     current, generation = read_deployment(root)
     if current is not None and current.bundle_hash == report.bundle_hash:
-        print(f"serve: already deployed, model {current.bundle_hash[:16]}")
+        same = current.operating_points_hash == report.operating_points_hash
+        other = "" if same else f"; the operating points stay those of {current.evaluation}"
+        print(f"serve: already deployed, model {current.bundle_hash[:16]}{other}")
         _restore(config, current, report, manifest=manifest)
         _tell_mlflow(root, current, decision)
         return current
     _check(report, decision, current, manifest=manifest, where=evaluation.uri)
     _check_champion(root, decision)
     served = _with_room(config, report)
-    with running_server(served, bundle) as server:
+    points = _points(evaluation, report)
+    with running_server(served, bundle, evaluation) as server:
         _check_answers(config, server, report, manifest=manifest)
 
-    target = root.deployed().child(report.bundle_hash[:16])
+    target = root.deployed().child(f"{report.bundle_hash[:16]}-{points.hash}")
     with local_folder(bundle) as folder:
         target.upload_folder(folder)
+    for name in (OPERATING_POINTS, MODEL_CARD):
+        target.write(name, evaluation.read(name).data)
     deployment = Deployment(
         bundle=target.uri,
         bundle_hash=report.bundle_hash,
+        operating_points_hash=points.hash,
         evaluation=evaluation.uri,
         manifest_hash=report.manifest_hash,
         mlflow_run_id=report.mlflow_run_id,
@@ -115,6 +124,15 @@ def _restore(config: ServeConfig, current: Deployment, report: Report, *, manife
     from components.serve.rollout import rolled_out, serves
 
     if not serves(config, current):
+        if current.operating_points_hash != report.operating_points_hash:
+            raise UserError(
+                "other-operating-points",
+                "the model in service was promoted by another evaluation",
+                where=current.evaluation,
+                found=report.operating_points_hash,
+                expected=current.operating_points_hash,
+                remedy="Deploy that evaluation to bring it back to the cluster.",
+            )
         with rolled_out(_with_room(config, report), current, current=None, published=lambda: False) as server:
             _check_answers(config, server, report, manifest=manifest)
 
@@ -126,6 +144,20 @@ def _evaluated(evaluation: Storage) -> tuple[Report, Decision]:
         raise UserError(
             "no-evaluation", "no complete evaluation here", where=evaluation.uri, remedy="Run evaluate first."
         ) from None
+
+
+def _points(evaluation: Storage, report: Report) -> OperatingPoints:
+    points = load_operating_points(evaluation, bundle_hash=report.bundle_hash)
+    if points.hash != report.operating_points_hash:
+        raise UserError(
+            "other-operating-points",
+            "operating points and report are of two evaluations",
+            where=evaluation.uri,
+            found=points.hash,
+            expected=report.operating_points_hash,
+            remedy="Delete this folder and run evaluate again.",
+        )
+    return points
 
 
 def _check(

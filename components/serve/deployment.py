@@ -12,7 +12,7 @@ from components.cxr.storage.storage import ABSENT, Root, StaleWriteError
 
 __all__ = ["CURRENT", "Deployment", "VersionedDeployment", "read_deployment", "write_deployment"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CURRENT = "current.json"
 
 
@@ -21,10 +21,12 @@ class Deployment(Config):
 
     schema_version: int = SCHEMA_VERSION
     bundle: str
-    """URI of its folder under `deployed/`."""
+    """URI of its folder under `deployed/`, which also holds the operating points and the model card."""
     bundle_hash: str
+    operating_points_hash: str
+    """Of the operating points in that folder."""
     evaluation: str
-    """URI of the evaluation that promoted it."""
+    """URI of the evaluation that promoted it, and from which they are copied."""
     manifest_hash: str
     """Of the data it was evaluated on."""
     mlflow_run_id: str | None

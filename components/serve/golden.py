@@ -59,7 +59,7 @@ class RunningServer(NamedTuple):
 
 
 @contextlib.contextmanager
-def running_server(config: ServeConfig, bundle: Storage) -> Iterator[RunningServer]:
+def running_server(config: ServeConfig, bundle: Storage, evaluation: Storage | None = None) -> Iterator[RunningServer]:
     """`python -m components.serve` in a process of its own, on a free local port, stopped afterwards.
 
     Raises:
@@ -70,9 +70,11 @@ def running_server(config: ServeConfig, bundle: Storage) -> Iterator[RunningServ
         file, log = Path(temporary, "serve.yaml"), Path(temporary, "serve.log")
         file.write_text(yaml.safe_dump({"serve": config.model_dump(mode="json")}), encoding="utf-8")
         path = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, "-m", "components.serve", "--config", str(file), "--bundle", bundle.uri]
+        command += [] if evaluation is None else ["--evaluation", evaluation.uri]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "components.serve", "--config", str(file), "--bundle", bundle.uri],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -152,6 +154,13 @@ def _check_model(client: httpx.Client, report: Report) -> tuple[TextConfig, Sect
         expected = report.bundle_hash[:16]
         raise UserError(
             "bundle-not-evaluated", "the bundle is not the evaluated one", found=found[:16], expected=expected
+        )
+    if (found := model["operating_points_hash"]) != report.operating_points_hash:
+        raise UserError(
+            "other-operating-points",
+            "the operating points are not the evaluation's",
+            found=found,
+            expected=report.operating_points_hash,
         )
     text = TextConfig(sections=model["text_sections"], allow_leaky_sections=model["leaky"])
     return text, model["section_reader"]

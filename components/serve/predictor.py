@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from components.cxr.bundle import load_bundle, load_operating_points
+from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
 from components.cxr.films.isolated import FilmReader
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixels import Film, FilmError
 from components.cxr.model.batch import VIEW_INDEX, Study
 from components.cxr.model.predictor import Answer, answer, condition_of, predict
+from components.cxr.operating_points import load_operating_points
 from components.cxr.report import Condition
 from components.cxr.storage.storage import Storage
 from components.cxr.text.text import request_text
@@ -38,24 +39,27 @@ class Prediction(NamedTuple):
 
 
 class StudyPredictor:
-    """One bundle with its operating points, loaded once.
+    """One bundle with the operating points of one evaluation, loaded once.
 
     Args:
-        storage: the bundle's folder, evaluated.
+        storage: the bundle's folder.
+        evaluation: folder of the operating points; the bundle's own when it is None, as deploy copies them there.
         limits: what a film may cost.
 
     Raises:
-        UserError: no bundle or no operating points here, or a model that does not answer.
+        UserError: no bundle, no operating points or those of another model here, or a model that does not answer.
     """
 
-    def __init__(self, storage: Storage, *, limits: DecodeLimits | None = None) -> None:
+    def __init__(
+        self, storage: Storage, evaluation: Storage | None = None, *, limits: DecodeLimits | None = None
+    ) -> None:
         self.reader = FilmReader(limits)
         self.bundle = load_bundle(storage)
-        self.points = load_operating_points(storage)
+        self.points = load_operating_points(evaluation or storage, bundle_hash=self.bundle.hash)
         self._lock = threading.Lock()
         missing = set(self.bundle.info.pathologies) - set(self.points.conditions.get("all", {}))
         if missing:
-            where = f"{storage.uri}: operating points, condition all"
+            where = f"{(evaluation or storage).uri}: operating points, condition all"
             found = f"no {', '.join(sorted(missing))}"
             raise UserError(
                 "bad-operating-points",

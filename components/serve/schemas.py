@@ -98,6 +98,8 @@ class ModelReply(Config):
 
     bundle_hash: str
     """SHA-256 of the model."""
+    operating_points_hash: str
+    """Of thresholds and calibration, as the evaluation's report names them."""
     pathologies: tuple[str, ...]
     pixel_preset: PixelPreset
     pixel_preset_hash: str

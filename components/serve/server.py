@@ -38,8 +38,11 @@ LOGGING: dict[str, Any] = {
 """Our own request lines replace uvicorn's access log, which would print whole URLs."""
 
 
-def serve(bundle: Storage, config: ServeConfig) -> None:
+def serve(bundle: Storage, config: ServeConfig, *, evaluation: Storage | None = None) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
+
+    Args:
+        evaluation: folder of the operating points; None where they lie beside the model, as deploy copies them.
 
     Raises:
         UserError: the port is taken, or no usable bundle.
@@ -47,7 +50,7 @@ def serve(bundle: Storage, config: ServeConfig) -> None:
     with _ends_quietly(), _listening_socket(config.host, config.port) as listener:
         torch.set_num_threads(config.threads)
         cv2.setNumThreads(config.threads)
-        predictor = StudyPredictor(bundle, limits=config.limits)
+        predictor = StudyPredictor(bundle, evaluation, limits=config.limits)
         app = create_app(predictor, config)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -61,7 +64,7 @@ def serve(bundle: Storage, config: ServeConfig) -> None:
         )
         host, port = listener.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        print(f"serve: model {predictor.bundle.hash[:16]} from {bundle.uri}")
+        print(f"serve: model {predictor.bundle.hash[:16]} from {bundle.uri}, operating points {predictor.points.hash}")
         with predictor.reader:  # a film that is still being decoded does not hold up the end
             predictor.reader.start()
             print(f"{LISTENING}{address}", flush=True)

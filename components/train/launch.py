@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from components.cxr.bundle import BUNDLE
+from components.cxr.bundle_info import BUNDLE
 from components.cxr.errors import UserError
 from components.cxr.shards import load_manifest
 from components.cxr.storage.pointers import write_pointer

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from components.cxr.bundle import Bundle, BundleInfo
+from components.cxr.bundle import Bundle
+from components.cxr.bundle_info import BundleInfo
 from components.cxr.errors import UserError
 from components.cxr.labels import targets_of
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.shards import LoadedManifest
 from components.cxr.text.text import is_leaky
+from components.cxr.trained_on import TrainedOn, trained_on
 from components.train.build import build_model, build_optimizer, git_revision
 from components.train.config import TrainConfig
 from components.train.distributed import world_size
@@ -85,10 +87,18 @@ class Setup:
             architecture=architecture,
             num_parameters=sum(p.numel() for p in self.model.parameters()),
             manifest_hash=loaded.hash,
+            id_key_fingerprint=manifest.id_key_fingerprint,
             train_config_hash=config.hash,
             mlflow_run_id=None,
             git_revision=git_revision(),
         )
+
+    def trained_on(self) -> TrainedOn:
+        """Hashes of everyone whom the weights were fitted to or chosen on, for the bundle."""
+        splits = (self.training, self.validation)
+        films = (film for studies in splits for study in studies for film in study.films)
+        patients = [patient for studies in splits for patient in studies.patient_ids]
+        return trained_on(patients, films, manifest_hash=self.info.manifest_hash)
 
     def teacher(self) -> Bundle:
         """The EMA weights as evaluation would see them."""

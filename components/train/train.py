@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from components.cxr.bundle import BUNDLE, save_bundle
+from components.cxr.bundle import save_bundle
+from components.cxr.bundle_info import BUNDLE
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
 from components.cxr.model.device import pick_device
@@ -77,7 +78,8 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
             if progress.best_weights is not None:
                 model.load_state_dict(progress.best_weights)
             info = setup.info.model_copy(update={"mlflow_run_id": progress.run_id})
-            save_bundle(bundle, info=info, model=model, tokenizer=setup.tokenizer)
+            trained_on = setup.trained_on()
+            save_bundle(bundle, info=info, model=model, tokenizer=setup.tokenizer, trained_on=trained_on)
             say(f"train: wrote bundles/{key}, the weights after epoch {progress.best_epoch or config.epochs}")
         barrier()
     return bundle

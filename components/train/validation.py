@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 
+from components.cxr.auroc import mean_auroc
 from components.cxr.bundle import Bundle
-from components.cxr.labels import BLANK, truth_of
+from components.cxr.labels import truth_of
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import predict
 
@@ -20,9 +19,4 @@ def validation_auroc(bundle: Bundle, studies: StudyDataset, *, device: torch.dev
         return None
     score_SP = predict(bundle, list(studies), device=device).score_SP
     truth_SP = truth_of(studies.states_SP, studies.labeled_S, protocol="A")
-    aurocs = []
-    for p in range(truth_SP.shape[1]):
-        known_S = truth_SP[:, p] != BLANK
-        if len(np.unique(truth_SP[known_S, p])) == 2:
-            aurocs.append(roc_auc_score(truth_SP[known_S, p], score_SP[known_S, p]))
-    return float(np.mean(aurocs)) if aurocs else None
+    return mean_auroc(score_SP, truth_SP)

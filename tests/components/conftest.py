@@ -15,7 +15,7 @@ from components.cxr.ids import IdKey, hash_id
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from components.cxr.bundle import BundleInfo
+    from components.cxr.bundle_info import BundleInfo
     from components.cxr.model.architecture import Architecture
     from components.cxr.model.network import CxrModel
     from components.cxr.shards import ImageRow, LoadedManifest
@@ -150,8 +150,10 @@ def _save_bundle(data: LoadedManifest, folder: Path, *, num_steps: int) -> Stora
     import torch
 
     from components.cxr.bundle import save_bundle
+    from components.cxr.model.dataset import StudyDataset
     from components.cxr.model.network import CxrModel
     from components.cxr.storage.storage import open_storage
+    from components.cxr.trained_on import trained_on
 
     tokenizer = _tokenizer()
     architecture = _architecture(len(tokenizer))
@@ -160,7 +162,13 @@ def _save_bundle(data: LoadedManifest, folder: Path, *, num_steps: int) -> Stora
     if num_steps:
         _fit(model, data, tokenizer, num_steps=num_steps)
     info = _info(data, architecture, sum(p.numel() for p in model.parameters()))
-    save_bundle(open_storage(folder), info=info, model=model, tokenizer=tokenizer)
+    splits = [StudyDataset(data, splits=[split], text=info.text) for split in ("train", "validate")]
+    seen = trained_on(
+        [patient for studies in splits for patient in studies.patient_ids],
+        (film for studies in splits for study in studies for film in study.films),
+        manifest_hash=data.hash,
+    )
+    save_bundle(open_storage(folder), info=info, model=model, tokenizer=tokenizer, trained_on=seen)
     return open_storage(folder)
 
 
@@ -234,7 +242,7 @@ def _architecture(vocabulary_size: int) -> Architecture:
 
 
 def _info(data: LoadedManifest, architecture: Architecture, num_parameters: int) -> BundleInfo:
-    from components.cxr.bundle import BundleInfo
+    from components.cxr.bundle_info import BundleInfo
     from components.cxr.labels import LabelPolicy
     from components.cxr.text.text import TextConfig
 
@@ -247,6 +255,7 @@ def _info(data: LoadedManifest, architecture: Architecture, num_parameters: int)
         architecture=architecture,
         num_parameters=num_parameters,
         manifest_hash=data.hash,
+        id_key_fingerprint=data.manifest.id_key_fingerprint,
         train_config_hash="0" * 16,
         mlflow_run_id=None,
         git_revision=None,

@@ -79,7 +79,7 @@ def test_everything_lies_in_the_bucket_and_is_served_from_there(
 
     names = list(open_storage(uri).sizes())
     folders = {name.split("/")[0] for name in names}
-    assert folders == {"data", "checkpoints", "bundles", "evaluations", "deployed", "latest"}
+    assert folders == {"data", "checkpoints", "bundles", "predictions", "evaluations", "deployed", "latest"}
     for end in (".parquet", "manifest.json", ".pt", "metrics.jsonl", "predictions.parquet", "current.json"):
         assert any(name.endswith(end) for name in names), end
     made = {path for path in blob_config.parent.rglob("*") if path.is_file()} - before
@@ -113,7 +113,7 @@ def test_the_whole_demo_runs_there_too(gcs_bucket: str, mlflow_server: str, tmp_
     assert re.search(r"^Mean of \d+ +0\.\d{3} ", said, re.MULTILINE)
     assert f"Everything is under {uri}:" in said
     folders = {name.split("/")[0] for name in open_storage(uri).sizes()}
-    assert folders == {"data", "checkpoints", "bundles", "evaluations", "deployed", "latest"}
+    assert folders == {"data", "checkpoints", "bundles", "predictions", "evaluations", "deployed", "latest"}
     current, _ = read_deployment(Root(uri))
     assert current is not None
     assert {path.name for path in tmp_path.iterdir()} == {"synthetic", "demo.log"}

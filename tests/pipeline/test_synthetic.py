@@ -107,7 +107,7 @@ def test_curl_gets_the_probabilities_that_evaluation_computed(source: Path, eval
         for record in csv.DictReader(file):
             films[record["study_id"]].append(record)
     compared = 0
-    with running_server(ServeConfig(), bundle) as server:
+    with running_server(ServeConfig(), bundle, evaluation) as server:
         for study_id, records in films.items():
             report = source / Path(records[0]["path"]).parent.with_suffix(".txt")
             row = expected.get(hash_id("study", study_id))

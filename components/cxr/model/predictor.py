@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from components.cxr.bundle import Bundle, OperatingPoints
+from components.cxr.bundle import Bundle
 from components.cxr.model.batch import Batch, Study, collate
 from components.cxr.model.network import positive_score, probabilities
+from components.cxr.operating_points import OperatingPoints
 from components.cxr.report import Condition
 
 __all__ = ["Answer", "Logits", "answer", "condition_of", "predict", "restrict"]

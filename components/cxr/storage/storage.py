@@ -52,8 +52,12 @@ class Root:
         """The model of one training, under the same key as its checkpoints."""
         return self.storage.child(f"bundles/{key}")
 
+    def predictions(self, key: str) -> Storage:
+        """A model's raw scores; `key` covers bundle and manifest."""
+        return self.storage.child(f"predictions/{key}")
+
     def evaluation(self, key: str) -> Storage:
-        """Report and predictions; `key` covers configuration, bundle and manifest."""
+        """Report and operating points; `key` covers scores and configuration."""
         return self.storage.child(f"evaluations/{key}")
 
     def deployed(self) -> Storage:

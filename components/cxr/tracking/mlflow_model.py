@@ -12,7 +12,7 @@ import base64
 import binascii
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ from mlflow.models import Model, ModelSignature
 from mlflow.pyfunc import PythonModel
 from mlflow.types import ColSpec, Schema
 
-from components.cxr.bundle import load_bundle, load_operating_points
+from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
 from components.cxr.films.isolated import FilmReader
 from components.cxr.films.pixels import Film, FilmError, encode_png
 from components.cxr.model.batch import Study
 from components.cxr.model.predictor import answer, condition_of, predict
+from components.cxr.operating_points import load_operating_points
 from components.cxr.storage.storage import open_storage
 from components.cxr.text.text import request_text
 
@@ -58,10 +59,11 @@ class CxrflowModel(PythonModel):  # type: ignore[misc]
     """Answers as the server does: same pixels, text, weights and operating points."""
 
     def load_context(self, context: Any) -> None:
-        """Read the bundle that was logged as the artifact `bundle`."""
-        storage = open_storage(context.artifacts["bundle"])
+        """Read the artifacts `bundle` and `evaluation` (operating points)."""
         self.reader = FilmReader()
-        self.bundle, self.points = load_bundle(storage), load_operating_points(storage)
+        self.bundle = load_bundle(open_storage(context.artifacts["bundle"]))
+        evaluation = open_storage(context.artifacts["evaluation"])
+        self.points = load_operating_points(evaluation, bundle_hash=self.bundle.hash)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Probabilities (rows x pathologies) in [0, 1].
@@ -140,11 +142,11 @@ def requirements() -> list[str]:
     return [f"{name}=={version(name).partition('+')[0]}" for name in DISTRIBUTIONS]
 
 
-def log_model(client: MlflowClient, run_id: str, *, folder: Path, pathologies: Sequence[str]) -> str:
+def log_model(client: MlflowClient, run_id: str, *, artifacts: Mapping[str, Path], pathologies: Sequence[str]) -> str:
     """Log this file with a bundle and the package's source as a model of the run; returns the model's URI.
 
     Args:
-        folder: the bundle on this machine, with its operating points.
+        artifacts: folders on this machine: `bundle`, and `evaluation` with its operating points.
     """
     source = Path(__file__)
     logged = client.create_logged_model(client.get_run(run_id).info.experiment_id, name="model", source_run_id=run_id)
@@ -153,7 +155,7 @@ def log_model(client: MlflowClient, run_id: str, *, folder: Path, pathologies: S
             path=f"{temporary}/model",
             mlflow_model=Model(logged.artifact_location, run_id=run_id, model_id=logged.model_id),
             python_model=str(source),
-            artifacts={"bundle": str(folder)},
+            artifacts={name: str(folder) for name, folder in artifacts.items()},
             code_paths=[str(source.parents[2])],
             signature=signature_of(pathologies),
             input_example=input_example(),

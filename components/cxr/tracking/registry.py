@@ -35,7 +35,7 @@ def register_model(
     run: TrackedRun,
     *,
     name: str,
-    folder: Path,
+    artifacts: Mapping[str, Path],
     pathologies: Sequence[str],
     identity: Mapping[str, str],
     tags: Mapping[str, str],
@@ -44,7 +44,7 @@ def register_model(
 
     Args:
         name: of the registered model.
-        folder: the bundle on this machine, with its operating points.
+        artifacts: folders on this machine: `bundle`, and `evaluation` with its operating points.
         identity: tags that make it that model; a version that has them is found and not registered again.
         tags: further tags, replacing their former values.
 
@@ -55,7 +55,7 @@ def register_model(
     def register(client: MlflowClient, run_id: str) -> Registration:
         known = "".join(f" and tag.{tag} = '{value}'" for tag, value in identity.items())
         found = client.search_model_versions(f"name = '{name}'{known}")
-        version = str(found[0].version) if found else _register(client, run_id, name, folder, pathologies)
+        version = str(found[0].version) if found else _register(client, run_id, name, artifacts, pathologies)
         for tag, value in {**tags, **identity}.items():
             client.set_model_version_tag(name, version, tag, value)
         client.set_registered_model_alias(name, CHALLENGER, version)
@@ -107,11 +107,13 @@ def set_champion(root: Root, *, name: str, version: str, expected: str | None) -
         raise _refused(name, error) from None
 
 
-def _register(client: MlflowClient, run_id: str, name: str, folder: Path, pathologies: Sequence[str]) -> str:
+def _register(
+    client: MlflowClient, run_id: str, name: str, artifacts: Mapping[str, Path], pathologies: Sequence[str]
+) -> str:
     """Log the bundle as a model of the run and make it a new version."""
     from components.cxr.tracking.mlflow_model import log_model
 
-    uri = log_model(client, run_id, folder=folder, pathologies=pathologies)
+    uri = log_model(client, run_id, artifacts=artifacts, pathologies=pathologies)
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     with _tracking_at(client.tracking_uri):

@@ -9,27 +9,25 @@ from typing import Any
 import pytest
 import torch
 
-from components.cxr.bundle import (
-    BUNDLE,
+from components.cxr.bundle import load_bundle, save_bundle
+from components.cxr.bundle_info import BUNDLE, check_same_pixels, describe, local_folder
+from components.cxr.errors import UserError
+from components.cxr.operating_points import (
     MODEL_CARD,
     OPERATING_POINTS,
     Calibration,
     OperatingPoint,
     OperatingPoints,
-    check_same_pixels,
-    load_bundle,
     load_operating_points,
-    local_folder,
-    save_bundle,
     write_operating_points,
 )
-from components.cxr.errors import UserError
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.local import LocalStorage
 from components.cxr.storage.storage import Storage, open_storage
 
 POINTS = OperatingPoints(
-    conditions={"all": {"Edema": OperatingPoint(threshold=0.25, calibration=Calibration(slope=2.0, intercept=-1.0))}}
+    bundle_hash="b" * 64,
+    conditions={"all": {"Edema": OperatingPoint(threshold=0.25, calibration=Calibration(slope=2.0, intercept=-1.0))}},
 )
 
 
@@ -45,7 +43,10 @@ def test_round_trip(copy: Storage, tmp_path: Path) -> None:
     first = load_bundle(copy)
     assert not first.model.training
     other = open_storage(tmp_path / "other")
-    save_bundle(other, info=first.info, model=first.model, tokenizer=first.tokenizer)
+    save_bundle(
+        other, info=first.info, model=first.model, tokenizer=first.tokenizer, trained_on=describe(copy).trained_on
+    )
+    assert describe(other).trained_on.patients.tolist() == describe(copy).trained_on.patients.tolist()
     second = load_bundle(other)
     assert second.info == first.info
     for name, value in first.model.state_dict().items():
@@ -54,7 +55,7 @@ def test_round_trip(copy: Storage, tmp_path: Path) -> None:
     assert second.tokenizer(text)["input_ids"] == first.tokenizer(text)["input_ids"]
 
 
-def test_equal_bundles_have_equal_hashes_and_evaluation_does_not_change_them(
+def test_equal_bundles_have_equal_hashes_and_a_copy_beside_operating_points_too(
     copy: Storage, untrained_bundle: Storage, tmp_path: Path
 ) -> None:
     before = load_bundle(untrained_bundle).hash
@@ -63,14 +64,17 @@ def test_equal_bundles_have_equal_hashes_and_evaluation_does_not_change_them(
     assert load_bundle(copy).hash == before
     _edit(copy, git_revision="other")
     assert load_bundle(copy).hash != before
-    bundle, hashes = load_bundle(untrained_bundle), []
-    for name in ("same", "changed"):
+    bundle, seen, hashes = load_bundle(untrained_bundle), describe(untrained_bundle).trained_on, []
+    for name in ("same", "changed", "other patients"):
         storage = open_storage(tmp_path / name)
-        save_bundle(storage, info=bundle.info, model=bundle.model, tokenizer=bundle.tokenizer)
+        save_bundle(storage, info=bundle.info, model=bundle.model, tokenizer=bundle.tokenizer, trained_on=seen)
         hashes.append(load_bundle(storage).hash)
-        with torch.no_grad():
-            next(bundle.model.parameters()).add_(1e-3)
-    assert hashes[0] != hashes[1], "other weights are another bundle"
+        if name == "same":
+            with torch.no_grad():
+                next(bundle.model.parameters()).add_(1e-3)
+        else:
+            seen = seen._replace(patients=seen.patients[1:])
+    assert len(set(hashes)) == 3, "other weights or patients are another bundle"
 
 
 def test_a_bundle_in_a_bucket(copy: Storage, gcs_bucket: str) -> None:
@@ -85,7 +89,7 @@ def test_a_bundle_in_a_bucket(copy: Storage, gcs_bucket: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"schema_version": 2}, "another schema version.*found 2, expected 1. Run train again"),
+        ({"schema_version": 3}, "another schema version.*found 3, expected 2. Run train again"),
         ({"pixel_preset_hash": "f" * 16}, "pixels were made another way.*found ffffffffffffffff"),
         ({"pathologies": ["Edema"]}, "weights do not fit the bundle.*Train again"),
         ({"surprise": 1}, "unknown configuration field"),
@@ -98,7 +102,7 @@ def test_what_does_not_fit_is_refused(copy: Storage, edit: dict[str, Any], messa
 
 
 def test_a_bundle_that_was_cut_off_is_not_there(copy: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, half = load_bundle(copy), open_storage(tmp_path / "half")
+    whole, seen, half = load_bundle(copy), describe(copy).trained_on, open_storage(tmp_path / "half")
     upload = LocalStorage.upload
 
     def cut_off(self: LocalStorage, source: Path, name: str) -> None:
@@ -108,7 +112,7 @@ def test_a_bundle_that_was_cut_off_is_not_there(copy: Storage, tmp_path: Path, m
 
     monkeypatch.setattr(LocalStorage, "upload", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        save_bundle(half, info=whole.info, model=whole.model, tokenizer=whole.tokenizer)
+        save_bundle(half, info=whole.info, model=whole.model, tokenizer=whole.tokenizer, trained_on=seen)
     assert half.sizes()
     assert not half.exists(BUNDLE)
 
@@ -117,19 +121,25 @@ def test_missing_files_are_refused(copy: Storage) -> None:
     copy.delete("weights.safetensors")
     with pytest.raises(UserError, match="weights do not fit"):
         load_bundle(copy)
+    with pytest.raises(UserError, match="bundle is incomplete"):
+        describe(copy)
     copy.delete(BUNDLE)
     with pytest.raises(UserError, match=r"no complete bundle here.*Run train first"):
         load_bundle(copy)
 
 
 def test_operating_points(copy: Storage) -> None:
-    with pytest.raises(UserError, match=r"bundle was not evaluated.*Run evaluate first"):
-        load_operating_points(copy)
+    with pytest.raises(UserError, match=r"no operating points here.*Run evaluate"):
+        load_operating_points(copy, bundle_hash="b" * 64)
     write_operating_points(copy, POINTS)
-    assert load_operating_points(copy) == POINTS
+    assert load_operating_points(copy, bundle_hash="b" * 64) == POINTS
+    with pytest.raises(
+        UserError, match=f"operating points are of another model.*found {'b' * 16}, expected {'c' * 16}"
+    ):
+        load_operating_points(copy, bundle_hash="c" * 64)
     copy.write(OPERATING_POINTS, b'{"schema_version": 3}')
-    with pytest.raises(UserError, match=r"found 3, expected 1. Run evaluate again"):
-        load_operating_points(copy)
+    with pytest.raises(UserError, match=r"found 3, expected 2. Run evaluate again"):
+        load_operating_points(copy, bundle_hash="b" * 64)
 
 
 def test_data_of_other_pixels_or_pathologies_is_refused(copy: Storage, tiny_data: LoadedManifest) -> None:

@@ -59,8 +59,8 @@ SCORE = Score(
 REPORT = Report(
     bundle_hash="b",
     manifest_hash="m",
+    operating_points_hash="p",
     mlflow_run_id=None,
-    leaky=False,
     label_policy=LabelPolicy(uncertain="ones"),
     threshold_rule="f1",
     scores=(SCORE, SCORE.model_copy(update={"protocol": "B"})),
@@ -107,10 +107,10 @@ def test_predictions_round_trip(storage: Storage) -> None:
 def test_another_version_is_refused(storage: Storage, name: str, load: object) -> None:
     assert callable(load)
     for content, message in (
-        (b'{"schema_version": 99}', "found 99, expected 1. Run evaluate again"),
+        (b'{"schema_version": 99}', "found 99, expected 2. Run evaluate again"),
         (b"{", "file is not JSON"),
         (b"[]", "another schema version"),
-        (b'{"schema_version": 1}', "missing configuration field"),
+        (b'{"schema_version": 2}', "missing configuration field"),
     ):
         storage.write(name, content)
         with pytest.raises(UserError, match=message) as error:

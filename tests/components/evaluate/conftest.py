@@ -16,8 +16,8 @@ def report() -> Report:
     return Report(
         bundle_hash="b" * 64,
         manifest_hash="m" * 64,
+        operating_points_hash="p" * 16,
         mlflow_run_id="r" * 32,
-        leaky=False,
         label_policy=LabelPolicy(),
         threshold_rule="youden",
         scores=(*scores, common),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.cxr.bundle import Calibration
 from components.cxr.labels import BLANK
+from components.cxr.operating_points import Calibration
 from components.evaluate.calibration import calibrate, choose_threshold, fit_calibration, operating_points
 
 

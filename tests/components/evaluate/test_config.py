@@ -9,6 +9,7 @@ import pytest
 from components.cxr.errors import UserError
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import evaluation_key
+from components.evaluate.predictions import predictions_key
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,40 @@ def test_a_typo_gets_a_suggestion() -> None:
     ],
 )
 def test_the_key_changes_with_what_changes_the_report(values: dict[str, Any], changes: bool) -> None:
-    hashes = {"bundle_hash": "b", "manifest_hash": "m"}
     default, other = EvaluateConfig(), EvaluateConfig.parse(values, where="evaluate")
-    assert (evaluation_key(default, **hashes) != evaluation_key(other, **hashes)) is changes
-    assert evaluation_key(default, **hashes) != evaluation_key(default, bundle_hash="m", manifest_hash="b")
+    assert (evaluation_key(default, predictions="p") != evaluation_key(other, predictions="p")) is changes
+
+
+def test_every_field_of_the_configuration_changes_the_key_or_has_a_reason_not_to() -> None:
+    """Another value of every field: what is not on the list of neutral ones must count."""
+    values: dict[str, Any] = {
+        "headline": ["Edema"],
+        "threshold": "f1",
+        "num_bootstrap": 500,
+        "seed": 1,
+        "num_golden": 3,
+        "second_truth": {"table": "truth.csv"},
+        "promotion": {"policy": "non_inferior", "margin": 0.02, "reason": "smaller"},
+        "registered_model": "other",
+        "batch_size": 7,
+        "device": "cpu",
+    }
+    neutral = {
+        "promotion": "the decision is made anew each time",
+        "registered_model": "a name elsewhere",
+        "batch_size": "padding is masked",
+        "device": "it runs the same model",
+    }
+    assert set(values) == set(EvaluateConfig.model_fields)
+    default = evaluation_key(EvaluateConfig(), predictions="p")
+    for name, value in values.items():
+        changed = evaluation_key(EvaluateConfig.parse({name: value}, where="evaluate"), predictions="p")
+        assert (changed == default) is (name in neutral), name
+
+
+def test_the_keys_cover_bundle_data_and_second_truth() -> None:
+    keys = {predictions_key(bundle, data) for bundle in "ab" for data in "xy"}
+    assert len(keys) == 4
+    config = EvaluateConfig()
+    keys |= {evaluation_key(config, predictions=key, truth_hash=truth) for key in keys for truth in ("", "t")}
+    assert len(keys) == 12

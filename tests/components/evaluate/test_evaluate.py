@@ -17,13 +17,23 @@ from kfp import dsl
 from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 
-from components.cxr.bundle import BUNDLE, MODEL_CARD, load_bundle, load_operating_points
+from components.cxr.bundle import load_bundle
+from components.cxr.bundle_info import BUNDLE
 from components.cxr.errors import UserError
 from components.cxr.films.pixels import encode_png
 from components.cxr.labels import truth_of
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import answer, predict
-from components.cxr.report import CONDITIONS, Decision, Report, load_decision, load_predictions, load_report
+from components.cxr.operating_points import MODEL_CARD, OperatingPoints, load_operating_points
+from components.cxr.report import (
+    CONDITIONS,
+    LEAKY_TEXT,
+    Decision,
+    Report,
+    load_decision,
+    load_predictions,
+    load_report,
+)
 from components.cxr.shards import LoadedManifest, read_shard
 from components.cxr.storage.pointers import read_pointer, write_pointer
 from components.cxr.storage.storage import Root, Storage
@@ -112,7 +122,7 @@ def test_the_fitted_model_reads_films_and_metadata_tells_nothing(world: World) -
 
 
 def test_golden_studies_are_answers_that_a_server_would_give(world: World, tiny_data: LoadedManifest) -> None:
-    bundle, points = load_bundle(world.bundle), load_operating_points(world.bundle)
+    bundle, points = load_bundle(world.bundle), _points(world)
     studies = StudyDataset(tiny_data, splits=["test"], text=bundle.info.text)
     assert len(world.report.golden) == 5
     assert {golden.num_images for golden in world.report.golden} == {1, 2}
@@ -127,7 +137,7 @@ def test_operating_points_come_from_validation(world: World, tiny_data: LoadedMa
     bundle = load_bundle(world.bundle)
     studies = StudyDataset(tiny_data, splits=["validate"], text=bundle.info.text)
     truth_SP = truth_of(studies.states_SP, studies.labeled_S, protocol="A")
-    found = load_operating_points(world.bundle)
+    found = _points(world)
     for condition in CONDITIONS:
         score_SP = predict(bundle, list(studies), condition=condition).score_SP
         expected = operating_points(score_SP, truth_SP, pathologies=bundle.info.pathologies, rule="youden")
@@ -137,9 +147,9 @@ def test_operating_points_come_from_validation(world: World, tiny_data: LoadedMa
             assert world.report.score(condition).pathologies[name].threshold == point.threshold
 
 
-def test_the_bundle_gets_operating_points_and_a_card_without_ids(world: World) -> None:
-    assert set(load_operating_points(world.bundle).conditions) == set(CONDITIONS)
-    card = world.bundle.read(MODEL_CARD).data.decode()
+def test_the_evaluation_has_operating_points_and_a_card_without_ids(world: World) -> None:
+    assert set(_points(world).conditions) == set(CONDITIONS)
+    card = world.evaluation.read(MODEL_CARD).data.decode()
     assert f"`{world.report.bundle_hash}`" in card
     assert f"| Edema | {world.report.headline.pathologies['Edema'].auroc:.3f} |" in card
     assert "| Fracture | – | – | – |" in card
@@ -207,7 +217,7 @@ def test_the_deployed_model_decides_the_next(
     shutil.copytree(world.root.uri, root.uri)
     bundle, evaluation = root.bundle(KEY), root.evaluation(Path(world.evaluation.uri).name)
 
-    _deploy(root, bundle.uri, world.report.bundle_hash)
+    _deploy(root, bundle.uri, world.report.bundle_hash, points=world.report.operating_points_hash)
     _, cut_short, _ = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
     assert cut_short.promoted, "deploy runs again to make it MLflow's champion"
     assert "before MLflow's champion was set" in cut_short.reason
@@ -346,8 +356,12 @@ def test_a_bundle_that_does_not_fit_is_refused(
 
 
 def test_metrics_of_a_leaky_model_have_names_of_their_own(world: World) -> None:
-    leaky = metrics_of(world.report.model_copy(update={"leaky": True}))
+    leaky = metrics_of(world.report.model_copy(update={"leaks": (LEAKY_TEXT,)}))
     assert set(leaky) == {f"LEAKY/{name}" for name in metrics_of(world.report)}
+
+
+def _points(world: World) -> OperatingPoints:
+    return load_operating_points(world.evaluation, bundle_hash=world.report.bundle_hash)
 
 
 def _edit(bundle: Storage, **values: Any) -> None:
@@ -355,8 +369,9 @@ def _edit(bundle: Storage, **values: Any) -> None:
     bundle.write(BUNDLE, json.dumps(found | values).encode())
 
 
-def _deploy(root: Root, uri: str, bundle_hash: str) -> None:
-    root.deployed().write("current.json", json.dumps({"bundle": uri, "bundle_hash": bundle_hash}).encode())
+def _deploy(root: Root, uri: str, bundle_hash: str, *, points: str = "0" * 16) -> None:
+    values = {"bundle": uri, "bundle_hash": bundle_hash, "operating_points_hash": points}
+    root.deployed().write("current.json", json.dumps(values).encode())
 
 
 def _row(image: dict[str, Any], *, study: str) -> dict[str, Any]:

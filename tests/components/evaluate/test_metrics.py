@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from components.cxr.bundle import Calibration, OperatingPoint
 from components.cxr.labels import BLANK
+from components.cxr.operating_points import Calibration, OperatingPoint
 from components.cxr.report import Interval
 from components.evaluate.metrics import expected_calibration_error, mean_score, pathology_score
 

@@ -59,7 +59,11 @@ def test_a_deployed_bundle_that_cannot_be_scored_stays(report: Report) -> None:
 
 
 def test_a_leaky_model_is_never_promoted(report: Report) -> None:
-    decision = decide(report.model_copy(update={"leaky": True}), None, config=SUPERIOR)
+    decision = decide(
+        report.model_copy(update={"leaks": ("the model was trained on 3 of the 9 test patients",)}),
+        None,
+        config=SUPERIOR,
+    )
     assert not decision.promoted
     assert "LEAKY" in decision.reason
 

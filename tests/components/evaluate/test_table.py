@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from components.cxr.report import Decision, Interval, Report
+from components.cxr.report import LEAKY_TEXT, Decision, Interval, Report
 from components.evaluate.table import print_report
 
 DECISION = Decision(
@@ -39,5 +39,5 @@ def test_prints_scores_at_100_columns(report: Report, capsys: pytest.CaptureFixt
 
 
 def test_a_leaky_report_says_so_first(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
-    print_report(report.model_copy(update={"leaky": True}))
+    print_report(report.model_copy(update={"leaks": (LEAKY_TEXT,)}))
     assert capsys.readouterr().out.startswith("LEAKY")

@@ -35,6 +35,7 @@ def config_of(target: str, address: str | None, **cluster: Any) -> ServeConfig:
 def deployment_of(model: str, name: str = "new") -> Deployment:
     return Deployment(
         bundle=f"/root/deployed/{name}",
+        operating_points_hash="0" * 16,
         bundle_hash=model,
         evaluation="e",
         manifest_hash="m",

@@ -52,21 +52,19 @@ class World(NamedTuple):
 
 @pytest.fixture(scope="session")
 def evaluated(tiny_data: LoadedManifest, fitted_bundle: Storage, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A bundle with the operating points and the report of the real evaluation, not to be written to."""
+    """A bundle, and the operating points and the report of its real evaluation, not to be written to."""
     return _evaluate(tmp_path_factory.mktemp("evaluated"), tiny_data, fitted_bundle)
 
 
 @pytest.fixture
 def world(evaluated: World, tmp_path: Path) -> World:
     """A root of the test's own, where that model was promoted."""
-    from components.cxr.report import write_report
     from components.cxr.storage.storage import Root
 
     root = Root(tmp_path / "root")
     own = World(root, evaluated.manifest, root.bundle("tiny"), root.evaluation("tiny"), evaluated.report)
     own.bundle.upload_folder(Path(evaluated.bundle.uri))
-    write_report(own.evaluation, own.report)
-    own.decide()
+    own.evaluation.upload_folder(Path(evaluated.evaluation.uri))
     return own
 
 
@@ -74,7 +72,7 @@ def world(evaluated: World, tmp_path: Path) -> World:
 def predictor(evaluated: World) -> StudyPredictor:
     from components.serve.predictor import StudyPredictor
 
-    return StudyPredictor(evaluated.bundle)
+    return StudyPredictor(evaluated.bundle, evaluated.evaluation)
 
 
 @pytest.fixture
@@ -95,7 +93,7 @@ def server(evaluated: World) -> Iterator[RunningServer]:
     from components.serve.config import ServeConfig
     from components.serve.golden import running_server
 
-    with running_server(ServeConfig(**SERVER_LIMITS), evaluated.bundle) as server:
+    with running_server(ServeConfig(**SERVER_LIMITS), evaluated.bundle, evaluated.evaluation) as server:
         yield server
     assert server.process.returncode == 0, server.log
 
@@ -130,18 +128,23 @@ def _png(height: int = 60, width: int = 48, *, extension: str = ".png") -> bytes
 
 
 def _evaluate(folder: Path, data: LoadedManifest, bundle: Storage) -> World:
-    from components.cxr.bundle import load_bundle, write_operating_points
+    from components.cxr.bundle_info import describe
+    from components.cxr.operating_points import MODEL_CARD, write_operating_points
     from components.cxr.report import write_report
     from components.cxr.storage.storage import Root
-    from components.evaluate.assess import assess
     from components.evaluate.config import EvaluateConfig
+    from components.evaluate.predict import predict
+    from components.evaluate.score import score
 
     root = Root(folder)
     own = root.bundle("tiny")
     own.upload_folder(Path(bundle.uri))
-    found = assess(EvaluateConfig(num_bootstrap=100), load_bundle(own), data, run_id=None)
-    write_operating_points(own, found.points)
+    config, model = EvaluateConfig(num_bootstrap=100), describe(own)
+    predictions = predict(config, storage=root.predictions("tiny"), bundle=own, model=model, manifest=data)
+    found = score(config, model, predictions, manifest_hash=data.hash, run_id=None)
     world = World(root, data, own, root.evaluation("tiny"), found.report)
+    write_operating_points(world.evaluation, found.points)
+    world.evaluation.write(MODEL_CARD, b"# The card of this evaluation")
     write_report(world.evaluation, found.report)
     world.decide()
     return world

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from components.cxr.bundle import MODEL_CARD, load_bundle, load_operating_points
+from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
+from components.cxr.operating_points import MODEL_CARD, load_operating_points
 from components.cxr.report import write_report
 from components.cxr.storage.local import LocalStorage
 from components.cxr.storage.storage import ABSENT
@@ -31,7 +32,7 @@ def quick(monkeypatch, server):
     checks = []
 
     @contextlib.contextmanager
-    def running(_config, bundle):
+    def running(_config, bundle, _evaluation):
         checks.append(bundle.uri)
         yield server
 
@@ -43,6 +44,7 @@ def _in_service(world, bundle_hash):
     deployment = Deployment(
         bundle="elsewhere",
         bundle_hash=bundle_hash,
+        operating_points_hash="0" * 16,
         evaluation="elsewhere",
         manifest_hash="0",
         mlflow_run_id=None,
@@ -62,12 +64,16 @@ def test_deploy_publishes_what_answers_as_in_evaluation(world, capsys):
     done = _deploy(world)
     assert done == read_deployment(world.root).deployment
     assert done.bundle_hash == world.report.bundle_hash
-    assert done.bundle == f"{world.root.uri}/deployed/{world.report.bundle_hash[:16]}"
+    name = f"{world.report.bundle_hash[:16]}-{world.report.operating_points_hash}"
+    assert done.bundle == f"{world.root.uri}/deployed/{name}"
+    assert done.operating_points_hash == world.report.operating_points_hash
     assert (done.evaluation, done.manifest_hash) == (world.evaluation.uri, world.manifest.hash)
     assert done.previous is None
     copy = LocalStorage(Path(done.bundle))
     assert load_bundle(copy).hash == world.report.bundle_hash
-    assert load_operating_points(copy) == load_operating_points(world.bundle)
+    points = load_operating_points(copy, bundle_hash=done.bundle_hash)
+    assert points.hash == done.operating_points_hash
+    assert copy.read(MODEL_CARD) == world.evaluation.read(MODEL_CARD)
     lines = capsys.readouterr().out.splitlines()
     num_studies = len(world.report.golden)
     checked = f"{4 * num_studies} answers to {num_studies} studies"
@@ -80,8 +86,8 @@ def test_deploy_starts_a_server_and_stops_it(world, monkeypatch):
     servers = []
 
     @contextlib.contextmanager
-    def remembered(config, bundle):
-        with running_server(config, bundle) as server:
+    def remembered(config, bundle, evaluation):
+        with running_server(config, bundle, evaluation) as server:
             servers.append(server)
             yield server
 
@@ -152,7 +158,7 @@ def test_after_a_crash_during_the_copy_deploy_completes(world, quick, monkeypatc
     upload = LocalStorage.upload
 
     def crash(self, source, name):
-        if name == MODEL_CARD or name.endswith(".safetensors"):
+        if name.endswith(".safetensors"):
             raise KeyboardInterrupt
         upload(self, source, name)
 

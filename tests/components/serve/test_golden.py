@@ -98,7 +98,10 @@ def broken_python(monkeypatch, tmp_path, request):
 @pytest.mark.usefixtures("broken_python")
 def test_a_server_that_dies_is_told_with_its_last_lines(evaluated):
     expected = r"ended with code 3, nothing was deployed; its last lines:\none\nthe disk is full"
-    with pytest.raises(UserError, match=expected), running_server(ServeConfig(), evaluated.bundle):
+    with (
+        pytest.raises(UserError, match=expected),
+        running_server(ServeConfig(), evaluated.bundle, evaluated.evaluation),
+    ):
         pass
 
 
@@ -115,7 +118,7 @@ def test_a_server_that_never_gets_ready_is_stopped(evaluated, monkeypatch):
     monkeypatch.setattr("subprocess.Popen", remember)
     config = ServeConfig(startup_timeout_s=0.5)
     with pytest.raises(UserError, match=r"not ready after 0\.5 s; its last lines:\nstill loading"):  # noqa: SIM117
-        with running_server(config, evaluated.bundle):
+        with running_server(config, evaluated.bundle, evaluated.evaluation):
             pass
     assert started[0].returncode is not None
     with pytest.raises(ProcessLookupError):

@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from components.cxr.bundle import OPERATING_POINTS
 from components.cxr.errors import UserError
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import encode_png, read_film
 from components.cxr.model.predictor import answer, predict
-from components.cxr.storage.storage import open_storage
+from components.cxr.operating_points import OPERATING_POINTS
 from components.serve.app import _model_reply
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
@@ -132,13 +131,18 @@ def test_a_bad_film_is_named_by_its_position(predictor, png):
     assert caught.value.message.startswith("Film 2 of 3 cannot be used: ")
 
 
-def test_a_bundle_that_was_not_evaluated_is_refused(fitted_bundle):
-    with pytest.raises(UserError, match=r"was not evaluated.*Run evaluate first"):
+def test_a_bundle_without_operating_points_is_refused(fitted_bundle):
+    with pytest.raises(UserError, match=r"no operating points here.*name its folder with --evaluation"):
         StudyPredictor(fitted_bundle)
 
 
+def test_operating_points_of_another_model_are_refused(untrained_bundle, evaluated):
+    with pytest.raises(UserError, match="operating points are of another model"):
+        StudyPredictor(untrained_bundle, evaluated.evaluation)
+
+
 def test_incomplete_operating_points_are_refused(world):
-    path = Path(world.bundle.uri, OPERATING_POINTS)
+    path = Path(world.evaluation.uri, OPERATING_POINTS)
     path.write_text(path.read_text().replace('"Edema"', '"Oedema"'))
     with pytest.raises(UserError, match="found no Edema"):
-        StudyPredictor(open_storage(world.bundle.uri))
+        StudyPredictor(world.bundle, world.evaluation)

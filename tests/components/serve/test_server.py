@@ -102,7 +102,7 @@ def test_the_log_says_what_happened_and_nothing_of_whom(server, web, dicom_bytes
 
 @pytest.mark.slow
 def test_sigterm_answers_what_is_under_way_and_ends_with_code_0(evaluated):
-    with running_server(ServeConfig(), evaluated.bundle) as server:
+    with running_server(ServeConfig(), evaluated.bundle, evaluated.evaluation) as server:
         host, port = server.address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=30) as raw:
             body = b"text=cough"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from components.cxr.bundle import check_same_pixels
+from components.cxr.bundle_info import check_same_pixels
 from components.cxr.errors import UserError
 from components.train.config import TrainConfig
 from components.train.setup import Setup

@@ -14,7 +14,8 @@ import pytest
 import torch
 import yaml
 
-from components.cxr.bundle import BUNDLE, load_bundle
+from components.cxr.bundle import load_bundle
+from components.cxr.bundle_info import BUNDLE
 from components.cxr.errors import UserError
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import predict

@@ -108,11 +108,14 @@ def test_the_four_steps_run_by_plain_docker_run(docker_data: tuple[Path, str]) -
     assert owners == {int(user.split(":")[0])}
 
     bundle = json.loads((folder / "root" / "latest" / "bundle.json").read_text())["uri"]
+    evaluation = json.loads((folder / "root" / "latest" / "evaluation.json").read_text())["uri"]
     revision = inspect("image", "cxrflow-train")["Config"]["Labels"]["org.opencontainers.image.revision"]
     assert (
         json.loads((folder / Path(bundle).relative_to("/data") / "bundle.json").read_text())["git_revision"] == revision
     )
-    server = run("serve", "--bundle", bundle, options=("-d", "-p", "127.0.0.1::8000")).strip()
+    server = run(
+        "serve", "--bundle", bundle, "--evaluation", evaluation, options=("-d", "-p", "127.0.0.1::8000")
+    ).strip()
     try:
         deadline = time.monotonic() + 600
         while (health := inspect("container", server)["State"]["Health"]["Status"]) != "healthy":

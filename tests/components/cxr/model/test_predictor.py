@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from components.cxr.bundle import Bundle, Calibration, OperatingPoint, OperatingPoints, load_bundle
+from components.cxr.bundle import Bundle, load_bundle
 from components.cxr.model.batch import Study
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import Logits, answer, calibrated, condition_of, predict
+from components.cxr.operating_points import Calibration, OperatingPoint, OperatingPoints
 from components.cxr.report import CONDITIONS, Condition
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Storage
@@ -80,6 +81,7 @@ def test_answers_are_calibrated_and_cut(bundle: Bundle) -> None:
     names = bundle.info.pathologies
     logits = Logits(np.array([[0.0, 0.0, 3.0, -3.0]], np.float32), np.array([[0.2, 0.2, 0.1, 0.9]], np.float32))
     points = OperatingPoints(
+        bundle_hash="0" * 64,
         conditions={
             "all": {
                 names[0]: OperatingPoint(threshold=0.5),
@@ -87,7 +89,7 @@ def test_answers_are_calibrated_and_cut(bundle: Bundle) -> None:
                 names[2]: OperatingPoint(threshold=0.99),
                 names[3]: OperatingPoint(threshold=0.01),
             }
-        }
+        },
     )
     found = answer(bundle, logits, points, condition="all")
     assert list(found) == list(names)

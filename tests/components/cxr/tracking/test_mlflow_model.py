@@ -5,24 +5,18 @@ from __future__ import annotations
 import base64
 import re
 import warnings
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from components.cxr.bundle import (
-    Calibration,
-    OperatingPoint,
-    OperatingPoints,
-    load_bundle,
-    write_operating_points,
-)
+from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
 from components.cxr.films.pixels import encode_png
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import answer, condition_of, predict
+from components.cxr.operating_points import Calibration, OperatingPoint, OperatingPoints, write_operating_points
 from components.cxr.report import CONDITIONS
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Storage, open_storage
@@ -41,16 +35,15 @@ class Context(NamedTuple):
 @pytest.fixture(scope="module")
 def model(fitted_bundle: Storage, tmp_path_factory: pytest.TempPathFactory) -> CxrflowModel:
     """With another calibration for every condition."""
-    bundle = open_storage(tmp_path_factory.mktemp("bundle"))
-    bundle.upload_folder(Path(fitted_bundle.uri))
-    names = load_bundle(bundle).info.pathologies
+    names = load_bundle(fitted_bundle).info.pathologies
     points = {
         condition: dict.fromkeys(names, OperatingPoint(threshold=0.5, calibration=Calibration(intercept=float(i))))
         for i, condition in enumerate(CONDITIONS)
     }
-    write_operating_points(bundle, OperatingPoints(conditions=points))
+    evaluation = open_storage(tmp_path_factory.mktemp("evaluation"))
+    write_operating_points(evaluation, OperatingPoints(bundle_hash=load_bundle(fitted_bundle).hash, conditions=points))
     model = CxrflowModel()
-    model.load_context(Context({"bundle": bundle.uri}))
+    model.load_context(Context({"bundle": fitted_bundle.uri, "evaluation": evaluation.uri}))
     return model
 
 

@@ -18,9 +18,9 @@ from components.cxr.report import load_predictions
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import write_pointer
 from components.cxr.storage.storage import Root, Storage, open_storage
+from components.evaluate.answers import answers, main
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import run
-from components.evaluate.predict import main, predictions
 from components.preprocess.collect import collect
 from components.preprocess.config import PreprocessConfig, parse_data
 from components.preprocess.preprocess import run_partition
@@ -40,12 +40,12 @@ def evaluated(tiny_data: LoadedManifest, untrained_bundle: Storage, tmp_path: Pa
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("step", [run, predictions])
+@pytest.mark.parametrize("step", [run, answers])
 def test_a_missing_gpu_is_told_before_anything_is_loaded(
     step: Callable[..., object], tiny_data: LoadedManifest, tmp_path: Path
 ) -> None:
     root, nothing = Root(tmp_path), open_storage(tmp_path / "no bundle")
-    where = {"root": root} if step is run else {}
+    where = {"root": root} if step is run else {"evaluation": nothing}
     with pytest.raises(UserError, match=r"no CUDA device: evaluate.device"):
         step(EvaluateConfig(device="cuda"), manifest=tiny_data, bundle=nothing, **where)
 
@@ -74,7 +74,7 @@ def test_every_split_is_answered_as_evaluation_did(
 def test_a_folder_of_films_needs_no_labels(
     evaluated: tuple[Root, Storage, Storage], tmp_path: Path, dicom_bytes: Callable[..., bytes]
 ) -> None:
-    _, bundle, _ = evaluated
+    _, bundle, evaluation = evaluated
     rng = np.random.default_rng(0)
     (tmp_path / "films").mkdir()
     for i in range(3):
@@ -88,7 +88,7 @@ def test_a_folder_of_films_needs_no_labels(
     manifest = collect(parse_data(values), step, root=archive)
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"root": archive.uri}))
-    main(config=config, output=tmp_path / "answers.csv", overrides=[], bundle=bundle.uri)
+    main(config=config, output=tmp_path / "answers.csv", overrides=[], bundle=bundle.uri, evaluation=evaluation.uri)
     table = arrow_csv.read_csv(tmp_path / "answers.csv")
     assert set(table.column("study_id").to_pylist()) == {hash_id("study", "1.2.0"), hash_id("study", "1.2.1")}
     for name in NAMES:
@@ -98,9 +98,11 @@ def test_a_folder_of_films_needs_no_labels(
     with pytest.raises(UserError, match=r"nothing to evaluate on: .*found 0 labeled studies"):
         run(CONFIG, root=archive, manifest=manifest, bundle=bundle)
     with pytest.raises(UserError, match=r"nothing to predict: .*found 0 studies in train"):
-        predictions(CONFIG, manifest=manifest, bundle=bundle, splits=["train"])
+        answers(CONFIG, manifest=manifest, bundle=bundle, evaluation=evaluation, splits=["train"])
 
 
-def test_a_model_that_was_not_evaluated_is_refused(tiny_data: LoadedManifest, untrained_bundle: Storage) -> None:
-    with pytest.raises(UserError, match="bundle was not evaluated"):
-        predictions(CONFIG, manifest=tiny_data, bundle=untrained_bundle)
+def test_an_evaluation_of_another_model_is_refused(
+    evaluated: tuple[Root, Storage, Storage], tiny_data: LoadedManifest, fitted_bundle: Storage
+) -> None:
+    with pytest.raises(UserError, match="operating points are of another model"):
+        answers(CONFIG, manifest=tiny_data, bundle=fitted_bundle, evaluation=evaluated[2])

@@ -1,0 +1,88 @@
+"""Operating points: how scores become probabilities and answers, as one evaluation chose them."""
+
+from __future__ import annotations
+
+import json
+
+from components.cxr.config import Config, content_hash
+from components.cxr.errors import UserError
+from components.cxr.report import Condition
+from components.cxr.shards import read_versioned
+from components.cxr.storage.storage import Storage
+
+__all__ = [
+    "MODEL_CARD", "OPERATING_POINTS",
+    "Calibration", "OperatingPoint", "OperatingPoints", "load_operating_points", "write_operating_points",
+]  # fmt: skip
+
+SCHEMA_VERSION = 2
+OPERATING_POINTS = "operating_points.json"
+MODEL_CARD = "MODEL_CARD.md"
+
+
+class Calibration(Config):
+    """Platt scaling (Platt 1999): probability = sigmoid(slope * (z1 - z0) + intercept)."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+
+class OperatingPoint(Config):
+    """What evaluation chose for one pathology on validation."""
+
+    threshold: float
+    """Calibrated probability in [0, 1] from which the answer is positive."""
+    calibration: Calibration = Calibration()
+
+
+class OperatingPoints(Config):
+    """`operating_points.json`: per input condition and pathology."""
+
+    schema_version: int = SCHEMA_VERSION
+    bundle_hash: str
+    """Of the model whose scores they are for."""
+    conditions: dict[Condition, dict[str, OperatingPoint]]
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits; a report, a deployment and a server name them by it."""
+        return content_hash(self.canonical_json())
+
+
+def write_operating_points(storage: Storage, points: OperatingPoints) -> None:
+    """Write the operating points of an evaluation, or their copy beside a deployed bundle."""
+    data = json.dumps(points.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+    storage.write(OPERATING_POINTS, data.encode())
+
+
+def load_operating_points(storage: Storage, *, bundle_hash: str) -> OperatingPoints:
+    """Read the operating points in an evaluation's or a deployed bundle's folder.
+
+    Args:
+        bundle_hash: of the model that they are wanted for.
+
+    Raises:
+        UserError: none here, another schema version, or those of another model.
+    """
+    where = f"{storage.uri}/{OPERATING_POINTS}"
+    try:
+        data = storage.read(OPERATING_POINTS).data
+    except FileNotFoundError:
+        raise UserError(
+            "no-operating-points",
+            "no operating points here",
+            where=where,
+            remedy="Run evaluate, and name its folder with --evaluation.",
+        ) from None
+    values = read_versioned(data, where=where, version=SCHEMA_VERSION, made_by="evaluate")
+    points = OperatingPoints.parse(values, where=where)
+    if points.bundle_hash != bundle_hash:
+        raise UserError(
+            "other-bundle-evaluated",
+            "operating points are of another model",
+            where=where,
+            found=points.bundle_hash[:16],
+            expected=bundle_hash[:16],
+            remedy="Run evaluate for this model, or name its evaluation with --evaluation.",
+        )
+    return points

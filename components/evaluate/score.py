@@ -1,0 +1,164 @@
+"""The second half of evaluation, without the model: operating points from validation, and from test every table.
+
+Shape letters: S studies, P pathologies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from components.cxr.bundle_info import Description
+from components.cxr.labels import BLANK, truth_of
+from components.cxr.operating_points import OperatingPoint, OperatingPoints
+from components.cxr.report import CONDITIONS, LEAKY_TEXT, Condition, GoldenStudy, Protocol, Report, Score
+from components.evaluate.calibration import DEFAULT_THRESHOLD, calibrate, operating_points
+from components.evaluate.config import EvaluateConfig
+from components.evaluate.predictions import Pass, Predictions, Scores, Studies
+from components.evaluate.score_table import score_rows
+from components.evaluate.second_truth import second_truth_of
+from components.evaluate.truth_table import SecondTruth
+
+__all__ = ["Assessment", "leaks_of", "score"]
+
+PROTOCOLS: tuple[Protocol, ...] = ("A", "B")
+
+
+class Assessment(NamedTuple):
+    """What one bundle does on one data set."""
+
+    report: Report
+    points: OperatingPoints
+    predictions: pa.Table
+    """As write_predictions documents."""
+
+
+def score(
+    config: EvaluateConfig,
+    model: Description,
+    predictions: Predictions,
+    *,
+    manifest_hash: str,
+    truth: SecondTruth | None = None,
+    run_id: str | None,
+) -> Assessment:
+    """Choose the operating points on validation, and score the test studies and films with them.
+
+    Args:
+        predictions: of every pass (predictions.PASSES).
+        truth: a second table of labels to score against as well.
+        run_id: of the MLflow run that the report names.
+    """
+    pathologies, test = model.info.pathologies, predictions.test
+    on_test = {condition: predictions.scores[Pass("test", condition)] for condition in CONDITIONS}
+    points = {condition: _points(config, predictions, condition, pathologies) for condition in CONDITIONS}
+    table = partial(score_rows, pathologies=pathologies, config=config)
+    beside = second_truth_of(config, truth, test) if truth is not None else None
+    chosen = OperatingPoints(bundle_hash=model.hash, conditions=points)
+    report = Report(
+        bundle_hash=model.hash,
+        manifest_hash=manifest_hash,
+        operating_points_hash=chosen.hash,
+        mlflow_run_id=run_id,
+        leaks=leaks_of(model, test),
+        label_policy=model.info.label_policy,
+        threshold_rule=config.threshold,
+        scores=(
+            *_by_study(table, test, points, on_test),
+            _by_film(table, test, points["image"], predictions.scores[Pass("films", "image")]),
+            *(beside.scores(table, points, on_test) if beside else ()),
+        ),
+        golden=_golden(config, test, on_test["all"], points["all"]),
+        num_bootstrap=config.num_bootstrap,
+        second_truth=beside.report if beside else None,
+    )
+    return Assessment(report, chosen, _told(test, on_test, points))
+
+
+def leaks_of(model: Description, test: Studies) -> tuple[str, ...]:
+    """Why the scores prove nothing, a clause for each reason; empty for a sound evaluation."""
+    leaks = [LEAKY_TEXT] if model.info.leaky else []
+    if seen := test.patients_trained_on():
+        total = len(set(test.rows.patients))
+        leaks.append(f"the model was trained or selected on {len(seen):,} of the {total:,} test patients")
+    return tuple(leaks)
+
+
+def _points(
+    config: EvaluateConfig, predictions: Predictions, condition: Condition, pathologies: Sequence[str]
+) -> dict[str, OperatingPoint]:
+    """From the validation studies under the same condition; unfitted where there are none."""
+    found = predictions.scores.get(Pass("validate", condition))
+    if found is None:
+        return {name: OperatingPoint(threshold=DEFAULT_THRESHOLD) for name in pathologies}
+    rows = predictions.validation.rows
+    truth_SP = truth_of(rows.states_NP, rows.labeled_N, protocol="A")
+    return operating_points(found.score_NP, truth_SP, pathologies=pathologies, rule=config.threshold)
+
+
+def _by_study(
+    table: Callable[..., Score],
+    test: Studies,
+    points: dict[Condition, dict[str, OperatingPoint]],
+    scores: dict[Condition, Scores],
+) -> Iterator[Score]:
+    """Every condition, protocol and subset; the headline first."""
+    common_S = test.complete_S
+    common = test.rows.select(common_S)
+    for condition, said in scores.items():
+        for protocol in PROTOCOLS:
+            keys = {"points": points[condition], "condition": condition, "protocol": protocol}
+            yield table(said.score_NP, test.rows, **keys)
+            if common_S.any():
+                yield table(said.score_NP[common_S], common, **keys, subset="common")
+
+
+def _by_film(table: Callable[..., Score], test: Studies, points: dict[str, OperatingPoint], said: Scores) -> Score:
+    """Every film alone, with its study's labels."""
+    place = {study: s for s, study in enumerate(test.rows.studies)}
+    rows = test.rows.select(np.array([place[study] for study in said.studies], dtype=np.int64))
+    return table(said.score_NP, rows, points=points, condition="image", protocol="A", unit="image")
+
+
+def _golden(
+    config: EvaluateConfig, test: Studies, said: Scores, points: dict[str, OperatingPoint]
+) -> tuple[GoldenStudy, ...]:
+    """Studies spread over what differs: number of films, text or none, age known or not."""
+    kinds = list(zip(test.num_images_S, test.has_text_S, test.has_age_S, strict=True))
+    order = sorted(range(len(test)), key=lambda s: tuple(map(int, kinds[s])))
+    chosen = np.linspace(0, len(order) - 1, min(config.num_golden, len(test))).round().astype(int)
+    golden = []
+    for s in (order[i] for i in chosen):
+        probabilities = {
+            name: float(calibrate(said.score_NP[s, p], point.calibration))
+            for p, (name, point) in enumerate(points.items())
+        }
+        where = {"shard": test.shards[s], "row": int(test.first_row_S[s]), "num_images": int(test.num_images_S[s])}
+        golden.append(GoldenStudy(**where, probabilities=probabilities))
+    return tuple(golden)
+
+
+def _told(
+    test: Studies, scores: dict[Condition, Scores], points: dict[Condition, dict[str, OperatingPoint]]
+) -> pa.Table:
+    tables = []
+    for condition, said in scores.items():
+        columns: dict[str, Sequence[object] | npt.NDArray[np.generic] | pa.Array] = {
+            "study_id": test.rows.studies,
+            "patient_id": test.rows.patients,
+            "condition": [condition] * len(test),
+            "labeled": test.rows.labeled_N,
+        }
+        for p, (name, point) in enumerate(points[condition].items()):
+            states_S = test.rows.states_NP[:, p]
+            columns[f"score/{name}"] = said.score_NP[:, p]
+            columns[f"probability/{name}"] = calibrate(said.score_NP[:, p], point.calibration)
+            columns[f"uncertain/{name}"] = said.uncertain_NP[:, p]
+            columns[f"label/{name}"] = pa.array(states_S, mask=states_S == BLANK)
+        tables.append(pa.table(columns))
+    return pa.concat_tables(tables)

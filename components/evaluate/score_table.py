@@ -1,0 +1,61 @@
+"""One table of the report from scores and labels: every number per pathology, the means, the intervals.
+
+Shape letters: N rows of a table (studies or images), P pathologies, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from components.cxr.labels import BLANK, truth_of
+from components.cxr.operating_points import OperatingPoint
+from components.cxr.report import Condition, Protocol, Score
+from components.evaluate.bootstrap import auroc_resamples
+from components.evaluate.config import EvaluateConfig
+from components.evaluate.metrics import mean_score, pathology_score
+from components.evaluate.predictions import Rows
+
+__all__ = ["score_rows"]
+
+
+def score_rows(
+    score_NP: npt.NDArray[np.floating],
+    rows: Rows,
+    *,
+    points: dict[str, OperatingPoint],
+    pathologies: Sequence[str],
+    config: EvaluateConfig,
+    condition: Condition,
+    protocol: Protocol,
+    unit: Literal["study", "image"] = "study",
+    subset: Literal["all", "common"] = "all",
+    missing: Sequence[str] = (),
+) -> Score:
+    """One table of the report.
+
+    Args:
+        missing: pathologies of which the labels say nothing.
+    """
+    truth_NP = truth_of(rows.states_NP, rows.labeled_N, protocol="A" if protocol == "truth" else protocol)
+    truth_NP[:, [list(pathologies).index(name) for name in missing]] = BLANK
+    auroc_RP = auroc_resamples(score_NP, truth_NP, rows.patients, num_resamples=config.num_bootstrap, seed=config.seed)
+    scores = {
+        name: pathology_score(score_NP[:, p], truth_NP[:, p], points[name], auroc_R=auroc_RP[:, p])
+        for p, name in enumerate(pathologies)
+    }
+    headline = config.headline or tuple(pathologies)
+    return Score(
+        condition=condition,
+        protocol=protocol,
+        unit=unit,
+        subset=subset,
+        num_patients=len(set(rows.patients)),
+        num_studies=len(set(rows.studies)),
+        num_rows=len(rows.studies),
+        pathologies=scores,
+        mean=mean_score(scores, headline=headline, pathologies=pathologies, auroc_RP=auroc_RP),
+    )
