@@ -137,4 +137,3 @@ def _films_alone(studies: StudyDataset) -> tuple[list[Study], list[str]]:
 
 def _has_metadata(study: Study) -> bool:
     return study.age_years is not None or study.sex is not None or any(study.view_positions)
-

@@ -51,8 +51,8 @@ def deploy(
         return current
     _check(report, decision, current, manifest=manifest, where=evaluation.uri)
     _check_champion(root, decision)
-    served = _with_room(config, report)
     points = _points(evaluation, report)
+    served = _with_room(config, report)
     with running_server(served, bundle, evaluation) as server:
         _check_answers(config, server, report, manifest=manifest)
 

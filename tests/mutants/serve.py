@@ -24,16 +24,15 @@ MUTANTS = [
     Mutant(
         "a-model-is-in-service-without-a-check",
         file="components/serve/deploy.py",
-        old="(served, bundle) as server:\n        _check_answers(config, server, report, manifest=manifest)\n",
-        new="(served, bundle) as server:\n        assert server\n",
+        old="bundle, evaluation) as server:\n        _check_answers(config, server, report, manifest=manifest)\n",
+        new="bundle, evaluation) as server:\n        assert server\n",
         test=f"{DEPLOY}::test_a_tampered_expectation_publishes_nothing",
     ),
     Mutant(
         "the-deployed-model-is-not-copied",
         file="components/serve/deploy.py",
-        old="    with local_folder(bundle) as folder:\n        target.upload_folder(folder)\n"
-        "    deployment = Deployment(",
-        new="    deployment = Deployment(",
+        old="    with local_folder(bundle) as folder:\n        target.upload_folder(folder)\n",
+        new="",
         test=f"{DEPLOY}::test_deploy_publishes_what_answers_as_in_evaluation",
     ),
     Mutant(

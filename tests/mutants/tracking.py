@@ -73,8 +73,8 @@ MUTANTS = [
     Mutant(
         "the-same-bundle-is-registered-again",
         file="components/cxr/tracking/registry.py",
-        old="version = str(found[0].version) if found else _register(client, run_id, name, folder, pathologies)",
-        new="version = _register(client, run_id, name, folder, pathologies)",
+        old="version = str(found[0].version) if found else _register(client, run_id, name, artifacts, pathologies)",
+        new="version = _register(client, run_id, name, artifacts, pathologies)",
         test="tests/components/evaluate/test_evaluate.py::test_a_second_evaluation_reuses_the_first",
     ),
 ]
