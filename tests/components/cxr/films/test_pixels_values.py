@@ -28,7 +28,8 @@ def test_signed_pixels(dicom_bytes: DicomWriter) -> None:
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16])
 def test_garbage_above_bits_stored_is_dropped(dicom_bytes: DicomWriter, dtype: Any) -> None:
     values = film_values(0, 2047, dtype)
-    garbage = (values.view(np.uint16) | np.uint16(0xA000)).view(dtype)
+    above = np.random.default_rng(1).integers(0, 16, values.shape).astype(np.uint16) << 12
+    garbage = (values.view(np.uint16) | above).view(dtype)
     clean = read_film(dicom_bytes(values, bits_stored=12), preset=DISPLAY).pixels
     assert np.array_equal(read_film(dicom_bytes(garbage, bits_stored=12), preset=DISPLAY).pixels, clean)
 
