@@ -178,10 +178,10 @@ MUTANTS = [
         test=f"{APP}::test_a_bug_is_a_plain_500_and_leaves_its_message_out_of_the_log",
     ),
     Mutant(
-        "the-model-runs-in-two-threads-at-once",
+        "more-threads-run-the-model-than-are-wanted",
         file="components/serve/worker.py",
-        old="ThreadPoolExecutor(max_workers=1,",
-        new="ThreadPoolExecutor(max_workers=2,",
+        old="ThreadPoolExecutor(max_workers=number,",
+        new="ThreadPoolExecutor(max_workers=number + 1,",
         test=f"{WORKER}::test_functions_run_one_after_another",
     ),
     Mutant(

@@ -6,7 +6,9 @@ FOLDER = "tests/components/train"
 LOSSES = f"{FOLDER}/objectives/test_losses.py"
 AUGMENT = f"{FOLDER}/loading/test_augment.py"
 BUILD = f"{FOLDER}/test_build.py"
+STEP = f"{FOLDER}/test_step.py"
 TOKENIZER = f"{FOLDER}/test_tokenizer.py"
+TRAIN = f"{FOLDER}/test_train.py"
 
 MUTANTS = [
     Mutant(
@@ -85,5 +87,166 @@ MUTANTS = [
         old="key=lambda word: (-studies_of[word], word)",
         new="key=lambda word: (-studies_of[word], hash(word))",
         test=f"{TOKENIZER}::test_equal_sets_of_texts_give_equal_vocabularies_in_any_process",
+    ),
+    Mutant(
+        "the-bundle-holds-the-raw-weights",
+        file="components/train/train.py",
+        old="            model = setup.ema.model.cpu()\n            if progress.best_weights is not None:\n",
+        new="            model = setup.model.cpu()\n            if False:\n",
+        test=f"{STEP}::test_the_bundle_holds_the_average_of_the_best_epoch",
+    ),
+    Mutant(
+        "the-last-weights-are-exported-in-place-of-the-best",
+        file="components/train/train.py",
+        old="            if progress.best_weights is not None:\n",
+        new="            if progress.best_weights is None:\n",
+        test=f"{STEP}::test_the_bundle_holds_the_average_of_the_best_epoch",
+    ),
+    Mutant(
+        "the-worst-weights-are-exported",
+        file="components/train/train.py",
+        old="auroc > progress.best_auroc\n",
+        new="auroc < progress.best_auroc\n",
+        test=f"{STEP}::test_the_bundle_holds_the_average_of_the_best_epoch",
+    ),
+    Mutant(
+        "the-best-weights-are-those-of-the-student",
+        file="components/train/train.py",
+        old="for name, value in setup.ema.model.state_dict().items()",
+        new="for name, value in setup.model.state_dict().items()",
+        test=f"{STEP}::test_the_bundle_holds_the_average_of_the_best_epoch",
+    ),
+    Mutant(
+        "the-best-weights-change-with-the-next-epochs",
+        file="components/train/train.py",
+        old="value.detach().cpu().clone() for name",
+        new="value.detach().cpu() for name",
+        test=f"{STEP}::test_the_bundle_holds_the_average_of_the_best_epoch",
+    ),
+    Mutant(
+        "the-teacher-runs-with-dropout",
+        file="components/train/ema.py",
+        old="self.model = copy.deepcopy(model).eval().requires_grad_(False)",
+        new="self.model = copy.deepcopy(model).train().requires_grad_(False)",
+        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
+    ),
+    Mutant(
+        "the-student-runs-without-dropout",
+        file="components/train/train.py",
+        old="            network.train()\n",
+        new="            network.eval()\n",
+        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
+    ),
+    Mutant(
+        "consistency-covers-what-it-should-leave-out",
+        file="components/train/setup.py",
+        old="self.consistent_SP = self.target_SP != 1",
+        new="self.consistent_SP = self.target_SP == 1",
+        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
+    ),
+    Mutant(
+        "consistency-is-not-added",
+        file="components/train/train.py",
+        old="            loss = supervised + semi_weight * consistency\n",
+        new="            loss = supervised\n",
+        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
+    ),
+    Mutant(
+        "consistency-has-its-whole-weight-from-the-start",
+        file="components/train/train.py",
+        old="semi_weight = semi.weight * min(1.0, progress.step / (semi.ramp_up * setup.num_steps))",
+        new="semi_weight = semi.weight",
+        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
+    ),
+    Mutant(
+        "the-teacher-sees-the-students-view",
+        file="components/train/train.py",
+        old="teacher_BP3 = setup.ema.model(weak).float()",
+        new="teacher_BP3 = setup.ema.model(strong).float()",
+        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
+    ),
+    Mutant(
+        "the-student-sees-the-weak-view",
+        file="components/train/train.py",
+        old='config=config.augment, strength="strong")',
+        new='config=config.augment, strength="weak")',
+        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
+    ),
+    Mutant(
+        "the-student-sees-the-film-as-it-is",
+        file="components/train/train.py",
+        old="            strong = augment(batch, studies=studies,",
+        new="            strong = batch if True else augment(batch, studies=studies,",
+        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
+    ),
+    Mutant(
+        "the-student-sees-every-modality",
+        file="components/train/train.py",
+        old="            strong = drop_modalities(strong,",
+        new="            drop_modalities(strong,",
+        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
+    ),
+    Mutant(
+        "text-is-never-dropped",
+        file="components/train/loading/augment.py",
+        old="draws_B3 >= [config.image, config.text, config.meta]",
+        new="draws_B3 >= [config.image, 0.0, config.meta]",
+        test=f"{AUGMENT}::test_modalities_fall_as_often_as_configured",
+    ),
+    Mutant(
+        "training-labels-are-those-of-another-study",
+        file="components/train/train.py",
+        old="setup.target_SP[studies].to(device), setup.weight_SP[studies].to(device)",
+        new="setup.target_SP[studies[::-1]].to(device), setup.weight_SP[studies[::-1]].to(device)",
+        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
+    ),
+    Mutant(
+        "gradients-are-not-clipped",
+        file="components/train/train.py",
+        old="nn.utils.clip_grad_norm_(setup.model.parameters(), config.clip_norm)",
+        new="nn.utils.clip_grad_norm_(setup.model.parameters(), 1e9)",
+        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
+    ),
+    Mutant(
+        "the-learning-rate-never-warms-up",
+        file="components/train/train.py",
+        old='                group["lr"] = factor * group["peak"]\n',
+        new='                group["lr"] = group["peak"]\n',
+        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
+    ),
+    Mutant(
+        "a-resumed-epoch-begins-anew",
+        file="components/train/train.py",
+        old="skip=progress.step % setup.steps_per_epoch)",
+        new="skip=0)",
+        test=f"{TRAIN}::test_an_interrupted_training_continues_to_the_same_weights",
+    ),
+    Mutant(
+        "a-resumed-average-forgets-its-warm-up",
+        file="components/train/checkpoint.py",
+        old='    setup.ema.num_updates = state["ema_updates"]\n',
+        new="",
+        test=f"{TRAIN}::test_an_interrupted_training_continues_to_the_same_weights",
+    ),
+    Mutant(
+        "a-resumed-optimizer-starts-anew",
+        file="components/train/checkpoint.py",
+        old='    setup.optimizer.load_state_dict(state["optimizer"])\n',
+        new="",
+        test=f"{TRAIN}::test_an_interrupted_training_continues_to_the_same_weights",
+    ),
+    Mutant(
+        "two-trainings-on-two-data-sets-share-a-key",
+        file="components/train/train.py",
+        old="return content_hash(config.hash, manifest_hash)",
+        new="return content_hash(config.hash)",
+        test=f"{TRAIN}::test_key_ignores_where_it_runs_and_sees_what_it_learns",
+    ),
+    Mutant(
+        "the-number-of-processes-changes-the-key",
+        file="components/train/config.py",
+        old='"experiment", "log_every", "checkpoint_every", "num_processes",',
+        new='"experiment", "log_every", "checkpoint_every",',
+        test=f"{TRAIN}::test_key_ignores_where_it_runs_and_sees_what_it_learns",
     ),
 ]

@@ -85,7 +85,7 @@ def test_answers_are_calibrated_and_cut(bundle: Bundle) -> None:
         conditions={
             "all": {
                 names[0]: OperatingPoint(threshold=0.5),
-                names[1]: OperatingPoint(threshold=0.1, calibration=Calibration(slope=1.0, intercept=-2.0)),
+                names[1]: OperatingPoint(threshold=0.2, calibration=Calibration(slope=1.0, intercept=-2.0)),
                 names[2]: OperatingPoint(threshold=0.99),
                 names[3]: OperatingPoint(threshold=0.01),
             }
@@ -93,8 +93,10 @@ def test_answers_are_calibrated_and_cut(bundle: Bundle) -> None:
     )
     found = answer(bundle, logits, points, condition="all")
     assert list(found) == list(names)
-    assert [one.state for one in found.values()] == [1, 1, 0, -1]
-    assert [one.threshold for one in found.values()] == [0.5, 0.1, 0.99, 0.01]
+    assert [one.state for one in found.values()] == [1, 0, 0, -1], (
+        "0.2 lies between the calibrated 0.12 and the raw 0.5"
+    )
+    assert [one.threshold for one in found.values()] == [0.5, 0.2, 0.99, 0.01]
     expected = [0.5, 1 / (1 + np.exp(2.0)), 1 / (1 + np.exp(-3.0)), 1 / (1 + np.exp(3.0))]
     assert [one.probability for one in found.values()] == pytest.approx(expected)
     assert [one.uncertain for one in found.values()] == pytest.approx([0.2, 0.2, 0.1, 0.9])

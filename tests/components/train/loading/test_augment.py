@@ -56,6 +56,15 @@ def test_films_are_never_mirrored() -> None:
         assert view[0, 0, :, :16].float().mean() > view[0, 0, :, 16:].float().mean()
 
 
+def test_modalities_fall_as_often_as_configured() -> None:
+    config = ModalityDropout(image=0.2, text=0.3, meta=0.4)
+    seen = drop_modalities(make_batch(4000), studies=range(4000), epoch=0, seed=0, config=config)
+    film_B, text_B, meta_B = seen.film_mask_BV.any(dim=1), seen.has_text(), ~seen.age_B.isnan()
+    assert 1 - film_B.float().mean() == pytest.approx(0.2, abs=0.02)
+    assert 1 - text_B.float().mean() == pytest.approx(0.3 * 0.8, abs=0.02), "text stays where films fall"
+    assert 1 - meta_B.float().mean() == pytest.approx(0.4, abs=0.025)
+
+
 def test_modality_dropout_never_takes_film_and_text_at_once() -> None:
     num_studies = 400
     texts = [i % 2 == 0 for i in range(num_studies)]

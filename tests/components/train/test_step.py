@@ -1,0 +1,128 @@
+"""The loop against a reference that shares its parts but not its wiring: three steps, dropout and every loss on."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from components.cxr.bundle import Bundle, load_bundle
+from components.cxr.model.batch import collate
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.shards import LoadedManifest
+from components.cxr.storage.storage import Root
+from components.train.build import build_optimizer
+from components.train.config import TrainConfig
+from components.train.loading.augment import augment, drop_modalities
+from components.train.setup import Setup
+from components.train.train import train, training_key
+
+NUM_STEPS = 3
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config: TrainConfig) -> TrainConfig:
+    """Dropout in the network and of modalities, entries without supervision, and a consistency loss that counts."""
+    values = tiny_config.model_dump(mode="json")
+    values["architecture"]["fusion"]["dropout"] = 0.3
+    values["labels"] = {"uncertain": "multiclass", "blank": "unlabeled"}
+    values["semi_supervised"] = {"weight": 4.0, "ramp_up": 0.1}
+    values["modality_dropout"] = {"image": 0.3, "text": 0.5, "meta": 0.5}
+    return TrainConfig.parse(values | {"num_threads": 1, "warm_up": 0.1}, where="train")
+
+
+def reference(config: TrainConfig, data: LoadedManifest) -> dict[str, dict[str, Tensor]]:
+    """Weights of student and average after NUM_STEPS, step by step as the documentation says."""
+    setup = Setup(config, data, device=torch.device("cpu"))
+    student = setup.model.train()
+    average = copy.deepcopy(student).eval()
+    optimizer = build_optimizer(student, config)
+    order = np.random.default_rng([config.seed, 0]).permutation(len(setup.training)).tolist()
+    total = config.epochs * (len(order) // config.batch_size)
+    for step in range(NUM_STEPS):
+        studies = order[step * config.batch_size : (step + 1) * config.batch_size]
+        batch = collate(
+            [setup.training[s] for s in studies], tokenizer=setup.tokenizer,
+            max_tokens=config.architecture.max_tokens, size=data.manifest.pixel_preset.size,
+        )  # fmt: skip
+        keyed = {"studies": studies, "epoch": 0, "seed": config.seed}
+        strong = augment(batch, **keyed, config=config.augment, strength="strong")
+        seen = drop_modalities(strong, **keyed, config=config.modality_dropout)
+        weak = augment(batch, **keyed, config=config.augment, strength="weak")
+        assert seen.has_text().sum() < batch.has_text().sum(), "some text falls"
+        torch.manual_seed(config.seed * 1_000_003 + step)
+        logits_BP3 = student(seen)
+        with torch.no_grad():
+            teacher_BP3 = average(weak)
+
+        target_BP = setup.target_SP[studies]
+        supervised_BP = target_BP >= 0
+        entropy = -logits_BP3.log_softmax(dim=2)[supervised_BP, target_BP[supervised_BP]].mean()
+        q_BP, taught_BP = (torch.sigmoid(z[..., 2] - z[..., 0]) for z in (logits_BP3, teacher_BP3))
+        certain_BP = target_BP != 1
+        assert 0 < certain_BP.sum() < certain_BP.numel()
+        consistency = ((q_BP - taught_BP)[certain_BP] ** 2).mean()
+        weight = config.semi_supervised.weight * min(1.0, step / (config.semi_supervised.ramp_up * total))
+        assert (weight > 0) == (step > 0)
+
+        optimizer.zero_grad()
+        (entropy + weight * consistency).backward()
+        nn.utils.clip_grad_norm_(student.parameters(), config.clip_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * min(1.0, (step + 1) / round(config.warm_up * total))
+        optimizer.step()
+        decay = min(config.ema_decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, value in zip(average.parameters(), student.parameters(), strict=True):
+                mean.mul_(decay).add_(value, alpha=1 - decay)
+    return {"model": student.state_dict(), "ema": average.state_dict()}
+
+
+def test_three_steps_are_those_of_the_reference(tiny_data: LoadedManifest, config: TrainConfig, tmp_path: Path) -> None:
+    root = Root(tmp_path)
+    train(config, loaded=tiny_data, root=root, stop_after=NUM_STEPS)
+    state = checkpoint(root, config, tiny_data)
+    expected = reference(config, tiny_data)
+    for part in ("model", "ema"):
+        assert state[part].keys() == expected[part].keys()
+        for key, value in expected[part].items():
+            torch.testing.assert_close(
+                state[part][key], value, atol=2e-5, rtol=0, msg=lambda text, k=key: f"{k}: {text}"
+            )
+
+
+def test_the_bundle_holds_the_average_of_the_best_epoch(
+    tiny_data: LoadedManifest, tiny_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores, scored = iter([0.6, 0.8, 0.7]), []
+
+    def validate(bundle: Bundle, studies: StudyDataset, *, device: torch.device) -> float:
+        assert studies.study_ids == StudyDataset(tiny_data, splits=["validate"], text=tiny_config.text).study_ids
+        scored.append(copy.deepcopy(bundle.model.state_dict()))
+        return next(scores)
+
+    monkeypatch.setattr("components.train.train.validation_auroc", validate)
+    config, root = tiny_config.model_copy(update={"epochs": 3}), Root(tmp_path)
+    written = load_bundle(train(config, loaded=tiny_data, root=root)).model.state_dict()
+    last = checkpoint(root, config, tiny_data)
+    assert same(scored[2], last["ema"])
+    assert not same(scored[2], last["model"])
+    assert same(written, scored[1])
+    assert not same(written, scored[2])
+
+
+def checkpoint(root: Root, config: TrainConfig, data: LoadedManifest) -> dict[str, dict[str, Tensor]]:
+    folder = root.checkpoints(training_key(config, data.hash))
+    name = json.loads(folder.read("latest.json").data)["checkpoint"]
+    return torch.load(io.BytesIO(folder.read(name).data), weights_only=True)
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[name], other[name]) for name in one)
