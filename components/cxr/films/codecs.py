@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 
 from components.cxr.films.dicom import DicomFile, FilmError
+from components.cxr.films.fragments import code_stream, encapsulated, is_complete
 from components.cxr.films.jpeg import read_jpeg_header
 from components.cxr.films.special_decoders import decode_extended, decode_reduced, decode_rle
 
@@ -116,8 +116,7 @@ def _decode_plain(file: DicomFile, frame: Frame) -> Integers:
 
 
 def _decode_stream(file: DicomFile, frame: Frame, reduction: int) -> tuple[Integers, bool]:
-    stored = _code_stream(file)
-    syntax, family, stream = _syntax(stored, file.syntax, frame)
+    syntax, family, stream = _syntax(code_stream(file.body, file.start), file.syntax, frame)
     try:
         decoder = get_decoder(syntax)
         plugins = _plugins(family, decoder.available_plugins)
@@ -125,8 +124,7 @@ def _decode_stream(file: DicomFile, frame: Frame, reduction: int) -> tuple[Integ
         plugins = []
     if not plugins:
         raise FilmError("codec", f"no decoder for transfer syntax {_named(syntax)}")
-    if family not in (None, "RLE") and b"\xff\xd9" not in stream[-64:]:
-        # Every JPEG family ends so; some decoders fill what is missing with gray.
+    if family not in (None, "RLE") and not is_complete(stream):
         raise FilmError("truncated", "the compressed pixels end early")
     if reduction and family == "JPEG 2000" and frame.samples == 1 and not frame.signed:
         with contextlib.suppress(ImportError, OSError, ValueError):
@@ -138,9 +136,7 @@ def _decode_stream(file: DicomFile, frame: Frame, reduction: int) -> tuple[Integ
         try:
             if plugin in _OWN:
                 return _run_own(plugin, stream, frame), family == "RLE"
-            pixels = io.BytesIO(file.body if stream is stored else encapsulate([stream]))
-            pixels.seek(file.start if stream is stored else 0)
-            return _run(decoder, plugin, pixels, file, frame), family == "RLE"
+            return _run(decoder, plugin, encapsulated(stream), file, frame), family == "RLE"
         except (FilmError, MemoryError, KeyboardInterrupt, SystemExit):
             raise
         except BaseException:  # decoders raise many types, those in Rust none under Exception, and quote the file
@@ -242,12 +238,3 @@ def _run(decoder: Decoder, plugin: str, source: bytes | io.BytesIO, file: DicomF
     if not np.issubdtype(values.dtype, np.integer):
         raise FilmError("photometric", f"{values.dtype} pixels, expected integers")
     return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
-
-
-def _code_stream(file: DicomFile) -> bytes:
-    pixels = io.BytesIO(file.body)
-    pixels.seek(file.start)
-    try:
-        return get_frame(pixels, 0, number_of_frames=1)
-    except Exception:  # pydicom raises what it met in damaged fragments
-        raise FilmError("truncated", "the fragments of the compressed pixels are damaged or end early") from None

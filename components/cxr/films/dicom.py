@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filereader import read_dataset
+from pydicom.filereader import data_element_generator, read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from components.cxr.films.encoding import LONG, SHORT, is_explicit, is_little
 
 __all__ = ["DicomFile", "FilmError", "inflate", "is_dicom", "open_dicom", "quiet", "view_of"]
 
@@ -86,7 +88,7 @@ def open_dicom(data: bytes, *, max_inflated: int) -> DicomFile:
     """Parse a DICOM file up to its pixels, which are neither copied nor decoded.
 
     Preamble and file meta may be missing. Whether the data set is explicit or implicit, little or big endian is read
-    from its first element, for file metas err.
+    from its first elements, for file metas err.
 
     Args:
         max_inflated: bytes that a deflated data set may grow to.
@@ -120,17 +122,22 @@ def _open(data: bytes, max_inflated: int) -> DicomFile:
     if syntax == DeflatedExplicitVRLittleEndian:
         body, position = inflate(data[position:], max_inflated), 0
         file = io.BytesIO(body)
-    head = body[position : position + 6]
-    implicit, little = not (head[4:6].isalpha() and head[4:6].isupper()), not (head[:1] == b"\0" and head[1:2] != b"\0")
-    dataset = read_dataset(file, implicit, little, stop_when=_at_pixels)
-    return _with_pixels(dataset, syntax, body, file.tell(), little=little)
+    little = is_little(body, position)
+    explicit = is_explicit(body, position, little=little)
+    # read_dataset would look at the first element once more, and take a length of letters for a VR.
+    elements = data_element_generator(file, not explicit, little, stop_when=_at_pixels)
+    dataset = Dataset({element.tag: element for element in elements})
+    dataset.set_original_encoding(not explicit, little)
+    return _with_pixels(dataset, syntax, body, file.tell(), explicit=explicit, little=little)
 
 
 def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
     return tag == _PIXEL_DATA or tag in _FLOAT_PIXELS
 
 
-def _with_pixels(dataset: Dataset, syntax: UID | None, body: bytes, position: int, *, little: bool) -> DicomFile:
+def _with_pixels(
+    dataset: Dataset, syntax: UID | None, body: bytes, position: int, *, explicit: bool, little: bool
+) -> DicomFile:
     order: Literal["little", "big"] = "little" if little else "big"
     element = body[position : position + 12]
     tag = int.from_bytes(element[:2], order) << 16 | int.from_bytes(element[2:4], order)
@@ -140,10 +147,10 @@ def _with_pixels(dataset: Dataset, syntax: UID | None, body: bytes, position: in
         )
     if tag != _PIXEL_DATA or len(element) < 8:
         raise FilmError("no-pixels", "no pixel data (7FE0,0010)")
-    kind = element[4:6]
-    if kind in (b"OB", b"OW", b"UN"):
+    kind = element[4:6] if explicit else b""
+    if kind in LONG:
         start, length = position + 12, int.from_bytes(element[8:12], order)
-    elif kind.isalpha() and kind.isupper():
+    elif kind in SHORT:
         start, length = position + 8, int.from_bytes(element[6:8], order)
     else:
         start, length = position + 8, int.from_bytes(element[4:8], order)

@@ -10,7 +10,7 @@ from components.cxr.config import Config, content_hash
 
 __all__ = ["PixelPreset"]
 
-PIXELS_VERSION = 2
+PIXELS_VERSION = 3
 """Raised whenever the same film and preset would give other pixels than before."""
 
 

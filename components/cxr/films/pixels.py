@@ -79,12 +79,15 @@ def read_plain_film(data: bytes, *, preset: PixelPreset, limits: DecodeLimits, p
         return None if film is None else _dicom_film(film, preset)
 
 
-def fit(image: Unsigned, *, size: int) -> Unsigned:
+def fit(image: Unsigned, *, size: int, extent: tuple[float, float] | None = None) -> Unsigned:
     """Resize a gray image [H, W] into a size x size square: aspect kept, centered, padded with 0, dtype kept.
 
     Shrinks by exact area averaging, enlarges bilinearly.
+
+    Args:
+        extent: height and width of the image, in any unit, where its pixels are no squares.
     """
-    target = shape_within(_shape(image), size=size)
+    target = shape_within(extent or _shape(image), size=size)
     if target != image.shape:
         most = int(np.iinfo(image.dtype).max)
         mean = resample(lambda first, last: image[first:last], _shape(image), target, most=most)
@@ -110,21 +113,24 @@ def _dicom_film(film: StoredFilm, preset: PixelPreset) -> Film:
 
 def _dicom_pixels(film: StoredFilm, preset: PixelPreset) -> Pixels:
     if film.values.ndim == 3:
-        return _present_gray(luminance(film.values, cv2.COLOR_RGB2GRAY), preset)
+        return _present_gray(luminance(film.values, cv2.COLOR_RGB2GRAY), preset, film.extent)
     if preset.name == "mimic-jpg":
-        return _equalized(film.values, film.low, film.high, preset, inverted=is_inverted(film.dataset))
+        inverted = is_inverted(film.dataset)
+        return _equalized(film.values, film.low, film.high, preset, inverted=inverted, extent=film.extent)
+    target = shape_within(film.extent, size=preset.size)
     low, high = film.seen_range()
     ramp = linear_brightness(film.dataset, seen=(low + film.offset, high + film.offset))
     if ramp is None:
         table = brightness_table(film.dataset, low=film.low + film.offset, seen=film.seen_values())
-        return _looked_up(film.values, table, preset, low=film.low, background=film.background)
+        return _looked_up(film.values, table, target, preset, low=film.low, background=film.background)
     ramp = Ramp(ramp.dark - film.offset, ramp.bright - film.offset)
-    return _ramped(film.values, ramp, preset, low=film.low, high=film.high, background=film.background)
+    return _ramped(film.values, ramp, target, preset, low=film.low, high=film.high, background=film.background)
 
 
 def _ramped(
     values: Unsigned,
     ramp: Ramp,
+    target: tuple[int, int],
     preset: PixelPreset,
     *,
     low: int,
@@ -134,13 +140,12 @@ def _ramped(
     """Clip in integers, average, then scale what is left; by a table where whole numbers would be too coarse."""
     ends = Ramp(float(round(ramp.dark)), float(round(ramp.bright)))
     least, most = max(low, int(min(ends))), min(high, int(max(ends)))
-    target = shape_within(_shape(values), size=preset.size)
     coarse = ends != ramp and abs(ends.bright - ends.dark) < _FINE
     no_dark_value = background is not None and not low <= ends.dark <= high
     if coarse or no_dark_value or most * weight_of(values.shape[0], target[0]) >= EXACT_FLOAT32:
         indices = np.arange(low, high + 1, dtype=np.float64)
         table = np.clip((indices - ramp.dark) / (ramp.bright - ramp.dark), 0.0, 1.0)
-        return _looked_up(values, table, preset, low=low, background=background)
+        return _looked_up(values, table, target, preset, low=low, background=background)
     bounds = values.dtype.type(least), values.dtype.type(most)
     inside = least <= low and high <= most
 
@@ -157,13 +162,13 @@ def _ramped(
 def _looked_up(
     values: Unsigned,
     curve: npt.NDArray[np.float64],
+    target: tuple[int, int],
     preset: PixelPreset,
     *,
     low: int,
     background: npt.NDArray[np.bool_] | None = None,
 ) -> Pixels:
     """Replace every value by its brightness in as many steps as float32 sums exactly, then average."""
-    target = shape_within(_shape(values), size=preset.size)
     steps = min(65535, (EXACT_FLOAT32 - 1) // weight_of(values.shape[0], target[0]))
     table = np.zeros(1 << values.dtype.itemsize * 8, dtype=np.uint16)
     table[low : low + len(curve)] = np.rint(curve * steps)
@@ -178,7 +183,7 @@ def _looked_up(
     return _centered(_to_uint8(mean / steps), preset.size)
 
 
-def _present_gray(image: Unsigned, preset: PixelPreset) -> Pixels:
+def _present_gray(image: Unsigned, preset: PixelPreset, extent: tuple[float, float] | None = None) -> Pixels:
     """Pixels of an image that is already presentation output: as they are with 8 bits, else stretched.
 
     One of the preset's own size is its own output, so that a film from a shard comes back unchanged.
@@ -186,23 +191,27 @@ def _present_gray(image: Unsigned, preset: PixelPreset) -> Pixels:
     low, high = int(image.min()), int(image.max())
     if low == high:
         raise FilmError("flat", "all pixels have one value")
-    if image.dtype == np.uint8 and image.shape == (preset.size, preset.size):
+    extent = extent or _shape(image)
+    target = shape_within(extent, size=preset.size)
+    if image.dtype == np.uint8 and image.shape == target == (preset.size, preset.size):
         return np.asarray(image, dtype=np.uint8)
     if preset.name == "mimic-jpg":
-        return _equalized(image, low, high, preset, inverted=False)
+        return _equalized(image, low, high, preset, inverted=False, extent=extent)
     if image.dtype == np.uint8:
-        return fit(image, size=preset.size).astype(np.uint8)
-    return _ramped(image, Ramp(low, high), preset, low=low, high=high)
+        return fit(image, size=preset.size, extent=extent).astype(np.uint8)
+    return _ramped(image, Ramp(low, high), target, preset, low=low, high=high)
 
 
-def _equalized(values: Unsigned, low: int, high: int, preset: PixelPreset, *, inverted: bool) -> Pixels:
+def _equalized(
+    values: Unsigned, low: int, high: int, preset: PixelPreset, *, inverted: bool, extent: tuple[float, float]
+) -> Pixels:
     """Min-max to uint8, inversion, histogram equalization, then resize: the recipe of MIMIC-CXR-JPG."""
     if low == high:
         raise FilmError("flat", "all pixels have one value")
     table = np.zeros(1 << values.dtype.itemsize * 8, dtype=np.uint8)
     gray = (np.arange(high - low + 1) / (high - low) * 255).astype(np.uint8)
     table[low : high + 1] = 255 - gray if inverted else gray
-    return fit(np.asarray(cv2.equalizeHist(cv2.LUT(values, table))), size=preset.size).astype(np.uint8)
+    return fit(np.asarray(cv2.equalizeHist(cv2.LUT(values, table))), size=preset.size, extent=extent).astype(np.uint8)
 
 
 def _centered(image: Array, size: int) -> Array:

@@ -33,10 +33,14 @@ class _Piece(NamedTuple):
     """(stop - start) x (last - first), integers; every row sums to the axis' weight."""
 
 
-def shape_within(shape: tuple[int, int], *, size: int) -> tuple[int, int]:
-    """Rows and columns of an image that keeps its aspect and just fits into size x size."""
-    scale = size / max(shape)
-    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+def shape_within(extent: tuple[float, float], *, size: int) -> tuple[int, int]:
+    """Rows and columns of an image of this height and width, in any unit, that just fits into size x size.
+
+    >>> shape_within((3000, 2400), size=100)
+    (100, 80)
+    """
+    scale = size / max(extent)
+    return max(1, round(extent[0] * scale)), max(1, round(extent[1] * scale))
 
 
 def weight_of(num_inputs: int, num_outputs: int) -> int:

@@ -41,9 +41,13 @@ def decode_extended(stream: bytes, *, rows: int, columns: int, bits: int) -> npt
     return np.frombuffer(data, dtype="<u2").reshape(rows, columns)
 
 
-def reduction_for(shape: tuple[int, int], size: int) -> int:
-    """How many times JPEG 2000 may halve [H, W] with the longer side still at least `size`."""
-    return max(0, (max(shape) // size).bit_length() - 1)
+def reduction_for(extent: tuple[float, float], size: int) -> int:
+    """How many times JPEG 2000 may halve a film with no axis left with fewer pixels than its image.
+
+    Args:
+        extent: height and width as a multiple of the longer side of a pixel.
+    """
+    return max(0, int(max(extent) // size).bit_length() - 1)
 
 
 def decode_reduced(stream: bytes, *, rows: int, columns: int, reduction: int) -> npt.NDArray[np.unsignedinteger[Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from components.cxr.films.codecs import Frame, decode
 from components.cxr.films.dicom import DicomFile, FilmError, open_dicom
+from components.cxr.films.geometry import pixel_sides
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.regions import outside
@@ -22,6 +24,10 @@ __all__ = ["StoredFilm", "read_plain", "read_stored"]
 
 _ELEMENT = 12
 """Bytes of tag, VR and length before the pixels; 8 in implicit VR (PS3.5 7.1)."""
+
+_ONE_SAMPLE = ("MONOCHROME2", "MONOCHROME1", "PALETTE COLOR")
+_THREE_SAMPLES = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT")
+"""PS3.3 C.7.6.3.1.2. MONOCHROME2 is also met with three equal samples, whose luminance it is."""
 
 Integers = npt.NDArray[np.integer[Any]]
 Mask = npt.NDArray[np.bool_]
@@ -44,6 +50,8 @@ class StoredFilm:
     """[H, W], True where padding or a shutter hides the film; None when nowhere."""
     unseen: Mask | None
     """[H, W], True where values say nothing about the patient: the background, and what lies outside collimation."""
+    extent: tuple[float, float]
+    """Height and width of the film as a multiple of the longer side of its pixels: [H, W] where they are squares."""
 
     def seen_range(self) -> tuple[int, int]:
         """Least and greatest of the `values` that show the patient.
@@ -97,13 +105,15 @@ def read_plain(data: bytes, preset: PixelPreset, limits: DecodeLimits, *, pixels
 def _stored(file: DicomFile, preset: PixelPreset, limits: DecodeLimits) -> StoredFilm:
     _refuse(file.dataset, preset)
     frame = _frame(file.dataset, limits)
-    shape = frame.rows, frame.columns
+    file.dataset.PhotometricInterpretation = frame.photometric
+    sides = pixel_sides(file.dataset)
+    extent = frame.rows * sides[0], frame.columns * sides[1]
     raw, whole_words = decode(
-        file, frame, reduction=reduction_for(shape, preset.size) if preset.reduced_jpeg2000 else 0
+        file, frame, reduction=reduction_for(extent, preset.size) if preset.reduced_jpeg2000 else 0
     )
     if raw.ndim == 3:
-        return _color(file.dataset, raw)
-    return _gray(file.dataset, frame, raw, whole_words=whole_words)
+        return _color(file.dataset, raw, extent)
+    return _gray(file.dataset, frame, raw, whole_words=whole_words, sides=sides)
 
 
 def _refuse(dataset: Dataset, preset: PixelPreset) -> None:
@@ -135,7 +145,7 @@ def _frame(dataset: Dataset, limits: DecodeLimits) -> Frame:
         rows=rows,
         columns=columns,
         samples=samples,
-        photometric=_text(dataset, "PhotometricInterpretation") or ("MONOCHROME2" if samples == 1 else "RGB"),
+        photometric=_photometric(dataset, samples),
         allocated=allocated,
         stored=stored,
         high_bit=high_bit,
@@ -147,13 +157,34 @@ def _frame(dataset: Dataset, limits: DecodeLimits) -> Frame:
     return frame
 
 
-def _color(dataset: Dataset, raw: Integers) -> StoredFilm:
+def _photometric(dataset: Dataset, samples: int) -> str:
+    """(0028,0004) as PS3.3 C.7.6.3.1.2 spells it: archives write lower case, spaces and underscores."""
+    written = _text(dataset, "PhotometricInterpretation")
+    if not written:
+        # The shape of the presentation LUT says the same of gray films (C.8.11.3.1.2).
+        shape = _text(dataset, "PresentationLUTShape") if samples == 1 else "COLOR"
+        written = {"IDENTITY": "MONOCHROME2", "INVERSE": "MONOCHROME1", "COLOR": "RGB"}.get(shape, "")
+    name = {_letters(known): known for known in (*_ONE_SAMPLE, *_THREE_SAMPLES)}.get(_letters(written))
+    if name is None:
+        raise FilmError("photometric", "PhotometricInterpretation (0028,0004) is missing or of no known kind")
+    if (name in _ONE_SAMPLE[1:] and samples != 1) or (name in _THREE_SAMPLES and samples != 3):
+        raise FilmError("photometric", f"{name} (0028,0004) with {samples} samples per pixel (0028,0002)")
+    return name
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "", name)
+
+
+def _color(dataset: Dataset, raw: Integers, extent: tuple[float, float]) -> StoredFilm:
     if raw.dtype not in (np.uint8, np.uint16):
         raise FilmError("bit-depth", f"{raw.dtype} color samples, expected 8 or 16 unsigned bits")
-    return StoredFilm(dataset, np.asarray(raw), 0, int(raw.min()), int(raw.max()), None, None)
+    return StoredFilm(dataset, np.asarray(raw), 0, int(raw.min()), int(raw.max()), None, None, extent)
 
 
-def _gray(dataset: Dataset, frame: Frame, raw: Integers, *, whole_words: bool) -> StoredFilm:
+def _gray(
+    dataset: Dataset, frame: Frame, raw: Integers, *, whole_words: bool, sides: tuple[float, float]
+) -> StoredFilm:
     values = raw
     low, high = int(raw.min()), int(raw.max())
     least, most = (
@@ -168,9 +199,10 @@ def _gray(dataset: Dataset, frame: Frame, raw: Integers, *, whole_words: bool) -
     padding = _padding(dataset, raw, values)
     plain, offset = _unsigned(values, low, high)
     shape, step = (frame.rows, frame.columns), -(-frame.rows // plain.shape[0])
-    background = _either(padding, outside(dataset, "Shutter", shape, step=step))
-    unseen = _either(background, outside(dataset, "Collimator", shape, step=step))
-    return StoredFilm(dataset, plain, offset, low - offset, high - offset, background, unseen)
+    background = _either(padding, outside(dataset, "Shutter", shape, sides=sides, step=step))
+    unseen = _either(background, outside(dataset, "Collimator", shape, sides=sides, step=step))
+    extent = frame.rows * sides[0], frame.columns * sides[1]
+    return StoredFilm(dataset, plain, offset, low - offset, high - offset, background, unseen, extent)
 
 
 def _unsigned(values: Integers, low: int, high: int) -> tuple[npt.NDArray[np.unsignedinteger[Any]], int]:
@@ -213,4 +245,4 @@ def _either(first: Mask | None, second: Mask | None) -> Mask | None:
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
-    return str(dataset.get(keyword) or "").strip().upper()
+    return str(dataset.get(keyword) or "").strip(" \t\r\n\0").upper()
