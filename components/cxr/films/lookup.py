@@ -117,9 +117,9 @@ def _segmented(dataset: Dataset) -> list[Float]:
             plain.add_new(descriptor, "US", [count & 0xFFFF, 0, bits])
             plain.add_new(data, "OW", np.array(words, dtype="<u2").tobytes())
         colors = apply_color_lut(np.arange(count, dtype=np.uint16), plain)
+        return [colors[:, place].astype(np.float64) for place in range(len(_LUMINANCE))]
     except Exception:  # pydicom raises whatever it met in a damaged palette
         return []
-    return [colors[:, place].astype(np.float64) for place in range(3)]
 
 
 def _value(holder: Dataset, keyword: str) -> Any:

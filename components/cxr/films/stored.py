@@ -173,7 +173,7 @@ def _photometric(dataset: Dataset, samples: int) -> str:
 
 
 def _letters(name: str) -> str:
-    return re.sub(r"[^A-Z0-9]", "", name)
+    return re.sub(r"[\s_]", "", name)
 
 
 def _color(dataset: Dataset, raw: Integers, extent: tuple[float, float]) -> StoredFilm:
