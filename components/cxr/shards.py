@@ -29,7 +29,7 @@ __all__ = [
     "label_states", "load_manifest", "read_shard", "read_versioned", "shard_schema", "write_manifest", "write_shard",
 ]  # fmt: skip
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 SPLITS = ("train", "validate", "test")
 
@@ -117,6 +117,8 @@ class Manifest(Config):
     """Films that failed, listed with their reasons in rejects.parquet."""
     left_out: dict[str, int] = Field(default_factory=dict)
     """What else the source lists or holds that has no row, such as studies without a film: how many, by reason."""
+    unknown: dict[str, int] = Field(default_factory=dict)
+    """What the source or a film's header says but nobody can use, such as ages above 130: how many, by reason."""
     shards: tuple[ShardInfo, ...]
 
     def shards_of(self, split: str) -> tuple[ShardInfo, ...]:

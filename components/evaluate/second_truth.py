@@ -5,6 +5,7 @@ Shape letters: S studies, P pathologies.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -56,9 +57,18 @@ def second_truth_of(config: EvaluateConfig, truth: SecondTruth, test: Studies) -
             "no-second-truth",
             "second truth has no test study",
             where=truth.where,
-            found=f"{len(truth.states)} studies, none of them among {len(test)} test studies",
+            found=f"{truth.num_studies} studies with ids like {truth.id_shape}, "
+            f"none of them among {len(test)} test studies",
             expected="study_id as the source of the data set has it",
             remedy="Check evaluate.second_truth.table and CXRFLOW_ID_KEY.",
+        )
+    possible = min(truth.num_studies, len(test))
+    if 2 * known_S.sum() < possible:
+        print(
+            f"warning: {known_S.sum()} of {possible} studies of the second truth are test studies: {truth.where}; "
+            f"its ids look like {truth.id_shape}, those of the data set's source should too",
+            file=sys.stderr,
+            flush=True,
         )
     own = test.rows.select(known_S)
     rows = Rows(states_SP[known_S], np.ones(int(known_S.sum()), dtype=bool), own.patients, own.studies)

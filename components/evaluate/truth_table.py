@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_id, load_id_key
 from components.cxr.labels import BLANK
+from components.cxr.storage.joins import shape_of
 from components.cxr.storage.tables import open_table
 
 __all__ = ["SecondTruth", "read_second_truth"]
@@ -33,7 +35,11 @@ class SecondTruth:
     sha256: str
     """Of the table's bytes."""
     states: dict[str, tuple[int | None, ...]] = field(repr=False)
-    """By the study's hash: 1, 0, -1 or None (blank), in the order of `pathologies`."""
+    """By the study's hash: 1, 0, -1 or None (blank), in the order of `pathologies`; under `s50000001` and 50000001."""
+    num_studies: int
+    """Of the table."""
+    id_shape: str
+    """How the table writes its ids, with 9 for every digit."""
 
     def states_of(self, study_ids: Sequence[str]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
         """The states of studies, int8 [S, P] as labels.py has them, and whether the table has the study, bool [S]."""
@@ -66,7 +72,7 @@ def read_second_truth(
 
     Raises:
         UserError: another key than the data set's, a table that cannot be read, no study_id, none of the pathologies,
-            a column whose name is almost a pathology's, a bad label, or a study that is empty or listed twice.
+            a column whose name is almost a pathology's, a bad label, or a study without id or whose rows disagree.
     """
     key = load_id_key() if key is None else key
     if id_key_fingerprint not in (None, key.fingerprint):
@@ -79,13 +85,19 @@ def read_second_truth(
             remedy="Set CXRFLOW_ID_KEY to the key that made the data set, or unset it if there was none.",
         )
     read = open_table(table, user_project=user_project)
-    studies = read.unique("study_id", what="study")
+    studies = read.ids("study_id")
     columns = _columns(read.header, pathologies, where=read.where)
     blank: list[int | None] = [None] * len(studies)
-    states = zip(*(read.states(columns[name]) if name in columns else blank for name in pathologies), strict=True)
-    found = {hash_id("study", study, key): row for study, row in zip(studies, states, strict=True)}
+    states = [read.states(columns[name]) if name in columns else blank for name in pathologies]
+    rows = read.once("study_id", studies, what="study", same=states)
+    found = {hash_id("study", studies[i], key): tuple(column[i] for column in states) for i in rows}
+    for i in rows:
+        if number := re.fullmatch(r"[sS](\d{8})", studies[i]):  # as MIMIC-CXR names the study's folder
+            found.setdefault(hash_id("study", number[1], key), tuple(column[i] for column in states))
     missing = tuple(name for name in pathologies if name not in columns)
-    return SecondTruth(read.where, tuple(pathologies), missing, read.sha256, found)
+    return SecondTruth(
+        read.where, tuple(pathologies), missing, read.sha256, found, len(rows), shape_of(studies[i] for i in rows)
+    )
 
 
 def _columns(header: Sequence[str], pathologies: Sequence[str], *, where: str) -> dict[str, str]:

@@ -54,6 +54,8 @@ def _print_summary(loaded: LoadedManifest) -> None:
     print(f"rejected films: {reasons}")
     for reason, count in loaded.manifest.left_out.items():
         print(f"left out: {count} {reason}")
+    for reason, count in loaded.manifest.unknown.items():
+        print(f"unknown: {count} {reason}")
     if not loaded.manifest.deidentified:
         print("ids: hashed with a public salt; set CXRFLOW_ID_KEY for ids that nobody can guess")
     print(f"manifest: {loaded.storage.uri}/{MANIFEST}")

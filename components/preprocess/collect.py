@@ -31,6 +31,8 @@ __all__ = ["collect", "read_rejects"]
 
 _REJECTS_SCHEMA = pa.schema([pa.field(name, pa.string(), nullable=False) for name in RejectedFilm.model_fields])
 
+_HEADER_AGES = "ages of films' headers that are none from 0 to 130 years"
+
 
 def collect(data: DataConfig, config: PreprocessConfig, *, root: Root) -> LoadedManifest:
     """Complete the data set that `run_partition` made, and point `latest` at it.
@@ -69,6 +71,7 @@ def _complete(plan: Plan) -> None:
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     plan.storage.write(REJECTS, buffer.getvalue())
+    num_bad_ages = sum(record.num_bad_ages for record in records)
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         pathologies=plan.layout.pathologies,
@@ -82,6 +85,7 @@ def _complete(plan: Plan) -> None:
         counts={split: _count(split, records, plan.layout.pathologies) for split in SPLITS},
         num_rejects=len(rejects),
         left_out=plan.layout.left_out,
+        unknown=plan.layout.unknown | ({_HEADER_AGES: num_bad_ages} if num_bad_ages else {}),
         shards=tuple(record.info for record in records if record.info is not None),
     )
     write_manifest(plan.storage, manifest)

@@ -12,6 +12,7 @@ from components.cxr.config import content_hash
 from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_id, load_id_key
 from components.cxr.shards import MANIFEST, SCHEMA_VERSION, SPLITS, shard_schema
+from components.cxr.storage.joins import shape_of
 from components.cxr.storage.storage import Root, Storage
 from components.preprocess.adapters import read_source
 from components.preprocess.config import DataConfig, PreprocessConfig
@@ -20,7 +21,7 @@ from components.preprocess.records import Folder, SourceStudy
 
 __all__ = ["REJECTS", "Layout", "Plan", "ShardPlan", "make_plan", "plan_shards", "read_layout"]
 
-PREPROCESS_VERSION = 2
+PREPROCESS_VERSION = 3
 """Raised whenever the same source and configuration would give other rows or bytes than before."""
 
 REJECTS = "rejects.parquet"
@@ -64,6 +65,10 @@ class Layout:
     shards: tuple[ShardPlan, ...] = field(repr=False)
     left_out: dict[str, int]
     """Studies of the source that became no study here, by reason."""
+    unknown: dict[str, int]
+    """What the source says but nobody can use, by reason."""
+    warnings: tuple[str, ...]
+    """What is probably a mistake in the source."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +121,26 @@ def read_layout(data: DataConfig, images_per_shard: int, ids: IdKey, wanted: Con
     """Read the tables and keep what is needed of them; see make_plan."""
     source = read_source(data, key=ids)
     if not any(film.exists for study in source.studies for film in study.films):
-        raise UserError("no-films", "no film is there", where=source.films.uri, remedy="Check the section data.")
+        listed = [film.path for study in source.studies[:1000] for film in study.films]
+        raise UserError(
+            "no-films",
+            "no film is there",
+            where=source.films.uri,
+            found=f"names like {source.files_like}",
+            expected=f"names like {shape_of(listed)}",
+            remedy="Check the section data.",
+        )
     shards = plan_shards(source.studies, images_per_shard=images_per_shard, ids=ids, wanted=wanted)
-    return Layout(source.where, source.films, source.pathologies, source.hash, shards, source.left_out)
+    return Layout(
+        source.where,
+        source.films,
+        source.pathologies,
+        source.hash,
+        shards,
+        source.left_out,
+        source.unknown,
+        source.warnings,
+    )
 
 
 def plan_shards(

@@ -34,6 +34,9 @@ def run_partition(
         expected = f"0 to {num_partitions - 1} of {num_partitions} partitions"
         raise UserError("bad-partition", "no such partition", where="partition", found=partition, expected=expected)
     plan = make_plan(data, config, root=root, wanted=range(partition, sys.maxsize, num_partitions))
+    if partition == 0:
+        for warning in plan.layout.warnings:
+            print(f"warning: {warning}", file=sys.stderr, flush=True)
     if is_complete(plan):
         print(f"preprocess: reused data/{plan.key}")
         return plan.key

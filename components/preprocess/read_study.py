@@ -41,6 +41,8 @@ class StudyRows:
 
     rows: list[ImageRow] = field(repr=False)
     rejects: list[Reject]
+    num_bad_ages: int = 0
+    """Films whose header has an age that is none, and whose table has none either."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class StudyReader:
         """Rows ordered by image hash; without any film the study has none."""
         rows: list[ImageRow] = []
         rejects: list[Reject] = []
+        num_bad_ages = 0
         films = self.films if study.folder is None else _opened(study.folder)
         text = read_sections(study, films, reader=self.section_reader)
         for ref in study.films:
@@ -68,6 +71,7 @@ class StudyReader:
             except FilmError as error:
                 rejects.append(Reject(image_id, source_hash, error.code, error.reason))
                 continue
+            num_bad_ages += film.refused_age and study.age_years is None
             rows.append(
                 ImageRow(
                     study_id=hash_id("study", study.study_id, self.ids),
@@ -88,7 +92,7 @@ class StudyReader:
             )
         rows.sort(key=lambda row: row.image_id)
         rejects.sort(key=lambda reject: reject.image_id)
-        return StudyRows(rows, rejects)
+        return StudyRows(rows, rejects, num_bad_ages)
 
 
 def read_sections(study: SourceStudy, films: Storage, *, reader: SectionReader) -> dict[str, str]:

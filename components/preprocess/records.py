@@ -72,8 +72,14 @@ class Source:
     studies: tuple[SourceStudy, ...] = field(repr=False)
     hash: str
     """Of the tables' bytes and the paths and sizes of films and reports."""
+    files_like: str = ""
+    """The shape of the names that are there, for the message that none is a film of the table."""
     left_out: dict[str, int] = field(default_factory=dict)
     """What the source lists or holds that makes no row and is no film that failed: how many, by a reason in words."""
+    unknown: dict[str, int] = field(default_factory=dict)
+    """What the source says but nobody can use, read as unknown: how many, by a reason in words."""
+    warnings: tuple[str, ...] = ()
+    """What is probably a mistake: lines without ids."""
 
 
 def hash_source(tables: Iterable[tuple[str, str]], sizes: Iterable[tuple[str, int | None]]) -> str:

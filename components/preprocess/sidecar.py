@@ -43,6 +43,8 @@ class ShardRecord(Config):
     """Per pathology the labeled studies by state."""
     rejects: tuple[RejectedFilm, ...]
     """Films that were left out."""
+    num_bad_ages: int
+    """Films whose header has an age outside 0 to 130 years, or text that is no age."""
 
 
 class Tally:
@@ -51,13 +53,14 @@ class Tally:
     def __init__(self, pathologies: Sequence[str]) -> None:
         self._patients: set[str] = set()
         self._rejects: list[Reject] = []
-        self._labeled = 0
+        self._labeled = self._bad_ages = 0
         self._labels = {name: dict.fromkeys(STATES.values(), 0) for name in pathologies}
 
     def rows(self, studies: Iterable[StudyRows]) -> Iterator[ImageRow]:
         """The rows of the studies, each counted on its way."""
         for study in studies:
             self._rejects += study.rejects
+            self._bad_ages += study.num_bad_ages
             if study.rows:
                 self._add(study.rows[0])
             yield from study.rows
@@ -70,6 +73,7 @@ class Tally:
             labeled_studies=self._labeled,
             labels=self._labels,
             rejects=tuple(RejectedFilm(**vars(reject)) for reject in self._rejects),
+            num_bad_ages=self._bad_ages,
         )
 
     def _add(self, first: ImageRow) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 
+from components.cxr.ages import read_age
 from components.cxr.films.dicom import FilmError, is_dicom, quiet, view_of
 from components.cxr.films.display import Ramp, brightness_table, is_inverted, linear_brightness
 from components.cxr.films.limits import DecodeLimits
@@ -30,8 +30,6 @@ Array = TypeVar("Array", Unsigned, Pixels)
 _FINE = 1024
 """A ramp over this many stored values may begin and end at whole ones: an eighth of a gray level off at most."""
 
-_AGE_UNITS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
-
 
 @dataclass(frozen=True)
 class Film:
@@ -42,9 +40,11 @@ class Film:
     view_position: str | None
     """DICOM (0018,5101), else from the view code (0054,0220)."""
     age_years: float | None
-    """DICOM (0010,1010)."""
+    """DICOM (0010,1010), from 0 to 130."""
     sex: str | None
     """F or M, DICOM (0010,0040)."""
+    refused_age: bool = False
+    """Whether the header has an age that is none from 0 to 130 years."""
 
 
 def read_film(data: bytes, *, preset: PixelPreset, limits: DecodeLimits | None = None) -> Film:
@@ -108,7 +108,8 @@ def _safely() -> Iterator[None]:
 
 def _dicom_film(film: StoredFilm, preset: PixelPreset) -> Film:
     dataset = film.dataset
-    return Film(_dicom_pixels(film, preset), _view(dataset), _age(dataset), _sex(dataset))
+    age, refused = _age(dataset)
+    return Film(_dicom_pixels(film, preset), _view(dataset), age, _sex(dataset), refused)
 
 
 def _dicom_pixels(film: StoredFilm, preset: PixelPreset) -> Pixels:
@@ -237,10 +238,14 @@ def _view(dataset: Dataset) -> str | None:
     return view_of(str(dataset.get("ViewPosition") or ""), meaning)
 
 
-def _age(dataset: Dataset) -> float | None:
-    """Years of an age string such as 063Y, 006M, 012W, 003D (PS3.5 6.2)."""
-    match = re.fullmatch(r"\s*(\d{1,3})([DWMY])\s*", str(dataset.get("PatientAge") or ""))
-    return int(match[1]) * _AGE_UNITS[match[2]] if match else None
+def _age(dataset: Dataset) -> tuple[float | None, bool]:
+    """Years of an age string such as 063Y, 006M, 012W, 003D (PS3.5 6.2), and whether there is one that is no age."""
+    text = str(dataset.get("PatientAge") or "").strip()
+    try:
+        age = read_age(text) if text else None
+    except ValueError:
+        age = None
+    return age, bool(text) and age is None
 
 
 def _sex(dataset: Dataset) -> str | None:

@@ -1,31 +1,30 @@
-"""CSV tables of a source, with one clear error for each way in which they can be wrong; used by the adapters, and by
-second_truth.py for evaluate."""
+"""CSV tables of a source, with one clear error for each way in which they can be wrong."""
 
 from __future__ import annotations
 
 import csv
 import difflib
-import gzip
 import hashlib
-import io
 import itertools
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv as arrow_csv
 
 from components.cxr.errors import UserError
+from components.cxr.storage.csv_text import decoded, delimiter_of, numbered_rows, parse_columns
 from components.cxr.storage.storage import Storage, open_storage
 
-__all__ = ["Table", "open_table", "parse_state", "read_table", "shown"]
+__all__ = ["Table", "is_unknown", "open_table", "parse_state", "read_table", "shown"]
 
-_LONGEST_ROW = 1 << 25
-"""Bytes: a whole report may stand in a cell."""
+_UNKNOWN = r"(?i)^(?:nan|<na>|n/?a|#n/?a|none|null|nat)$"
+"""How pandas, R and spreadsheets write a cell that holds nothing."""
+
+_ROUNDED = r"^[+-]?(?:\d\.\d*[eE][+-]?\d+|\d[eE]\+\d+)$"
+"""What a spreadsheet makes of a long number; its last digits may be gone."""
 
 _NO_NAME = re.compile(r"[\d.:/ -]{5,}")
 """An id or a date: where the header is missing, messages would quote the first row as names of columns."""
@@ -39,18 +38,16 @@ class Table:
     where: str
     """Full path for messages."""
     header: tuple[str, ...]
+    """Without columns that have no name, such as the row numbers that pandas writes; those are not read."""
     sha256: str
     """Of the file's bytes."""
-    _columns: pa.Table = field(repr=False)
+    _columns: dict[str, pa.ChunkedArray] = field(repr=False)
     _data: bytes = field(repr=False)
+    _delimiter: str
 
     def __len__(self) -> int:
         """Number of rows after the header."""
-        return int(self._columns.num_rows)
-
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {name: i for i, name in enumerate(self.header)}
+        return len(self._columns[self.header[0]])
 
     def cells(self, name: str, *, field: str | None = None) -> list[str]:
         """A column's cells, one per row; equal cells are one object.
@@ -61,27 +58,69 @@ class Table:
         Raises:
             UserError: no such column.
         """
-        values, rows = self._encoded(name, field)
+        values, rows = _encoded(self._column(name, field))
         return [values[row] for row in rows]
 
-    def unique(self, name: str, *, what: str) -> list[str]:
-        """The cells of a column that names each row's `what` and no other's.
+    def ids(self, name: str, *, field: str | None = None, prefix: str = "") -> list[str]:
+        """A column's ids, one per row: `50000001.0` is 50000001, `00012` keeps its zeros, `nan` is empty.
+
+        Args:
+            field: the configuration field that names the column, for the message.
+            prefix: a letter that may stand before a number and does not count, such as MIMIC-CXR's s and p.
 
         Raises:
-            UserError: no such column, an empty cell, or one that stands there twice.
+            UserError: no such column, or ids in scientific notation, which a spreadsheet has rounded.
         """
-        values, rows = self._encoded(name, None)
-        if "" in values:
-            raise UserError("missing-id", f"{what} has no id", where=self.cell(rows.index(values.index("")), name))
-        if len(values) < len(rows):
-            second = next(i for i, row in enumerate(rows) if row != i)  # rows before it are 0, 1, 2, …
-            first = rows[second]
-            where = f"{self.where} lines {self.line(first)} and {self.line(second)} column {name}"
-            raise UserError("duplicate-id", f"{what} is listed twice", where=where, expected=f"one row a {what}")
-        return values
+        column = self._column(name, field)
+        rounded = pc.match_substring_regex(column, _ROUNDED)
+        if pc.any(rounded).as_py():
+            raise UserError(
+                "rounded-id",
+                "an id is in scientific notation",
+                where=self.cell(pc.index(rounded, True).as_py(), name),
+                expected="all of its digits",
+                remedy="A spreadsheet has rounded it: export the column as text.",
+            )
+        column = pc.replace_substring_regex(column, r"^(\d+)\.0+$", r"\1")
+        column = pc.replace_substring_regex(column, _UNKNOWN, "")
+        if prefix:
+            column = pc.replace_substring_regex(column, rf"(?i)^{prefix}(\d+)$", r"\1")
+        values, rows = _encoded(column)
+        return [values[row] for row in rows]
+
+    def once(self, name: str, ids: Sequence[str], *, what: str, same: Iterable[Sequence[object]]) -> Sequence[int]:
+        """The first row of each `what`; rows that only repeat it are left out.
+
+        Args:
+            name: the column that holds the ids, for the message.
+            ids: by row, as `ids` returned them.
+            same: columns whose cells rows of one id must share.
+
+        Raises:
+            UserError: an empty id, or two rows of one id that disagree.
+        """
+        first_of: dict[str, int] = {}
+        columns = list(same)
+        repeated = set()
+        for row, value in enumerate(ids):
+            if not value:
+                raise UserError("missing-id", f"{what} has no id", where=self.cell(row, name))
+            first = first_of.setdefault(value, row)
+            if first != row:
+                repeated.add(row)
+                if any(column[first] != column[row] for column in columns):
+                    where = f"{self.where} lines {self.line(first)} and {self.line(row)} column {name}"
+                    raise UserError(
+                        f"duplicate-{what}",
+                        f"{what} is listed twice",
+                        where=where,
+                        found="rows that disagree",
+                        expected=f"one row per {what}",
+                    )
+        return [row for row in range(len(ids)) if row not in repeated] if repeated else range(len(ids))
 
     def states(self, name: str, *, field: str | None = None, remedy: str | None = None) -> list[int | None]:
-        """A column's label states, one per row: 1, 0, -1, or None for an empty cell.
+        """A column's label states, one per row: 1, 0, -1, or None for an empty cell or one that says `nan`.
 
         Args:
             field: the configuration field that names the column, for the message.
@@ -90,7 +129,7 @@ class Table:
         Raises:
             UserError: no such column, or a cell that is no state.
         """
-        values, rows = self._encoded(name, field)
+        values, rows = _encoded(self._column(name, field))
         states: list[int | None] = []
         for i, value in enumerate(values):
             try:
@@ -113,14 +152,15 @@ class Table:
 
     def line(self, row: int) -> int:
         """The line of the file on which a row starts, from 1; a quoted cell may hold line breaks."""
-        text = gzip.decompress(self._data) if self.name.endswith(".gz") else self._data
-        return next(itertools.islice(_rows(text), row + 1, None))[0]
+        rows = numbered_rows(decoded(self._data, self.name), self._delimiter)
+        return next(itertools.islice(rows, row + 1, None))[0]
 
-    def _encoded(self, name: str, field: str | None) -> tuple[list[str], list[int]]:
-        """A column's distinct cells in order of appearance, and each row's index into them."""
-        if name not in self._index:
-            close = difflib.get_close_matches(name, self.header, n=1)
-            hint = f"Did you mean {close[0]}?" if close else None
+    def _column(self, name: str, field: str | None) -> pa.ChunkedArray:
+        """A column's cells without surrounding blanks and a spreadsheet's `="…"`."""
+        if name not in self._columns:
+            plain = {_plain(column): column for column in self.header}
+            close = difflib.get_close_matches(_plain(name), plain, n=1)
+            hint = f"Did you mean {plain[close[0]]}?" if close else None
             remedy = " ".join(part for part in (hint, f"Set {field}." if field else None) if part)
             found = ", ".join(self.header)
             raise UserError(
@@ -131,9 +171,10 @@ class Table:
                 expected=name,
                 remedy=remedy or None,
             )
-        column = pc.utf8_trim_whitespace(self._columns.column(self._index[name]))
-        encoded = column.dictionary_encode().combine_chunks()
-        return encoded.dictionary.to_pylist(), encoded.indices.to_pylist()
+        column = pc.utf8_trim_whitespace(self._columns[name])
+        if pc.any(pc.starts_with(column, '="')).as_py():
+            column = pc.replace_substring_regex(column, r'^="(.*)"$', r"\1")
+        return column
 
 
 def open_table(path: str, *, user_project: str | None = None) -> Table:
@@ -154,73 +195,64 @@ def read_table(storage: Storage, name: str) -> Table:
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise UserError("missing-table", "table is missing", where=where, remedy="Check the section data.") from None
     try:
-        text = gzip.decompress(data) if name.endswith(".gz") else data
-        header = tuple(cell.strip() for cell in next(_rows(text), (0, []))[1])
-        if not header:
-            expected = "a header and one row per image or study"
-            raise UserError("empty-table", "table is empty", where=where, found="no header", expected=expected)
-        if any(_NO_NAME.fullmatch(name) for name in header):
-            expected = "names of columns, no number or date, in the first line"
-            raise UserError("no-table-header", "table has no header", where=where, expected=expected)
-        if len(set(header)) != len(header):
-            twice = next(name for name in header if header.count(name) > 1)
-            raise UserError("duplicate-column", "table names a column twice", where=where, found=twice)
-        columns = _parse(text, num_columns=len(header))
+        text = decoded(data, name)
+        delimiter = delimiter_of(text)
+        names = [cell.strip() for cell in next(numbered_rows(text, delimiter), (0, []))[1]]
+        header = _checked_header(names, where=where)
+        columns = parse_columns(text, num_columns=len(names), delimiter=delimiter)
         if columns is None:
-            for line, row in itertools.islice(_rows(text), 1, None):
-                if len(row) != len(header):
+            for line, row in itertools.islice(numbered_rows(text, delimiter), 1, None):
+                if len(row) != len(names):
                     found = f"{len(row)} cells"
                     raise UserError(
                         "broken-row",
                         "table has a broken row",
                         where=f"{where} line {line}",
                         found=found,
-                        expected=len(header),
+                        expected=len(names),
                     )
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error):
         columns = None
     if columns is None:
-        expected = "CSV in UTF-8, gzipped if its name ends in .gz"
+        expected = "CSV in UTF-8 or UTF-16, gzipped if its name ends in .gz"
         raise UserError("unreadable-table", "table is not readable", where=where, expected=expected)
     if not columns.num_rows:
         raise UserError("empty-table", "table is empty", where=where, found="0 rows", expected="at least one row")
-    return Table(name, where, header, hashlib.sha256(data).hexdigest(), columns, data)
+    by_name = {name: column for name, column in zip(names, columns.columns, strict=True) if name}
+    return Table(name, where, header, hashlib.sha256(data).hexdigest(), by_name, data, delimiter)
 
 
-def _parse(text: bytes, *, num_columns: int) -> pa.Table | None:
-    """Every cell as text; None when something is wrong, which Arrow's messages would quote."""
-    names = [str(i) for i in range(num_columns)]
-    broken: list[object] = []
-
-    def skip(row: object) -> str:
-        broken.append(row)
-        return "skip"
-
-    try:
-        columns = arrow_csv.read_csv(
-            pa.py_buffer(text),
-            read_options=arrow_csv.ReadOptions(
-                use_threads=False, block_size=_LONGEST_ROW, column_names=names, skip_rows_after_names=1
-            ),
-            parse_options=arrow_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
-            ),
-        )
-    except pa.ArrowInvalid:
-        return None
-    return None if broken else columns
+def _checked_header(names: Sequence[str], *, where: str) -> tuple[str, ...]:
+    header = tuple(name for name in names if name)
+    if not header:
+        expected = "a header and one row per image or study"
+        raise UserError("empty-table", "table is empty", where=where, found="no header", expected=expected)
+    if any(_NO_NAME.fullmatch(name) for name in header):
+        expected = "names of columns, no number or date, in the first line"
+        raise UserError("no-table-header", "table has no header", where=where, expected=expected)
+    if len(set(header)) != len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise UserError("duplicate-column", "table names a column twice", where=where, found=twice)
+    return header
 
 
-def _rows(text: bytes) -> Iterator[tuple[int, list[str]]]:
-    """Each row with the line on which it starts, from 1; slower than Arrow, but it knows the lines."""
-    csv.field_size_limit(_LONGEST_ROW)
-    reader = csv.reader(io.TextIOWrapper(io.BytesIO(text), encoding="utf-8-sig", newline=""))
-    line = 1
-    for row in reader:
-        if row:
-            yield line, row
-        line = reader.line_num + 1
+def _encoded(column: pa.ChunkedArray) -> tuple[list[str], list[int]]:
+    """A column's distinct cells in order of appearance, and each row's index into them."""
+    encoded = column.dictionary_encode().combine_chunks()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_pylist()
+
+
+def _plain(name: str) -> str:
+    return name.casefold().replace("_", " ").replace("-", " ")
+
+
+def is_unknown(cell: str) -> bool:
+    """Whether a cell says that nothing is known: empty, or `NaN`, `NA`, `<NA>`, `None`, `null`, as pandas and R write.
+
+    >>> [is_unknown(cell) for cell in ("", "NaN", "n/a", "0")]
+    [True, True, True, False]
+    """
+    return not cell or re.match(_UNKNOWN, cell) is not None
 
 
 def shown(cell: str) -> str:
@@ -233,12 +265,15 @@ def shown(cell: str) -> str:
 
 
 def parse_state(cell: str) -> int | None:
-    """Label state of a cell: 1, 0, -1, or None for an empty one; also as 1.0, 0.0, -1.0.
+    """Label state of a cell: 1, 0, -1, or None for an empty or unknown one; also as 1.0, 0.0, -1.0.
+
+    >>> parse_state("1.0"), parse_state("NaN")
+    (1, None)
 
     Raises:
         ValueError: anything else.
     """
-    if not cell:
+    if is_unknown(cell):
         return None
     value = float(cell)
     if value not in (1.0, 0.0, -1.0):

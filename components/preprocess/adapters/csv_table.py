@@ -6,11 +6,14 @@ import difflib
 import posixpath
 from collections.abc import Mapping, Sequence
 
+from components.cxr.ages import read_age
 from components.cxr.errors import UserError
 from components.cxr.films.pixels import view_of
 from components.cxr.ids import IdKey
+from components.cxr.storage.joins import check_join, shape_of
 from components.cxr.storage.storage import open_storage
-from components.cxr.storage.tables import Table, open_table, shown
+from components.cxr.storage.tables import Table, is_unknown, open_table, shown
+from components.preprocess.adapters.film_paths import check_spelling, film_path
 from components.preprocess.config import CsvData, LabelList, SplitName
 from components.preprocess.records import FilmRef, Folder, Source, SourceStudy, hash_source
 from components.preprocess.splits import check_patients, split_by_hash
@@ -24,8 +27,8 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
     """Read the table and group its rows into studies.
 
     Raises:
-        UserError: folder, table or column missing, no label column, a bad value, an image listed twice, a study whose
-            rows disagree, or a patient in two splits.
+        UserError: folder, table or column missing, no label column, a bad value, a film whose rows disagree or that is
+            spelled otherwise than on the disk, a study whose rows disagree, or a patient in two splits.
     """
     images = open_storage(config.image_dir, user_project=config.user_project)
     sizes = images.sizes()
@@ -38,72 +41,115 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
             remedy="Check data.image_dir.",
         )
     table = open_table(config.table, user_project=config.user_project)
-    columns = {
-        field: _cells(table, config, field)
-        for field in ("image", "patient", "study", "view_position", "age_years", "sex")
-    }
+    paths = [film_path(cell, folder=images.uri) for cell in _cells(table, config, "image")]
+    patients, named_studies = _ids(table, config, "patient"), _ids(table, config, "study")
     pathologies, states, labeled = _labels(table, config)
-    splits = _splits(table, config, columns["patient"], key)
-    check_patients(zip(columns["patient"], splits, strict=True), where=table.where, key=key)
+    views, sexes, splits = (_cells(table, config, field) for field in ("view_position", "sex", "split"))
+    ages, num_bad_ages = _ages(table, config)
     texts, reports = _texts(table, config), _cells(table, config, "report")
+    same: list[Sequence[object]] = [
+        patients,
+        named_studies,
+        states,
+        labeled,
+        views,
+        sexes,
+        splits,
+        ages,
+        texts,
+        reports,
+    ]
+    spelled = [path if path in sizes or not path else posixpath.normpath(path.replace("\\", "/")) for path in paths]
+    rows = table.once(config.columns.image, spelled, what="film", same=same)
+    check_spelling((paths[i] for i in rows), sizes, where=table.where)
     rows_of: dict[str, list[int]] = {}
-    seen: set[str] = set()
-    for i, image in enumerate(columns["image"]):
-        if image in seen or not image:
-            where = table.cell(i, config.columns.image)
-            raise UserError(
-                "duplicate-film" if image else "missing-id",
-                "image is listed twice" if image else "image has no name",
-                where=where,
-                expected="one row per image",
-            )
-        seen.add(image)
-        rows_of.setdefault(columns["study"][i] if config.columns.study else image, []).append(i)
-    studies = []
-    for study_id, rows in rows_of.items():
-        first = rows[0]
-        for i in rows[1:]:
-            if (states[i], labeled[i], columns["patient"][i]) != (
-                states[first],
-                labeled[first],
-                columns["patient"][first],
-            ):
-                raise UserError(
-                    "study-rows-disagree",
-                    "rows of one study disagree",
-                    where=f"{table.where} lines {table.line(first)} and {table.line(i)}",
-                    expected="the same patient and labels",
-                    remedy="Set data.columns.study to null if labels belong to images.",
-                )
-        ages = [age for i in rows if (age := _age(table, config, i, columns["age_years"][i])) is not None]
-        studies.append(
-            SourceStudy(
-                study_id=study_id,
-                patient_id=columns["patient"][first],
-                split=splits[first],
-                films=tuple(_film(columns["image"][i], columns["view_position"][i], sizes) for i in rows),
-                labels=states[first],
-                labeled=labeled[first],
-                text=next((texts[i] for i in rows if texts[i]), {}),
-                report=None,
-                report_text=next((reports[i] for i in rows if reports[i]), None),
-                age_years=ages[0] if ages else None,
-                sex=next((sex for i in rows if (sex := columns["sex"][i][:1].upper()) in ("F", "M")), None),
-            )
+    for i in rows:
+        rows_of.setdefault(named_studies[i] or paths[i], []).append(i)
+    patient_of = _patients(table, rows_of, patients, states, labeled)
+    filled = list(patients)
+    for study_id, of_study in rows_of.items():
+        for i in of_study:
+            filled[i] = patient_of[study_id]
+    our_splits = _splits(table, config, filled, key)
+    check_patients(((filled[i], our_splits[i]) for i in rows), where=table.where, key=key)
+    studies = [
+        SourceStudy(
+            study_id=study_id,
+            patient_id=patient_of[study_id],
+            split=our_splits[of_study[0]],
+            films=tuple(_film(paths[i], views[i], sizes) for i in of_study),
+            labels=states[of_study[0]],
+            labeled=labeled[of_study[0]],
+            text=next((texts[i] for i in of_study if texts[i]), {}),
+            report=None,
+            report_text=next((reports[i] for i in of_study if reports[i]), None),
+            age_years=next((age for i in of_study if (age := ages[i]) is not None), None),
+            sex=next((sex for i in of_study if (sex := sexes[i][:1].upper()) in ("F", "M")), None),
         )
-    paths = [film.path for study in studies for film in study.films]
+        for study_id, of_study in rows_of.items()
+    ]
+    unknown = {
+        "ages that are no number from 0 to 130": num_bad_ages,
+        "patients of studies, each of which counts as a patient of its own": sum(
+            not any(patients[i] for i in of_study) for of_study in rows_of.values()
+        ),
+        "studies of films, each of which counts as a study of its own": sum(not named_studies[i] for i in rows)
+        if config.columns.study
+        else 0,
+    }
     return Source(
         where=table.where,
         films=Folder(images.uri, config.user_project),
         pathologies=pathologies,
         studies=tuple(studies),
-        hash=hash_source([(table.name, table.sha256)], ((path, sizes.get(path)) for path in paths)),
+        files_like=shape_of(sizes),
+        left_out={"rows that repeat another": len(table) - len(rows)} if len(rows) < len(table) else {},
+        unknown={reason: count for reason, count in unknown.items() if count},
+        warnings=_few_films(paths, rows, sizes, where=table.where),
+        hash=hash_source([(table.name, table.sha256)], ((paths[i], sizes.get(paths[i])) for i in rows)),
     )
 
 
-def _film(image: str, view: str, sizes: Mapping[str, int]) -> FilmRef:
-    path = posixpath.normpath(image)
-    return FilmRef(image_id=image, path=path, exists=path in sizes, view_position=view_of(view))
+def _film(path: str, view: str, sizes: Mapping[str, int]) -> FilmRef:
+    return FilmRef(image_id=path, path=path, exists=path in sizes, view_position=view_of(view))
+
+
+def _few_films(paths: Sequence[str], rows: Sequence[int], sizes: Mapping[str, int], *, where: str) -> tuple[str, ...]:
+    """A line where under half of the films are there; that none is there, the plan tells."""
+    listed = [paths[i] for i in rows]
+    matched = sum(path in sizes for path in listed)
+    if not matched:
+        return ()
+    warning = check_join(listed, matched, sizes, what="films", where=where, remedy="Check data.image_dir.")
+    return () if warning is None else (warning,)
+
+
+def _patients(
+    table: Table,
+    rows_of: Mapping[str, Sequence[int]],
+    patients: Sequence[str],
+    states: Sequence[States],
+    labeled: Sequence[bool],
+) -> dict[str, str]:
+    """The patient of each study: what any of its rows says, else one of its own, as splits are made by patient."""
+    patient_of: dict[str, str] = {}
+    for study_id, rows in rows_of.items():
+        known = next((i for i in rows if patients[i]), rows[0])
+        for i in rows:
+            if (states[i], labeled[i], patients[i] or patients[known]) != (
+                states[rows[0]],
+                labeled[rows[0]],
+                patients[known],
+            ):
+                raise UserError(
+                    "study-rows-disagree",
+                    "rows of one study disagree",
+                    where=f"{table.where} lines {table.line(rows[0])} and {table.line(i)}",
+                    expected="the same patient and labels",
+                    remedy="Set data.columns.study to null if labels belong to images.",
+                )
+        patient_of[study_id] = patients[known] or f"unknown patient of {study_id}"
+    return patient_of
 
 
 def _cells(table: Table, config: CsvData, field: str) -> list[str]:
@@ -112,6 +158,12 @@ def _cells(table: Table, config: CsvData, field: str) -> list[str]:
     if name is None:
         return [""] * len(table)
     return table.cells(name, field=f"data.columns.{field}")
+
+
+def _ids(table: Table, config: CsvData, field: str) -> list[str]:
+    """One id per row of the column configured for `field`; empty ones where none is."""
+    name = getattr(config.columns, field)
+    return [""] * len(table) if name is None else table.ids(name, field=f"data.columns.{field}")
 
 
 def _labels(table: Table, config: CsvData) -> tuple[tuple[str, ...], list[States], list[bool]]:
@@ -139,7 +191,13 @@ def _listed_labels(
     table: Table, config: CsvData, label_list: LabelList
 ) -> tuple[tuple[str, ...], list[States], list[bool]]:
     cells = table.cells(label_list.column, field="data.label_list.column")
-    named = [[name.strip() for name in cell.split(label_list.separator) if name.strip()] for cell in cells]
+    kept = {label_list.none, *(config.pathologies or ())}  # a set may call "none" what others call No Finding
+    named = [
+        [name.strip() for name in cell.split(label_list.separator) if name.strip()]
+        if cell in kept or not is_unknown(cell)
+        else []
+        for cell in cells
+    ]
     known = {name for names in named for name in names}
     if not known:
         where = f"{table.where} column {label_list.column}"
@@ -205,12 +263,20 @@ def _texts(table: Table, config: CsvData) -> list[dict[str, str]]:
     ]
 
 
-def _age(table: Table, config: CsvData, row: int, cell: str) -> float | None:
-    if not cell:
-        return None
-    try:
-        age = float(cell)
-    except ValueError:
-        where = table.cell(row, str(config.columns.age_years))
-        raise UserError("bad-age", "bad age", where=where, expected="years as a number, or nothing") from None
-    return age
+def _ages(table: Table, config: CsvData) -> tuple[list[float | None], int]:
+    """Each row's age in years, and how many are outside 0 to 130 and therefore unknown."""
+    ages: list[float | None] = []
+    num_bad = 0
+    for row, cell in enumerate(_cells(table, config, "age_years")):
+        age = None
+        try:
+            if cell:
+                age = read_age(cell)
+                num_bad += age is None
+        except ValueError:
+            if not is_unknown(cell):
+                where = table.cell(row, str(config.columns.age_years))
+                expected = "years as a number, an age like 058Y or 6M, or nothing"
+                raise UserError("bad-age", "bad age", where=where, expected=expected) from None
+        ages.append(age)
+    return ages, num_bad

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_id
+from components.cxr.storage.joins import shape_of
 from components.cxr.storage.storage import open_storage
 from components.preprocess.adapters.dicom_headers import Header, read_headers
 from components.preprocess.config import DicomFolder, DicomFolderData
@@ -99,6 +100,16 @@ def join_unlabeled(source: Source, folder: DicomFolder, *, key: IdKey) -> Source
     known = {study.study_id for study in source.studies}
     held_out = {study.patient_id for study in source.studies if study.split != "train"}
     left_out = Counter(source.left_out) + Counter(more.left_out)
+    ours = [study.patient_id for study in source.studies]
+    theirs = [study.patient_id for study in more.studies]
+    warnings = source.warnings
+    apart = not set(ours) & set(theirs) and not known & {study.study_id for study in more.studies}
+    if apart and shape_of(ours) != shape_of(theirs):
+        warnings += (
+            f"unlabeled films have no patient of the table: {more.where}; found ids like {shape_of(theirs)}, "
+            f"the table's are like {shape_of(ours)}. "
+            "If these are the same patients, those who validate or test are trained on.",
+        )
     added = []
     for study in more.studies:
         if study.study_id in known:
@@ -112,6 +123,7 @@ def join_unlabeled(source: Source, folder: DicomFolder, *, key: IdKey) -> Source
         studies=(*source.studies, *added),
         hash=hash_source([("source", source.hash), ("unlabeled", more.hash)], []),
         left_out=dict(left_out),
+        warnings=warnings,
     )
 
 

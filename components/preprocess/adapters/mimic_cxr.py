@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -12,9 +13,12 @@ from components.cxr.films.pixels import view_of
 from components.cxr.ids import IdKey
 from components.cxr.labels import PATHOLOGIES
 from components.cxr.shards import SPLITS
+from components.cxr.storage.joins import shape_of
 from components.cxr.storage.storage import Storage, open_storage
 from components.cxr.storage.tables import Table, read_table, shown
+from components.preprocess.adapters.film_paths import check_spelling
 from components.preprocess.adapters.mimic_iv import NOBODY, MimicIv, read_mimic_iv
+from components.preprocess.adapters.mimic_matches import MimicMetadata, study_folder, unmatched
 from components.preprocess.config import MimicCxrData
 from components.preprocess.records import FilmRef, Folder, Source, SourceStudy, hash_source
 from components.preprocess.splits import check_patients
@@ -31,13 +35,6 @@ class _Film(NamedTuple):
     study_id: str
     patient_id: str
     path: str
-
-
-class _Metadata(NamedTuple):
-    views: Mapping[str, str | None]
-    """By image."""
-    dates: Mapping[str, str]
-    """YYYYMMDD (0008,0020), shifted like every date of MIMIC, by study; empty unless ages are to be computed."""
 
 
 def read_mimic_cxr(config: MimicCxrData, *, key: IdKey) -> Source:
@@ -76,7 +73,9 @@ def read_mimic_cxr(config: MimicCxrData, *, key: IdKey) -> Source:
     films = _films(film_table, sizes)
     del film_table  # the largest tables go as soon as they are read
     splits = _splits(tables.find("split"), films, key=key)
-    labels = _labels(tables.find(config.labels))
+    labels = _labels(table := tables.find(config.labels))
+    labels_at = table.where
+    del table
     people = None
     if config.mimic_iv_dir is not None:
         mimic_iv = open_storage(config.mimic_iv_dir, user_project=config.user_project)
@@ -86,12 +85,16 @@ def read_mimic_cxr(config: MimicCxrData, *, key: IdKey) -> Source:
     else:
         metadata = _metadata(tables.find_optional("metadata"), dated=False)
     studies = tuple(_studies(films, sizes, splits, labels, metadata, people))
+    images = [film.image_id for film in films]
+    warnings = unmatched(studies, images, labels, metadata, sizes, labels_at=labels_at, films_at=films_at.uri)
     return Source(
         where=films_at.uri,
         films=Folder(films_at.uri, config.user_project),
         pathologies=PATHOLOGIES,
         studies=studies,
+        files_like=shape_of(path for path in sizes if "/" in path),
         left_out=_left_out(tables.find_optional("study-list"), studies),
+        warnings=(*warnings, *([people.warning] if people is not None and people.warning else [])),
         hash=hash_source(tables.used, _used(studies, sizes)),
     )
 
@@ -128,12 +131,20 @@ class _Tables:
 
 
 def _films(table: Table, sizes: Mapping[str, int]) -> list[_Film]:
-    images = table.unique("dicom_id", what="film")
-    studies, patients = table.cells("study_id"), table.cells("subject_id")
-    paths = table.cells("path") if "path" in table.header else None
+    images, studies, patients = (
+        _image_ids(table),
+        table.ids("study_id", prefix="s"),
+        table.ids("subject_id", prefix="p"),
+    )
+    listed = table.cells("path") if "path" in table.header else None
     films = []
     patient_of: dict[str, str] = {}
-    for i, (image, study, patient) in enumerate(zip(images, studies, patients, strict=True)):
+    same = (studies, patients) if listed is None else (studies, patients, listed)
+    for i in table.once("dicom_id", images, what="film", same=same):
+        study, patient = studies[i], patients[i]
+        if not study or not patient:
+            column = "subject_id" if study else "study_id"
+            raise UserError("missing-id", "film has no patient or study", where=table.cell(i, column))
         if patient_of.setdefault(study, patient) != patient:
             expected = "one patient per study"
             raise UserError(
@@ -142,51 +153,70 @@ def _films(table: Table, sizes: Mapping[str, int]) -> list[_Film]:
                 where=table.cell(i, "subject_id"),
                 expected=expected,
             )
-        path = paths[i] if paths is not None else f"{_folder(patient, study)}/{image}.dcm"
+        path = (
+            posixpath.normpath(listed[i]) if listed is not None else f"{study_folder(patient, study)}/{images[i]}.dcm"
+        )
         if path not in sizes and (as_jpg := f"{path.removesuffix('.dcm')}.jpg") in sizes:
             path = as_jpg
-        films.append(_Film(image, study, patient, path))
+        films.append(_Film(images[i], study, patient, path))
+    if len({film.path for film in films}) < len(films):
+        raise UserError("duplicate-film", "one file is two films", where=table.where, expected="one path per film")
+    check_spelling((film.path for film in films), sizes, where=table.where)
     return films
 
 
-def _folder(patient: str, study: str) -> str:
-    return f"files/p{patient[:2]}/p{patient}/s{study}"
+def _image_ids(table: Table) -> list[str]:
+    """The film's ids; a file's name is read without its suffix."""
+    return [re.sub(r"\.(?:dcm|jpg)$", "", image, flags=re.IGNORECASE) for image in table.ids("dicom_id")]
 
 
 def _splits(table: Table, films: Sequence[_Film], *, key: IdKey) -> dict[str, str]:
-    images, splits = table.unique("dicom_id", what="film"), table.cells("split")
+    images, splits = _image_ids(table), table.cells("split")
     for split in set(splits) - set(SPLITS):
         where = table.cell(splits.index(split), "split")
         raise UserError("unknown-split", "unknown split", where=where, found=shown(split), expected=", ".join(SPLITS))
-    split_of = dict(zip(images, splits, strict=True))
-    without = sum(film.image_id not in split_of for film in films)
+    others = (table.cells(name) for name in ("study_id", "subject_id") if name in table.header)
+    split_of = {images[i]: splits[i] for i in table.once("dicom_id", images, what="film", same=[splits, *others])}
+    without = [film.image_id for film in films if film.image_id not in split_of]
     if without:
-        found = f"{without} of {len(films)} films without a split"
         raise UserError(
-            "films-not-in-table", "table lacks films", where=table.where, found=found, expected="a row per film"
+            "films-not-in-table",
+            "table lacks films",
+            where=table.where,
+            found=f"{len(without)} of {len(films)} films without a split, such as {shape_of(without)}; "
+            f"the table's are like {shape_of(split_of)}",
+            expected="a row per film",
         )
     check_patients(((film.patient_id, split_of[film.image_id]) for film in films), where=table.where, key=key)
     return split_of
 
 
 def _labels(table: Table) -> dict[str, tuple[int | None, ...]]:
-    rows = zip(*(table.states(name) for name in PATHOLOGIES), strict=True)
+    columns = [table.states(name) for name in PATHOLOGIES]
+    studies = table.ids("study_id", prefix="s")
     shared: dict[tuple[int | None, ...], tuple[int | None, ...]] = {}  # 227,827 rows, few different ones
+    rows = list(zip(*columns, strict=True))
     return {
-        study: shared.setdefault(row, row)
-        for study, row in zip(table.unique("study_id", what="study"), rows, strict=True)
+        studies[i]: shared.setdefault(rows[i], rows[i])
+        for i in table.once("study_id", studies, what="study", same=columns)
     }
 
 
-def _metadata(table: Table | None, *, dated: bool) -> _Metadata:
+def _metadata(table: Table | None, *, dated: bool) -> MimicMetadata:
     if table is None:
-        return _Metadata({}, {})
+        return MimicMetadata({}, {}, "")
     meaning = "ViewCodeSequence_CodeMeaning"
     meanings = table.cells(meaning) if meaning in table.header else [""] * len(table)
-    views = map(functools.cache(view_of), table.cells("ViewPosition"), meanings)
-    return _Metadata(
-        views=dict(zip(table.cells("dicom_id"), views, strict=True)),
-        dates=dict(zip(table.cells("study_id"), _dates(table), strict=True)) if dated else {},
+    views = list(map(functools.cache(view_of), table.cells("ViewPosition"), meanings))
+    images, studies = _image_ids(table), table.ids("study_id", prefix="s")
+    dates = _dates(table) if dated else None
+    rows = table.once(
+        "dicom_id", images, what="film", same=[studies, views] if dates is None else [studies, views, dates]
+    )
+    return MimicMetadata(
+        views={images[i]: views[i] for i in rows},
+        dates={} if dates is None else {studies[i]: dates[i] for i in rows},
+        where=table.where,
     )
 
 
@@ -204,16 +234,17 @@ def _studies(
     sizes: Mapping[str, int],
     splits: Mapping[str, str],
     labels: Mapping[str, tuple[int | None, ...]],
-    metadata: _Metadata,
+    metadata: MimicMetadata,
     people: MimicIv | None,
 ) -> Iterator[SourceStudy]:
     films_of: dict[str, list[_Film]] = {}
     for film in films:
         films_of.setdefault(film.study_id, []).append(film)
     no_text: dict[str, str] = {}
+    others = _reports_by_lower_case(sizes)
     for study_id, group in films_of.items():
         patient = group[0].patient_id
-        report = f"{_folder(patient, study_id)}.txt"
+        report = f"{study_folder(patient, study_id)}.txt"
         person = NOBODY if people is None else people.at(patient, metadata.dates.get(study_id, ""))
         yield SourceStudy(
             study_id=study_id,
@@ -231,15 +262,27 @@ def _studies(
             labels=labels.get(study_id, _NO_LABELS),
             labeled=study_id in labels,
             text=no_text,
-            report=next((folder + report for folder in _REPORT_FOLDERS if folder + report in sizes), None),
+            report=_report(report, sizes, others),
             **person._asdict(),
         )
+
+
+def _reports_by_lower_case(sizes: Mapping[str, int]) -> dict[str, str]:
+    """Reports whose names are not in lower case (`S50000001.TXT`); PhysioNet's own are, and cost no memory here."""
+    return {path.lower(): path for path in sizes if path.lower().endswith(".txt") and not path.islower()}
+
+
+def _report(name: str, sizes: Mapping[str, int], others: Mapping[str, str]) -> str | None:
+    for path in (folder + name for folder in _REPORT_FOLDERS):
+        if path in sizes or path in others:
+            return path if path in sizes else others[path]
+    return None
 
 
 def _left_out(table: Table | None, studies: Sequence[SourceStudy]) -> dict[str, int]:
     if table is None:
         return {}
-    listed = set(table.unique("study_id", what="study"))
+    listed = set(table.ids("study_id", prefix="s"))
     count = len(listed.difference(study.study_id for study in studies))
     return {"studies without a film": count} if count else {}
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from components.cxr.errors import UserError
+from components.cxr.storage.joins import check_join
 from components.cxr.storage.storage import Storage
 from components.cxr.storage.tables import Table, read_table, shown
 
@@ -50,6 +51,8 @@ class MimicIv:
     """Name and sha256 of each."""
     patients: Mapping[str, _Patient] = field(repr=False)
     admissions: Mapping[str, list[_Admission]] = field(repr=False)
+    warning: str | None
+    """Where under half of the patients are there."""
 
     def at(self, patient: str, date: str) -> Person:
         """A patient on the day of a study.
@@ -80,17 +83,21 @@ def read_mimic_iv(storage: Storage, *, patients: Collection[str]) -> MimicIv:
         patients: MIMIC-CXR's subject_id; others are not kept.
 
     Raises:
-        UserError: a table is missing or has no such column, a patient is listed twice, or a bad number or date.
+        UserError: a table is missing or has no such column, a patient whose rows disagree, none of the
+            patients, or a bad number or date.
     """
     people, admitted = _table(storage, "patients"), _table(storage, "admissions")
     found: dict[str, _Patient] = {}
-    columns = (people.unique("subject_id", what="patient"), *map(people.cells, ("anchor_age", "anchor_year", "gender")))
-    for i, (patient, age, year, gender) in enumerate(zip(*columns, strict=True)):
+    subjects = people.ids("subject_id", prefix="p")
+    ages, years, genders = map(people.cells, ("anchor_age", "anchor_year", "gender"))
+    for i in people.once("subject_id", subjects, what="patient", same=(ages, years, genders)):
+        patient, age, year, gender = subjects[i], ages[i], years[i], genders[i]
         if patient in patients:
             number = (_number(people, i, "anchor_age", age), _number(people, i, "anchor_year", year))
             found[patient] = _Patient(*number, gender if gender in ("F", "M") else None)
     admissions: dict[str, list[_Admission]] = {}
-    columns = tuple(map(admitted.cells, ("subject_id", "admittime", "hadm_id", "race", "insurance")))
+    cells = map(admitted.cells, ("admittime", "hadm_id", "race", "insurance"))
+    columns = (admitted.ids("subject_id", prefix="p"), *cells)
     for i, (patient, time, *rest) in enumerate(zip(*columns, strict=True)):
         if patient in patients:
             if not re.match(r"\d{4}-\d\d-\d\d\b", time):
@@ -101,7 +108,15 @@ def read_mimic_iv(storage: Storage, *, patients: Collection[str]) -> MimicIv:
             admissions.setdefault(patient, []).append(_Admission(time[:10].replace("-", ""), *rest))
     for of_patient in admissions.values():
         of_patient.sort()
-    return MimicIv(tuple((table.name, table.sha256) for table in (people, admitted)), found, admissions)
+    warning = check_join(
+        patients,
+        len(found),
+        subjects,
+        what="patients",
+        where=people.where,
+        remedy="Is data.mimic_iv_dir the whole of MIMIC-IV?",
+    )
+    return MimicIv(tuple((table.name, table.sha256) for table in (people, admitted)), found, admissions, warning)
 
 
 def _table(storage: Storage, name: str) -> Table:
@@ -110,6 +125,7 @@ def _table(storage: Storage, name: str) -> Table:
 
 
 def _number(table: Table, row: int, column: str, cell: str) -> int:
+    cell = re.sub(r"\.0+$", "", cell)
     if not re.fullmatch(r"\d{1,4}", cell):
         raise UserError(
             "bad-number", "bad number", where=table.cell(row, column), found=shown(cell), expected="whole years"

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.labels import PATHOLOGIES
+from components.cxr.storage.joins import check_join, shape_of
 from components.cxr.storage.storage import Storage, open_storage
 from components.preprocess.adapters.openi_terms import NO_INDEXING, pathologies_of
 from components.preprocess.config import OpeniData
@@ -77,13 +78,21 @@ def read_openi(config: OpeniData, *, key: IdKey) -> Source:
             age_years=None,
             sex=None,
         )
-    paths = [film.path for study in studies.values() for film in study.films]
+    listed = [film for study in studies.values() for film in study.films]
+    matched = sum(film.exists for film in listed)
+    warning = None
+    if matched and config.image_dir is not None:
+        names = [film.image_id for film in listed]
+        remedy = "Unpack all of NLMCXR_png.tgz or NLMCXR_dcm.tgz in data.image_dir."
+        warning = check_join(names, matched, sizes, what="films", where=films.uri, remedy=remedy)
     return Source(
         where=place.uri,
         films=Folder(films.uri, config.user_project),
         pathologies=PATHOLOGIES,
         studies=tuple(studies.values()),
-        hash=hash_source(hashes, ((path, sizes.get(path)) for path in paths)),
+        files_like=shape_of(sizes),
+        warnings=() if warning is None else (warning,),
+        hash=hash_source(hashes, ((film.path, sizes.get(film.path)) for film in listed)),
     )
 
 

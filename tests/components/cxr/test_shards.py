@@ -115,7 +115,7 @@ def test_schema_types_and_metadata() -> None:
     schema = shard_schema(NAMES, preset=PRESET)
     assert str(schema.field("Edema").type) == "int8"
     assert str(schema.field("pixels").type) == "binary"
-    assert schema.metadata == {b"cxrflow.schema_version": b"2", b"cxrflow.pixels": b"uint8 16x16"}
+    assert schema.metadata == {b"cxrflow.schema_version": b"3", b"cxrflow.pixels": b"uint8 16x16"}
 
 
 def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_another_version_is_refused_before_anything_is_believed(tmp_path: Path, 
 
 @pytest.mark.parametrize(
     ("content", "match"),
-    [(b"{", "not JSON"), (b"[]", "another schema version"), (b'{"schema_version": 2}', "missing configuration field")],
+    [(b"{", "not JSON"), (b"[]", "another schema version"), (b'{"schema_version": 3}', "missing configuration field")],
 )
 def test_broken_manifests(tmp_path: Path, content: bytes, match: str) -> None:
     (tmp_path / MANIFEST).write_bytes(content)

@@ -94,7 +94,7 @@ def test_the_key_comes_from_the_environment_and_must_be_the_data_sets(
     ("text", "parts"),
     [
         ("study_id,Edema\n1,0\n50414267,2\n", ["bad label", "labeled.csv line 3 column Edema", "found '2'"]),
-        ("study_id,Edema\n50414267,1\n7,0\n50414267,1\n", ["listed twice", "lines 2 and 4 column study_id"]),
+        ("study_id,Edema\n50414267,1\n7,0\n50414267,0\n", ["listed twice", "lines 2 and 4 column study_id"]),
         ("study_id,Edema\n1,1\n,0\n", ["study has no id", "line 3 column study_id"]),
         ("study,Edema\n1,1\n", ["lacks a column", "expected study_id"]),
         ("study_id,Edma\n1,1\n", ["almost a pathology", "found Edma, expected Edema"]),

@@ -192,8 +192,8 @@ def test_refusals(
     [
         (3, "2", ["bad label", "line 3 column Edema", "found '2'", "expected 1, 0, -1 or nothing"]),
         (3, "Jane Doe, born 1950", ["bad label", "a text of 19 characters"]),
-        (0, "f0.png", ["image is listed twice", "line 3 column file"]),
-        (0, "", ["image has no name", "line 3 column file"]),
+        (0, "f0.png", ["film is listed twice", "lines 2 and 3 column file"]),
+        (0, "", ["film has no id", "line 3 column file"]),
     ],
 )
 def test_bad_cells(table: Table, tmp_path: Path, column: int, cell: str, parts: list[str]) -> None:

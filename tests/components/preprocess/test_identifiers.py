@@ -172,7 +172,7 @@ ROWS = [["ZQX1.png", "1918273", "train", "60", "1"], ["ZQX2.png", "1918274", "te
         (1, 2, "ZQX DOE", "unknown split"),
         (1, 3, "ZQX DOE", "bad age"),
         (1, 1, "1918273", "a patient is in two splits"),
-        (1, 0, "ZQX1.png", "image is listed twice"),
+        (1, 0, "ZQX1.png", "film is listed twice"),
         (1, 0, "ZQX3.png", "too many films"),
         (0, 0, 'ZQX"1.png', "too many films"),
         (1, 4, '0",ZQX DOE,"', "table has a broken row"),

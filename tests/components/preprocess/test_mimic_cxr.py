@@ -174,7 +174,7 @@ def test_tables_may_lie_elsewhere(mimic: Mimic, tmp_path: Path) -> None:
     [
         (RECORDS, "00000001-00000001-0000", "00000001-00000000-0000", "film is listed twice: .*lines 3 and 4 column"),
         (RECORDS, "10000001,50000001", "10000002,50000001", "a study has two patients: .*line 4 column subject_id"),
-        (SPLIT, "00000001-00000001-0000", "00000001-00000000-0000", "film is listed twice: .*lines 3 and 4 column"),
+        (SPLIT, "00000001-00000001-0000", "00000001-00000000-0000", "found 1 of 18 films without a split"),
         (CHEXPERT, "50000001", "50000000", "study is listed twice: .*lines 2 and 3 column study_id"),
         (CHEXPERT, "50000001", "", "study has no id: .*line 3 column study_id"),
     ],

@@ -297,7 +297,7 @@ def test_manifest_of_another_version_is_refused(mimic: Mimic, tmp_path: Path) ->
     path = Path(loaded.storage.uri) / MANIFEST
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 1}))
     with pytest.raises(
-        UserError, match=r"another schema version: .*manifest.json: schema_version; found 1, expected 2"
+        UserError, match=r"another schema version: .*manifest.json: schema_version; found 1, expected 3"
     ):
         run(mimic.values(), Root(tmp_path / "root"))
 

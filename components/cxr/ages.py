@@ -1,0 +1,27 @@
+"""Ages as tables and DICOM headers write them, in years."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["MAX_AGE_YEARS", "read_age"]
+
+MAX_AGE_YEARS = 130
+
+_UNITS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
+
+_AGE_STRING = re.compile(r"(\d{1,3})\s*([DWMY])", re.IGNORECASE)
+
+
+def read_age(text: str) -> float | None:
+    """Years of a number (`63`, `61.5`) or a DICOM age string (`058Y`, `58y`, `6M`; PS3.5 6.2); None outside 0 to 130.
+
+    >>> read_age("058Y"), read_age("6M"), read_age("61.5"), read_age("999Y"), read_age("nan")
+    (58.0, 0.5, 61.5, None, None)
+
+    Raises:
+        ValueError: neither.
+    """
+    match = _AGE_STRING.fullmatch(text.strip())
+    years = int(match[1]) * _UNITS[match[2].upper()] if match else float(text)
+    return years if 0 <= years <= MAX_AGE_YEARS else None  # None for nan too

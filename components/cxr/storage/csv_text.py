@@ -1,0 +1,68 @@
+"""The bytes of a CSV file as rows: which encoding, which delimiter, which line."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+from collections.abc import Iterator
+
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+__all__ = ["decoded", "delimiter_of", "numbered_rows", "parse_columns"]
+
+_LONGEST_ROW = 1 << 25
+"""Bytes: a whole report may stand in a cell."""
+
+_DELIMITERS = ",;\t|"
+
+
+def decoded(data: bytes, name: str) -> bytes:
+    """The text of a table in UTF-8."""
+    text = gzip.decompress(data) if name.endswith(".gz") else data
+    return text.decode("utf-16").encode() if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else text
+
+
+def delimiter_of(text: bytes) -> str:
+    """What stands between the names of the header: the first of comma, semicolon, tab and bar that splits it."""
+    return next((mark for mark in _DELIMITERS if len(next(numbered_rows(text, mark), (0, []))[1]) > 1), ",")
+
+
+def parse_columns(text: bytes, *, num_columns: int, delimiter: str) -> pa.Table | None:
+    """Every cell as text; None when something is wrong, which Arrow's messages would quote."""
+    names = [str(i) for i in range(num_columns)]
+    broken: list[object] = []
+
+    def skip(row: object) -> str:
+        broken.append(row)
+        return "skip"
+
+    try:
+        columns = arrow_csv.read_csv(
+            pa.py_buffer(text),
+            read_options=arrow_csv.ReadOptions(
+                use_threads=False, block_size=_LONGEST_ROW, column_names=names, skip_rows_after_names=1
+            ),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    return None if broken else columns
+
+
+def numbered_rows(text: bytes, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Each row with the line on which it starts, from 1; slower than Arrow, but it knows the lines."""
+    csv.field_size_limit(_LONGEST_ROW)
+    reader = csv.reader(io.TextIOWrapper(io.BytesIO(text), encoding="utf-8-sig", newline=""), delimiter=delimiter)
+    line = 1
+    for row in reader:
+        if row:
+            yield line, row
+        line = reader.line_num + 1
