@@ -115,6 +115,13 @@ class Predictions:
     scores: dict[Pass, Scores]
     """Of the passes that were asked for and have a study."""
 
+    def __post_init__(self) -> None:
+        """A score counts for the study in its row: rows in another order would be labels of other studies."""
+        facts = {"test": self.test, "validate": self.validation}
+        for job, found in self.scores.items():
+            if job.rows != "films" and list(found.studies) != list(facts[job.rows].rows.studies):
+                raise ValueError(f"scores and facts of other studies, or in another order: {job.file}")
+
 
 def predictions_key(bundle_hash: str, manifest_hash: str) -> str:
     """Name of the predictions' folder: 16 hex digits over what decides the scores."""

@@ -171,6 +171,17 @@ def test_preprocess_and_the_light_half_of_cxr_never_import_torch() -> None:
     assert run_with_extra("preprocess", *modules) == (False, False)
 
 
+def test_the_second_half_of_evaluation_never_imports_torch() -> None:
+    with_model = ("__main__.py", "answers.py", "component.py", "evaluate.py", "predict.py")
+    modules = [
+        f"components.evaluate.{path.stem}"
+        for path in REPOSITORY.glob("components/evaluate/*.py")
+        if path.name not in (*with_model, "__init__.py")
+    ]
+    assert "components.evaluate.score" in modules
+    assert run_with_extra("evaluate", *modules) == (False, False)
+
+
 def test_the_pipeline_compiles_without_any_step_installed() -> None:
     assert run_with_extra("pipeline", "pipeline.dag", "pipeline.compile", "pipeline.run") == (False, True)
 

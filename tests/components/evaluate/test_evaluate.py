@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from sklearn.metrics import roc_auc_score
 
 from components.cxr.bundle import load_bundle
-from components.cxr.bundle_info import BUNDLE
+from components.cxr.bundle_info import BUNDLE, TOKENIZER, WEIGHTS
 from components.cxr.errors import UserError
 from components.cxr.films.pixels import encode_png
 from components.cxr.labels import truth_of
@@ -42,6 +42,8 @@ from components.cxr.tracking.journal import append_metrics
 from components.cxr.tracking.mlflow_server import tracking_uri
 from components.cxr.tracking.registry import champion_version, set_champion
 from components.cxr.tracking.tracking import joined_run
+from components.cxr.trained_on import TRAINED_ON
+from components.evaluate import predict as predict_step
 from components.evaluate.__main__ import main
 from components.evaluate.calibration import operating_points
 from components.evaluate.component import evaluate as component
@@ -149,6 +151,7 @@ def test_operating_points_come_from_validation(world: World, tiny_data: LoadedMa
 
 def test_the_evaluation_has_operating_points_and_a_card_without_ids(world: World) -> None:
     assert set(_points(world).conditions) == set(CONDITIONS)
+    assert {name.partition("/")[0] for name in world.bundle.sizes()} == {BUNDLE, TOKENIZER, TRAINED_ON, WEIGHTS}
     card = world.evaluation.read(MODEL_CARD).data.decode()
     assert f"`{world.report.bundle_hash}`" in card
     assert f"| Edema | {world.report.headline.pathologies['Edema'].auroc:.3f} |" in card
@@ -208,6 +211,25 @@ def test_a_second_evaluation_reuses_the_first(
     assert len(client.search_model_versions("name = 'cxrflow'")) == 1
     assert len(client.get_metric_history(world.run_id, "test/auroc/Edema")) == 1
     assert client.get_run(world.run_id).info.status == "FINISHED"
+
+
+def test_another_threshold_rule_needs_no_model_and_changes_nothing_in_service(
+    world: World, tiny_data: LoadedManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Root(tmp_path / "root")
+    shutil.copytree(world.root.uri, root.uri)
+    bundle = root.bundle(KEY)
+    _deploy(root, bundle.uri, world.report.bundle_hash, points=world.report.operating_points_hash)
+    before = {name: bundle.read(name).data for name in bundle.sizes()}
+    monkeypatch.setattr(predict_step, "load_bundle", lambda _: pytest.fail("the model is loaded"))
+    other = CONFIG.model_copy(update={"threshold": "f1", "num_bootstrap": 150})
+    report, decision, evaluation = run(other, root=root, manifest=tiny_data, bundle=bundle)
+    assert Path(evaluation.uri).name != Path(world.evaluation.uri).name
+    assert report.operating_points_hash != world.report.operating_points_hash
+    assert report.headline.mean.auroc == world.report.headline.mean.auroc
+    stay = "already deployed, with the operating points of another evaluation, which stay in service."
+    assert (decision.promoted, decision.reason) == (False, stay)
+    assert {name: bundle.read(name).data for name in bundle.sizes()} == before
 
 
 def test_the_deployed_model_decides_the_next(

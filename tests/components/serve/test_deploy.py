@@ -5,7 +5,7 @@ import pytest
 
 from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
-from components.cxr.operating_points import MODEL_CARD, load_operating_points
+from components.cxr.operating_points import MODEL_CARD, load_operating_points, write_operating_points
 from components.cxr.report import write_report
 from components.cxr.storage.local import LocalStorage
 from components.cxr.storage.storage import ABSENT
@@ -55,6 +55,10 @@ def _in_service(world, bundle_hash):
     write_deployment(world.root, deployment, over=read_deployment(world.root).generation)
 
 
+def _bytes(storage):
+    return {name: storage.read(name).data for name in storage.sizes()}
+
+
 def _published(world):
     return list(world.root.deployed().sizes())
 
@@ -102,6 +106,43 @@ def test_what_is_current_is_not_deployed_again(world, quick, capsys):
     assert _deploy(world) == first
     assert len(quick) == 1
     assert f"serve: already deployed, model {first.bundle_hash[:16]}" in capsys.readouterr().out
+
+
+def test_a_later_evaluation_does_not_change_what_is_served(world, quick, tmp_path, capsys):
+    """With another threshold rule; neither the bundle nor its deployed copy changes, nor does a second deployment."""
+    from components.cxr.bundle_info import describe
+    from components.cxr.storage.storage import open_storage
+    from components.evaluate.config import EvaluateConfig
+    from components.evaluate.predict import predict
+    from components.evaluate.score import score
+    from components.serve.predictor import StudyPredictor
+
+    first = _deploy(world)
+    trained, deployed = (_bytes(storage) for storage in (world.bundle, open_storage(first.bundle)))
+    config, model = EvaluateConfig(num_bootstrap=100, threshold="f1"), describe(world.bundle)
+    scores = predict(config, storage=open_storage(tmp_path), bundle=world.bundle, model=model, manifest=world.manifest)
+    found = score(config, model, scores, manifest_hash=world.manifest.hash, run_id=None)
+    again = world._replace(evaluation=world.root.evaluation("f1"), report=found.report)
+    write_operating_points(again.evaluation, found.points)
+    write_report(again.evaluation, found.report)
+    again.decide(promoted=False, champion_bundle=first.bundle_hash)
+    assert found.points.hash != first.operating_points_hash
+    assert _deploy(again) == first
+    assert f"the operating points stay those of {world.evaluation.uri}" in capsys.readouterr().out
+    assert (_bytes(world.bundle), _bytes(open_storage(first.bundle))) == (trained, deployed)
+    assert StudyPredictor(open_storage(first.bundle)).points.hash == world.report.operating_points_hash
+    assert len(quick) == 1
+
+
+def test_operating_points_of_another_evaluation_are_not_deployed(world, quick):
+    points = load_operating_points(world.evaluation, bundle_hash=world.report.bundle_hash)
+    edema = points.conditions["all"]["Edema"].model_copy(update={"threshold": 0.01})
+    conditions = points.conditions | {"all": points.conditions["all"] | {"Edema": edema}}
+    write_operating_points(world.evaluation, points.model_copy(update={"conditions": conditions}))
+    with pytest.raises(UserError, match="operating points and report are of two evaluations"):
+        _deploy(world)
+    assert quick == []
+    assert _published(world) == []
 
 
 def test_the_model_that_was_compared_is_replaced(world, quick):

@@ -1,0 +1,156 @@
+"""The first half of evaluation: what is there is not run again, and the patients of the training are recognized."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.cxr.bundle import load_bundle, save_bundle
+from components.cxr.bundle_info import BUNDLE, describe
+from components.cxr.labels import derive_no_finding
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.predictor import predict as answer_for
+from components.cxr.shards import LoadedManifest, label_states, read_shard
+from components.cxr.storage.storage import Root, Storage, open_storage
+from components.cxr.trained_on import trained_on
+from components.evaluate import predict as step
+from components.evaluate.champion import compare
+from components.evaluate.config import EvaluateConfig
+from components.evaluate.predict import predict
+from components.evaluate.predictions import PASSES, Pass, Predictions
+from components.evaluate.promotion import decide
+from components.evaluate.score import Assessment, score
+
+CONFIG = EvaluateConfig(num_bootstrap=100, num_golden=2)
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    return open_storage(tmp_path_factory.mktemp("predictions"))
+
+
+@pytest.fixture(scope="module")
+def predictions(tiny_data: LoadedManifest, untrained_bundle: Storage, storage: Storage) -> Predictions:
+    return _predict(storage, untrained_bundle, tiny_data)
+
+
+def test_scores_and_labels_are_those_of_the_study_that_they_name(
+    predictions: Predictions, tiny_data: LoadedManifest, untrained_bundle: Storage
+) -> None:
+    """From the shards again: the labels of each study by its id, and the model's answer to that study alone."""
+    bundle = load_bundle(untrained_bundle)
+    names = bundle.info.pathologies
+    for split, facts in (("test", predictions.test), ("validate", predictions.validation)):
+        states: dict[str, Any] = {}
+        for info in tiny_data.manifest.shards_of(split):
+            table = read_shard(tiny_data.storage, info)
+            states |= dict(zip(table["study_id"].to_pylist(), label_states(table, names), strict=True))
+        expected = derive_no_finding(np.stack([states[study] for study in facts.rows.studies]), pathologies=names)
+        assert np.array_equal(facts.rows.states_NP, expected)
+        assert len(set(map(tuple, expected.tolist()))) > 5, "the studies differ"
+        studies = StudyDataset(tiny_data, splits=[split], text=bundle.info.text)
+        place = {study: s for s, study in enumerate(studies.study_ids)}
+        for condition in ("all", "text"):
+            said = predictions.scores[Pass(split, condition)]
+            for row in (0, 7, 19):
+                alone = answer_for(bundle, [studies[place[said.studies[row]]]], condition=condition)
+                assert said.score_NP[row] == pytest.approx(alone.score_SP[0], abs=1e-5)
+
+
+def test_what_is_there_is_not_run_again(
+    predictions: Predictions,
+    tiny_data: LoadedManifest,
+    untrained_bundle: Storage,
+    storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jobs = []
+    run_model = step.run_model
+
+    def counted(bundle: Any, wanted: Any, **settings: Any) -> Any:
+        jobs.extend(job.condition for job in wanted)
+        return run_model(bundle, wanted, **settings)
+
+    monkeypatch.setattr(step, "run_model", counted)
+    again = _predict(storage, untrained_bundle, tiny_data)
+    assert jobs == []
+    assert all(np.array_equal(again.scores[job].score_NP, predictions.scores[job].score_NP) for job in PASSES)
+    storage.delete("test/image+meta.parquet")
+    storage.delete("studies/test.parquet")
+    again = _predict(storage, untrained_bundle, tiny_data)
+    assert jobs == ["image+meta"], "a run that was cut short goes on where it was"
+    assert again.test.rows.studies == predictions.test.rows.studies
+
+
+def test_no_patient_of_its_own_test_split_was_trained_on(predictions: Predictions) -> None:
+    assert not predictions.test.trained_on_S.any()
+    assert predictions.validation.trained_on_S.all(), "the weights are selected on them"
+
+
+@pytest.mark.parametrize("same_key", [True, False], ids=["same id key", "another id key"])
+def test_a_model_trained_on_test_patients_is_never_promoted(
+    same_key: bool, tiny_data: LoadedManifest, untrained_bundle: Storage, tmp_path: Path
+) -> None:
+    """Under another key the patients have other names and only their films can tell."""
+    bundle = _knowing(tmp_path / "bundle", untrained_bundle, tiny_data, slice(0, 6), same_key=same_key)
+    found = _score(open_storage(tmp_path / "p"), bundle, tiny_data)
+    assert found.report.leaks == ("the model was trained or selected on 3 of the 20 test patients",)
+    decision = decide(found.report, None, config=CONFIG.promotion)
+    assert not decision.promoted
+    assert "3 of the 20 test patients (LEAKY)" in decision.reason
+
+
+def test_a_deployed_model_is_compared_on_the_patients_that_it_does_not_know(
+    tiny_data: LoadedManifest, untrained_bundle: Storage, fitted_bundle: Storage, tmp_path: Path
+) -> None:
+    root = Root(tmp_path / "root")
+    challenger = _score(open_storage(tmp_path / "challenger"), fitted_bundle, tiny_data)
+
+    def against(known: slice, name: str) -> Any:
+        bundle = _knowing(tmp_path / name, untrained_bundle, tiny_data, known, same_key=True)
+        values = {"bundle": bundle.uri, "bundle_hash": describe(bundle).hash, "operating_points_hash": "0"}
+        root.deployed().write("current.json", json.dumps(values).encode())
+        return compare(
+            CONFIG,
+            root=root,
+            manifest=tiny_data,
+            model=describe(fitted_bundle),
+            operating_points=challenger.points.hash,
+            predictions=challenger.predictions,
+        )
+
+    fair, whole, none = against(slice(0, 20), "some"), against(slice(0, 0), "nobody"), against(slice(0, 40), "all")
+    assert whole.left_out == ""
+    assert fair.left_out == "without 10 of 20 test patients, on whom it was trained"
+    assert fair.difference != whole.difference
+    assert "without 10 of 20 test patients" in decide(challenger.report, fair, config=CONFIG.promotion).reason
+    decision = decide(challenger.report, none, config=CONFIG.promotion)
+    assert not decision.promoted
+    assert "it was trained or selected on every test patient" in decision.reason
+
+
+def _predict(storage: Storage, bundle: Storage, data: LoadedManifest) -> Predictions:
+    return predict(CONFIG, storage=storage, bundle=bundle, model=describe(bundle), manifest=data)
+
+
+def _score(storage: Storage, bundle: Storage, data: LoadedManifest) -> Assessment:
+    found = _predict(storage, bundle, data)
+    return score(CONFIG, describe(bundle), found, manifest_hash=data.hash, run_id=None)
+
+
+def _knowing(folder: Path, like: Storage, data: LoadedManifest, known: slice, *, same_key: bool) -> Storage:
+    """A bundle that was trained on some of the test studies, under this id key or another."""
+    model, bundle = load_bundle(like), open_storage(folder)
+    studies = StudyDataset(data, splits=["test"], text=model.info.text)
+    patients = [name if same_key else f"other {name}" for name in studies.patient_ids[known]]
+    films = [film for study in list(studies)[known] for film in study.films]
+    seen = trained_on(patients, films, manifest_hash=model.info.manifest_hash)
+    save_bundle(bundle, info=model.info, model=model.model, tokenizer=model.tokenizer, trained_on=seen)
+    if not same_key:
+        values = json.loads(bundle.read(BUNDLE).data) | {"id_key_fingerprint": "0" * 16}
+        bundle.write(BUNDLE, json.dumps(values).encode())
+    return bundle

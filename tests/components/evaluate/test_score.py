@@ -1,0 +1,231 @@
+"""The second half of evaluation on scores made up here: 40 patients of 12 studies each, who resemble themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+import pytest
+
+from components.cxr.bundle_info import Description, describe
+from components.cxr.labels import BLANK, UNCERTAIN, truth_of
+from components.cxr.report import CONDITIONS, Interval
+from components.cxr.storage.storage import Storage
+from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamples
+from components.evaluate.calibration import calibrate, operating_points
+from components.evaluate.champion import paired_difference
+from components.evaluate.config import EvaluateConfig, SecondTruthConfig
+from components.evaluate.predictions import PASSES, Pass, Predictions, Rows, Scores, Studies
+from components.evaluate.score import Assessment, leaks_of, score
+from components.evaluate.truth_table import SecondTruth
+
+NAMES = ("No Finding", "Edema", "Pleural Effusion", "Fracture")
+NUM_PATIENTS, PER_PATIENT = 40, 12
+CONFIG = EvaluateConfig(
+    num_bootstrap=300, num_golden=4, second_truth=SecondTruthConfig(name="reader", table="unused.csv")
+)
+
+
+@pytest.fixture(scope="module")
+def model(untrained_bundle: Storage) -> Description:
+    return describe(untrained_bundle)
+
+
+@pytest.fixture(scope="module")
+def predictions() -> Predictions:
+    rng = np.random.default_rng(5)
+    test, validation = _studies(rng, "t"), _studies(rng, "v")
+    scores = {}
+    for i, job in enumerate(PASSES):
+        studies = validation if job.rows == "validate" else test
+        shift = float(i) if job.rows == "validate" else 0.0  # another calibration and threshold for every condition
+        scores[job] = _scores(rng, studies, films=job.rows == "films", shift=shift)
+    return Predictions(test, validation, scores)
+
+
+@pytest.fixture(scope="module")
+def truth(predictions: Predictions) -> SecondTruth:
+    rows = predictions.test.rows
+    rng = np.random.default_rng(6)
+    flip = rng.random(rows.states_NP.shape) < 0.03
+    states = np.where(flip, 1 - (rows.states_NP == 1), rows.states_NP == 1)
+    by_study = {study: tuple(map(int, state)) for study, state in zip(rows.studies[60:], states[60:], strict=True)}
+    return SecondTruth("here", NAMES, (), "0" * 64, by_study)
+
+
+@pytest.fixture(scope="module")
+def found(model: Description, predictions: Predictions, truth: SecondTruth) -> Assessment:
+    return score(CONFIG, model, predictions, manifest_hash="m", truth=truth, run_id=None)
+
+
+def test_every_table_is_resampled_by_patient(found: Assessment, predictions: Predictions, truth: SecondTruth) -> None:
+    """Studies of one patient resemble each other: drawing studies would give intervals half as wide."""
+    assert len({(s.condition, s.protocol, s.unit, s.subset) for s in found.report.scores}) == 5 * 2 * 2 + 1 + 5
+    for table in found.report.scores:
+        score_NP, rows = _of_table(table, predictions, truth)
+        protocol = "B" if table.protocol == "B" else "A"
+        truth_NP = truth_of(rows.states_NP, rows.labeled_N, protocol=protocol)
+        by_row_RP = auroc_resamples(
+            score_NP, truth_NP, [str(n) for n in range(len(rows.patients))], num_resamples=300, seed=0
+        )
+        for p, name in enumerate(NAMES):
+            reported, narrow = table.pathologies[name].auroc_ci, interval(by_row_RP[:, p])
+            assert _width(reported) > 1.5 * _width(narrow), (table.condition, table.protocol, table.unit, name)
+        assert _width(table.mean.auroc_ci) > 1.5 * _width(interval(mean_resamples(by_row_RP)))
+        assert table.num_patients == NUM_PATIENTS - (5 if table.protocol == "truth" else 0)
+
+
+def test_agreement_and_the_comparison_are_resampled_by_patient(found: Assessment, predictions: Predictions) -> None:
+    agreement = found.report.second_truth.agreement["Edema"]
+    assert agreement.kappa_ci.low < agreement.kappa < agreement.kappa_ci.high
+    rows = predictions.test.rows
+    challenger_SP, champion_SP = (predictions.scores[Pass("test", c)].score_NP for c in ("all", "text"))
+    keys = {"pathologies": NAMES, "config": CONFIG, "champion_bundle": "c"}
+    whole = paired_difference(challenger_SP, champion_SP, rows, **keys)
+    narrow = paired_difference(challenger_SP, champion_SP, replace(rows, patients=rows.studies), **keys)
+    assert whole.difference == narrow.difference
+    assert _width(whole.difference_ci) > 1.5 * _width(narrow.difference_ci)
+
+
+def test_kappa_is_resampled_by_patient(model: Description, predictions: Predictions, truth: SecondTruth) -> None:
+    """A reader who disagrees by patient, all of a patient's studies alike."""
+    rows = predictions.test.rows
+    wrong = {patient for i, patient in enumerate(dict.fromkeys(rows.patients)) if i % 4 == 0}
+    states = {
+        study: tuple(int((state == 1) != (patient in wrong)) for state in row)
+        for study, patient, row in zip(rows.studies, rows.patients, rows.states_NP, strict=True)
+    }
+    one = score(CONFIG, model, predictions, manifest_hash="m", truth=replace(truth, states=states), run_id=None)
+    apart = replace(predictions, test=replace(predictions.test, rows=replace(rows, patients=rows.studies)))
+    other = score(CONFIG, model, apart, manifest_hash="m", truth=replace(truth, states=states), run_id=None)
+    for name in NAMES:
+        by_patient, by_study = (a.report.second_truth.agreement[name] for a in (one, other))
+        assert by_patient.kappa == by_study.kappa
+        assert _width(by_patient.kappa_ci) > 1.5 * _width(by_study.kappa_ci)
+
+
+def test_operating_points_are_validations_under_the_same_condition(found: Assessment, predictions: Predictions) -> None:
+    rows = predictions.validation.rows
+    truth_SP = truth_of(rows.states_NP, rows.labeled_N, protocol="A")
+    for condition in CONDITIONS:
+        score_SP = predictions.scores[Pass("validate", condition)].score_NP
+        expected = operating_points(score_SP, truth_SP, pathologies=NAMES, rule="youden")
+        assert found.points.conditions[condition] == expected
+        for protocol in ("A", "B"):
+            pathologies = found.report.score(condition, protocol=protocol).pathologies
+            assert [pathologies[n].threshold for n in NAMES] == [expected[n].threshold for n in NAMES]
+    thresholds = {found.points.conditions[c]["Edema"].calibration.intercept for c in CONDITIONS}
+    assert len(thresholds) == len(CONDITIONS), "the conditions differ in what this test tells apart"
+    films = found.report.score("image", unit="image").pathologies["Edema"]
+    assert films.threshold == found.points.conditions["image"]["Edema"].threshold
+
+
+def test_probabilities_are_calibrated_by_their_own_condition(found: Assessment, predictions: Predictions) -> None:
+    for condition in CONDITIONS:
+        table = found.predictions.filter(pc.equal(found.predictions["condition"], condition))
+        raw = predictions.scores[Pass("test", condition)].score_NP[:, 1]
+        point = found.points.conditions[condition]["Edema"]
+        assert table["probability/Edema"].to_numpy() == pytest.approx(calibrate(raw, point.calibration))
+    test = predictions.test
+    for golden in found.report.golden:
+        s = list(zip(test.shards, test.first_row_S, strict=True)).index((golden.shard, golden.row))
+        raw = predictions.scores[Pass("test", "all")].score_NP[s]
+        for p, name in enumerate(NAMES):
+            calibration = found.points.conditions["all"][name].calibration
+            assert golden.probabilities[name] == pytest.approx(float(calibrate(raw[p], calibration)))
+
+
+def test_films_count_with_the_labels_of_their_own_study(found: Assessment, predictions: Predictions) -> None:
+    """By hand, from the study that each film names."""
+    said, rows = predictions.scores[Pass("films", "image")], predictions.test.rows
+    states = dict(zip(rows.studies, rows.states_NP[:, 1], strict=True))
+    pairs = [(states[study] == 1, value) for study, value in zip(said.studies, said.score_NP[:, 1], strict=True)]
+    positives, negatives = ([v for is_one, v in pairs if is_one == wanted] for wanted in (True, False))
+    pairs_won = np.subtract.outer(np.array(positives), np.array(negatives))
+    expected = float((pairs_won > 0).mean() + (pairs_won == 0).mean() / 2)
+    assert found.report.score("image", unit="image").pathologies["Edema"].auroc == pytest.approx(expected)
+
+
+def test_scores_in_another_order_than_the_labels_are_refused(predictions: Predictions) -> None:
+    job = Pass("test", "text")
+    mixed = predictions.scores[job]._replace(studies=predictions.test.rows.studies[::-1])
+    with pytest.raises(ValueError, match="in another order: test/text"):
+        Predictions(predictions.test, predictions.validation, predictions.scores | {job: mixed})
+
+
+@pytest.mark.parametrize("edit", [{}, {"section_reader": "mimic"}])
+def test_a_model_that_knows_test_patients_is_leaky(
+    edit: dict[str, str], model: Description, predictions: Predictions
+) -> None:
+    model = model._replace(info=model.info.model_copy(update=edit))
+    seen_S = np.array([patient in ("t0", "t7") for patient in predictions.test.rows.patients])
+    leaky = replace(predictions, test=replace(predictions.test, trained_on_S=seen_S))
+    said = "the model was trained or selected on 2 of the 40 test patients"
+    assert leaks_of(model, leaky.test)[-1] == said
+    assert len(leaks_of(model, predictions.test)) == len(edit)
+    report = score(
+        CONFIG.model_copy(update={"second_truth": None}), model, leaky, manifest_hash="m", run_id=None
+    ).report
+    assert report.leaky
+    assert said in report.leaks
+
+
+def _studies(rng: np.random.Generator, prefix: str) -> Studies:
+    """A patient is ill or not; one label in thirty is another, one in twenty uncertain, one blank."""
+    ill_GP = rng.random((NUM_PATIENTS, len(NAMES))) < 0.5
+    count = NUM_PATIENTS * PER_PATIENT
+    patient_S = np.arange(count) // PER_PATIENT
+    state_SP = (ill_GP[patient_S] ^ (rng.random((count, len(NAMES))) < 0.03)).astype(np.int8)
+    state_SP[rng.random(state_SP.shape) < 0.05] = UNCERTAIN
+    state_SP[rng.random(state_SP.shape) < 0.05] = BLANK
+    rows = Rows(
+        state_SP, np.ones(count, bool), [f"{prefix}{g}" for g in patient_S], [f"{prefix}-{s}" for s in range(count)]
+    )
+    some = rng.random((2, count)) < 0.8
+    return Studies(
+        rows=rows,
+        shards=["shard"] * count,
+        first_row_S=2 * np.arange(count),
+        num_images_S=np.full(count, 2),
+        has_text_S=some[0],
+        has_age_S=some[1],
+        complete_S=some[0] & some[1],
+        trained_on_S=np.zeros(count, bool),
+    )
+
+
+def _scores(rng: np.random.Generator, studies: Studies, *, films: bool, shift: float) -> Scores:
+    """A patient's studies are read alike, rightly or wrongly."""
+    patients = list(dict.fromkeys(studies.rows.patients))
+    mood_GP = rng.normal(scale=2.0, size=(len(patients), len(NAMES)))
+    place = {patient: g for g, patient in enumerate(patients)}
+    source = np.repeat(np.arange(len(studies)), 2 if films else 1)
+    patient = np.array([place[studies.rows.patients[s]] for s in source])
+    raw = (
+        (studies.rows.states_NP[source] == 1) + mood_GP[patient] + rng.normal(scale=0.3, size=(len(source), 4)) + shift
+    )
+    uncertain = rng.random(raw.shape).astype(np.float32)
+    return Scores([studies.rows.studies[s] for s in source], raw.astype(np.float32), uncertain)
+
+
+def _of_table(table: object, predictions: Predictions, truth: SecondTruth) -> tuple[npt.NDArray[np.float32], Rows]:
+    """The scores and labels that a table should have counted."""
+    test = predictions.test
+    if table.unit == "image":
+        said = predictions.scores[Pass("films", "image")]
+        return said.score_NP, test.rows.select(np.repeat(np.arange(len(test)), 2))
+    score_NP = predictions.scores[Pass("test", table.condition)].score_NP
+    if table.subset == "common":
+        return score_NP[test.complete_S], test.rows.select(test.complete_S)
+    if table.protocol == "truth":
+        states_SP, known_S = truth.states_of(test.rows.studies)
+        rows = test.rows.select(known_S)
+        return score_NP[known_S], replace(rows, states_NP=states_SP[known_S])
+    return score_NP, test.rows
+
+
+def _width(found: Interval | None) -> float:
+    assert found is not None
+    return found.high - found.low
