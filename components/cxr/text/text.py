@@ -13,8 +13,9 @@ from pydantic import model_validator
 
 from components.cxr.config import Config
 from components.cxr.text.mimic_sections import read_mimic
+from components.cxr.text.plain_text import has_escaped_breaks, unescape_breaks
 from components.cxr.text.sections import LEAKY, PRE_READ, SECTIONS, ParsedReport, SectionName, SectionReader, squeeze
-from components.cxr.text.strict_sections import keep_pre_read, read_strict
+from components.cxr.text.strict_sections import clean_indication, read_strict
 
 __all__ = [
     "LEAKY", "PRE_READ", "SECTIONS", "SectionName", "SectionReader", "TextConfig", "clean_sections", "decode_report",
@@ -66,8 +67,12 @@ def parse_report(text: str, *, reader: SectionReader = "strict") -> dict[str, st
 
 def clean_sections(sections: Mapping[str, str], *, reader: SectionReader = "strict") -> dict[str, str]:
     """Sections that came apart from each other, as the reader leaves them: `strict` cuts readings off an indication."""
-    found: dict[str, str] = {name: text for name in SECTIONS if (text := squeeze(sections.get(name, "")))}
-    return keep_pre_read(found) if reader == "strict" else found
+    found = {name: squeeze(sections.get(name, "")) for name in SECTIONS}
+    if reader == "strict":
+        for name in PRE_READ:
+            found[name], rest = clean_indication(sections.get(name, ""))
+            found["other"] = squeeze(f"{found['other']} {rest}")
+    return {name: text for name, text in found.items() if text}
 
 
 def select_text(sections: Mapping[str, str | None], *, config: TextConfig) -> str:
@@ -89,6 +94,8 @@ def request_text(text: str, *, config: TextConfig, reader: SectionReader = "stri
     >>> request_text("INDICATION: Cough.\\nFINDINGS: Clear lungs.", config=TextConfig())
     'Cough.'
     """
+    if has_escaped_breaks([text]):
+        text = unescape_breaks(text)
     found = _read(text, reader)
     if found.has_header:
         return select_text(found.sections, config=config)
