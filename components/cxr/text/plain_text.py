@@ -17,17 +17,29 @@ __all__ = ["has_escaped_breaks", "plain_text", "unescape_breaks"]
 
 _EVIDENCE = re.compile(r"\\+[nr](?=\\|\s|[A-Z]|\d|[^\w\s]|$)")
 _HEADER_AFTER = re.compile(
-    rf"(?:\\+[nrt]\s*)+(?=\s*(?:{'|'.join(map(re.escape, sorted(HEADERS, key=len, reverse=True)))})\s*[:：])", re.IGNORECASE
+    rf"(?:\\+[nrt]\s*)+(?=\s*(?:{'|'.join(map(re.escape, sorted(HEADERS, key=len, reverse=True)))})\s*[:：])",
+    re.IGNORECASE,
 )
 """Ahead of a header it is a line break whatever the column does."""
-_EXPORTED = re.compile(r"_x000[dDaA]_|\\\.br\\|\\X0[DA](?:0[DA])?\\|\^M(?=\s|$|[A-Z])|\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
-_BLOCK = re.compile(r"</?(?:br|p|div|li|ul|ol|tr|table|tbody|thead|h[1-6]|hr|pre|section|body|html|head|para|paragraph|text)\b[^<>]*>", re.IGNORECASE)
+_EXPORTED = re.compile(
+    r"_x000[dDaA]_|\\\.br\\|\\X0[DA](?:0[DA])?\\|\^M(?=\s|$|[A-Z])|\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"
+)
+_BLOCK = re.compile(
+    r"</?(?:br|p|div|li|ul|ol|tr|table|tbody|thead|h[1-6]|hr|pre|section|body|html|head|para|paragraph|text)\b[^<>]*>",
+    re.IGNORECASE,
+)
 _CELL = re.compile(r"</?(?:td|th|dd|dt|dl)\b[^<>]*>", re.IGNORECASE)
-_UNSEEN = re.compile(r"<!--(?:(?!-->|<!--).)*-->|<(style|script)\b[^<>]*>[^<]*</\1>|<!doctype[^<>]*>|<\?xml[^<>]*>", re.IGNORECASE | re.DOTALL)
-_INLINE = re.compile(r"</?(?:b|i|u|s|em|strong|span|font|a|small|big|sub|sup|center|mark|code|tt|o:p|ins|del|label)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_UNSEEN = re.compile(
+    r"<!--(?:(?!-->|<!--).)*-->|<(style|script)\b[^<>]*>[^<]*</\1>|<!doctype[^<>]*>|<\?xml[^<>]*>",
+    re.IGNORECASE | re.DOTALL,
+)
+_INLINE = re.compile(
+    r"</?(?:b|i|u|s|em|strong|span|font|a|small|big|sub|sup|center|mark|code|tt|o:p|ins|del|label)(?:\s[^<>]*)?/?>",
+    re.IGNORECASE,
+)
 _NAMED = re.compile(r"<(?P<end>/?)(?P<name>[A-Za-z][A-Za-z_ -]{2,40})(?:\s+\w+=\"[^<>\"]*\")?>")
 _ENTITY = re.compile(r"&(?:[A-Za-z]{2,8}|#\d{1,5}|#[xX][0-9A-Fa-f]{1,5});")
-_RTF = re.compile(r"^\s*\{\\rtf")
+_RTF = re.compile(r"^[\s\ufeff]*\{\\rtf")
 _RTF_HIDDEN = re.compile(r"\{\\(?:\*|fonttbl|colortbl|stylesheet|info)(?:[^{}]|\{[^{}]*\}){0,20000}\}")
 _RTF_BREAK = re.compile(r"\\(?:par|line|sect|page|row|cell)\b ?")
 _RTF_CHARACTER = re.compile(r"\\'([0-9A-Fa-f]{2})")
@@ -36,7 +48,9 @@ _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _LOOKALIKES = str.maketrans(
     {
         **{chr(code): chr(plain) for code, plain in _WIDE.items()},
-        **dict.fromkeys("\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " "),
+        **dict.fromkeys(
+            "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " "
+        ),
         **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f\u0000", ""),
         **dict.fromkeys("\ufe55\u2236\ua789\ufe13", ":"),
     }

@@ -19,7 +19,8 @@ from components.cxr.text.reading_words import any_of
 __all__ = ["is_reading", "reading_starts"]
 
 _BREAK = re.compile(
-    r"""(?: (?P<stop>[.!]+|(?<=[\w)"'])[ ]?\?[.!?]*)["')\]]*(?:\s+|$) | (?P<soft>[;:]+)\s+ | (?<=[A-Za-z)]{2})(?P<glued>[.!?;])(?=[A-Z][A-Za-z])
+    r"""(?: (?P<stop>[.!]+|(?<=[\w)"'])[ ]?\?[.!?]*)["')\]]*(?:\s+|$)
+    | (?P<soft>[;:]+)\s+ | (?<=[A-Za-z)]{2})(?P<glued>[.!?;])(?=[A-Z][A-Za-z])
     | (?P<slashes>//) | (?P<line>\n) | (?<![\d][ \t])(?<=[ \t])(?P<dash>[-–—|~•])(?=[ \t]) | (?P<tab>\t) )""",
     re.VERBOSE,
 )
@@ -37,7 +38,10 @@ _LABEL = re.compile(
 )
 """A sentence that is just an organ, as in `Lungs: clear`, or just a result."""
 _LATE_HEADLINE = re.compile(r"(?<=[a-z.,;)\d]\s)(?:FINDINGS?|IMPRESSIONS?|CONCLUSIONS?)\b")
-_OPEN = re.compile(r"(?:\b(?:for|of|and|or|with|to|in|the|a|an|vs|versus|r/o|out|eval|evaluate|assess|check|known|hx)|[,/&(])$", re.IGNORECASE)
+_OPEN = re.compile(
+    r"(?:\b(?:for|of|and|or|with|to|in|the|a|an|vs|versus|r/o|out|eval|evaluate|assess|check|known|hx)|[,/&(])$",
+    re.IGNORECASE,
+)
 """The end of a line that goes on in the next."""
 _LONGEST = 600
 """Characters of a sentence."""
@@ -49,7 +53,12 @@ _ANATOMY, _STATE = any_of(words.ANATOMY), any_of(words.STATES)
 _DEVICE, _POSITION, _REPORTED = any_of(words.DEVICES), any_of(words.POSITIONS), any_of(words.REPORTED)
 _QUESTION, _HEDGE, _TRAILING = any_of(words.QUESTIONS), any_of(words.HEDGES), any_of(words.TRAILING_QUESTIONS)
 _HISTORY, _NOT_HISTORY, _HISTORY_END = any_of(words.HISTORY), any_of(words.NOT_HISTORY), any_of(words.HISTORY_ENDS)
-_PAST, _PATIENT, _ADVICE, _SYMPTOM = any_of(words.PAST), any_of(words.PATIENT), any_of(words.ADVICE), any_of(words.SYMPTOMS)
+_PAST, _PATIENT, _ADVICE, _SYMPTOM = (
+    any_of(words.PAST),
+    any_of(words.PATIENT),
+    any_of(words.ADVICE),
+    any_of(words.SYMPTOMS),
+)
 _IF = re.compile(r"\b(?:if|whether|please|is\s+there|are\s+there|any)\b", re.IGNORECASE)
 _NEGATED_END = re.compile(r"\b(?:but|however)\b", re.IGNORECASE)
 _VIEWS = re.compile(
@@ -62,9 +71,14 @@ _VIEWS = re.compile(
 """A sentence that begins with the views that were taken."""
 _THERE = re.compile(r"there\s+(?:is|are|has\s+been|have\s+been|appears?|was|were|may\s+be)\b", re.IGNORECASE)
 _SIZE = re.compile(r"\d\s*(?:mm|cm|centimeters?|millimeters?)\b", re.IGNORECASE)
-_REASON = re.compile(r"(?<!\bevidence)(?<!\bconcerning)(?<!\bsuspicious)(?<!\bnegative)(?<!\bsignificant)(?<!\bworrisome)\s+for\s+(?:\w+\s+){0,1}$", re.IGNORECASE)
+_REASON = re.compile(
+    r"(?<!\bevidence)(?<!\bconcerning)(?<!\bsuspicious)(?<!\bnegative)(?<!\bsignificant)(?<!\bworrisome)\s+for\s+(?:\w+\s+){0,1}$",
+    re.IGNORECASE,
+)
 """What stands before a finding for which the film is taken."""
-_COMPARED = re.compile(r"\b(?:since|than|from|to|as)\s+(?:the\s+)?(?:yesterday|last\s+\w+|\w+\s+\w+\s+ago)\b", re.IGNORECASE)
+_COMPARED = re.compile(
+    r"\b(?:since|than|from|to|as)\s+(?:the\s+)?(?:yesterday|last\s+\w+|\w+\s+\w+\s+ago)\b", re.IGNORECASE
+)
 """An earlier film that this one is compared with."""
 _ASKED_NEAR = 5
 _NEAR = 6
@@ -174,7 +188,12 @@ def _is_just_asked(sentence: str, position: int) -> bool:
 
 
 def _says_there_is(sentence: str) -> bool:
-    return re.search(r"\bthere\s+(?:is|are)\s+(?:a|no|mild|moderate|small)\b|\blungs\s+are\s+clear", sentence, re.IGNORECASE) is not None
+    return (
+        re.search(
+            r"\bthere\s+(?:is|are)\s+(?:a|no|mild|moderate|small)\b|\blungs\s+are\s+clear", sentence, re.IGNORECASE
+        )
+        is not None
+    )
 
 
 def _describes_an_organ(sentence: str, scopes: _Scopes) -> bool:
@@ -182,9 +201,18 @@ def _describes_an_organ(sentence: str, scopes: _Scopes) -> bool:
     states = [found for found in _STATE.finditer(sentence) if not scopes.is_asked(found.start())]
     for organ in _ANATOMY.finditer(sentence):
         for state in states:
-            gap = sentence[organ.end() : state.start()] if organ.end() <= state.start() else sentence[state.end() : organ.start()]
+            gap = (
+                sentence[organ.end() : state.start()]
+                if organ.end() <= state.start()
+                else sentence[state.end() : organ.start()]
+            )
             near = organ.end() <= state.start() or state.end() <= organ.start()
-            if near and len(gap.split()) <= _NEAR and not re.search(r"[,;]\s", gap) and not scopes.is_known(organ.start()):
+            if (
+                near
+                and len(gap.split()) <= _NEAR
+                and not re.search(r"[,;]\s", gap)
+                and not scopes.is_known(organ.start())
+            ):
                 return True
     return False
 

@@ -59,7 +59,8 @@ _CAPITALS = re.compile(r"(?<![\w/])([A-Z][A-Z0-9 \t/()&,#_'-]{0,78}[A-Z0-9)_]):(
 """A phrase in capitals that ends in a colon anywhere in a line."""
 _READING = re.compile(r"finding|impression|conclusion|opinion", re.IGNORECASE)
 _READING_HEADER = re.compile(
-    rf"{_NO_LETTER}((?:findings?|impressions?|conclusions?|interpretations?|opinion)\b[^:.;\n]{{0,40}}):(?!\d)", re.IGNORECASE
+    rf"{_NO_LETTER}((?:findings?|impressions?|conclusions?|interpretations?|opinion)\b[^:.;\n]{{0,40}}):(?!\d)",
+    re.IGNORECASE,
 )
 """A phrase that begins with a reading's header and ends in a colon anywhere in a line."""
 _TITLED = re.compile(r"(?<=[.;!?]\s)([A-ZÀ-Þ][^\W\d_]+(?:[ ][^\W\d_]+){0,2})[ ]?:(?=\s)")
@@ -160,6 +161,8 @@ def _scan(text: str) -> tuple[dict[str, str], bool]:
         position = mark.start if mark.keep else mark.end
     passages += _cut(current, text[position:])
     joined = {name: squeeze(" ".join(part for section, part in passages if section == name)) for name in SECTIONS}
+    for name in PRE_READ:
+        joined[name] = joined[name].lstrip("]}】*#|~=: ").rstrip("[{【*#|~= ")  # what stood around a header
     return {name: part for name, part in joined.items() if part}, has_header
 
 

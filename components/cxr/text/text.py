@@ -6,7 +6,7 @@ The labels were mined from findings and impression: by default only what was wri
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from pydantic import model_validator
@@ -19,7 +19,7 @@ from components.cxr.text.strict_sections import clean_indication, read_strict
 
 __all__ = [
     "LEAKY", "PRE_READ", "SECTIONS", "SectionName", "SectionReader", "TextConfig", "clean_sections", "decode_report",
-    "is_leaky", "parse_report", "request_text", "select_text",
+    "is_leaky", "parse_report", "request_text", "select_text", "unescape_column",
 ]  # fmt: skip
 
 
@@ -75,6 +75,17 @@ def clean_sections(sections: Mapping[str, str], *, reader: SectionReader = "stri
     return {name: text for name, text in found.items() if text}
 
 
+def unescape_column(texts: Sequence[str]) -> list[str]:
+    r"""The texts of one column or one file with `\n` as a line break, if they write line breaks so as a whole.
+
+    Where more texts have real line breaks, a backslash is what it says.
+
+    >>> unescape_column([r"cough\nFINDINGS: none", "fever"])
+    ['cough\nFINDINGS: none', 'fever']
+    """
+    return [unescape_breaks(text) for text in texts] if has_escaped_breaks(texts) else list(texts)
+
+
 def select_text(sections: Mapping[str, str | None], *, config: TextConfig) -> str:
     """The configured sections joined by a space; an absent one is left out, "" when all are absent.
 
@@ -94,8 +105,7 @@ def request_text(text: str, *, config: TextConfig, reader: SectionReader = "stri
     >>> request_text("INDICATION: Cough.\\nFINDINGS: Clear lungs.", config=TextConfig())
     'Cough.'
     """
-    if has_escaped_breaks([text]):
-        text = unescape_breaks(text)
+    (text,) = unescape_column([text])
     found = _read(text, reader)
     if found.has_header:
         return select_text(found.sections, config=config)
