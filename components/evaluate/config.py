@@ -71,4 +71,8 @@ class EvaluateConfig(Config):
         """16 hex digits over what changes the report; the decision is made anew each time."""
         neutral = {"promotion", "registered_model", "batch_size", "device"}
         defaults = {name: EvaluateConfig.model_fields[name].default for name in neutral}
-        return content_hash(self.model_copy(update=defaults).canonical_json())
+        config = self.model_copy(update=defaults)
+        if config.second_truth is not None:  # its labels count by content; see evaluation_key
+            anywhere = config.second_truth.model_copy(update={"table": "", "user_project": None})
+            config = config.model_copy(update={"second_truth": anywhere})
+        return content_hash(config.canonical_json())

@@ -25,6 +25,7 @@ from components.cxr.operating_points import (
 )
 from components.cxr.report import (
     REPORT,
+    SCHEMA_VERSION,
     Decision,
     Report,
     load_predictions,
@@ -66,7 +67,7 @@ def evaluation_key(config: EvaluateConfig, *, predictions: str, truth_hash: str 
         predictions: key of the scores, which stands for bundle and data set.
         truth_hash: of the second truth's table.
     """
-    return content_hash(f"score {VERSION}", config.hash, predictions, truth_hash)
+    return content_hash(f"score {VERSION}", f"report {SCHEMA_VERSION}", config.hash, predictions, truth_hash)
 
 
 class Evaluation(NamedTuple):

@@ -13,7 +13,10 @@ import torch
 from components.cxr.errors import UserError
 from components.cxr.storage.pointers import pointed_at
 from components.cxr.storage.storage import Storage
+from components.cxr.tracking.journal import upload_journal
+from components.cxr.tracking.tracked_run import TrackedRun
 from components.train.distributed import is_main
+from components.train.lease import Lease
 from components.train.setup import Setup
 
 __all__ = ["Progress", "load_checkpoint", "save_checkpoint"]
@@ -35,10 +38,27 @@ class Progress:
     """MLflow run to join."""
 
 
-def save_checkpoint(storage: Storage, setup: Setup, progress: Progress) -> None:
-    """Write `step-<n>.pt`, then the pointer to it, then remove older ones; the main process does."""
+def save_checkpoint(
+    storage: Storage,
+    setup: Setup,
+    progress: Progress,
+    *,
+    lease: Lease | None = None,
+    tracked: TrackedRun | None = None,
+) -> None:
+    """Write `step-<n>.pt` and the journal, then the pointer to it, then remove older ones; the main process does.
+
+    Args:
+        lease: renewed first, so that no other trainer's checkpoint is replaced.
+        tracked: whose journal is kept beside the checkpoints of a bucket.
+
+    Raises:
+        UserError: another process trains this now.
+    """
     if not is_main():
         return
+    if lease is not None:
+        lease.renew()
     name = f"step-{progress.step:08d}.pt"
     state = {
         "model": setup.model.state_dict(),
@@ -50,6 +70,8 @@ def save_checkpoint(storage: Storage, setup: Setup, progress: Progress) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     storage.write(name, buffer.getvalue())
+    if tracked is not None:
+        upload_journal(storage, tracked.journal)
     storage.write(POINTER, json.dumps({"checkpoint": name}).encode())
     for other in storage.sizes():
         if other.startswith("step-") and other != name:

@@ -12,11 +12,14 @@ import yaml
 
 from components.cxr.bundle_info import BUNDLE
 from components.cxr.errors import UserError
+from components.cxr.model.device import pick_device
 from components.cxr.shards import load_manifest
 from components.cxr.storage.pointers import write_pointer
 from components.cxr.storage.storage import Root, Storage
+from components.cxr.termination import sigterm_raises
 from components.train.config import TrainConfig
 from components.train.distributed import under_torchrun
+from components.train.pretrained import check_positions
 from components.train.train import train, training_key
 
 __all__ = ["launch"]
@@ -33,6 +36,9 @@ def launch(config: TrainConfig, *, root: Root, manifest: Storage) -> Storage:
     Raises:
         UserError: as train and train_on_nodes, a process of a torchrun failed, or nodes wrote their bundle elsewhere.
     """
+    if under_torchrun() or config.num_nodes == 1:  # the nodes of a TrainJob look for themselves
+        pick_device(config.device, where="train.device")
+    check_positions(config.architecture)
     loaded = load_manifest(manifest)
     if under_torchrun() or config.num_processes == config.num_nodes == 1:
         bundle = train(config, loaded=loaded, root=root)
@@ -67,7 +73,12 @@ def _torchrun(config: TrainConfig, *, root: Root, manifest: Storage) -> None:
             "-m", "components.train", "--config", str(file), "--manifest", manifest.uri,
         ]  # fmt: skip
         environment = os.environ | {"OMP_NUM_THREADS": str(config.num_threads)}
-        code = subprocess.run(command, check=False, env=environment).returncode
+        with sigterm_raises(), subprocess.Popen(command, env=environment) as torchrun:
+            try:
+                code = torchrun.wait()
+            except BaseException:
+                torchrun.terminate()  # it passes the signal on, and the main process ends MLflow's run
+                raise
     if code != 0:
         remedy = "The message is above; the last checkpoint is kept."
         raise UserError(

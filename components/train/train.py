@@ -6,42 +6,49 @@ Shape letters: S studies of the training split, B studies of this process, P pat
 from __future__ import annotations
 
 import contextlib
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
+import functools
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from components.cxr.bundle import save_bundle
-from components.cxr.bundle_info import BUNDLE
+from components.cxr.bundle_info import BUNDLE, SCHEMA_VERSION
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
 from components.cxr.model.device import pick_device
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking.tracked_run import TrackedRun
-from components.cxr.tracking.tracking import joined_run
 from components.train.build import learning_rate_factor
 from components.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from components.train.config import TrainConfig
 from components.train.distributed import barrier, distributed, is_main, rank, world_size
+from components.train.lease import leased
 from components.train.loading.augment import augment, drop_modalities
 from components.train.loading.batches import batches
 from components.train.meter import Meter
 from components.train.objectives.losses import consistency_loss, supervised_loss
+from components.train.pretrained import by_content, check_positions
 from components.train.setup import Setup
+from components.train.tracked import tracked_training
 from components.train.validation import validation_auroc
 
-__all__ = ["train", "training_key"]
+__all__ = ["VERSION", "train", "training_key"]
 
-JOURNAL = "metrics.jsonl"
+VERSION = 1
+"""Raised whenever the same data and configuration would give other weights, or a checkpoint cannot be continued."""
 
 
 def training_key(config: TrainConfig, manifest_hash: str) -> str:
-    """Name of the checkpoint and bundle folders: 16 hex digits over what decides the weights."""
-    return content_hash(config.hash, manifest_hash)
+    """Name of the checkpoint and bundle folders: 16 hex digits over what decides the weights.
+
+    Raises:
+        UserError: pretrained weights are not there.
+    """
+    config = config.model_copy(update={"architecture": by_content(config.architecture)})
+    return content_hash(f"train {VERSION}", f"bundle {SCHEMA_VERSION}", config.hash, manifest_hash)
 
 
 def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after: int | None = None) -> Storage:
@@ -56,14 +63,18 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
         The bundle's folder.
 
     Raises:
-        UserError: nothing to learn from, a batch too small, no such device, or a loss that is not finite.
+        UserError: nothing to learn from, a batch too small, no such device, another process that trains this,
+            or a loss that is not finite.
     """
+    device = pick_device(config.device, where="train.device")
+    check_positions(config.architecture)
     key = training_key(config, loaded.hash)
     bundle, checkpoints = root.bundle(key), root.checkpoints(key)
-    device = pick_device(config.device, where="train.device")
     torch.set_num_threads(config.num_threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
-    with distributed(device):
+    with distributed(device), contextlib.ExitStack() as stack:
+        lease = stack.enter_context(leased(checkpoints)) if is_main() else None
+        barrier()  # nobody reads checkpoints that another trainer may still replace
         if bundle.exists(BUNDLE):
             say(f"train: reused bundles/{key}")
             return bundle
@@ -71,8 +82,9 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
         progress = load_checkpoint(checkpoints, setup, device=device)
         if progress.step:
             say(f"train: resumed checkpoints/{key} at step {progress.step} of {setup.num_steps}")
-        with _tracked(root, setup, loaded, progress, checkpoints) as tracked:
-            _loop(setup, progress, checkpoints=checkpoints, tracked=tracked, stop_after=stop_after)
+        with tracked_training(root, setup, loaded, progress, checkpoints) as tracked:
+            save = functools.partial(save_checkpoint, checkpoints, setup, progress, lease=lease, tracked=tracked)
+            _loop(setup, progress, save=save, tracked=tracked, stop_after=stop_after)
         if stop_after is None and is_main():
             model = setup.ema.model.cpu()
             if progress.best_weights is not None:
@@ -86,7 +98,12 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
 
 
 def _loop(
-    setup: Setup, progress: Progress, *, checkpoints: Storage, tracked: TrackedRun | None, stop_after: int | None
+    setup: Setup,
+    progress: Progress,
+    *,
+    save: Callable[[], None],
+    tracked: TrackedRun | None,
+    stop_after: int | None,
 ) -> None:
     config, semi, device = setup.config, setup.config.semi_supervised, setup.device
     network: nn.Module = DistributedDataParallel(setup.model) if world_size() > 1 else setup.model
@@ -145,13 +162,13 @@ def _loop(
 
             # 6. checkpoint; the one at the end of an epoch waits for validation
             if progress.step == stop_after:
-                save_checkpoint(checkpoints, setup, progress)
+                save()
                 return
             if progress.step % config.checkpoint_every == 0 and progress.step % setup.steps_per_epoch:
-                save_checkpoint(checkpoints, setup, progress)
+                save()
 
         _validate(setup, progress, epoch=epoch, tracked=tracked)
-        save_checkpoint(checkpoints, setup, progress)
+        save()
 
 
 def _validate(setup: Setup, progress: Progress, *, epoch: int, tracked: TrackedRun | None) -> None:
@@ -171,33 +188,6 @@ def _validate(setup: Setup, progress: Progress, *, epoch: int, tracked: TrackedR
         }
 
 
-@contextlib.contextmanager
-def _tracked(
-    root: Root, setup: Setup, loaded: LoadedManifest, progress: Progress, checkpoints: Storage
-) -> Iterator[TrackedRun | None]:
-    """The MLflow run of this training, on the main process; its metrics are kept beside the checkpoint as well."""
-    if not is_main():
-        yield None
-        return
-    with contextlib.ExitStack() as stack:
-        journal = checkpoints.local_path(JOURNAL)
-        if journal is None:
-            journal = Path(stack.enter_context(tempfile.TemporaryDirectory()), JOURNAL)
-            stack.callback(lambda: checkpoints.upload(journal, JOURNAL) if journal.exists() else None)
-        tracked = stack.enter_context(
-            joined_run(
-                root, experiment=setup.config.experiment, run_id=progress.run_id, journal=journal, system_metrics=True
-            )
-        )
-        if progress.run_id is None:
-            progress.run_id = tracked.id
-            tracked.params(_flat(setup.config.model_dump(mode="json", exclude={"architecture"})))
-            tracked.params({"num_parameters": setup.info.num_parameters, "num_training_studies": len(setup.training)})
-            tracked.dataset(loaded, "train")
-            tracked.tags({"manifest_hash": loaded.hash, "leaky": str(setup.info.leaky).lower()})
-        yield tracked
-
-
 def _require_finite(gradient_norm: Tensor, *, step: int) -> None:
     """A loss or gradient that is not finite ends the run on every process at the same step: the norm is global."""
     if not torch.isfinite(gradient_norm):
@@ -212,14 +202,6 @@ def _require_finite(gradient_norm: Tensor, *, step: int) -> None:
 
 def _precision(config: TrainConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16")
-
-
-def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
-    """Nested configuration as dotted names."""
-    flat: dict[str, object] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def say(line: str) -> None:

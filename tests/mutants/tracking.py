@@ -45,8 +45,8 @@ MUTANTS = [
     Mutant(
         "a-server-that-is-away-is-asked-at-every-step",
         file="components/cxr/tracking/tracked_run.py",
-        old="            self._silent_until = time.monotonic() + PAUSE_S\n",
-        new="",
+        old="self.missed, self._silent_until = True, time.monotonic() + PAUSE_S",
+        new="self.missed = True",
         test=f"{TRACKING}::test_a_server_that_goes_away_is_asked_again_later",
     ),
     Mutant(

@@ -238,8 +238,8 @@ MUTANTS = [
     Mutant(
         "two-trainings-on-two-data-sets-share-a-key",
         file="components/train/train.py",
-        old="return content_hash(config.hash, manifest_hash)",
-        new="return content_hash(config.hash)",
+        old="config.hash, manifest_hash)",
+        new="config.hash)",
         test=f"{TRAIN}::test_key_ignores_where_it_runs_and_sees_what_it_learns",
     ),
     Mutant(

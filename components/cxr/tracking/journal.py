@@ -8,7 +8,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["JOURNAL", "JournaledMetric", "append_metrics", "read_journal"]
+from components.cxr.storage.storage import Storage
+
+__all__ = ["JOURNAL", "JournaledMetric", "append_metrics", "read_journal", "upload_journal"]
 
 JOURNAL = "metrics.jsonl"
 _STEP, _TIME = "step", "time_ms"
@@ -45,3 +47,9 @@ def read_journal(journal: Path) -> list[JournaledMetric]:
             step, time_ms = row.pop(_STEP), row.pop(_TIME)
             metrics += [JournaledMetric(name, value, time_ms, step) for name, value in row.items()]
     return metrics
+
+
+def upload_journal(checkpoints: Storage, journal: Path | None) -> None:
+    """Keep the journal beside the checkpoints; on this machine it lies there anyway."""
+    if checkpoints.folder is None and journal is not None and journal.exists():
+        checkpoints.upload(journal, JOURNAL)

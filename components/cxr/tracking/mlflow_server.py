@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import re
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +26,9 @@ __all__ = [
 ]  # fmt: skip
 
 T = TypeVar("T")
+
+_initialized: set[str] = set()
+"""Databases whose tables are known to be there."""
 
 QUIET_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -80,23 +85,53 @@ def with_client(root: Root, call: Callable[[MlflowClient], T]) -> T:
     with mlflow_errors():
         from mlflow import MlflowClient
 
+        registry = os.environ.get("MLFLOW_REGISTRY_URI") or uri
+        if uri not in _initialized and not uri.startswith("http"):
+            _initialize(uri, registry)
+        return call(MlflowClient(tracking_uri=uri, registry_uri=registry))
+
+
+def _initialize(uri: str, registry: str) -> None:
+    """Let MLflow create its tables, one process at a time beside SQLite; elsewhere who comes second tries again.
+
+    Its own lock lies in the temporary folder, which two containers do not share, and not everything is done under it.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    with contextlib.ExitStack() as stack:
         if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        return call(MlflowClient(tracking_uri=uri, registry_uri=os.environ.get("MLFLOW_REGISTRY_URI") or uri))
+            database = Path(uri.removeprefix("sqlite:///"))
+            database.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(database.with_name(f"{database.name}.lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for wait_s in (1.0, 2.0, 4.0, None):
+            try:
+                MlflowClient(tracking_uri=uri, registry_uri=registry).search_experiments(max_results=1)
+            except (MlflowException, SQLAlchemyError):
+                if wait_s is None:
+                    raise
+                time.sleep(wait_s)
+            else:
+                _initialized.add(uri)
+                return
 
 
 @contextlib.contextmanager
 def mlflow_errors() -> Iterator[None]:
     """MLflow's and the network's errors as MlflowError, without MLflow's own noise."""
     with quiet_mlflow():
+        from alembic.util import CommandError
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
         except MlflowException as error:
             refused, unknown = error.get_http_status_code() < 500, error.error_code == "RESOURCE_DOES_NOT_EXIST"
             raise MlflowError(_first_line(error), refused=refused, unknown=unknown) from error
-        except OSError as error:
+        except (OSError, SQLAlchemyError, CommandError) as error:
             raise MlflowError(_first_line(error), refused=False, unknown=False) from error
 
 

@@ -27,6 +27,9 @@ T = TypeVar("T")
 PAUSE_S = 60.0
 """Seconds without a further attempt after the server did not answer."""
 
+TRAINING_METRICS = ("train/", "validate/")
+"""How the names of metrics start that training logs."""
+
 MAX_METRICS, MAX_PARAMS, MAX_CHARACTERS, MAX_DIGEST = 1000, 100, 6000, 36
 """MLflow's limits: metrics and parameters per request, characters of a parameter and of a data set's digest."""
 
@@ -37,12 +40,14 @@ class TrackedRun:
     Attributes:
         id: the run's id; None when the server could not be reached, so that there is no run.
         journal: the file that metrics are appended to.
+        missed: whether MLflow failed to answer at least once.
     """
 
     def __init__(self, client: MlflowClient | None, run_id: str | None, *, journal: Path | None) -> None:
         self.client, self.id, self.journal = client, run_id, journal
         self._silent_until = 0.0
-        self._warned = False
+        self._warned = self.missed = False
+        self._sent: set[tuple[str, int]] = set()
         self._journaled = {(metric.name, metric.step) for metric in read_journal(journal)} if journal else set()
 
     def params(self, values: Mapping[str, object]) -> None:
@@ -72,7 +77,10 @@ class TrackedRun:
         if self.journal is not None:
             append_metrics(self.journal, fresh, step=step, time_ms=time_ms)
             self._journaled |= {(name, step) for name in fresh}
-        self.send_metrics(JournaledMetric(name, value, time_ms, step) for name, value in fresh.items())
+        sent = self._sent
+        self.send_metrics(
+            JournaledMetric(name, value, time_ms, step) for name, value in fresh.items() if (name, step) not in sent
+        )
 
     def dataset(self, loaded: LoadedManifest, context: str) -> None:
         """Log the data set as an input; its digest is the start of the manifest's hash."""
@@ -113,6 +121,30 @@ class TrackedRun:
         for chunk in _chunks([Metric(*metric) for metric in metrics], MAX_METRICS):
             self.send("log_batch", metrics=chunk)
 
+    def end(self, status: str) -> None:
+        """Say how the run ended: FINISHED, FAILED or KILLED."""
+        self.ask_again()
+        self.send("set_terminated", status)
+
+    def ask_again(self) -> None:
+        """Let the next call try, even if MLflow did not answer a moment ago."""
+        self._silent_until = 0.0
+
+    def known(self, names: Iterable[str]) -> set[tuple[str, int]] | None:
+        """Which (name, step) of these metrics, and of all of training's, MLflow has; it gets none of them again.
+
+        None when MLflow does not answer.
+        """
+        run = self.send("get_run")
+        if run is None:
+            return None
+        for name in {*names, *(name for name in run.data.metrics if name.startswith(TRAINING_METRICS))}:
+            history = self.send("get_metric_history", name)
+            if history is None:
+                return None
+            self._sent |= {(name, found.step) for found in history}
+        return self._sent
+
     def send(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of MLflow's client on this run; see attempt."""
         return self.attempt(lambda client, run_id: getattr(client, method)(run_id, *args, **kwargs))
@@ -122,13 +154,16 @@ class TrackedRun:
 
         None when there is no run or MLflow does not answer, which warns once and pauses all calls for PAUSE_S.
         """
-        if self.client is None or self.id is None or time.monotonic() < self._silent_until:
+        if self.client is None or self.id is None:
+            return None
+        if time.monotonic() < self._silent_until:
+            self.missed = True
             return None
         try:
             with mlflow_errors():
                 return call(self.client, self.id)
         except MlflowError as error:
-            self._silent_until = time.monotonic() + PAUSE_S
+            self.missed, self._silent_until = True, time.monotonic() + PAUSE_S
             if not self._warned:
                 self._warned = True
                 warn(f"MLflow refused or did not answer ({error}); going on without it")
@@ -138,12 +173,9 @@ class TrackedRun:
 def replay(journal: Path, run: TrackedRun) -> int:
     """Log what the journal has and the run lacks; returns the number of metric values."""
     metrics = read_journal(journal)
-    known: set[tuple[str, int]] = set()
-    for name in {metric.name for metric in metrics}:
-        history = run.send("get_metric_history", name)
-        if history is None:
-            return 0
-        known |= {(name, found.step) for found in history}
+    known = run.known({metric.name for metric in metrics})
+    if known is None:
+        return 0
     missing = [metric for metric in metrics if (metric.name, metric.step) not in known]
     run.send_metrics(missing)
     return len(missing)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
+from components.cxr.termination import sigterm_raises
 from components.cxr.tracking.mlflow_server import (
     MlflowError,
     mlflow_errors,
@@ -40,7 +41,8 @@ def joined_run(
     journal: Path | None = None,
     system_metrics: bool = False,
 ) -> Iterator[TrackedRun]:
-    """Join the run `run_id`, else MLFLOW_RUN_ID, else create one; it ends FINISHED, or FAILED after an exception.
+    """Join the run `run_id`, else MLFLOW_RUN_ID, else create one; it ends FINISHED, FAILED after an
+    exception, or KILLED by Ctrl-C or SIGTERM.
 
     A run that the server does not know is replaced by a new one. When the server does not answer, the run has no id and
     only the journal is written.
@@ -66,16 +68,17 @@ def joined_run(
     monitor = _start_monitor(tracked.id, uri) if system_metrics and tracked.id else None
     status = "FAILED"
     try:
-        yield tracked
+        with sigterm_raises():
+            yield tracked
         status = "FINISHED"
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
         if monitor is not None:
             with quiet_mlflow():
                 monitor.finish()
-        tracked.send("set_terminated", status)
+        tracked.end(status)
 
 
 def _join(
@@ -110,7 +113,14 @@ def _experiment_id(client: MlflowClient, root: Root, name: str) -> str:
         return str(found.experiment_id)
     folder = root.storage.local_path("mlflow/artifacts")
     location = folder.as_uri() if folder is not None and client.tracking_uri.startswith("sqlite:") else None
-    return str(client.create_experiment(name, artifact_location=location, tags=TRAINING_PAGES))
+    try:
+        with mlflow_errors():
+            return str(client.create_experiment(name, artifact_location=location, tags=TRAINING_PAGES))
+    except MlflowError:
+        found = client.get_experiment_by_name(name)  # another training was first
+        if found is None:
+            raise
+        return str(found.experiment_id)
 
 
 def _start_monitor(run_id: str, uri: str) -> Any:

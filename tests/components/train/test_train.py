@@ -21,8 +21,9 @@ from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import predict
 from components.cxr.shards import LoadedManifest, Manifest
 from components.cxr.storage.storage import Root
+from components.cxr.tracking.journal import JOURNAL
 from components.train.config import TrainConfig
-from components.train.train import JOURNAL, train, training_key
+from components.train.train import train, training_key
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,113 @@
+"""What a training starts from: the content of pretrained weights, and whether the text fits the encoder's positions."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig
+
+from components.cxr.errors import UserError
+from components.cxr.model.architecture import Architecture, EncoderConfig
+from components.cxr.storage.storage import open_storage
+
+__all__ = ["by_content", "check_positions"]
+
+_OFFSET_POSITIONS = ("camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm",
+                     "xlm-roberta", "xlm-roberta-xl", "xmod")  # fmt: skip
+"""Model types whose positions start after the padding token's id."""
+
+
+def by_content(architecture: Architecture) -> Architecture:
+    """The architecture with the hash of pretrained files for their name: moved weights are the same, others are not.
+
+    A hub id becomes the commit that it stands for.
+
+    Raises:
+        UserError: no such weights here.
+    """
+    changes = {}
+    for name, encoder in (("vision", architecture.vision), ("text", architecture.text)):
+        if encoder.pretrained is not None:
+            content = _content(encoder.pretrained, where=f"train.architecture.{name}")
+            changes[name] = encoder.model_copy(update={"pretrained": content})
+    return architecture.model_copy(update=changes)
+
+
+def check_positions(architecture: Architecture) -> None:
+    """Refuse texts longer than the text encoder has positions, which would be an IndexError at the first long one.
+
+    Raises:
+        UserError: naming `train.architecture.max_tokens` and the largest value.
+    """
+    positions = _positions(architecture.text)
+    if positions is not None and architecture.max_tokens > positions:
+        raise UserError(
+            "too-many-tokens",
+            "texts are longer than the text encoder's positions",
+            where="train.architecture.max_tokens",
+            found=architecture.max_tokens,
+            expected=f"at most {positions}",
+        )
+
+
+def _positions(encoder: EncoderConfig) -> int | None:
+    """Tokens that the encoder can tell apart by position; None where positions have no end."""
+    values = _pretrained_config(encoder) if encoder.pretrained else encoder.config
+    model_type = str(values.get("model_type", encoder.model_type))
+    try:
+        defaults = AutoConfig.for_model(model_type).to_dict()
+    except ValueError:
+        return None  # build_model names the unknown type
+    positions = values.get("max_position_embeddings", defaults.get("max_position_embeddings"))
+    if not isinstance(positions, int) or positions <= 0:
+        return None
+    if model_type in _OFFSET_POSITIONS:
+        padding = values.get("pad_token_id", defaults.get("pad_token_id"))
+        return positions - (int(padding) if padding is not None else 0) - 1
+    return positions
+
+
+def _pretrained_config(encoder: EncoderConfig) -> dict[str, Any]:
+    source = str(encoder.pretrained)
+    with tempfile.TemporaryDirectory() as folder:
+        if source.startswith("gs://"):
+            try:
+                open_storage(source).download("config.json", Path(folder, "config.json"))
+            except FileNotFoundError:
+                raise _missing(source, where="train.architecture.text") from None
+            source = folder
+        return dict(_hub_config(source, where="train.architecture.text").to_dict())
+
+
+def _content(source: str, *, where: str) -> str:
+    """64 hex digits over the names and bytes of a folder's files, or the commit of a hub id."""
+    if not source.startswith("gs://") and not Path(source).is_dir():
+        commit = getattr(_hub_config(source, where=where), "_commit_hash", None)
+        return f"{source}@{commit}"
+    storage, digest = open_storage(source), hashlib.sha256()
+    names = [name for name in storage.sizes() if not name.startswith(".")]
+    if not names:
+        raise _missing(source, where=where)
+    for name in names:
+        digest.update(f"{name} {hashlib.sha256(storage.read(name).data).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _hub_config(source: str, *, where: str) -> Any:
+    try:
+        return AutoConfig.from_pretrained(source)
+    except (OSError, ValueError):
+        raise _missing(source, where=where) from None
+
+
+def _missing(source: str, *, where: str) -> UserError:
+    return UserError(
+        "no-pretrained-weights",
+        "no pretrained weights there",
+        where=f"{where}.pretrained",
+        found=source,
+        expected="a folder, a gs:// folder or a hub id of the transformers library",
+    )
