@@ -26,6 +26,9 @@ _UNKNOWN = r"(?i)^(?:nan|<na>|n/?a|#n/?a|none|null|nat)$"
 _ROUNDED = r"^[+-]?(?:\d\.\d*[eE][+-]?\d+|\d[eE]\+\d+)$"
 """What a spreadsheet makes of a long number; its last digits may be gone."""
 
+_INVISIBLE = r"[\x{200B}\x{2060}\x{FEFF}\x00]"
+"""Characters without width, which come along when ids are pasted from web pages: one patient would be two."""
+
 _NO_NAME = re.compile(r"[\d.:/ -]{5,}")
 """An id or a date: where the header is missing, messages would quote the first row as names of columns."""
 
@@ -81,6 +84,7 @@ class Table:
                 expected="all of its digits",
                 remedy="A spreadsheet has rounded it: export the column as text.",
             )
+        column = pc.utf8_trim_whitespace(pc.replace_substring_regex(column, _INVISIBLE, ""))
         column = pc.replace_substring_regex(column, r"^(\d+)\.0+$", r"\1")
         column = pc.replace_substring_regex(column, _UNKNOWN, "")
         if prefix:

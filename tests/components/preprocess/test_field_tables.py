@@ -222,6 +222,12 @@ def test_what_cannot_be_read_is_one_line(table: Table, tmp_path: Path, old: str,
     assert re.search(said, refusal(table.values(), tmp_path))
 
 
+def test_a_patient_pasted_with_an_invisible_character_is_one_patient(table: Table, tmp_path: Path) -> None:
+    table.rows[1][1], table.rows[2][1] = "pat0\u200b", "\ufeffpat0"
+    table.rewrite()
+    assert len({row["patient_id"] for row in read(table.values(), tmp_path)[0].values()}) == 8
+
+
 def test_a_gz_that_is_no_gz(table: Table, tmp_path: Path) -> None:
     packed = table.path.with_name("labels.csv.gz")
     packed.write_bytes(table.path.read_bytes())
