@@ -121,14 +121,32 @@ def truth_of(
     labeled_B: npt.NDArray[np.bool_],
     *,
     protocol: Literal["A", "B"],
+    pathologies: Sequence[str] | None = None,
 ) -> npt.NDArray[np.int8]:
     """Evaluation labels in {0, 1}, or BLANK where the protocol leaves an entry out.
 
-    Protocol A: blank and uncertain count as 0 (CheXclusion's convention, Seyyed-Kalantari et al. 2021). Protocol B:
-    only explicit 1 and 0 count (torchxrayvision's convention). Unlabeled studies are left out of both.
+    Protocol A: blank and uncertain count as 0 (CheXclusion's convention, Seyyed-Kalantari et al. 2021).
+
+    Protocol B: explicit 1 and 0 count, and where No Finding is 1 every other finding is 0, whatever its own label says
+    (torchxrayvision's convention, Cohen et al. 2022). Support Devices keeps its own label, as in torchxrayvision's
+    loader of CheXpert; its loader of MIMIC-CXR sets devices to 0 too, which No Finding does not say.
+
+    Unlabeled studies are left out of both.
+
+    Args:
+        pathologies: the columns' names, without which no column is taken for No Finding.
+
+    >>> state_BP = np.array([[POSITIVE, BLANK, BLANK], [BLANK, POSITIVE, NEGATIVE]], dtype=np.int8)
+    >>> names = ["No Finding", "Edema", "Support Devices"]
+    >>> truth_of(state_BP, np.array([True, True]), protocol="B", pathologies=names).tolist()
+    [[1, 0, -2], [-2, 1, 0]]
     """
     truth_BP = np.where(state_BP == POSITIVE, 1, 0).astype(np.int8)
     if protocol == "B":
         truth_BP[(state_BP == BLANK) | (state_BP == UNCERTAIN)] = BLANK
+        if pathologies is not None and NO_FINDING in pathologies:
+            healthy_B = state_BP[:, list(pathologies).index(NO_FINDING)] == POSITIVE
+            others_P = [name not in (NO_FINDING, SUPPORT_DEVICES) for name in pathologies]
+            truth_BP[np.outer(healthy_B, others_P)] = 0
     truth_BP[~labeled_B] = BLANK
     return truth_BP

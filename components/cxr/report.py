@@ -28,15 +28,15 @@ DECISION = "decision.json"
 PREDICTIONS = "predictions.parquet"
 
 Condition = Literal["all", "image", "image+meta", "text", "meta"]
-LEAKY_TEXT = "the model reads what was, or may be, written after the read, from which the labels were mined"
-"""The reason of `Report.leaks` that lies in the model's text input."""
-
 CONDITIONS: tuple[Condition, ...] = ("all", "image", "image+meta", "text", "meta")
 """What the model sees: pixels, pre-read text and metadata (age, sex, view), or a part of them."""
 
+LEAKY_TEXT = "the model reads what was, or may be, written after the read, from which the labels were mined"
+"""The reason of `Report.leaks` that lies in the model's text input."""
+
 Protocol = Literal["A", "B", "truth"]
-"""A: blank and uncertain count as 0. B: explicit 1 and 0 only (labels.truth_of). truth: as A, on the labels of a second
-truth in place of the data set's."""
+"""A: blank and uncertain count as 0. B: explicit 1 and 0, and 0 beside No Finding (labels.truth_of). truth: as A, on
+the labels of a second truth in place of the data set's."""
 
 
 class Interval(Config):

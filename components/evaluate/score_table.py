@@ -40,7 +40,8 @@ def score_rows(
     Args:
         missing: pathologies of which the labels say nothing.
     """
-    truth_NP = truth_of(rows.states_NP, rows.labeled_N, protocol="A" if protocol == "truth" else protocol)
+    counted: Literal["A", "B"] = "B" if protocol == "B" else "A"
+    truth_NP = truth_of(rows.states_NP, rows.labeled_N, protocol=counted, pathologies=pathologies)
     truth_NP[:, [list(pathologies).index(name) for name in missing]] = BLANK
     auroc_RP = auroc_resamples(score_NP, truth_NP, rows.patients, num_resamples=config.num_bootstrap, seed=config.seed)
     scores = {

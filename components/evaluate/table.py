@@ -32,7 +32,7 @@ CONDITION_NAMES: dict[Condition, str] = {
 }
 PROTOCOLS = {
     "A": "protocol A (blank and uncertain labels count as negative)",
-    "B": "protocol B (explicit positive and negative labels only)",
+    "B": "protocol B (explicit labels only; where No Finding is positive, other findings are negative)",
     "truth": "protocol truth (a second truth's labels; blank and uncertain count as negative)",
 }
 CAVEAT = (

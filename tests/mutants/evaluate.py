@@ -9,6 +9,8 @@ METRICS = f"{FOLDER}/test_metrics.py"
 PROMOTION = f"{FOLDER}/test_promotion.py"
 CONFIG = f"{FOLDER}/test_config.py"
 AGREEMENT = f"{FOLDER}/test_agreement.py"
+PREDICTIONS = f"{FOLDER}/test_predictions.py"
+SCORE = f"{FOLDER}/test_score.py"
 
 MUTANTS = [
     Mutant(
@@ -129,5 +131,138 @@ MUTANTS = [
         old="first_N, second_N = first_NP[:, p] == POSITIVE, second_NP[:, p] == POSITIVE",
         new="first_N, second_N = abs(first_NP[:, p]) == POSITIVE, abs(second_NP[:, p]) == POSITIVE",
         test=f"{AGREEMENT}::test_blank_and_uncertain_are_not_positive",
+    ),
+    Mutant(
+        "every-table-is-resampled-by-study",
+        file="components/evaluate/score_table.py",
+        old="auroc_resamples(score_NP, truth_NP, rows.patients,",
+        new="auroc_resamples(score_NP, truth_NP, rows.studies,",
+        test=f"{SCORE}::test_every_table_is_resampled_by_patient",
+    ),
+    Mutant(
+        "the-common-subset-is-resampled-by-study",
+        file="components/evaluate/score.py",
+        old="    common = test.rows.select(common_S)\n",
+        new='    common = test.rows.select(common_S)\n    object.__setattr__(common, "patients", common.studies)\n',
+        test=f"{SCORE}::test_every_table_is_resampled_by_patient",
+    ),
+    Mutant(
+        "the-comparison-is-resampled-by-study",
+        file="components/evaluate/champion.py",
+        old='    settings = {"num_resamples"',
+        new='    object.__setattr__(rows, "patients", rows.studies)\n    settings = {"num_resamples"',
+        test=f"{SCORE}::test_agreement_and_the_comparison_are_resampled_by_patient",
+    ),
+    Mutant(
+        "kappa-is-resampled-by-study",
+        file="components/evaluate/second_truth.py",
+        old="own.select(both_N).patients",
+        new="own.select(both_N).studies",
+        test=f"{SCORE}::test_kappa_is_resampled_by_patient",
+    ),
+    Mutant(
+        "thresholds-are-chosen-on-test",
+        file="components/evaluate/score.py",
+        old='found = predictions.scores.get(Pass("validate", condition))',
+        new='found = predictions.scores.get(Pass("test", condition))',
+        test=f"{SCORE}::test_operating_points_are_validations_under_the_same_condition",
+    ),
+    Mutant(
+        "every-condition-is-calibrated-as-one-with-everything",
+        file="components/evaluate/score.py",
+        old='found = predictions.scores.get(Pass("validate", condition))',
+        new='found = predictions.scores.get(Pass("validate", "all"))',
+        test=f"{SCORE}::test_operating_points_are_validations_under_the_same_condition",
+    ),
+    Mutant(
+        "probabilities-are-calibrated-by-another-condition",
+        file="components/evaluate/score.py",
+        old="enumerate(points[condition].items())",
+        new='enumerate(points["all"].items())',
+        test=f"{SCORE}::test_probabilities_are_calibrated_by_their_own_condition",
+    ),
+    Mutant(
+        "films-count-with-the-labels-of-another-study",
+        file="components/evaluate/score.py",
+        old="[place[study] for study in said.studies]",
+        new="[place[study] for study in said.studies[::-1]]",
+        test=f"{SCORE}::test_films_count_with_the_labels_of_their_own_study",
+    ),
+    Mutant(
+        "studies-count-with-the-labels-of-another",
+        file="components/evaluate/predict.py",
+        old="rows=Rows(studies.states_SP,",
+        new="rows=Rows(studies.states_SP[::-1],",
+        test=f"{PREDICTIONS}::test_scores_and_labels_are_those_of_the_study_that_they_name",
+    ),
+    Mutant(
+        "the-scores-key-forgets-the-data",
+        file="components/evaluate/predictions.py",
+        old='content_hash(f"predict {VERSION}", bundle_hash, manifest_hash)',
+        new='content_hash(f"predict {VERSION}", bundle_hash)',
+        test=f"{CONFIG}::test_the_keys_cover_bundle_data_and_second_truth",
+    ),
+    Mutant(
+        "the-evaluations-key-forgets-the-second-truth",
+        file="components/evaluate/evaluate.py",
+        old="config.hash, predictions, truth_hash)",
+        new="config.hash, predictions)",
+        test=f"{CONFIG}::test_the_keys_cover_bundle_data_and_second_truth",
+    ),
+    Mutant(
+        "the-resamples-do-not-count-for-the-evaluations-key",
+        file="components/evaluate/config.py",
+        old='neutral = {"promotion",',
+        new='neutral = {"num_bootstrap", "promotion",',
+        test=f"{CONFIG}::test_every_field_of_the_configuration_changes_the_key_or_has_a_reason_not_to",
+    ),
+    Mutant(
+        "the-model-runs-again-over-what-is-there",
+        file="components/evaluate/predict.py",
+        old="[job for job in passes if job.file not in present]",
+        new="[job for job in passes if job.file]",
+        test=f"{PREDICTIONS}::test_what_is_there_is_not_run_again",
+    ),
+    Mutant(
+        "a-model-that-knows-test-patients-is-no-leak",
+        file="components/evaluate/score.py",
+        old="if seen := test.patients_trained_on():",
+        new="if (seen := test.patients_trained_on()) and model.info.leaky:",
+        test=f"{PREDICTIONS}::test_a_model_trained_on_test_patients_is_never_promoted",
+    ),
+    Mutant(
+        "another-id-key-hides-the-training-patients",
+        file="components/cxr/trained_on.py",
+        old="        if same_id_key:\n",
+        new="        if same_id_key or len(self.patients):\n",
+        test=f"{PREDICTIONS}::test_a_model_trained_on_test_patients_is_never_promoted",
+    ),
+    Mutant(
+        "a-champion-is-compared-on-its-own-training-patients",
+        file="components/evaluate/champion.py",
+        old="fair_S = ~found.test.trained_on_S",
+        new="fair_S = ~found.test.trained_on_S | True",
+        test=f"{PREDICTIONS}::test_a_deployed_model_is_compared_on_the_patients_that_it_does_not_know",
+    ),
+    Mutant(
+        "the-served-points-are-not-the-reports",
+        file="components/serve/deploy.py",
+        old="    if points.hash != report.operating_points_hash:\n",
+        new="    if not points.hash:\n",
+        test="tests/components/serve/test_deploy.py::test_operating_points_of_another_evaluation_are_not_deployed",
+    ),
+    Mutant(
+        "points-of-another-model-are-served",
+        file="components/cxr/operating_points.py",
+        old="    if points.bundle_hash != bundle_hash:\n",
+        new="    if not points.bundle_hash:\n",
+        test="tests/components/cxr/test_bundle.py::test_operating_points",
+    ),
+    Mutant(
+        "undefined-aurocs-count-as-0-in-the-mean",
+        file="components/cxr/auroc.py",
+        old="found = [value for value in aurocs(score_NP, truth_NP) if value is not None]",
+        new="found = [value or 0.0 for value in aurocs(score_NP, truth_NP)]",
+        test="tests/components/cxr/test_auroc.py::test_a_missing_class_is_left_out_and_never_0",
     ),
 ]

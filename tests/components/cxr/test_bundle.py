@@ -89,7 +89,7 @@ def test_a_bundle_in_a_bucket(copy: Storage, gcs_bucket: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"schema_version": 3}, "another schema version.*found 3, expected 2. Run train again"),
+        ({"schema_version": 3}, "another schema version.*found 3, expected 2. Delete it and run train again"),
         ({"pixel_preset_hash": "f" * 16}, "pixels were made another way.*found ffffffffffffffff"),
         ({"pathologies": ["Edema"]}, "weights do not fit the bundle.*Train again"),
         ({"surprise": 1}, "unknown configuration field"),
@@ -138,7 +138,7 @@ def test_operating_points(copy: Storage) -> None:
     ):
         load_operating_points(copy, bundle_hash="c" * 64)
     copy.write(OPERATING_POINTS, b'{"schema_version": 3}')
-    with pytest.raises(UserError, match=r"found 3, expected 2. Run evaluate again"):
+    with pytest.raises(UserError, match=r"found 3, expected 2. Delete it and run evaluate again"):
         load_operating_points(copy, bundle_hash="b" * 64)
 
 

@@ -107,7 +107,7 @@ def test_predictions_round_trip(storage: Storage) -> None:
 def test_another_version_is_refused(storage: Storage, name: str, load: object) -> None:
     assert callable(load)
     for content, message in (
-        (b'{"schema_version": 99}', "found 99, expected 2. Run evaluate again"),
+        (b'{"schema_version": 99}', "found 99, expected 2. Delete it and run evaluate again"),
         (b"{", "file is not JSON"),
         (b"[]", "another schema version"),
         (b'{"schema_version": 2}', "missing configuration field"),

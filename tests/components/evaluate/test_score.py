@@ -52,7 +52,7 @@ def truth(predictions: Predictions) -> SecondTruth:
     flip = rng.random(rows.states_NP.shape) < 0.03
     states = np.where(flip, 1 - (rows.states_NP == 1), rows.states_NP == 1)
     by_study = {study: tuple(map(int, state)) for study, state in zip(rows.studies[60:], states[60:], strict=True)}
-    return SecondTruth("here", NAMES, (), "0" * 64, by_study)
+    return SecondTruth("here", NAMES, (), "0" * 64, by_study, num_studies=len(by_study), id_shape="99")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_every_table_is_resampled_by_patient(found: Assessment, predictions: Pre
     for table in found.report.scores:
         score_NP, rows = _of_table(table, predictions, truth)
         protocol = "B" if table.protocol == "B" else "A"
-        truth_NP = truth_of(rows.states_NP, rows.labeled_N, protocol=protocol)
+        truth_NP = truth_of(rows.states_NP, rows.labeled_N, protocol=protocol, pathologies=NAMES)
         by_row_RP = auroc_resamples(
             score_NP, truth_NP, [str(n) for n in range(len(rows.patients))], num_resamples=300, seed=0
         )
