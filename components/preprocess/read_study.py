@@ -12,7 +12,7 @@ from components.cxr.films.pixels import FilmError
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.shards import ImageRow
 from components.cxr.storage.storage import Storage
-from components.cxr.text.text import SectionReader, clean_sections, decode_report, parse_report
+from components.cxr.text.text import SectionReader, clean_sections, decode_report, parse_report, unescape_column
 from components.preprocess.records import FilmRef, Folder, SourceStudy
 
 __all__ = ["Reject", "StudyReader", "StudyRows", "read_sections"]
@@ -102,7 +102,8 @@ def read_sections(study: SourceStudy, films: Storage, *, reader: SectionReader) 
         films: the opened `films` of the study's source.
     """
     if study.report is not None:
-        return parse_report(decode_report(_read(films, study.report)), reader=reader)
+        text = unescape_column([decode_report(_read(films, study.report))])[0]
+        return parse_report(text, reader=reader)
     if study.report_text is not None:
         return parse_report(study.report_text, reader=reader)
     return clean_sections(study.text, reader=reader)

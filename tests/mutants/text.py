@@ -4,6 +4,8 @@ from tests.mutants.mutant import Mutant
 
 TEXT = "tests/components/cxr/text/test_text.py"
 STRICT = "tests/components/cxr/text/test_strict_sections.py"
+PLAIN = "tests/components/cxr/text/test_plain_text.py"
+LANGUAGE = "tests/components/cxr/text/test_reader_language.py"
 MIMIC = "tests/components/cxr/text/test_mimic_sections.py"
 
 MUTANTS = [
@@ -31,8 +33,8 @@ MUTANTS = [
     Mutant(
         "an-indication-in-a-column-of-its-own-is-not-cut",
         file="components/cxr/text/text.py",
-        old='    return keep_pre_read(found) if reader == "strict" else found\n',
-        new="    return found\n",
+        old='    if reader == "strict":\n',
+        new='    if reader == "mimic":\n',
         test=f"{TEXT}::test_sections_in_columns_of_their_own_are_cut_too",
     ),
     Mutant(
@@ -76,5 +78,75 @@ MUTANTS = [
         old="(?P<name>[A-Z(),/ -]{1,80})",
         new="(?P<name>[A-Za-z0-9(),/ -]{1,80})",
         test=f"{MIMIC}::test_convention",
+    ),
+    Mutant(
+        "a-question-excuses-nothing",
+        file="components/cxr/text/reader_language.py",
+        old="        return any(start <= position for start in self._asked)\n",
+        new="        return False\n",
+        test=f"{LANGUAGE}::test_a_finding_is_a_reading_unless_asked_about_known_or_past",
+    ),
+    Mutant(
+        "a-known-finding-is-a-reading",
+        file="components/cxr/text/reader_language.py",
+        old="        return any(start <= position <= end for start, end in self._recalled)\n",
+        new="        return False\n",
+        test=f"{LANGUAGE}::test_a_finding_is_a_reading_unless_asked_about_known_or_past",
+    ),
+    Mutant(
+        "a-recollection-governs-the-whole-sentence",
+        file="components/cxr/text/reader_language.py",
+        old="start <= position <= end for start, end",
+        new="start <= position for start, end",
+        test=f"{LANGUAGE}::test_a_finding_is_a_reading_unless_asked_about_known_or_past",
+    ),
+    Mutant(
+        "a-question-goes-on-behind-its-full-stop",
+        file="components/cxr/text/reader_language.py",
+        old="        asked = asked and sentence.goes_on\n",
+        new="",
+        test=f"{LANGUAGE}::test_a_question_goes_on_where_its_sentence_does",
+    ),
+    Mutant(
+        "an-organ-and-its-state-are-no-reading",
+        file="components/cxr/text/reader_language.py",
+        old="    if _describes_an_organ(plain, scopes) or _places_a_device(plain, scopes):\n",
+        new="    if _places_a_device(plain, scopes):\n",
+        test=f"{LANGUAGE}::test_a_finding_is_a_reading_unless_asked_about_known_or_past",
+    ),
+    Mutant(
+        "a-devices-place-is-no-reading",
+        file="components/cxr/text/reader_language.py",
+        old="    if _describes_an_organ(plain, scopes) or _places_a_device(plain, scopes):\n",
+        new="    if _describes_an_organ(plain, scopes):\n",
+        test=f"{LANGUAGE}::test_first_sentences_of_readings_of_the_field",
+    ),
+    Mutant(
+        "one-real-line-break-does-not-outvote-a-backslash",
+        file="components/cxr/text/plain_text.py",
+        old="    return escaped > real\n",
+        new="    return escaped > 0\n",
+        test=f"{PLAIN}::test_a_column_decides_as_a_whole_about_backslashes",
+    ),
+    Mutant(
+        "excels-line-breaks-stay",
+        file="components/cxr/text/plain_text.py",
+        old="_x000[dDaA]_|",
+        new="",
+        test=f"{PLAIN}::test_layouts_that_leaked",
+    ),
+    Mutant(
+        "a-pasted-text-keeps-its-backslashes",
+        file="components/cxr/text/text.py",
+        old="    (text,) = unescape_column([text])\n",
+        new="",
+        test=f"{PLAIN}::test_a_pasted_indication_ends_at_what_is_none",
+    ),
+    Mutant(
+        "a-glued-header-is-none",
+        file="components/cxr/text/strict_sections.py",
+        old="(_KNOWN_WRAPPED, _KNOWN, _GLUED, ",
+        new="(_KNOWN_WRAPPED, _KNOWN, ",
+        test=f"{PLAIN}::test_layouts_that_leaked",
     ),
 ]

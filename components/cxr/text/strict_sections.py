@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from components.cxr.text.plain_text import plain_text
 from components.cxr.text.reader_language import reading_starts
 from components.cxr.text.sections import HEADERS, LEAKY, PRE_READ, SECTIONS, ParsedReport, SectionName, squeeze
 
-__all__ = ["keep_pre_read", "read_strict"]
+__all__ = ["clean_indication", "read_strict"]
 
 _POST_READ = frozenset(LEAKY)
 
@@ -20,17 +21,32 @@ def _names(gap: str) -> str:
     return "|".join(name.replace("/", r"[ \t]*/[ \t]*") for name in names)
 
 
+def _written(style: Callable[[str], str]) -> str:
+    """Alternation of the known headers of four letters and more as they are written in one style."""
+    names = (style(phrase) for phrase in sorted(HEADERS, key=len, reverse=True) if len(phrase) > 3)
+    return "|".join(re.escape(name).replace(r"\ ", r"[ \t]{1,8}") for name in names)
+
+
 _LINE_START = r"^[ \t]*+[^\w\n]{0,20}"
 _BLANKS = r"[ \t]{1,8}"
 _WRAPPED = _names(r"[ \t]{0,8}[ \t\n][ \t]{0,8}")
-_COLON = r"[ \t]*(?:\([^()\n]{0,60}\)[ \t]*)?:"
-_KNOWN = re.compile(rf"(?<!\w)({_names(_BLANKS)}){_COLON}", re.IGNORECASE)
-"""A known header with its colon anywhere in a line."""
+_COLON = r"""[ \t*_"'}\])]{0,8}(?:[(\[][^()\[\]\n]{0,60}[)\]][ \t]*)?[:=]"""
+_NO_LETTER = r"(?<![^\W\d_])"
+_KNOWN = re.compile(rf"{_NO_LETTER}({_names(_BLANKS)}){_COLON}", re.IGNORECASE)
+"""A known header with its colon anywhere in a line, behind anything but a letter."""
+_GLUED = re.compile(rf"(?<=[^\W\d_])({_written(str.upper)}|(?<=[a-z])(?:{_written(str.capitalize)})){_COLON}")
+"""A known header with its colon, glued to the word before it: in capitals, or with its first letter alone a capital."""
+_DASH = r"(?:[ \t]+[-–—]{1,3}[ \t]*|[-–—]{1,3}[ \t]+)"
+_DASHED = re.compile(rf"{_LINE_START}({_names(_BLANKS)})(?:{_DASH}|[ ]*\t)", re.IGNORECASE | re.MULTILINE)
+"""A known header that starts a line, with a dash or a tab in place of its colon."""
+_DASHED_CAPITALS = re.compile(rf"{_NO_LETTER}({_written(str.upper)}){_DASH}")
+_BRACKETED = re.compile(rf"[\[{{<【]({_names(_BLANKS)})[\]}}>】]:?", re.IGNORECASE)
+"""A known header in brackets, in place of its colon."""
 _KNOWN_WRAPPED = re.compile(rf"{_LINE_START}({_WRAPPED}){_COLON}", re.IGNORECASE | re.MULTILINE)
 """A known header with its colon that starts a line and may go on in the next."""
 _BULLET = re.compile(r"[^\w\n]*(?:\d{1,2}[.)][^\w\n]*)?")
 """What may stand in a line before a header that starts it."""
-_BARE = re.compile(rf"{_LINE_START}({_WRAPPED})[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_BARE = re.compile(rf"{_LINE_START}({_WRAPPED})[ \t*_=#~|-]*$", re.IGNORECASE | re.MULTILINE)
 """A known header without a colon, alone in its line."""
 _READS = re.compile(
     rf"{_LINE_START}(?:wet[ \t]+read|pfi\b|addend|final[ \t]+addend|preliminary|provisional)[^\n:]*:?",
@@ -42,6 +58,13 @@ _LINE_HEADER = re.compile(rf"{_LINE_START}(?:\d+[.)])?[^\w\n]{{0,20}}([^\W\d_][^
 _CAPITALS = re.compile(r"(?<![\w/])([A-Z][A-Z0-9 \t/()&,#_'-]{0,78}[A-Z0-9)_]):(?!\d)")
 """A phrase in capitals that ends in a colon anywhere in a line."""
 _READING = re.compile(r"finding|impression|conclusion|opinion", re.IGNORECASE)
+_READING_HEADER = re.compile(
+    rf"{_NO_LETTER}((?:findings?|impressions?|conclusions?|interpretations?|opinion)\b[^:.;\n]{{0,40}}):(?!\d)",
+    re.IGNORECASE,
+)
+"""A phrase that begins with a reading's header and ends in a colon anywhere in a line."""
+_TITLED = re.compile(r"(?<=[.;!?]\s)([A-ZÀ-Þ][^\W\d_]+(?:[ ][^\W\d_]+){0,2})[ ]?:(?=\s)")
+"""Up to three words, the first with a capital, that begin a sentence and end in a colon."""
 _PROVISIONAL = re.compile(r"provisional|preliminary|pfi", re.IGNORECASE)
 """A resident's early read stands before the report's own indication."""
 _BREAK = re.compile(r"^[ \t]*[_=*-]{4,}[ \t]*$|\n(?:[ \t]*\n)+", re.MULTILINE)
@@ -67,9 +90,9 @@ def read_strict(text: str) -> ParsedReport:
     ends at anything like another header (`CHEST 2 VIEWS:`, `FINDINGS AND IMPRESSION:`, a wet read, an addendum) and at
     the first sentence that sounds like a reading. An indication that follows findings or an impression is another
     study's or doubtful. All of that, text before the first header, under an unknown header or without any header is
-    `other`.
+    `other`. Exports' line breaks and markup count as what they stand for; see plain_text.
     """
-    sections, has_header = _scan(text)
+    sections, has_header = _scan(plain_text(text))
     rest: list[str] = []
     for name in SECTIONS:
         # What still looks like a header in itself (`INDICATION: FINDINGS`) would not be read the same way again.
@@ -79,12 +102,22 @@ def read_strict(text: str) -> ParsedReport:
                 break
             sections[name] = again.pop(name, "")
             rest += again.values()
-    kept = keep_pre_read(sections)
+    kept = _keep_pre_read(sections)
     kept["other"] = squeeze(" ".join([kept.get("other", ""), *rest]))
     return ParsedReport({name: kept[name] for name in SECTIONS if kept.get(name)}, has_header)
 
 
-def keep_pre_read(sections: dict[str, str]) -> dict[str, str]:
+def clean_indication(text: str) -> tuple[str, str]:
+    """What of an indication that came without its header is pre-read, and the rest.
+
+    >>> clean_indication("cough. The lungs are clear.")
+    ('cough.', 'The lungs are clear.')
+    """
+    sections = read_strict(f"INDICATION: {plain_text(text).strip()}").sections
+    return sections.pop("indication", ""), squeeze(" ".join(sections.values()))
+
+
+def _keep_pre_read(sections: dict[str, str]) -> dict[str, str]:
     """The sections with every pre-read one cut before the first sentence that sounds like a reading.
 
     What is cut goes to the end of `other`.
@@ -128,6 +161,8 @@ def _scan(text: str) -> tuple[dict[str, str], bool]:
         position = mark.start if mark.keep else mark.end
     passages += _cut(current, text[position:])
     joined = {name: squeeze(" ".join(part for section, part in passages if section == name)) for name in SECTIONS}
+    for name in PRE_READ:
+        joined[name] = joined[name].lstrip("]}】*#|~=: ").rstrip("[{【*#|~= ")  # what stood around a header
     return {name: part for name, part in joined.items() if part}, has_header
 
 
@@ -163,13 +198,14 @@ def _marks(text: str) -> Iterator[_Mark]:
     """Every mark in the order of the text; where two start together the known header comes first."""
     marks = [
         _Mark(m.start(1), m.end(), _section_of(m.group(1)), True, False)
-        for pattern in (_KNOWN_WRAPPED, _KNOWN)
+        for pattern in (_KNOWN_WRAPPED, _KNOWN, _GLUED, _DASHED, _DASHED_CAPITALS, _BRACKETED)
         for m in pattern.finditer(text)
+        if text[max(0, m.start(1) - 6) : m.start(1)].lower() != "contra"
     ]
     marks += [_Mark(m.start(1), m.end(), _section_of(m.group(1)), True, True) for m in _BARE.finditer(text)]
     covered = {position for mark in marks for position in range(mark.start, mark.end)}
     marks += [_Mark(m.start(), m.end(), "other", True, False, True) for m in _READS.finditer(text)]
-    for pattern in (_LINE_HEADER, _CAPITALS):
+    for pattern in (_LINE_HEADER, _CAPITALS, _READING_HEADER, _TITLED):
         for match in pattern.finditer(text):
             if covered.isdisjoint(range(match.start(1), match.end())) and _is_headline(match.group(1)):
                 marks.append(_Mark(match.start(1), match.end(), "other", False, False, True))

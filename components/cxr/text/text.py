@@ -6,19 +6,20 @@ The labels were mined from findings and impression: by default only what was wri
 from __future__ import annotations
 
 import codecs
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from pydantic import model_validator
 
 from components.cxr.config import Config
 from components.cxr.text.mimic_sections import read_mimic
+from components.cxr.text.plain_text import has_escaped_breaks, unescape_breaks
 from components.cxr.text.sections import LEAKY, PRE_READ, SECTIONS, ParsedReport, SectionName, SectionReader, squeeze
-from components.cxr.text.strict_sections import keep_pre_read, read_strict
+from components.cxr.text.strict_sections import clean_indication, read_strict
 
 __all__ = [
     "LEAKY", "PRE_READ", "SECTIONS", "SectionName", "SectionReader", "TextConfig", "clean_sections", "decode_report",
-    "is_leaky", "parse_report", "request_text", "select_text",
+    "is_leaky", "parse_report", "request_text", "select_text", "unescape_column",
 ]  # fmt: skip
 
 
@@ -66,8 +67,23 @@ def parse_report(text: str, *, reader: SectionReader = "strict") -> dict[str, st
 
 def clean_sections(sections: Mapping[str, str], *, reader: SectionReader = "strict") -> dict[str, str]:
     """Sections that came apart from each other, as the reader leaves them: `strict` cuts readings off an indication."""
-    found: dict[str, str] = {name: text for name in SECTIONS if (text := squeeze(sections.get(name, "")))}
-    return keep_pre_read(found) if reader == "strict" else found
+    found = {name: squeeze(sections.get(name, "")) for name in SECTIONS}
+    if reader == "strict":
+        for name in PRE_READ:
+            found[name], rest = clean_indication(sections.get(name, ""))
+            found["other"] = squeeze(f"{found['other']} {rest}")
+    return {name: text for name, text in found.items() if text}
+
+
+def unescape_column(texts: Sequence[str]) -> list[str]:
+    r"""The texts of one column or one file with `\n` as a line break, if they write line breaks so as a whole.
+
+    Where more texts have real line breaks, a backslash is what it says.
+
+    >>> unescape_column([r"cough\nFINDINGS: none", "fever"])
+    ['cough\nFINDINGS: none', 'fever']
+    """
+    return [unescape_breaks(text) for text in texts] if has_escaped_breaks(texts) else list(texts)
 
 
 def select_text(sections: Mapping[str, str | None], *, config: TextConfig) -> str:
@@ -89,6 +105,7 @@ def request_text(text: str, *, config: TextConfig, reader: SectionReader = "stri
     >>> request_text("INDICATION: Cough.\\nFINDINGS: Clear lungs.", config=TextConfig())
     'Cough.'
     """
+    (text,) = unescape_column([text])
     found = _read(text, reader)
     if found.has_header:
         return select_text(found.sections, config=config)

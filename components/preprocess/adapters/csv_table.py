@@ -13,6 +13,7 @@ from components.cxr.ids import IdKey
 from components.cxr.storage.joins import check_join, shape_of
 from components.cxr.storage.storage import open_storage
 from components.cxr.storage.tables import Table, is_unknown, open_table, shown
+from components.cxr.text.text import unescape_column
 from components.preprocess.adapters.film_paths import check_spelling, film_path
 from components.preprocess.config import CsvData, LabelList, SplitName
 from components.preprocess.records import FilmRef, Folder, Source, SourceStudy, hash_source
@@ -46,7 +47,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
     pathologies, states, labeled = _labels(table, config)
     views, sexes, splits = (_cells(table, config, field) for field in ("view_position", "sex", "split"))
     ages, num_bad_ages = _ages(table, config)
-    texts, reports = _texts(table, config), _cells(table, config, "report")
+    texts, reports = _texts(table, config), unescape_column(_cells(table, config, "report"))
     same: list[Sequence[object]] = [
         patients,
         named_studies,
@@ -255,12 +256,10 @@ def _splits(table: Table, config: CsvData, patients: Sequence[str], key: IdKey) 
 def _texts(table: Table, config: CsvData) -> list[dict[str, str]]:
     """Report sections of each row, where each has a column."""
     columns = {
-        name: table.cells(column, field=f"data.columns.text.{name}") for name, column in config.columns.text.items()
+        name: unescape_column(table.cells(column, field=f"data.columns.text.{name}"))
+        for name, column in config.columns.text.items()
     }
-    return [
-        {name: text for name, cells in columns.items() if (text := " ".join(cells[i].split()))}
-        for i in range(len(table))
-    ]
+    return [{name: cells[i] for name, cells in columns.items() if cells[i].strip()} for i in range(len(table))]
 
 
 def _ages(table: Table, config: CsvData) -> tuple[list[float | None], int]:

@@ -10,12 +10,14 @@ import yaml
 
 from components.cxr.config import load_yaml, section
 from components.cxr.errors import UserError
-from components.cxr.ids import hash_id
+from components.cxr.ids import IdKey, hash_id
 from components.cxr.shards import MANIFEST, LoadedManifest, read_shard
 from components.cxr.storage.storage import Root
+from components.preprocess.adapters.csv_table import read_csv_table
 from components.preprocess.collect import collect
-from components.preprocess.config import PreprocessConfig, parse_data
+from components.preprocess.config import CsvData, PreprocessConfig, parse_data
 from components.preprocess.preprocess import run_partition
+from components.preprocess.read_study import read_sections
 
 
 class Table(Protocol):
@@ -249,3 +251,23 @@ def test_real_films(real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "Hernia" not in loaded.manifest.pathologies
     assert counts["train"].labels["No Finding"]["positive"] > 50
     assert all(state["uncertain"] == 0 for state in counts["train"].labels.values())
+
+
+def test_line_breaks_that_the_whole_column_writes_as_backslashes(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    for i in range(4):
+        (tmp_path / "films" / f"f{i}.png").write_bytes(b"x")
+    rows = [
+        r'f0.png,p0,"INDICATION: cough\nFINDINGS: right lower lobe opacity\nIMPRESSION: pneumonia",0',
+        r'f1.png,p1,"Indication: fever\n\nFindings: clear\n\nImpression: normal",1',
+        r'f2.png,p2,"INDICATION: fall\r\nFINDINGS: rib fracture\r\nIMPRESSION: fracture",0',
+        'f3.png,p3,"INDICATION: pain_x000D_FINDINGS: effusion_x000D_IMPRESSION: effusion",1',
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["image,patient_id,report,Edema", *rows, ""]))
+    data = {"adapter": "csv", "table": str(tmp_path / "t.csv"), "image_dir": str(tmp_path / "films")}
+    config = parse_data({**data, "columns": {"report": "report"}})
+    assert isinstance(config, CsvData)
+    source = read_csv_table(config, key=IdKey(None))
+    read = [read_sections(study, source.films.open(), reader="strict") for study in source.studies]
+    assert [sections["indication"] for sections in read] == ["cough", "fever", "fall", "pain"]
+    assert [sections["impression"] for sections in read] == ["pneumonia", "normal", "fracture", "effusion"]
