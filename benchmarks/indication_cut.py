@@ -35,13 +35,16 @@ def main(
     sentences: Annotated[
         Path | None, typer.Option(help="A text file, one first sentence of a reading per line.")
     ] = None,
+    indications: Annotated[Path | None, typer.Option(help="A text file, one indication per line.")] = None,
     show: Annotated[int, typer.Option(help="Print so many cut and kept sentences of the held-out half.")] = 0,
 ) -> None:
     """Print recall of readings and the share of indications that are shortened, with 95 % intervals (Wilson)."""
     if sentences is not None:
         lines = [line for line in sentences.read_text().splitlines() if line.strip()]
-        for half, name in enumerate(("every other line", "the others")):
-            _print_recall(f"{sentences.name}, {name}", lines[half::2])
+        _print_recall(sentences.name, lines)
+    if indications is not None:
+        lines = [line for line in indications.read_text().splitlines() if line.strip()]
+        print(f"  {indications.name}: shortened {_share(sum(not _is_kept(line) for line in lines), len(lines))}")
     if reports is None:
         return
     data = OpeniData(reports=str(reports))

@@ -1,4 +1,7 @@
-"""Made-up first sentences of readings, and made-up indications, that no rule was written after."""
+"""Made-up first sentences of readings, and made-up indications: words were added for those that were missed first.
+
+held_out_readings.txt and held_out_indications.txt are others, after which no word was chosen.
+"""
 
 from __future__ import annotations
 

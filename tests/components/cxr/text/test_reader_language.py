@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from components.cxr.text.reader_language import is_reading, reading_starts
@@ -54,6 +56,21 @@ def test_made_up_indications_come_through_whole() -> None:
     shortened = [text for text in INDICATIONS if request_text(text, config=TextConfig()) != text]
     assert len(INDICATIONS) >= 60
     assert len(shortened) <= 0.03 * len(INDICATIONS), shortened
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+def test_held_out_readings_are_cut(layout: str) -> None:
+    readings = (Path(__file__).parent / "held_out_readings.txt").read_text().splitlines()
+    leaked = [text for text in readings if parse_report(layout.format(text))["indication"].rstrip(".") != "cough"]
+    assert len(readings) >= 60
+    assert len(leaked) <= 0.1 * len(readings), leaked
+
+
+def test_held_out_indications_come_through_whole() -> None:
+    indications = (Path(__file__).parent / "held_out_indications.txt").read_text().splitlines()
+    shortened = [text for text in indications if request_text(text, config=TextConfig()) != text]
+    assert len(indications) >= 60
+    assert len(shortened) <= 0.03 * len(indications), shortened
 
 
 @pytest.mark.parametrize(
