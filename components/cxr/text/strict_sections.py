@@ -34,7 +34,9 @@ _COLON = r"""[ \t*_"'}\])]{0,8}(?:[(\[][^()\[\]\n]{0,60}[)\]][ \t]*)?[:=]"""
 _NO_LETTER = r"(?<![^\W\d_])"
 _KNOWN = re.compile(rf"{_NO_LETTER}({_names(_BLANKS)}){_COLON}", re.IGNORECASE)
 """A known header with its colon anywhere in a line, behind anything but a letter."""
-_GLUED = re.compile(rf"(?<=[^\W\d_])({_written(str.upper)}|(?<=[a-z])(?:{_written(str.capitalize)})){_COLON}")
+_GLUED = re.compile(
+    rf"(?<=[^\W\d_])(?=[^\Wa-z\d_])({_written(str.upper)}|(?<=[a-z])(?:{_written(str.capitalize)})){_COLON}"
+)
 """A known header with its colon, glued to the word before it: in capitals, or with its first letter alone a capital."""
 _DASH = r"(?:[ \t]+[-–—]{1,3}[ \t]*|[-–—]{1,3}[ \t]+)"
 _DASHED = re.compile(rf"{_LINE_START}({_names(_BLANKS)})(?:{_DASH}|[ ]*\t)", re.IGNORECASE | re.MULTILINE)

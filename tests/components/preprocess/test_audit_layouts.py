@@ -54,9 +54,9 @@ def studies(real_data: Path) -> list[tuple[SourceStudy, dict[str, str]]]:
 @pytest.mark.parametrize(
     ("layout", "reader", "low", "high"),
     [
-        (header_with_a_digit, "strict", 0.015, 0.025),
+        (header_with_a_digit, "strict", 0.01, 0.025),
         (header_with_a_digit, "mimic", 0.55, 0.60),
-        (same_paragraph, "strict", 0.03, 0.05),
+        (same_paragraph, "strict", 0.01, 0.025),
         (same_paragraph, "mimic", 0.55, 0.60),
     ],
 )
