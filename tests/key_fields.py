@@ -51,7 +51,7 @@ def _other(value: Any, annotation: Any, name: str) -> Any:
         case list():
             return [*value, value[0] if value else "x"]
         case dict():
-            return {**value, "added": 1}
+            return {**value, **sample(annotation)}
         case None if origin in (Union, types.UnionType):
             return sample(next(part for part in typing.get_args(annotation) if part is not type(None)))
     raise NotImplementedError(f"{name}: {annotation}")
@@ -64,8 +64,13 @@ def sample(annotation: Any) -> Any:
         return sample(typing.get_args(annotation)[0])
     if origin is Literal:
         return typing.get_args(annotation)[0]
+    if origin in (Union, types.UnionType):
+        return sample(next(part for part in typing.get_args(annotation) if part is not type(None)))
+    if origin is dict:
+        values = typing.get_args(annotation)[1]
+        return {"added": 1 if values is Any else sample(values)}
     if origin is not None:
-        return {dict: {"added": 1}, list: ["x"], tuple: ("x",)}[origin]
+        return {list: ["x"], tuple: ("x",)}[origin]
     if issubclass(annotation, BaseModel):
         required = {n: f for n, f in annotation.model_fields.items() if f.is_required()}
         return annotation.model_construct(**{n: sample(f.annotation) for n, f in required.items()})
