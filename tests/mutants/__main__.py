@@ -7,6 +7,8 @@ seed is the commit unless it is given, so that a fifth at every commit comes rou
 from __future__ import annotations
 
 import argparse
+import contextlib
+import queue
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tests.mutants.mutant import REPOSITORY, Mutant, StaleMutantError, choose, copy_source, mutated, read_table
-from tests.mutants.run import Outcome, run_mutant, run_tests
+from tests.mutants.run import Outcome, Runner
 
 T = TypeVar("T")
 LIMIT = 240.0
@@ -52,20 +54,32 @@ def run(chosen: Sequence[Mutant], *, jobs: int) -> int:
     """First the tests on the unchanged source, then each bug; a line as each is known."""
     start = time.monotonic()
     missed: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ThreadPoolExecutor(jobs) as pool:
-        unchanged = Path(folder, "unchanged")
+    with contextlib.ExitStack() as stack:
+        unchanged = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mutants-")), "unchanged")
         copy_source(REPOSITORY, unchanged)
+        runners: queue.SimpleQueue[Runner] = queue.SimpleQueue()
+        for runner in [Runner() for _ in range(jobs)]:
+            runners.put(stack.enter_context(runner))
+        pool = stack.enter_context(ThreadPoolExecutor(jobs))
+
+        def of_tests(tests: Sequence[str]) -> Outcome:
+            with _one_of(runners) as runner:
+                return runner.run_tests(tests, unchanged, limit=LIMIT)
+
+        def of_mutant(mutant: Mutant) -> Outcome:
+            with _one_of(runners) as runner:
+                return runner.run_mutant(mutant, unchanged, limit=LIMIT)
+
         files = [list(tests) for _, tests in groupby(sorted({m.test for m in chosen}), lambda t: t.split("::")[0])]
         sound: set[str] = set()
-        for outcome, tests in _each(pool, {pool.submit(run_tests, f, unchanged, limit=LIMIT): f for f in files}):
+        for outcome, tests in _each(pool, {pool.submit(of_tests, tests): tests for tests in files}):
             if outcome.verdict == "passed":
                 sound |= set(tests)
             else:
                 _line(outcome, f"unchanged source: {' '.join(tests)}")
                 missed += [m.name for m in chosen if m.test in tests]
         print(f"{len(sound)} tests on the unchanged source: {time.monotonic() - start:.0f} s", flush=True)
-        planted = {pool.submit(run_mutant, m, unchanged, limit=LIMIT): m for m in chosen if m.test in sound}
-        for outcome, mutant in _each(pool, planted):
+        for outcome, mutant in _each(pool, {pool.submit(of_mutant, m): m for m in chosen if m.test in sound}):
             _line(outcome, mutant.name)
             if outcome.verdict != "caught":
                 missed.append(mutant.name)
@@ -74,6 +88,15 @@ def run(chosen: Sequence[Mutant], *, jobs: int) -> int:
     if missed:
         print("not caught: " + ", ".join(sorted(missed)))
     return 1 if missed else 0
+
+
+@contextlib.contextmanager
+def _one_of(runners: queue.SimpleQueue[Runner]) -> Iterator[Runner]:
+    runner = runners.get()
+    try:
+        yield runner
+    finally:
+        runners.put(runner)
 
 
 def _each(pool: ThreadPoolExecutor, futures: dict[Future[Outcome], T]) -> Iterator[tuple[Outcome, T]]:

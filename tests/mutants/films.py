@@ -84,9 +84,9 @@ MUTANTS = [
     ),
     Mutant(
         "an-age-in-months-is-taken-for-years",
-        file="components/cxr/films/pixels.py",
-        old='"M": 1 / 12,',
-        new='"M": 1.0,',
+        file="components/cxr/ages.py",
+        old='"M": 1 / 12',
+        new='"M": 1.0',
         test=f"{FILMS}/test_pixels_header.py::test_age",
     ),
     Mutant(

@@ -6,10 +6,9 @@ the working directory and stands first on PYTHONPATH.
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,11 +16,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from xml.etree import ElementTree
 
+from tests.mutants.forking import LIBRARIES
 from tests.mutants.mutant import Mutant, plant
 
-__all__ = ["Outcome", "run_mutant", "run_tests"]
+__all__ = ["Outcome", "Runner"]
 
 BROKEN = ("ImportError", "IndentationError", "ModuleNotFoundError", "NameError", "SyntaxError")
 """Errors of a program that cannot run at all; no test of any behavior is needed to notice them."""
@@ -39,43 +40,62 @@ class Outcome:
     seconds: float
 
 
-def run_mutant(mutant: Mutant, unchanged: Path, *, limit: float) -> Outcome:
-    """Plant the bug in a copy of the copy `unchanged` and run its test there; `caught`, or why it is not."""
-    with tempfile.TemporaryDirectory(prefix="mutant-", ignore_cleanup_errors=True) as folder:
-        place = Path(folder, "copy")
-        shutil.copytree(unchanged, place)
-        plant(mutant, place)
-        outcome = run_tests([mutant.test], place, limit=mutant.limit or limit)
-    caught = outcome.verdict == ("timeout" if mutant.hangs else "failed")
-    verdict = "caught" if caught else {"passed": "SURVIVED"}.get(outcome.verdict, outcome.verdict.upper())
-    return Outcome(verdict, outcome.detail, outcome.seconds)
+class Runner:
+    """A process with the large libraries in memory, which forks one that runs tests; see forking.py."""
 
-
-def run_tests(tests: Sequence[str], top: Path, *, limit: float) -> Outcome:
-    """Run tests by node id in the repository `top`, `limit` seconds for each."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"--timeout={limit}"]
-    environment = os.environ | {
-        "PYTHONPATH": str(top),
-        "CXRFLOW_CACHE": str(top / ".cache"),
-        "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-    }
-    start = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="report-") as folder:
-        report = Path(folder, "report.xml")
-        process = subprocess.Popen(
-            [*command, f"--junitxml={report}", *tests],
-            cwd=top, env=environment, start_new_session=True, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    def __init__(self, libraries: Sequence[str] = LIBRARIES) -> None:
+        script = str(Path(__file__).with_name("forking.py"))
+        self._process = subprocess.Popen(
+            [sys.executable, script, *libraries],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"},
         )  # fmt: skip
-        try:
-            output, _ = process.communicate(timeout=len(tests) * limit + START)
-        except subprocess.TimeoutExpired:
-            return Outcome("timeout", "the test process hung", time.monotonic() - start)
-        finally:
-            _end_group(process)
-        verdict, detail = _verdict(report, process.returncode)
-    return Outcome(verdict, detail or output[-2000:], time.monotonic() - start)
+
+    def __enter__(self) -> Runner:
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
+            raise RuntimeError("the process that runs tests did not start")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._process.terminate()
+        self._process.communicate()
+
+    def run_mutant(self, mutant: Mutant, unchanged: Path, *, limit: float) -> Outcome:
+        """Plant the bug in a copy of the copy `unchanged` and run its test there; `caught`, or why it is not."""
+        with tempfile.TemporaryDirectory(prefix="mutant-", ignore_cleanup_errors=True) as folder:
+            place = Path(folder, "copy")
+            shutil.copytree(unchanged, place)
+            plant(mutant, place)
+            outcome = self.run_tests([mutant.test], place, limit=mutant.limit or limit)
+        caught = outcome.verdict == ("timeout" if mutant.hangs else "failed")
+        verdict = "caught" if caught else {"passed": "SURVIVED"}.get(outcome.verdict, outcome.verdict.upper())
+        return Outcome(verdict, outcome.detail, outcome.seconds)
+
+    def run_tests(self, tests: Sequence[str], top: Path, *, limit: float) -> Outcome:
+        """Run tests by node id in the repository `top`, `limit` seconds for each."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="report-") as folder:
+            report, log = Path(folder, "report.xml"), Path(folder, "log")
+            arguments = ["-x", "-q", "-p", "no:cacheprovider", f"--timeout={limit}", f"--junitxml={report}"]
+            # Of a plugin that one of the libraries brought along.
+            arguments += ["-W", "ignore::pytest.PytestAssertRewriteWarning", *tests]
+            request = {
+                "top": str(top),
+                "arguments": arguments,
+                "environment": {"PYTHONPATH": str(top), "CXRFLOW_CACHE": str(top / ".cache")},
+                "log": str(log),
+                "limit": len(tests) * limit + START,
+            }
+            self._process.stdin.write(json.dumps(request) + "\n")
+            answer = json.loads(self._process.stdout.readline())
+            seconds = time.monotonic() - start
+            if answer["code"] is None:
+                return Outcome("timeout", "the test process hung", seconds)
+            verdict, detail = _verdict(report, answer["code"])
+            return Outcome(verdict, detail or log.read_text(errors="replace")[-2000:], seconds)
 
 
 def _verdict(report: Path, code: int) -> tuple[str, str]:
@@ -96,10 +116,3 @@ def _verdict(report: Path, code: int) -> tuple[str, str]:
     if not ran:
         return "skipped", "; ".join(str(case[0].get("message")) for case in cases if len(case)) or "nothing ran"
     return "passed", f"{len(ran)} passed"
-
-
-def _end_group(process: subprocess.Popen[str]) -> None:
-    """End what the tests left running; they are a process group of their own."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()

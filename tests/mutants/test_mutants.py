@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import textwrap
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
 from tests.mutants.mutant import REPOSITORY, Mutant, StaleMutantError, choose, mutated, plant, read_table
-from tests.mutants.run import run_mutant, run_tests
+from tests.mutants.run import Runner
 
 TABLE = read_table()
 ANSWER = Mutant(
@@ -72,7 +73,14 @@ def test_names_are_unique() -> None:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runner() -> Iterator[Runner]:
+    """Without the libraries, which only save time."""
+    with Runner(libraries=["pytest"]) as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def small(runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository that is set up as this one is, with a package of the installed one's name."""
     top = tmp_path_factory.mktemp("small")
     (top / "components").mkdir()
@@ -82,7 +90,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (top / "tests" / "test_answer.py").write_text(textwrap.dedent(TESTS))
     (top / "pyproject.toml").write_text((REPOSITORY / "pyproject.toml").read_text())
     tests = [f"tests/test_answer.py::{name}" for name in ("test_answer", "test_process", "test_in_its_fixture")]
-    assert run_tests(tests, top, limit=60).verdict == "passed"
+    assert runner.run_tests(tests, top, limit=60).verdict == "passed"
     return top
 
 
@@ -99,14 +107,16 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("test_slow_answer", {"limit": 1.0, "hangs": True}, "caught"),
     ],
 )
-def test_what_counts_as_caught(small: Path, test: str, changes: dict[str, object], verdict: str) -> None:
+def test_what_counts_as_caught(
+    runner: Runner, small: Path, test: str, changes: dict[str, object], verdict: str
+) -> None:
     mutant = dataclasses.replace(ANSWER, test=f"tests/test_answer.py::{test}", **changes)  # type: ignore[arg-type]
-    assert run_mutant(mutant, small, limit=60).verdict == verdict
+    assert runner.run_mutant(mutant, small, limit=60).verdict == verdict
     assert (small / "components" / "answer.py").read_text() == SOURCE
 
 
-def test_a_test_that_does_not_exist_catches_nothing(small: Path) -> None:
-    assert run_tests(["tests/test_answer.py::test_absent"], small, limit=60).verdict == "broken"
+def test_a_test_that_does_not_exist_catches_nothing(runner: Runner, small: Path) -> None:
+    assert runner.run_tests(["tests/test_answer.py::test_absent"], small, limit=60).verdict == "broken"
 
 
 @pytest.mark.parametrize(
