@@ -155,8 +155,8 @@ MUTANTS = [
     Mutant(
         "a-big-endian-palette-is-little",
         file="components/cxr/films/lookup.py",
-        old='words: list[int] = np.frombuffer(value[: len(value) // 2 * 2], "<u2" if little else ">u2").tolist()',
-        new='words: list[int] = np.frombuffer(value[: len(value) // 2 * 2], "<u2").tolist()',
+        old='return np.frombuffer(value[: len(value) // 2 * 2], "<u2" if little else ">u2").astype(np.int64)',
+        new='return np.frombuffer(value[: len(value) // 2 * 2], "<u2").astype(np.int64)',
         test=f"{FILMS}/test_lookup.py::test_palettes_in_every_form_and_both_byte_orders",
     ),
     Mutant(

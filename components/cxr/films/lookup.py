@@ -78,7 +78,7 @@ def _first(holder: Dataset, keyword: str, reach: tuple[float, float]) -> int:
 
 def _descriptor(holder: Dataset, keyword: str) -> list[int]:
     """Number of entries, first value and bits of an entry; empty when it is not readable."""
-    numbers = [] if (value := _value(holder, keyword)) is None else _integers(value, little=_is_little(holder))
+    numbers = _integers(_value(holder, keyword), little=_is_little(holder)).tolist()
     if len(numbers) < 2:
         return []
     return [(numbers[0] & 0xFFFF) or 1 << 16, numbers[1], numbers[2] if len(numbers) > 2 else 16]
@@ -95,7 +95,7 @@ def _entries(holder: Dataset, descriptor: str, keyword: str, *, little: bool) ->
             octets = octets.reshape(-1, 2)[:, ::-1].ravel()  # the first entry is a word's low byte (PS3.5 D)
         table = octets.astype(np.float64)
     else:
-        table = np.asarray(_integers(data, little=little), dtype=np.float64)
+        table = _integers(data, little=little).astype(np.float64)
         if bits == 8 and len(table) == -(-count // 2) and count > 1:  # two 8-bit entries per word
             table = table.astype(np.uint16).astype("<u2").view(np.uint8).astype(np.float64)
     table = table[:count]
@@ -115,7 +115,7 @@ def _segmented(dataset: Dataset) -> list[Float]:
             count, _, bits = _descriptor(dataset, descriptor)
             words = _integers(_value(dataset, data), little=_is_little(dataset))
             plain.add_new(descriptor, "US", [count & 0xFFFF, 0, bits])
-            plain.add_new(data, "OW", np.array(words, dtype="<u2").tobytes())
+            plain.add_new(data, "OW", words.astype("<u2").tobytes())
         colors = apply_color_lut(np.arange(count, dtype=np.uint16), plain)
         return [colors[:, place].astype(np.float64) for place in range(len(_LUMINANCE))]
     except Exception:  # pydicom raises whatever it met in a damaged palette
@@ -131,14 +131,13 @@ def _value(holder: Dataset, keyword: str) -> Any:
     return None if value is None or (isinstance(value, (bytes, str, MultiValue, list)) and not len(value)) else value
 
 
-def _integers(value: Any, *, little: bool) -> list[int]:
+def _integers(value: Any, *, little: bool) -> npt.NDArray[np.int64]:
     if isinstance(value, bytes):
-        words: list[int] = np.frombuffer(value[: len(value) // 2 * 2], "<u2" if little else ">u2").tolist()
-        return words
+        return np.frombuffer(value[: len(value) // 2 * 2], "<u2" if little else ">u2").astype(np.int64)
     try:
-        return [int(one) for one in (value if isinstance(value, (MultiValue, list)) else [value])]
-    except (TypeError, ValueError):
-        return []
+        return np.array([*value] if isinstance(value, (MultiValue, list)) else [value], dtype=np.int64)
+    except (TypeError, ValueError, OverflowError):
+        return np.empty(0, dtype=np.int64)
 
 
 def _is_little(dataset: Dataset) -> bool:
