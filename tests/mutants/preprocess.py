@@ -37,7 +37,7 @@ MUTANTS = [
         file="components/preprocess/config.py",
         old='self.model_copy(update={"num_workers": None, "max_reject_fraction": 1.0}).canonical_json()',
         new='self.model_copy(update={"max_reject_fraction": 1.0}).canonical_json()',
-        test=f"{STEP}::test_key_ignores_workers_and_changes_with_what_matters",
+        test="tests/test_keys.py::test_data_by_preprocess",
     ),
     Mutant(
         "a-shard-ends-in-the-middle-of-a-study",

@@ -249,4 +249,18 @@ MUTANTS = [
         new='"experiment", "log_every", "checkpoint_every",',
         test=f"{TRAIN}::test_key_ignores_where_it_runs_and_sees_what_it_learns",
     ),
+    Mutant(
+        "a-resumed-epoch-skips-a-batch-and-repeats-another",
+        file="components/train/loading/batches.py",
+        old="order[start : start + batch_size][rank()",
+        new="order[(start + bool(skip) * batch_size) % (setup.steps_per_epoch * batch_size) :][:batch_size][rank()",
+        test=f"{TRAIN}::test_an_interrupted_training_continues_to_the_same_weights",
+    ),
+    Mutant(
+        "the-tokenizer-sees-text-of-validation",
+        file="components/train/setup.py",
+        old="texts=self.training.texts(),",
+        new="texts=self.training.texts() + self.validation.texts(),",
+        test=f"{STEP}::test_only_training_texts_shape_the_vocabulary",
+    ),
 ]

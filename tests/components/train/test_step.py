@@ -117,6 +117,22 @@ def test_the_bundle_holds_the_average_of_the_best_epoch(
     assert not same(written, scored[2])
 
 
+def test_only_training_texts_shape_the_vocabulary(
+    tiny_data: LoadedManifest, tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SeenError(Exception):
+        pass
+
+    def build(_: TrainConfig, *, texts: list[str], num_pathologies: int) -> None:
+        assert num_pathologies == len(tiny_data.manifest.pathologies)
+        raise SeenError(texts)
+
+    monkeypatch.setattr("components.train.setup.build_model", build)
+    with pytest.raises(SeenError) as caught:
+        Setup(tiny_config, tiny_data, device=torch.device("cpu"))
+    assert caught.value.args[0] == StudyDataset(tiny_data, splits=["train"], text=tiny_config.text).texts()
+
+
 def checkpoint(root: Root, config: TrainConfig, data: LoadedManifest) -> dict[str, dict[str, Tensor]]:
     folder = root.checkpoints(training_key(config, data.hash))
     name = json.loads(folder.read("latest.json").data)["checkpoint"]
