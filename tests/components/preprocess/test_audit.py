@@ -32,7 +32,7 @@ def openi(tmp_path: Path) -> TinyOpeni:
         made.add(
             i,
             terms=["Pleural Effusion/left"] if i in (1, 2, 3, 9) else ["No Indexing"] if i == 10 else ["normal"],
-            indication=f"{SECRET} with pleural effusion" if i <= 4 else "rule out pneumothorax, history of pneumonia",
+            indication=f"Patient {SECRET} with effusion" if i <= 4 else "rule out pneumothorax, history of pneumonia",
             findings="The lungs are clear. No effusion." if i > 4 else f"Left effusion, {SECRET}.",
         )
     return made
