@@ -12,6 +12,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from components.cxr.ages import MAX_AGE_YEARS, read_age
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
 
@@ -37,7 +38,7 @@ FORM_SCHEMA = {
             "type": "number",
             "minimum": 0,
             "maximum": 130,
-            "description": "Default: the DICOM header's.",
+            "description": "An age as DICOM writes it, such as 058Y or 6M, is read too. Default: the DICOM header's.",
         },
         "sex": {"type": "string", "enum": ["F", "M"], "description": "Default: the DICOM header's."},
         "view_positions": {
@@ -173,11 +174,17 @@ def _age(text: str) -> float | None:
     if not text:
         return None
     try:
-        return float(text)
+        age = read_age(text)
     except ValueError:
+        age = None
+    if age is None:
         raise RequestError(
-            422, "bad-age", "The age is not a number.", remedy="Give it in years, such as 63 or 0.5."
-        ) from None
+            422,
+            "bad-age",
+            f"The age is no number from 0 to {MAX_AGE_YEARS}.",
+            remedy="Give it in years, such as 63 or 0.5, or as DICOM does, such as 058Y or 6M.",
+        )
+    return age
 
 
 def _views(data: FormData) -> list[str | None] | None:

@@ -7,6 +7,7 @@ REJECTS = "tests/components/preprocess/test_rejects.py"
 KEYS = "tests/components/preprocess/test_keys.py"
 MIMIC = "tests/components/preprocess/test_mimic_cxr.py"
 CSV = "tests/components/preprocess/test_csv_table.py"
+FIELD = "tests/components/preprocess/test_field_tables.py"
 IDENTIFIERS = "tests/components/preprocess/test_identifiers.py"
 IDS = "tests/components/cxr/test_ids.py"
 
@@ -160,5 +161,89 @@ MUTANTS = [
         old="labeled=study_id in labels,",
         new="labeled=True,",
         test=f"{MIMIC}::test_unlabeled_and_reportless_studies_are_kept",
+    ),
+    Mutant(
+        "unknown-patients-are-one-patient",
+        file="components/preprocess/adapters/csv_table.py",
+        old='patients[known] or f"unknown patient of {study_id}"',
+        new="patients[known]",
+        test=f"{FIELD}::test_unknown_patients_are_not_one_patient",
+    ),
+    Mutant(
+        "a-join-of-few-ids-passes-in-silence",
+        file="components/cxr/storage/joins.py",
+        old="2 * matched >= possible",
+        new="matched > 0",
+        test=f"{FIELD}::test_a_label_table_of_other_studies_is_refused_and_one_of_few_is_warned_about",
+    ),
+    Mutant(
+        "a-join-that-matches-nothing-passes",
+        file="components/cxr/storage/joins.py",
+        old="2 * matched >= possible",
+        new="matched >= 0",
+        test=f"{FIELD}::test_metadata_of_other_films",
+    ),
+    Mutant(
+        "columns-in-other-capitals-are-two-pathologies",
+        file="components/preprocess/adapters/csv_labels.py",
+        old='plain = "".join(letter for letter in name.casefold() if',
+        new='plain = "".join(letter for letter in name if',
+        test=f"{FIELD}::test_columns_that_differ_in_capitals_are_not_two_pathologies",
+    ),
+    Mutant(
+        "links-give-one-film-to-two-patients",
+        file="components/preprocess/adapters/film_paths.py",
+        old="!= patient or listed != patient:",
+        new="!= patient:",
+        test=f"{FIELD}::test_a_file_that_two_patients_have_by_links_is_refused",
+    ),
+    Mutant(
+        "a-linked-folder-is-not-told",
+        file="components/preprocess/adapters/film_paths.py",
+        old="    if behind:\n",
+        new="    if len(behind) > 1:\n",
+        test=f"{FIELD}::test_films_behind_a_linked_folder_are_told",
+    ),
+    Mutant(
+        "a-line-that-names-the-delimiter-is-a-header",
+        file="components/cxr/storage/csv_text.py",
+        old="if row and not (marked and line == 1):",
+        new="if row:",
+        test=f"{FIELD}::test_a_first_line_that_names_the_delimiter",
+    ),
+    Mutant(
+        "a-table-without-labels-passes-in-silence",
+        file="components/preprocess/adapters/csv_table.py",
+        old="if any(labeled)\n",
+        new="if labeled\n",
+        test=f"{FIELD}::test_a_table_without_a_label_is_warned_about",
+    ),
+    Mutant(
+        "a-second-truth-of-few-studies-passes-in-silence",
+        file="components/evaluate/second_truth.py",
+        old="if 2 * known_S.sum() < possible:",
+        new="if known_S.sum() < 1:",
+        test="tests/components/evaluate/test_second_truth.py::test_a_table_of_which_few_studies_are_test_studies_is_warned_about",
+    ),
+    Mutant(
+        "a-second-truth-keeps-the-letter-of-its-studies",
+        file="components/evaluate/truth_table.py",
+        old='found.setdefault(hash_id("study", number[1], key)',
+        new='found.setdefault(hash_id("study", number[0], key)',
+        test="tests/components/evaluate/test_truth_table.py::test_a_study_is_found_with_and_without_the_letter_of_its_folder",
+    ),
+    Mutant(
+        "mimic-iv-patients-keep-their-letter",
+        file="components/preprocess/adapters/mimic_iv.py",
+        old='subjects = people.ids("subject_id", prefix="p")',
+        new='subjects = people.ids("subject_id")',
+        test="tests/components/preprocess/test_mimic_iv.py::test_its_patients_are_found_with_the_letter_of_their_folder",
+    ),
+    Mutant(
+        "unlabeled-patients-of-other-names-pass-in-silence",
+        file="components/preprocess/adapters/dicom_folder.py",
+        old="if apart and shape_of(ours) != shape_of(theirs):",
+        new="if apart and shape_of(ours) == shape_of(theirs):",
+        test="tests/components/preprocess/test_dicom_folder.py::test_unlabeled_films_of_patients_who_are_named_otherwise_are_warned_about",
     ),
 ]

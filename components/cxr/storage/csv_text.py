@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import re
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -18,6 +19,9 @@ _LONGEST_ROW = 1 << 25
 
 _DELIMITERS = ",;\t|"
 
+_MARK = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=([ -~\t])"?\r?\n', re.IGNORECASE)
+"""The line before the header with which Excel is told the delimiter."""
+
 
 def decoded(data: bytes, name: str) -> bytes:
     """The text of a table in UTF-8."""
@@ -26,7 +30,9 @@ def decoded(data: bytes, name: str) -> bytes:
 
 
 def delimiter_of(text: bytes) -> str:
-    """What stands between the names of the header: the first of comma, semicolon, tab and bar that splits it."""
+    """What a first line such as `sep=;` says, else the first of comma, semicolon, tab, bar that splits the header."""
+    if mark := _MARK.match(text):
+        return mark[1].decode()
     return next((mark for mark in _DELIMITERS if len(next(numbered_rows(text, mark), (0, []))[1]) > 1), ",")
 
 
@@ -43,7 +49,10 @@ def parse_columns(text: bytes, *, num_columns: int, delimiter: str) -> pa.Table 
         columns = arrow_csv.read_csv(
             pa.py_buffer(text),
             read_options=arrow_csv.ReadOptions(
-                use_threads=False, block_size=_LONGEST_ROW, column_names=names, skip_rows_after_names=1
+                use_threads=False,
+                block_size=_LONGEST_ROW,
+                column_names=names,
+                skip_rows_after_names=2 if _MARK.match(text) else 1,
             ),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip
@@ -62,7 +71,8 @@ def numbered_rows(text: bytes, delimiter: str) -> Iterator[tuple[int, list[str]]
     csv.field_size_limit(_LONGEST_ROW)
     reader = csv.reader(io.TextIOWrapper(io.BytesIO(text), encoding="utf-8-sig", newline=""), delimiter=delimiter)
     line = 1
+    marked = _MARK.match(text) is not None
     for row in reader:
-        if row:
+        if row and not (marked and line == 1):
             yield line, row
         line = reader.line_num + 1

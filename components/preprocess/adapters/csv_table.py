@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import posixpath
 from collections.abc import Mapping, Sequence
 
@@ -14,14 +13,13 @@ from components.cxr.storage.joins import check_join, shape_of
 from components.cxr.storage.storage import open_storage
 from components.cxr.storage.tables import Table, is_unknown, open_table, shown
 from components.cxr.text.text import unescape_column
-from components.preprocess.adapters.film_paths import check_spelling, film_path
-from components.preprocess.config import CsvData, LabelList, SplitName
+from components.preprocess.adapters.csv_labels import States, read_labels
+from components.preprocess.adapters.film_paths import check_links, check_spelling, film_path
+from components.preprocess.config import CsvData, SplitName
 from components.preprocess.records import FilmRef, Folder, Source, SourceStudy, hash_source
 from components.preprocess.splits import check_patients, split_by_hash
 
 __all__ = ["read_csv_table"]
-
-States = tuple[int | None, ...]
 
 
 def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
@@ -44,7 +42,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
     table = open_table(config.table, user_project=config.user_project)
     paths = [film_path(cell, folder=images.uri) for cell in _cells(table, config, "image")]
     patients, named_studies = _ids(table, config, "patient"), _ids(table, config, "study")
-    pathologies, states, labeled = _labels(table, config)
+    pathologies, states, labeled = read_labels(table, config)
     views, sexes, splits = (_cells(table, config, field) for field in ("view_position", "sex", "split"))
     ages, num_bad_ages = _ages(table, config)
     texts, reports = _texts(table, config), unescape_column(_cells(table, config, "report"))
@@ -62,7 +60,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
     ]
     spelled = [path if path in sizes or not path else posixpath.normpath(path.replace("\\", "/")) for path in paths]
     rows = table.once(config.columns.image, spelled, what="film", same=same)
-    check_spelling((paths[i] for i in rows), sizes, where=table.where)
+    check_spelling((paths[i] for i in rows), sizes, folder=images.uri, where=table.where)
     rows_of: dict[str, list[int]] = {}
     for i in rows:
         rows_of.setdefault(named_studies[i] or paths[i], []).append(i)
@@ -71,6 +69,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
     for study_id, of_study in rows_of.items():
         for i in of_study:
             filled[i] = patient_of[study_id]
+    check_links({paths[i]: filled[i] for i in rows}, folder=images.uri)
     our_splits = _splits(table, config, filled, key)
     check_patients(((filled[i], our_splits[i]) for i in rows), where=table.where, key=key)
     studies = [
@@ -106,7 +105,14 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
         files_like=shape_of(sizes),
         left_out={"rows that repeat another": len(table) - len(rows)} if len(rows) < len(table) else {},
         unknown={reason: count for reason, count in unknown.items() if count},
-        warnings=_few_films(paths, rows, sizes, where=table.where),
+        warnings=(
+            *_few_films(paths, rows, sizes, where=table.where),
+            *(
+                ()
+                if any(labeled)
+                else (f"no row has a label: {table.where}; its films can be predicted, not trained on",)
+            ),
+        ),
         hash=hash_source([(table.name, table.sha256)], ((paths[i], sizes.get(paths[i])) for i in rows)),
     )
 
@@ -165,67 +171,6 @@ def _ids(table: Table, config: CsvData, field: str) -> list[str]:
     """One id per row of the column configured for `field`; empty ones where none is."""
     name = getattr(config.columns, field)
     return [""] * len(table) if name is None else table.ids(name, field=f"data.columns.{field}")
-
-
-def _labels(table: Table, config: CsvData) -> tuple[tuple[str, ...], list[States], list[bool]]:
-    """Pathologies, and each row's states and whether it was labeled at all."""
-    if config.label_list is not None:
-        return _listed_labels(table, config, config.label_list)
-    used = set(config.columns.used())
-    pathologies = config.pathologies or tuple(name for name in table.header if name not in used)
-    if not pathologies:
-        raise UserError(
-            "no-label-column",
-            "table has no label column",
-            where=table.where,
-            found=", ".join(table.header),
-            expected="a column per pathology besides those in data.columns",
-            remedy="Set data.label_list if one column names all labels.",
-        )
-    remedy = None if config.pathologies else "Name the label columns in data.pathologies."
-    columns = [table.states(name, field="data.pathologies", remedy=remedy) for name in pathologies]
-    states: list[States] = list(zip(*columns, strict=True))
-    return pathologies, states, [any(state is not None for state in row) for row in states]
-
-
-def _listed_labels(
-    table: Table, config: CsvData, label_list: LabelList
-) -> tuple[tuple[str, ...], list[States], list[bool]]:
-    cells = table.cells(label_list.column, field="data.label_list.column")
-    kept = {label_list.none, *(config.pathologies or ())}  # a set may call "none" what others call No Finding
-    named = [
-        [name.strip() for name in cell.split(label_list.separator) if name.strip()]
-        if cell in kept or not is_unknown(cell)
-        else []
-        for cell in cells
-    ]
-    known = {name for names in named for name in names}
-    if not known:
-        where = f"{table.where} column {label_list.column}"
-        raise UserError(
-            "no-labels", "table has no labels", where=where, found="only empty cells", expected="names of pathologies"
-        )
-    first = [label_list.none] if label_list.none in known else []
-    pathologies = config.pathologies or (*first, *sorted(known - set(first)))
-    for name in pathologies:
-        if name not in known:
-            where = f"{table.where} column {label_list.column}"
-            close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
-            remedy = f"Did you mean {close[0]}? " if close else ""
-            raise UserError(
-                "unknown-pathology",
-                "pathology occurs nowhere",
-                where=where,
-                found=f"{len(known)} other names",  # unquoted: the wrong column may hold patients' names
-                expected=name,
-                remedy=f"{remedy}Check data.pathologies and data.label_list.column.",
-            )
-    absent = 0 if config.not_mentioned == "0" else None
-    states: list[States] = [
-        tuple(1 if name in names else absent for name in pathologies) if names else (None,) * len(pathologies)
-        for names in named
-    ]
-    return pathologies, states, [bool(names) for names in named]
 
 
 def _splits(table: Table, config: CsvData, patients: Sequence[str], key: IdKey) -> list[str]:

@@ -16,7 +16,7 @@ from components.cxr.shards import SPLITS
 from components.cxr.storage.joins import shape_of
 from components.cxr.storage.storage import Storage, open_storage
 from components.cxr.storage.tables import Table, read_table, shown
-from components.preprocess.adapters.film_paths import check_spelling
+from components.preprocess.adapters.film_paths import check_links, check_spelling
 from components.preprocess.adapters.mimic_iv import NOBODY, MimicIv, read_mimic_iv
 from components.preprocess.adapters.mimic_matches import MimicMetadata, study_folder, unmatched
 from components.preprocess.config import MimicCxrData
@@ -70,7 +70,8 @@ def read_mimic_cxr(config: MimicCxrData, *, key: IdKey) -> Source:
             expected=expected,
             remedy="Download it beside files/.",
         )
-    films = _films(film_table, sizes)
+    films = _films(film_table, sizes, folder=films_at.uri)
+    check_links({film.path: film.patient_id for film in films}, folder=films_at.uri)
     del film_table  # the largest tables go as soon as they are read
     splits = _splits(tables.find("split"), films, key=key)
     labels = _labels(table := tables.find(config.labels))
@@ -130,7 +131,7 @@ class _Tables:
         return None
 
 
-def _films(table: Table, sizes: Mapping[str, int]) -> list[_Film]:
+def _films(table: Table, sizes: Mapping[str, int], *, folder: str) -> list[_Film]:
     images, studies, patients = (
         _image_ids(table),
         table.ids("study_id", prefix="s"),
@@ -161,7 +162,7 @@ def _films(table: Table, sizes: Mapping[str, int]) -> list[_Film]:
         films.append(_Film(images[i], study, patient, path))
     if len({film.path for film in films}) < len(films):
         raise UserError("duplicate-film", "one file is two films", where=table.where, expected="one path per film")
-    check_spelling((film.path for film in films), sizes, where=table.where)
+    check_spelling((film.path for film in films), sizes, folder=folder, where=table.where)
     return films
 
 

@@ -138,3 +138,15 @@ def test_what_cannot_be_joined_is_refused(
     monkeypatch.setenv("CXRFLOW_ID_KEY", "another key than the data's")
     with pytest.raises(UserError, match="ids were made with another key"):
         evaluate(table, tiny_data, fitted_bundle, tmp_path / "root")
+
+
+def test_a_table_of_which_few_studies_are_test_studies_is_warned_about(
+    tiny_data: LoadedManifest, fitted_bundle: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"study_id": f"test-study-{i}" if i < 19 else f"stranger {i}", "Edema": i % 2} for i in range(40)]
+    evaluate(write(tmp_path / "few.csv", rows), tiny_data, fitted_bundle, tmp_path / "root")
+    err = capsys.readouterr().err
+    assert "warning: 19 of 40 studies of the second truth are test studies" in err
+    rows[19]["study_id"] = "test-study-19"
+    evaluate(write(tmp_path / "half.csv", rows), tiny_data, fitted_bundle, tmp_path / "root")
+    assert "second truth are test studies" not in capsys.readouterr().err

@@ -108,3 +108,11 @@ def test_refusals(tmp_path: Path, text: str, parts: list[str]) -> None:
     message = refusal(tmp_path, text)
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize("prefix", ["s", "S"])
+def test_a_study_is_found_with_and_without_the_letter_of_its_folder(tmp_path: Path, prefix: str) -> None:
+    truth = read(tmp_path, f"study_id,Edema\n{prefix}50414267,1\nsx,0\n", pathologies=["Edema"])
+    hashes = [hash_id("study", name, KEY) for name in ("50414267", f"{prefix}50414267", "x")]
+    assert truth.states_of(hashes)[1].tolist() == [True, True, False]
+    assert truth.num_studies == 2

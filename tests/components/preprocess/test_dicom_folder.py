@@ -11,10 +11,12 @@ import pydicom
 import pytest
 from pydicom.uid import MediaStorageDirectoryStorage
 
-from components.cxr.ids import hash_id
+from components.cxr.ids import IdKey, hash_id
 from components.cxr.labels import PATHOLOGIES
 from components.cxr.storage.storage import open_storage
+from components.preprocess.adapters import read_source
 from components.preprocess.collect import read_rejects
+from components.preprocess.config import parse_data
 from tests.components.preprocess.steps import Values, refusal, rows_of, run
 
 DicomWriter = Callable[..., bytes]
@@ -201,3 +203,15 @@ def test_unlabeled_films_beside_mimic(mimic: Mimic, folder: Folder, tmp_path: Pa
     assert len(rows) == 19
     row = rows[hash_id("image", "1.2.1")]
     assert (row["split"], row["labeled"], row["sex"], row["text_indication"]) == ("train", False, "F", None)
+
+
+def test_unlabeled_films_of_patients_who_are_named_otherwise_are_warned_about(folder: Folder, table: Table) -> None:
+    folder.film("1", study="1", image="1", patient="PATIENT-1")
+    values = table.values(unlabeled={"dir": str(folder.path)})
+    assert any("no patient of the table" in warning for warning in warnings_of(values))
+    folder.film("2", study="2", image="2", patient="pat1")
+    assert warnings_of(values) == ()
+
+
+def warnings_of(values: Values) -> tuple[str, ...]:
+    return read_source(parse_data(values["data"]), key=IdKey(None)).warnings

@@ -387,3 +387,69 @@ def test_films_in_capitals_or_with_backslashes_are_told(mimic: Mimic, tmp_path: 
 def test_a_subject_id_that_is_empty_is_refused(mimic: Mimic, tmp_path: Path) -> None:
     edit_rows(mimic.dir / RECORDS, lambda row: row | {"subject_id": ""})
     assert "film has no patient or study" in refusal(mimic.values(), tmp_path)
+
+
+# --- what passes in silence elsewhere
+
+
+def test_columns_that_differ_in_capitals_are_not_two_pathologies(table: Table, tmp_path: Path) -> None:
+    edit(table.path, "Edema,Fracture", "Edema,edema")
+    message = refusal(table.values(), tmp_path)
+    assert re.search("two spellings of one pathology: .*found Edema and edema", message)
+    rows, *_ = read(table.values(pathologies=["Edema"]), tmp_path)
+    assert "edema" not in next(iter(rows.values()))
+
+
+def test_listed_names_that_differ_in_capitals_are_told_by_their_shape(table: Table, tmp_path: Path) -> None:
+    rows = [[*row[:2], name] for row, name in zip(table.rows, ["Edema", "edema"] * 5, strict=True)]
+    table.rewrite(header=["file", "patient", "found"], rows=rows)
+    listed = {"column": "found", "separator": "|", "none": "No Finding"}
+    message = refusal(table.values(columns=COLUMNS, label_list=listed), tmp_path)
+    assert re.search("two spellings of one pathology: .*column found; found Xxxxx and xxxxx", message)
+
+
+def test_a_table_without_a_label_is_warned_about(table: Table, tmp_path: Path) -> None:
+    assert "no row has a label" not in read(table.values(), tmp_path)[2]
+    table.rewrite(rows=[[*row[:3], "", ""] for row in table.rows])
+    (line,) = [line for line in read(table.values(), tmp_path)[2].splitlines() if "no row has a label" in line]
+    assert line.startswith("warning: ")
+
+
+def test_a_file_that_two_patients_have_by_links_is_refused(table: Table, tmp_path: Path) -> None:
+    films = table.path.parent / "films"
+    (films / "f1.png").unlink()
+    (films / "f1.png").symlink_to("f0.png")
+    assert "one file is a film of two patients" in refusal(table.values(), tmp_path)
+    table.rows[1][1] = table.rows[0][1]
+    table.rewrite()
+    assert len(read(table.values(), tmp_path)[0]) == 10
+    for name in ("f2.png", "f3.png"):
+        (tmp_path / "elsewhere.png").write_bytes((films / name).read_bytes())
+        (films / name).unlink()
+        (films / name).symlink_to(tmp_path / "elsewhere.png")
+    table.rows[2][1], table.rows[3][1] = "one", "other"
+    table.rewrite()
+    assert "one file is a film of two patients" in refusal(table.values(), tmp_path)
+
+
+def test_films_behind_a_linked_folder_are_told(table: Table, tmp_path: Path) -> None:
+    films = table.path.parent / "films"
+    (tmp_path / "disk").mkdir()
+    (films / "f0.png").rename(tmp_path / "disk" / "f0.png")
+    (films / "more").symlink_to(tmp_path / "disk")
+    table.rows[0][0] = "more/f0.png"
+    table.rewrite()
+    message = refusal(table.values(), tmp_path)
+    assert re.search("films lie behind a linked folder: .*found 1 of 10 films.*mount the folder", message)
+
+
+@pytest.mark.parametrize("start", ["sep=;\r\n", "\ufeffsep=;\r\n", '"sep=;"\n', "SEP=;\n"])
+def test_a_first_line_that_names_the_delimiter(table: Table, tmp_path: Path, start: str) -> None:
+    (tmp_path / "plain").mkdir()
+    plain, *_ = read(table.values(), tmp_path / "plain")
+    table.path.write_text(start + table.path.read_text().replace(",", ";"))
+    (tmp_path / "other").mkdir()
+    assert read(table.values(), tmp_path / "other")[0] == plain
+    edit(table.path, "f1.png;pat1;train;0", "f1.png;pat1;train;7")
+    assert "bad label: " in (message := refusal(table.values(), tmp_path))
+    assert "line 4 column Edema" in message

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from components.cxr.errors import UserError
 from components.cxr.ids import hash_id
 from components.cxr.storage.storage import open_storage
 from components.preprocess.adapters.mimic_iv import NOBODY, Person, read_mimic_iv
@@ -128,3 +129,22 @@ def test_missing_tables(values: Values, tmp_path: Path) -> None:
     (tmp_path / "iv" / "hosp" / "admissions.csv").unlink()
     assert "table is missing" in (message := refusal(values, tmp_path / "root"))
     assert "iv/hosp/admissions.csv.gz" in message
+
+
+def test_its_patients_are_found_with_the_letter_of_their_folder(values: Values, tmp_path: Path) -> None:
+    plain = rows_of(run(values, tmp_path / "plain"))
+    for table in ("patients.csv.gz", "admissions.csv"):
+        edit(tmp_path / "iv" / "hosp" / table, "10000000", "p10000000")
+    assert rows_of(run(values, tmp_path / "root")) == plain
+
+
+def test_few_patients_are_warned_about_and_none_refused(tmp_path: Path) -> None:
+    storage = open_storage(write_iv(tmp_path))
+    strangers = {f"2000000{i}" for i in range(4)}
+    assert read_mimic_iv(storage, patients={"10000000", "10000001", "20000000"}).warning is None
+    warning = read_mimic_iv(storage, patients={"10000000", *strangers}).warning
+    assert warning is not None
+    assert "under half of the patients match" in warning
+    assert "found 1 of 5 patients, ids like 99999999" in warning
+    with pytest.raises(UserError, match="no patients match"):
+        read_mimic_iv(storage, patients=strangers)

@@ -268,3 +268,11 @@ def test_real_reports(real_data: Path) -> None:
                     (term.text or "").split("/")[0] for term in ElementTree.parse(file).iterfind("MeSH/major")
                 )
     assert [heading for heading, count in headings.items() if count > 5 and not is_known(heading)] == []
+
+
+def test_few_films_are_warned_about(openi: TinyOpeni) -> None:
+    assert read(openi)[0].warnings == ()
+    openi.add(7, listed=[f"CXR7_IM-0001-{1000 + i}" for i in range(7)])
+    (warning,) = read(openi)[0].warnings
+    assert "under half of the films match" in warning
+    assert "found 6 of 14 films" in warning

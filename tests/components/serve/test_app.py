@@ -94,6 +94,12 @@ def test_view_positions_repeated_or_with_commas_in_any_case(client, png):
     assert _post(client, **body, view_positions=["", "", ""]).json()["seen"]["view_positions"] == [None] * 3
 
 
+@pytest.mark.parametrize(("age", "years"), [("058Y", 58.0), ("58y", 58.0), ("6M", 0.5), ("61.5", 61.5)])
+def test_ages_as_dicom_and_people_write_them(client, age, years):
+    reply = client.post("/v1/predict", data={"text": "cough", "age_years": age})
+    assert reply.json()["seen"]["age_years"] == years
+
+
 def test_empty_fields_are_absent_as_browsers_send_them(client):
     form = {"files": ("", b""), "text": (None, "cough"), "age_years": (None, ""), "sex": (None, "")}
     reply = client.post("/v1/predict", files=form)
@@ -115,6 +121,7 @@ def test_empty_fields_are_absent_as_browsers_send_them(client):
         ({"text": "cough", "age_years": "sixty"}, "bad-age"),
         ({"text": "cough", "age_years": "1e9"}, "bad-age"),
         ({"text": "cough", "age_years": "nan"}, "bad-age"),
+        ({"text": "cough", "age_years": "131Y"}, "bad-age"),
         ({"text": "cough", "sex": "woman"}, "bad-sex"),
         ({"text": "cough", "view_positions": "PA"}, "bad-view-positions"),
         ({"text": ["cough", "fever"]}, "repeated-field"),
