@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from components.cxr.model.architecture import Architecture, EncoderConfig, FusionConfig
 from components.cxr.model.batch import NUM_SEXES, NUM_VIEWS, Batch
+from components.cxr.model.dropout import ATTENTION, KeyedDropout, attention, film_keys, key_dropout, keyed
 
 __all__ = ["CxrModel", "positive_score", "probabilities"]
 
@@ -33,7 +33,7 @@ class CxrModel(nn.Module):
         vision_config = _transformers_config(architecture.vision)
         text_config = _transformers_config(architecture.text)
         self.vision = AutoModel.from_config(vision_config)
-        self.text = AutoModel.from_config(text_config)
+        self.text = AutoModel.from_config(text_config, attn_implementation=ATTENTION)
         _drop_pooled_outputs(self.vision, self.text)
         if architecture.vision.pretrained is None:
             _use_group_norm(self.vision)
@@ -50,6 +50,7 @@ class CxrModel(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head_weight_PD3 = nn.Parameter(torch.empty(num_pathologies, width, 3))
         self.head_bias_P3 = nn.Parameter(torch.zeros(num_pathologies, 3))
+        key_dropout(self)
         _xavier(
             self,
             skip=[m for m, e in ((self.vision, architecture.vision), (self.text, architecture.text)) if e.pretrained],
@@ -63,22 +64,31 @@ class CxrModel(nn.Module):
                 module.eval()
         return self
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Logits (B, P, 3) in the order negative, uncertain, positive."""
-        image_BKD, image_mask_BK = self._image_tokens(batch)
+    def forward(self, batch: Batch, keys_B: Tensor | None = None) -> Tensor:
+        """Logits (B, P, 3) in the order negative, uncertain, positive.
+
+        Args:
+            keys_B: int64, what dropout depends on while training; without them it draws from the process's stream.
+        """
+        with keyed(keys_B):
+            return self._logits(batch, keys_B)
+
+    def _logits(self, batch: Batch, keys_B: Tensor | None) -> Tensor:
+        image_BKD, image_mask_BK = self._image_tokens(batch, keys_B)
         text_BTD = self._text_tokens(batch)
         meta_B2D, meta_mask_B2 = self._meta_tokens(batch)
         num_studies = len(batch)
         keys_BKD = torch.cat([self.null_token.expand(num_studies, 1, -1), image_BKD, text_BTD, meta_B2D], dim=1)
         always_B1 = torch.ones(num_studies, 1, dtype=torch.bool, device=keys_BKD.device)
         mask_BK = torch.cat([always_B1, image_mask_BK, batch.token_mask_BT, meta_mask_B2], dim=1)
+        columns_K = _columns(image_BKD.shape[1], text_BTD.shape[1], device=keys_BKD.device)
         answer_BPD = self.queries_PD.expand(num_studies, -1, -1)
         for block in self.blocks:
-            answer_BPD = block(answer_BPD, keys_BKD, mask_BK)
+            answer_BPD = block(answer_BPD, keys_BKD, mask_BK, columns_K)
         logits_BP3 = torch.einsum("bpd,pdk->bpk", self.norm(answer_BPD), self.head_weight_PD3)
         return logits_BP3 + self.head_bias_P3
 
-    def _image_tokens(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _image_tokens(self, batch: Batch, keys_B: Tensor | None) -> tuple[Tensor, Tensor]:
         """Feature-map cells of every view as tokens (B, V h w, D) with their mask (B, V h w)."""
         num_studies, num_views = batch.film_mask_BV.shape
         present_M = batch.film_mask_BV.flatten().nonzero().squeeze(1)
@@ -86,7 +96,9 @@ class CxrModel(nn.Module):
             present_M = torch.zeros(1, dtype=torch.long, device=present_M.device)
         films_NHW = batch.films_BVHW.flatten(0, 1)[present_M]
         pixels_N1HW = (films_NHW.float() / 255.0 - _PIXEL_MEAN).div(_PIXEL_STD).unsqueeze(1)
-        map_NChw = self.vision(pixels_N1HW.expand(-1, self.num_channels, -1, -1)).last_hidden_state
+        keys_M = film_keys(keys_B, num_views)
+        with keyed(None if keys_M is None else keys_M[present_M]):
+            map_NChw = self.vision(pixels_N1HW.expand(-1, self.num_channels, -1, -1)).last_hidden_state
         height, width = map_NChw.shape[-2:]
         tokens_NKD = self.image_projection(map_NChw.flatten(2).transpose(1, 2))
         tokens_NKD = tokens_NKD + _grid_position(height, width, tokens_NKD.shape[-1], device=tokens_NKD.device)
@@ -119,25 +131,27 @@ class _QueryBlock(nn.Module):
 
     def __init__(self, fusion: FusionConfig) -> None:
         super().__init__()
-        self.num_heads, self.dropout = fusion.num_heads, fusion.dropout
+        self.num_heads, self.dropout, self.dropout_place = fusion.num_heads, fusion.dropout, 0
         self.query_norm, self.key_norm, self.feed_norm = (nn.LayerNorm(fusion.width) for _ in range(3))
         self.query, self.key, self.value, self.out = (nn.Linear(fusion.width, fusion.width) for _ in range(4))
         self.feed = nn.Sequential(
             nn.Linear(fusion.width, 2 * fusion.width),
             nn.GELU(),
-            nn.Dropout(fusion.dropout),
+            KeyedDropout(fusion.dropout),
             nn.Linear(2 * fusion.width, fusion.width),
-            nn.Dropout(fusion.dropout),
+            KeyedDropout(fusion.dropout),
         )
 
-    def forward(self, answer_BPD: Tensor, keys_BKD: Tensor, mask_BK: Tensor) -> Tensor:
+    def forward(self, answer_BPD: Tensor, keys_BKD: Tensor, mask_BK: Tensor, columns_K: Tensor) -> Tensor:
         keys_BKD = self.key_norm(keys_BKD)
-        attended_BPD = F.scaled_dot_product_attention(
+        attended_BPD = attention(
             self._heads(self.query(self.query_norm(answer_BPD))),
             self._heads(self.key(keys_BKD)),
             self._heads(self.value(keys_BKD)),
-            attn_mask=mask_BK[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
+            mask=mask_BK[:, None, None, :],
+            p=self.dropout if self.training else 0.0,
+            place=self.dropout_place,
+            columns_K=columns_K,
         )
         answer_BPD = answer_BPD + self.out(attended_BPD.transpose(1, 2).flatten(2))
         fed_BPD: Tensor = self.feed(self.feed_norm(answer_BPD))
@@ -145,6 +159,14 @@ class _QueryBlock(nn.Module):
 
     def _heads(self, tokens_BKD: Tensor) -> Tensor:
         return tokens_BKD.reshape(*tokens_BKD.shape[:2], self.num_heads, -1).transpose(1, 2)
+
+
+def _columns(num_cells: int, num_tokens: int, *, device: torch.device) -> Tensor:
+    """A number per key (K,) for dropout: the same whatever the padding of views and text is in a process's share."""
+    cells = 4 * torch.arange(num_cells, device=device)
+    tokens = 4 * torch.arange(num_tokens, device=device) + 1
+    meta = 4 * torch.arange(2, device=device) + 3
+    return torch.cat([torch.full((1,), 2, device=device), cells, tokens, meta])
 
 
 def positive_score(logits_BP3: Tensor) -> Tensor:

@@ -1,0 +1,164 @@
+"""Dropout whose masks depend on (seed, step, study, place) alone, so that any number of processes draws the same.
+
+torch draws from one stream per process, in the order of the batch: two processes then drop other units than one does
+(1.5e-2 between their weights after 20 steps at rate 0.1). Here a mask is a hash of counters, made on the batch's device
+and the same whatever a study's neighbors and its padding are. On one CPU core it costs 4 % of a step of the default
+network (docs/training.md).
+
+Shape letters: B rows of a batch with a key each, R elements before the last axis, C the last axis.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+__all__ = [
+    "ATTENTION",
+    "KeyedDropout",
+    "attention",
+    "dropout_keys",
+    "film_keys",
+    "key_dropout",
+    "keyed",
+    "keyed_dropout",
+]
+
+ATTENTION = "keyed_dropout"
+"""Name of the attention that transformers' encoders are built with."""
+
+_KEYS: ContextVar[Tensor | None] = ContextVar("keys_B", default=None)
+_STRIDE = 1 << 20
+"""Larger than any number of tokens: a row's counter must not depend on the padding of the axis before it."""
+
+
+def dropout_keys(studies: Sequence[int], *, seed: int, step: int, device: torch.device | str = "cpu") -> Tensor:
+    """One int64 key per study (B,), from the index of each in its data set.
+
+    >>> both, one = dropout_keys([4, 7], seed=0, step=3), dropout_keys([7], seed=0, step=3)
+    >>> bool(both[1] == one[0])
+    True
+    """
+    start = _mixed(_mixed(torch.tensor(seed)) + step)
+    return _mixed(start + torch.tensor(list(studies), dtype=torch.int64)).to(device, non_blocking=True)
+
+
+@contextlib.contextmanager
+def keyed(keys_B: Tensor | None) -> Iterator[None]:
+    """Within, dropout of B rows is keyed; with None it is torch's, from the process's own stream."""
+    token = _KEYS.set(keys_B)
+    try:
+        yield
+    finally:
+        _KEYS.reset(token)
+
+
+def film_keys(keys_B: Tensor | None, num_views: int) -> Tensor | None:
+    """A key per film (B V,) of studies with `num_views` places for films."""
+    if keys_B is None:
+        return None
+    return _mixed(keys_B[:, None] + 1 + torch.arange(num_views, device=keys_B.device)).flatten()
+
+
+class KeyedDropout(nn.Module):
+    """In place of nn.Dropout (Srivastava et al. 2014); the first axis of its input is the keys'."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p, self.dropout_place = p, 0
+
+    def forward(self, x_BRC: Tensor) -> Tensor:
+        """Drop while training; the input itself otherwise."""
+        return keyed_dropout(x_BRC, p=self.p, place=self.dropout_place) if self.training else x_BRC
+
+    def extra_repr(self) -> str:
+        """As nn.Dropout's."""
+        return f"p={self.p}"
+
+
+def key_dropout(model: nn.Module) -> None:
+    """Replace every nn.Dropout of `model` and number the modules, as `dropout_place`."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.Dropout:
+                setattr(module, name, KeyedDropout(child.p))
+    for place, module in enumerate(model.modules()):
+        module.dropout_place = place  # type: ignore[assignment]
+
+
+def keyed_dropout(x_BRC: Tensor, *, p: float, place: int, columns_C: Tensor | None = None) -> Tensor:
+    """Zero each element with probability `p` (in steps of 1/65536) and scale the others by 1 / (1 - p).
+
+    Args:
+        x_BRC: rows of keys first; any number of axes, at most 2^20 long each.
+        place: which module of the network asks.
+        columns_C: int64 numbers of the last axis's elements; their index unless given.
+    """
+    keys_B = _KEYS.get()
+    if p == 0.0 or keys_B is None:
+        return F.dropout(x_BRC, p)
+    drop = round(p * 65536) - 32768
+    row_BR = _mixed(keys_B + place)
+    for size in x_BRC.shape[1:-1]:
+        row_BR = row_BR[..., None] * _STRIDE + torch.arange(size, device=x_BRC.device)
+    row_BR1 = _mixed(row_BR)[..., None]
+    if columns_C is None:  # one hash of 64 bits serves four elements, in a quarter of the time
+        quarters = torch.arange(math.ceil(x_BRC.shape[-1] / 4), device=x_BRC.device)
+        bits_BRC = _mixed(row_BR1 + quarters).view(torch.int16)[..., : x_BRC.shape[-1]]
+    else:
+        bits_BRC = _mixed(row_BR1 + columns_C).view(torch.int16)[..., ::4]
+    return x_BRC * (bits_BRC >= drop) * (1.0 / (1.0 - p))
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, *,
+    mask: Tensor | None, p: float, place: int, scale: float | None = None, columns_K: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Scaled dot-product attention (B, heads, queries, width) with keyed dropout of its weights.
+
+    Args:
+        mask: bool, True where a query may attend to a key; broadcast to (B, heads, queries, keys).
+        columns_K: a number per key that stands for it; its index unless given.
+    """
+    if p == 0.0 or _KEYS.get() is None:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=p, scale=scale)
+    score = query @ key.transpose(-2, -1) * (scale if scale is not None else query.shape[-1] ** -0.5)
+    if mask is not None:
+        score = score.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else score + mask
+    return keyed_dropout(score.softmax(dim=-1), p=p, place=place, columns_C=columns_K) @ value
+
+
+def _encoder_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+    dropout: float = 0.0, scaling: float | None = None, **kwargs: object,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """transformers' own attention while nothing drops, else the keyed one."""
+    if dropout == 0.0:
+        return sdpa_attention_forward(  # type: ignore[no-any-return]
+            module, query, key, value, attention_mask, dropout=0.0, scaling=scaling, **kwargs
+        )
+    place = module.dropout_place
+    assert isinstance(place, int)
+    out = attention(query, key, value, mask=attention_mask, p=dropout, place=place, scale=scaling)
+    return out.transpose(1, 2).contiguous(), None
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """splitmix64's finalizer (Steele et al. 2014) with arithmetic shifts: int64 to int64, elementwise."""
+    x = x + -7046029254386353131  # 2^64 / golden ratio
+    x = (x ^ (x >> 30)) * -4658895280553007687
+    x = (x ^ (x >> 27)) * -7723592293110705685
+    return x ^ (x >> 31)
+
+
+AttentionInterface.register(ATTENTION, _encoder_attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)
