@@ -61,7 +61,7 @@ def save_checkpoint(
         lease.renew()
     name = f"step-{progress.step:08d}.pt"
     state = {
-        "model": setup.model.state_dict(),
+        "model": setup.network.state_dict(),
         "ema": setup.ema.model.state_dict(),
         "ema_updates": setup.ema.num_updates,
         "optimizer": setup.optimizer.state_dict(),
@@ -97,7 +97,7 @@ def load_checkpoint(storage: Storage, setup: Setup, *, device: torch.device) -> 
         detail = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0][:120]
         where = f"{storage.uri}/{name}"
         raise UserError("damaged-checkpoint", "damaged checkpoint", where=where, found=detail, remedy=remedy) from None
-    setup.model.load_state_dict(state["model"])
+    setup.network.load_state_dict(state["model"])
     setup.ema.model.load_state_dict(state["ema"])
     setup.ema.num_updates = state["ema_updates"]
     setup.optimizer.load_state_dict(state["optimizer"])

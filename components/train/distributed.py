@@ -24,6 +24,8 @@ def distributed(device: torch.device) -> Iterator[None]:
     if not under_torchrun():
         yield
         return
+    if device.type == "cuda":  # or every process of a machine would use, and NCCL wait for, the first GPU
+        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield

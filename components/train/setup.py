@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from components.cxr.bundle import Bundle
 from components.cxr.bundle_info import BundleInfo
 from components.cxr.errors import UserError
 from components.cxr.labels import targets_of
+from components.cxr.model.batch import Batch
 from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.dropout import dropout_keys
+from components.cxr.model.network import CxrModel
 from components.cxr.shards import LoadedManifest
 from components.cxr.text.text import is_leaky
 from components.cxr.trained_on import TrainedOn, trained_on
@@ -16,6 +21,11 @@ from components.train.build import build_model, build_optimizer, git_revision
 from components.train.config import TrainConfig
 from components.train.distributed import world_size
 from components.train.ema import Ema
+from components.train.loading.views import student_view, teacher_view
+from components.train.objectives.mean_teacher import MeanTeacher, consistent_entries
+from components.train.objectives.network import Objective, TrainingNetwork
+from components.train.objectives.shown import Shown
+from components.train.objectives.supervised import Supervised
 
 __all__ = ["Setup"]
 
@@ -67,16 +77,16 @@ class Setup:
         targets = targets_of(self.training.states_SP, self.training.labeled_S, policy=config.labels)
         self.target_SP = torch.from_numpy(targets.target_BP)
         self.weight_SP = torch.from_numpy(targets.weight_BP)
-        self.consistent_SP = self.target_SP != 1
-        """Entries under the consistency loss: labeled or not, all but those that supervision calls uncertain."""
+        self.consistent_SP = torch.from_numpy(consistent_entries(targets))
 
         torch.manual_seed(config.seed)
-        architecture, self.model, self.tokenizer = build_model(
+        architecture, model, self.tokenizer = build_model(
             config, texts=self.training.texts(), num_pathologies=len(manifest.pathologies)
         )
-        self.model.to(device)
-        self.ema = Ema(self.model, decay=config.ema_decay)
-        self.optimizer = build_optimizer(self.model, config)
+        model.to(device)
+        self.ema = Ema(model, decay=config.ema_decay)
+        self.network = self._training_network(model)
+        self.optimizer = build_optimizer(model, config)
         self.info = BundleInfo(
             pathologies=manifest.pathologies,
             pixel_preset=manifest.pixel_preset,
@@ -85,13 +95,44 @@ class Setup:
             section_reader=manifest.section_reader,
             label_policy=config.labels,
             architecture=architecture,
-            num_parameters=sum(p.numel() for p in self.model.parameters()),
+            num_parameters=sum(p.numel() for p in model.parameters()),
             manifest_hash=loaded.hash,
             id_key_fingerprint=manifest.id_key_fingerprint,
             train_config_hash=config.hash,
             mlflow_run_id=None,
             git_revision=git_revision(),
         )
+
+    def show(self, batch: Batch, *, studies: Sequence[int], epoch: int, step: int) -> Shown:
+        """What the objectives get in one step, on the training device.
+
+        Args:
+            batch: on the host, where the random numbers of the views are drawn.
+            studies: index of each study of the batch in the training split, length B.
+        """
+        student = student_view(batch, studies=studies, epoch=epoch, config=self.config, device=self.device)
+        teacher = teacher_view(batch, studies=studies, epoch=epoch, config=self.config, device=self.device)
+        target_BP, weight_BP, consistent_BP = (
+            values_SP[studies].to(self.device, non_blocking=True)
+            for values_SP in (self.target_SP, self.weight_SP, self.consistent_SP)
+        )
+        return Shown(
+            student=student,
+            dropout_B=dropout_keys(studies, seed=self.config.seed, step=step, device=self.device),
+            teacher=teacher,
+            target_BP=target_BP,
+            weight_BP=weight_BP,
+            consistent_BP=consistent_BP,
+        )
+
+    def _training_network(self, model: CxrModel) -> TrainingNetwork:
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+        objectives: list[Objective] = [Supervised()]
+        semi = self.config.semi_supervised
+        if semi.method == "mean-teacher":
+            teacher = self.ema.model
+            objectives.append(MeanTeacher(teacher, config=semi, num_steps=self.num_steps, autocast=autocast))
+        return TrainingNetwork(model, objectives, autocast=autocast)
 
     def trained_on(self) -> TrainedOn:
         """Hashes of everyone whom the weights were fitted to or chosen on, for the bundle."""

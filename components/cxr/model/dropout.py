@@ -1,9 +1,8 @@
 """Dropout whose masks depend on (seed, step, study, place) alone, so that any number of processes draws the same.
 
-torch draws from one stream per process, in the order of the batch: two processes then drop other units than one does
-(1.5e-2 between their weights after 20 steps at rate 0.1). Here a mask is a hash of counters, made on the batch's device
-and the same whatever a study's neighbors and its padding are. On one CPU core it costs 4 % of a step of the default
-network (docs/training.md).
+torch draws from one stream per process, in the order of the batch: two processes then drop other units than one does.
+Here a mask is a hash of counters, made on the batch's device and the same whatever a study's neighbors and its padding
+are. The price is measured by `python -m benchmarks.dropout`.
 
 Shape letters: B rows of a batch with a key each, R elements before the last axis, C the last axis.
 """

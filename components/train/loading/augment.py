@@ -41,22 +41,26 @@ def augment(
     seed: int,
     config: AugmentConfig,
     strength: Literal["weak", "strong"],
+    device: torch.device | None = None,
 ) -> Batch:
     """The batch with every film shifted, rotated, zoomed and regraded at random; strong adds noise and an erased part.
 
     Args:
+        batch: on the host, where random numbers are drawn: finding the films there on a GPU would wait for it.
         studies: index of each study in its data set, length B: the key of its random numbers.
+        device: where the films are transformed and the result lies; the batch's own unless given.
     """
+    device = batch.films_BVHW.device if device is None else device
     present_M = batch.film_mask_BV.flatten().nonzero().squeeze(1)
     if len(present_M) == 0:
-        return batch
+        return batch.to(device)
     size = batch.films_BVHW.shape[-1]
     generators = [
         np.random.default_rng([seed, epoch, studies[b], v, _STREAM[strength]])
         for b, v in batch.film_mask_BV.nonzero().tolist()
     ]
     views = _draw(generators, size=size, config=config, strong=strength == "strong")
-    device = batch.films_BVHW.device
+    batch, present_M = batch.to(device), present_M.to(device)
     films_N1HW = batch.films_BVHW.flatten(0, 1)[present_M].float()[:, None] / 255.0
     grid = F.affine_grid(views.affine_N23.to(device), list(films_N1HW.shape), align_corners=False)
     films_NHW = F.grid_sample(films_N1HW, grid, mode="bilinear", padding_mode="zeros", align_corners=False)[:, 0]
@@ -75,17 +79,16 @@ def augment(
 def drop_modalities(batch: Batch, *, studies: Sequence[int], epoch: int, seed: int, config: ModalityDropout) -> Batch:
     """Mask films, text or metadata of some studies.
 
-    Films fall only where there is text, and text only where there are films that stay.
+    Films fall only where there is text, and text only where there are films that stay. The batch lies on the host.
     """
     draws_B3 = np.stack(
         [np.random.default_rng([seed, epoch, study, _STREAM["dropout"]]).random(3) for study in studies]
     )
     image_B, text_B, meta_B = torch.from_numpy(draws_B3 >= [config.image, config.text, config.meta]).unbind(1)
-    has_text_B, has_film_B = batch.has_text().cpu(), batch.film_mask_BV.any(dim=1).cpu()
+    has_text_B, has_film_B = batch.has_text(), batch.film_mask_BV.any(dim=1)
     image_B = image_B | ~has_text_B
     text_B = text_B | ~(image_B & has_film_B)
-    device = batch.age_B.device
-    return batch.keep(image_B=image_B.to(device), text_B=text_B.to(device), meta_B=meta_B.to(device))
+    return batch.keep(image_B=image_B, text_B=text_B, meta_B=meta_B)
 
 
 def _draw(generators: Sequence[np.random.Generator], *, size: int, config: AugmentConfig, strong: bool) -> _Views:

@@ -1,1 +1,1 @@
-"""What training minimizes."""
+"""What is learned: each objective has its loss, its state (as an nn.Module) and the name of its metrics."""

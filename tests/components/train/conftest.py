@@ -26,14 +26,14 @@ def _tracked_there(_tracking_database: Path, _own_places: None) -> Iterator[None
 
 @pytest.fixture(scope="session")
 def tiny_config() -> TrainConfig:
-    """15 studies per step, 4 steps per epoch, dropout 0."""
+    """15 studies per step, 4 steps per epoch, dropout as by default."""
     encoder = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
     text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     values = {
         "architecture": {
             "vision": {"model_type": "resnet", "config": encoder},
             "text": {"model_type": "bert", "config": text | {"max_position_embeddings": 32}},
-            "fusion": {"width": 16, "num_heads": 2, "dropout": 0.0},
+            "fusion": {"width": 16, "num_heads": 2},
             "max_tokens": 16,
         },
         "epochs": 6,

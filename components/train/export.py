@@ -1,0 +1,26 @@
+"""Which weights go out: the EMA weights of the epoch that validated best, else the last EMA weights."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from components.cxr.model.network import CxrModel
+from components.train.checkpoint import Progress
+
+__all__ = ["keep_best", "weights_to_export"]
+
+
+def keep_best(progress: Progress, auroc: float, *, epoch: int, average: CxrModel) -> bool:
+    """Note an epoch (from 0) and a copy of its EMA weights if it beats every earlier one; of equals the first stays."""
+    if progress.best_auroc is not None and auroc <= progress.best_auroc:
+        return False
+    progress.best_auroc, progress.best_epoch = auroc, epoch + 1
+    progress.best_weights = {name: value.detach().cpu().clone() for name, value in average.state_dict().items()}
+    return True
+
+
+def weights_to_export(progress: Progress, average: CxrModel) -> dict[str, Tensor]:
+    """By name, on the host."""
+    if progress.best_weights is not None:
+        return progress.best_weights
+    return {name: value.detach().cpu() for name, value in average.state_dict().items()}

@@ -1,0 +1,53 @@
+"""Mean teacher (Tarvainen and Valpola 2017): the student's answer to a hard view follows the teacher's to an easy."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from components.cxr.labels import UNCERTAIN_CLASS, Targets
+from components.cxr.model.network import CxrModel
+from components.train.config import SemiSupervised
+from components.train.objectives.losses import consistency_loss
+from components.train.objectives.shown import Shown
+
+__all__ = ["MeanTeacher", "consistent_entries"]
+
+
+class MeanTeacher(nn.Module):
+    """Squared distance between q = p1 / (p0 + p1) of student and teacher.
+
+    Args:
+        teacher: in evaluation mode; not a part of this module's state, the EMA keeps it.
+        num_steps: optimizer steps of the whole training.
+    """
+
+    name = "consistency"
+
+    def __init__(self, teacher: CxrModel, *, config: SemiSupervised, num_steps: int, autocast: torch.autocast) -> None:
+        super().__init__()
+        self._teacher = (teacher,)  # in a tuple, or torch would count its weights among this module's
+        self._config, self._num_steps, self._autocast = config, num_steps, autocast
+
+    def weight(self, step: int) -> float:
+        """Rises linearly from 0 at step 0 to `weight` after the fraction `ramp_up` of the training."""
+        return self._config.weight * min(1.0, step / (self._config.ramp_up * self._num_steps))
+
+    def forward(self, logits_BP3: Tensor, shown: Shown) -> Tensor:
+        """A scalar, scaled by the number of processes."""
+        (teacher,) = self._teacher
+        with torch.no_grad(), self._autocast:
+            teacher_BP3 = teacher(shown.teacher).float()
+        return consistency_loss(logits_BP3, teacher_BP3, shown.consistent_BP)
+
+
+def consistent_entries(targets: Targets) -> npt.NDArray[np.bool_]:
+    """Entries (S, P) under the consistency loss: those without labels and those labeled negative or positive.
+
+    What supervision calls uncertain is left out, and what the label policy leaves unused.
+    """
+    labeled_SP = (targets.target_BP != UNCERTAIN_CLASS) & (targets.target_BP >= 0)
+    consistent_SP: npt.NDArray[np.bool_] = labeled_SP | targets.unlabeled_BP
+    return consistent_SP

@@ -1,0 +1,29 @@
+"""What one step shows to the objectives. Shape letters: B studies of this process, P pathologies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from components.cxr.model.batch import Batch
+
+__all__ = ["Shown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """Views and supervision of one step, on the training device."""
+
+    student: Batch
+    """Strong view, without some modalities."""
+    dropout_B: Tensor
+    """int64 keys of the student's dropout."""
+    teacher: Batch
+    """Weak view, with every modality that is there."""
+    target_BP: Tensor
+    """int64 class 0 negative, 1 uncertain, 2 positive, or NO_TARGET."""
+    weight_BP: Tensor
+    """float32 in [0, 1]."""
+    consistent_BP: Tensor
+    """bool, entries under the consistency loss."""
