@@ -33,6 +33,7 @@ class FilmReader:
     started when one is first needed, is used again, and is replaced when it dies. Threads may read at the same time;
     each has its process. Processes end with this one, however it ends.
 
+    >>> import numpy as np
     >>> from components.cxr.films.pixels import encode_png
     >>> ramp = np.tile(np.arange(256, dtype=np.uint8), (128, 1))
     >>> with FilmReader(DecodeLimits(seconds=120)) as reader:
