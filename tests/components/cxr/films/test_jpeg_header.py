@@ -53,7 +53,6 @@ def with_dnl(stream: bytes) -> bytes:
 def test_a_marker_that_may_not_stand_in_a_header() -> None:
     """GDCM ends the process at some of them."""
     data = sample("JPEG-lossy.dcm")
-    assert code_of(changed(data, lambda stream: stream.replace(b"\xff\xdb", b"\xff\0", 1))) == "undecodable"
     stream = stream_of(data)
     at = stream.find(b"\xff\xdb") + 1
     for marker in (*range(0xC0), *range(0xD0, 0xDA), *range(0xF0, 0xF7), *range(0xF9, 0xFE)):
@@ -65,6 +64,7 @@ def test_a_marker_that_may_not_stand_in_a_header() -> None:
     assert (
         read_jpeg_header(stream[: at - 1] + b"\xff\xff\xff" + stream[at - 1 :]).family == "JPEG extended"
     )  # fill bytes
+    assert code_of(changed(data, lambda stream: stream.replace(b"\xff\xdb", b"\xff\0", 1))) == "undecodable"
 
 
 @pytest.mark.parametrize(
