@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import itertools
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import MediaStorageDirectoryStorage
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from components.cxr.films.dicom import is_dicom, quiet
 from components.cxr.storage.storage import Storage
@@ -18,7 +21,11 @@ from components.cxr.storage.storage import Storage
 __all__ = ["Header", "read_headers"]
 
 _START = 1 << 16
-"""Bytes that hold nearly every header up to Rows; else the whole file is read."""
+"""Bytes that hold nearly every header up to Rows."""
+_MOST = 1 << 20
+"""Bytes that are read else: pydicom takes up to 10 s for a megabyte of empty items."""
+_META = 1 << 10
+"""Bytes within which a file's meta names its transfer syntax."""
 _NUM_THREADS = 10
 """Requests to a bucket at a time: as many as the client keeps connections."""
 _TAGS = ["SOPInstanceUID", "PatientID", "StudyInstanceUID", "Rows"]
@@ -62,7 +69,7 @@ def _read(storage: Storage, name: str, size: int) -> Header | None:
             return None
         header = _parse(start)
         if size > _START and (header is None or not (header.is_image and header.study_id)):
-            header = _parse(storage.read(name).data)
+            header = _parse(storage.read_start(name, _MOST))
     except OSError:
         header = None
     return header or Header("", "", "", is_image=True)
@@ -72,14 +79,29 @@ def _parse(data: bytes) -> Header | None:
     """None when the bytes cannot be parsed."""
     try:
         with quiet():
-            dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, specific_tags=_TAGS, force=True)
+            dataset = _dataset(data)
             study_id, image_id, patient_id = (
                 _text(dataset, keyword) for keyword in ("StudyInstanceUID", "SOPInstanceUID", "PatientID")
             )
-            named = image_id or dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
+            kind = getattr(dataset, "file_meta", Dataset()).get("MediaStorageSOPClassUID")
+            named = image_id or kind == MediaStorageDirectoryStorage
             return Header(study_id, image_id, patient_id, is_image=bool(dataset.get("Rows")) or not named)
     except Exception:  # pydicom raises whatever its parsers met, and quotes the file
         return None
+
+
+def _dataset(data: bytes) -> Dataset:
+    file = io.BytesIO(data)
+    if DeflatedExplicitVRLittleEndian.encode() not in data[:_META]:
+        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
+    # pydicom would inflate 0.9 MB to 900 MB
+    file.seek(132 if data[128:132] == b"DICM" else 0)
+    read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+    body = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[file.tell() :], _MOST)
+    tags: list[BaseTag | int] = [Tag(name) for name in _TAGS]
+    return read_dataset(
+        io.BytesIO(body), False, True, stop_when=lambda tag, _vr, _length: tag > tags[-1], specific_tags=tags
+    )
 
 
 def _text(dataset: Dataset, keyword: str) -> str:
