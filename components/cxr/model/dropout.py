@@ -152,11 +152,14 @@ def _encoder_attention(
 
 
 def _mixed(x: Tensor) -> Tensor:
-    """splitmix64's finalizer (Steele et al. 2014) with arithmetic shifts: int64 to int64, elementwise."""
+    """splitmix64's finalizer (Steele et al. 2014), int64 to int64, elementwise; all shifts but the last arithmetic.
+
+    The last is logical: an arithmetic one would clear every top bit, and a fourth of the units would never drop.
+    """
     x = x + -7046029254386353131  # 2^64 / golden ratio
     x = (x ^ (x >> 30)) * -4658895280553007687
     x = (x ^ (x >> 27)) * -7723592293110705685
-    return x ^ (x >> 31)
+    return x ^ ((x >> 31) & 0x1FFFFFFFF)
 
 
 AttentionInterface.register(ATTENTION, _encoder_attention)
