@@ -40,7 +40,7 @@ def one_check(monkeypatch: pytest.MonkeyPatch, server: RunningServer) -> None:
     """deploy()'s own check of the model meets the server that is running already."""
 
     @contextlib.contextmanager
-    def running(_config: ServeConfig, _bundle: object) -> Iterator[RunningServer]:
+    def running(_config: ServeConfig, _bundle: object, _evaluation: object) -> Iterator[RunningServer]:
         yield server
 
     monkeypatch.setattr(step, "running_server", running)

@@ -76,6 +76,8 @@ def test_the_journal_in_a_bucket_survives_a_kill(
     checkpoints = root.checkpoints(training_key(long_config, tiny_data.hash))
     process = start(long_config, root, tiny_data, tmp_path)
     wait_for(checkpoints, "step-00000008.pt", process)
+    while json.loads(checkpoints.read("latest.json").data)["checkpoint"] < "step-00000008.pt":
+        time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     before = journaled(checkpoints)
