@@ -20,7 +20,10 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train.build import build_optimizer
 from components.train.config import TrainConfig
+from components.train.finite import FiniteGuard
 from components.train.loading.augment import augment, drop_modalities
+from components.train.loading.batches import batches
+from components.train.meter import Meter
 from components.train.setup import Setup
 from components.train.train import train, training_key
 
@@ -143,3 +146,28 @@ def checkpoint(root: Root, config: TrainConfig, data: LoadedManifest) -> dict[st
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     assert one.keys() == other.keys()
     return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_nothing_that_a_step_sums_is_made_elsewhere_than_on_the_training_device(
+    tiny_data: LoadedManifest, config: TrainConfig
+) -> None:
+    """Tensors made without naming a device lie on `meta` here, where NCCL would refuse those of the host."""
+    device = torch.device("cpu")
+    setup = Setup(config, tiny_data, device=device)
+    studies, batch = next(batches(setup, epoch=0))
+    shown = setup.show(batch, studies=studies, epoch=0, step=0)
+    logits_BP3 = setup.network.classifier(shown.student, shown.dropout_B)
+    with torch.device("meta"):
+        assert torch.zeros(1).is_meta
+        losses = {name: objective(logits_BP3, shown) for name, objective in setup.network.objectives.items()}
+        loss = torch.stack([setup.network.weights(0)[name] * losses[name] for name in losses]).sum()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(setup.network.parameters(), 1.0)
+        meter = Meter(num_steps=4, first_step=0, names=list(losses), device=device)
+        meter.add(len(studies), losses)
+        finite = FiniteGuard(device)
+        finite.add(norm, step=0)
+        finite.check()
+        means = meter.take()
+    assert means["train/supervised_loss"] == pytest.approx(losses["supervised"].item())
+    assert means["train/consistency_loss"] == pytest.approx(losses["consistency"].item())

@@ -1,0 +1,52 @@
+"""A training that stops at any step of an epoch, wherever its best epoch lies, ends with the same bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from components.cxr.labels import LabelPolicy
+from components.cxr.shards import LoadedManifest
+from components.cxr.storage.storage import Root
+from components.train.config import TrainConfig
+from components.train.train import train, training_key
+
+STEPS_PER_EPOCH = 4
+
+
+@pytest.mark.parametrize(
+    ("scores", "stops"), [((0.9, 0.5), [5, 7]), ((0.5, 0.9), range(1, 9))], ids=["the first is best", "the second is"]
+)
+def test_stopped_at_any_step_it_ends_with_the_same_weights(
+    scores: tuple[float, ...], stops: Sequence[int], tiny_data: LoadedManifest, tiny_config: TrainConfig,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    config = tiny_config.model_copy(update={"epochs": 2})
+
+    def weights(folder: str, *, stop: int | None) -> bytes:
+        told = iter(scores)
+        monkeypatch.setattr("components.train.train.validation_auroc", lambda *_, **__: next(told))
+        root = Root(tmp_path / folder)
+        if stop is not None:
+            train(config, loaded=tiny_data, root=root, stop_after=stop)
+        train(config, loaded=tiny_data, root=root)
+        assert next(told, None) is None, "each epoch is validated once"
+        return root.bundle(training_key(config, tiny_data.hash)).read("weights.safetensors").data
+
+    straight = weights("straight", stop=None)
+    for stop in stops:
+        assert weights(f"stop-{stop}", stop=stop) == straight, f"stopped after step {stop}"
+
+
+def test_blanks_that_are_ignored_and_blanks_that_are_unlabeled_give_different_weights(
+    tiny_data: LoadedManifest, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    found = []
+    for blank in ("ignore", "unlabeled"):
+        policy = LabelPolicy.model_validate({"blank": blank})
+        config = tiny_config.model_copy(update={"epochs": 1, "labels": policy})
+        bundle = train(config, loaded=tiny_data, root=Root(tmp_path / blank))
+        found.append(bundle.read("weights.safetensors").data)
+    assert found[0] != found[1]
