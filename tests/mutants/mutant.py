@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import functools
+import hashlib
 import importlib
-import random
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,10 +47,11 @@ def read_table(folder: Path = Path(__file__).parent) -> list[Mutant]:
 
 
 def choose(table: Sequence[Mutant], *, fraction: Fraction, seed: str) -> list[Mutant]:
-    """A part of the table, rounded up, in the table's order; the same seed chooses the same."""
+    """A part of the table, rounded up, in its order; one more entry changes what a seed chooses by one or two."""
     count = -(-len(table) * fraction.numerator // fraction.denominator)
-    chosen = set(random.Random(seed).sample(range(len(table)), count))
-    return [mutant for number, mutant in enumerate(table) if number in chosen]
+    drawn = sorted(table, key=lambda mutant: hashlib.sha256(f"{seed} {mutant.name}".encode()).digest())
+    chosen = {mutant.name for mutant in drawn[:count]}
+    return [mutant for mutant in table if mutant.name in chosen]
 
 
 def mutated(mutant: Mutant, top: Path) -> str:
