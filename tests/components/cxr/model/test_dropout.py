@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from components.cxr.model.architecture import Architecture
+from components.cxr.model.batch import Batch
 from components.cxr.model.dropout import KeyedDropout, attention, dropout_keys, key_dropout, keyed, keyed_dropout
+from components.cxr.model.network import CxrModel
+from components.train.build import build_model
+from components.train.config import TrainConfig
 
 STUDIES = [4, 7, 11, 30]
 
@@ -74,3 +81,59 @@ def test_attention_without_dropout_is_torchs() -> None:
         assert torch.equal(attention(query, key, value, mask=mask, p=0.0, place=1), expected)
         nearly = attention(query, key, value, mask=mask, p=1e-6, place=1)  # the written-out way, dropping nothing
     assert torch.allclose(nearly, expected, atol=1e-5)
+
+
+WORDS = ["cough and fever", "chest pain", "shortness of breath since two days and nights", "fall"]
+
+
+@pytest.fixture(scope="module")
+def network() -> tuple[CxrModel, Batch]:
+    """A network with dropout in encoder and fusion, and four studies of one or two films and texts of other lengths."""
+    torch.manual_seed(0)
+    encoder = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
+    architecture = Architecture.model_validate({"vision": {"model_type": "resnet", "config": encoder}})
+    _, model, tokenizer = build_model(TrainConfig(architecture=architecture), texts=WORDS * 3, num_pathologies=3)
+    tokens = tokenizer(WORDS, padding=True, return_tensors="pt")
+    batch = Batch(
+        films_BVHW=torch.randint(0, 256, (4, 2, 32, 32), dtype=torch.uint8),
+        film_mask_BV=torch.tensor([[True, True], [True, False], [True, False], [True, True]]),
+        view_BV=torch.ones(4, 2, dtype=torch.int64),
+        tokens_BT=tokens["input_ids"],
+        token_mask_BT=tokens["attention_mask"].bool(),
+        age_B=torch.full((4,), 60.0),
+        sex_B=torch.ones(4, dtype=torch.int64),
+    )
+    return model.train(), batch
+
+
+@torch.no_grad()
+def test_a_study_in_training_answers_alone_as_beside_longer_texts_and_more_films(
+    network: tuple[CxrModel, Batch],
+) -> None:
+    model, batch = network
+    keys_B = dropout_keys(STUDIES, seed=0, step=5)
+    together_BP3 = model(batch, keys_B)
+    assert not torch.allclose(together_BP3, model(batch, dropout_keys(STUDIES, seed=0, step=6)), atol=1e-2)
+    for row in range(len(batch)):
+        alone = Batch(**{name: value[row : row + 1] for name, value in vars(batch).items()})
+        num_tokens = int(batch.token_mask_BT[row].sum())
+        short = replace(
+            alone, tokens_BT=alone.tokens_BT[:, :num_tokens], token_mask_BT=alone.token_mask_BT[:, :num_tokens]
+        )
+        torch.testing.assert_close(model(short, keys_B[row : row + 1])[0], together_BP3[row], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_answers_spread_as_they_do_with_torchs_own_dropout(network: tuple[CxrModel, Batch]) -> None:
+    model, batch = network
+    keyed_NBP3 = torch.stack([model(batch, dropout_keys(STUDIES, seed=0, step=step)) for step in range(150)])
+    torchs_NBP3 = torch.stack([model(batch) for _ in range(150)])
+    error_BP3 = ((keyed_NBP3.var(dim=0) + torchs_NBP3.var(dim=0)) / 150).sqrt()
+    assert ((keyed_NBP3.mean(dim=0) - torchs_NBP3.mean(dim=0)).abs() / error_BP3).max() < 4.5
+    assert (keyed_NBP3.std(dim=0) / torchs_NBP3.std(dim=0)).mean() == pytest.approx(1.0, abs=0.12)
+
+
+def test_no_dropout_of_the_network_is_left_to_torch(network: tuple[CxrModel, Batch]) -> None:
+    kinds = [type(module) for module in network[0].modules()]
+    assert KeyedDropout in kinds
+    assert nn.Dropout not in kinds
