@@ -319,4 +319,25 @@ MUTANTS = [
         new="",
         test="tests/components/cxr/model/test_dropout.py::test_the_rate_is_right_and_the_expectation_kept",
     ),
+    Mutant(
+        "labels-are-those-of-the-study-before",
+        file="components/cxr/model/dataset.py",
+        old="states.append(state_NP[start])",
+        new="states.append(state_NP[start - 1])",
+        test=f"{FOLDER}/test_learnable.py::test_what_can_be_learned_is_learned_from_each_modality_alone",
+    ),
+    Mutant(
+        "no-text-reaches-the-answer",
+        file="components/cxr/model/network.py",
+        old="image_mask_BK, batch.token_mask_BT, meta_mask_B2",
+        new="image_mask_BK, batch.token_mask_BT & False, meta_mask_B2",
+        test=f"{FOLDER}/test_learnable.py::test_what_can_be_learned_is_learned_from_each_modality_alone",
+    ),
+    Mutant(
+        "the-average-never-moves",
+        file="components/train/ema.py",
+        old="torch._foreach_lerp_(averages, weights, 1.0 - self.current_decay)",
+        new="torch._foreach_lerp_(averages, weights, 0.0)",
+        test=f"{FOLDER}/test_learnable.py::test_what_can_be_learned_is_learned_from_each_modality_alone",
+    ),
 ]
