@@ -59,15 +59,15 @@ MUTANTS = [
     Mutant(
         "labels-are-those-of-another-study",
         file="components/cxr/model/dataset.py",
-        old="                states.append(state_NP[start])\n",
-        new="                states.append(state_NP[start - 1])\n",
+        old="states.append(label_states(table, manifest.pathologies))",
+        new="states.append(np.roll(label_states(table, manifest.pathologies), 1, axis=0))",
         test=f"{DATASET}::test_studies_are_those_of_the_shards",
     ),
     Mutant(
         "films-are-those-of-another-study",
         file="components/cxr/model/dataset.py",
-        old="self._films.append(pixels_NHW[start:stop_view])",
-        new="self._films.append(pixels_NHW[max(start - 1, 0) : max(start - 1, 0) + stop_view - start])",
+        old="films=list(self._pixels[self._shard_S[index]][row : row + last - first]),",
+        new="films=list(self._pixels[self._shard_S[index]][max(row - 1, 0) :][: last - first]),",
         test=f"{DATASET}::test_studies_are_those_of_the_shards",
     ),
     Mutant(
@@ -80,15 +80,15 @@ MUTANTS = [
     Mutant(
         "a-data-set-holds-every-split",
         file="components/cxr/model/dataset.py",
-        old="for split in splits for shard in manifest.shards_of(split)):",
-        new='for split in ("train", "validate", "test") for shard in manifest.shards_of(split)):',
+        old="for split in splits for shard in manifest.shards_of(split)]",
+        new='for split in ("train", "validate", "test") for shard in manifest.shards_of(split)]',
         test=f"{DATASET}::test_studies_are_those_of_the_shards",
     ),
     Mutant(
         "every-film-is-taken-whatever-max-views-says",
         file="components/cxr/model/dataset.py",
-        old="stop_view = rows[start], stop if max_views is None else min(stop, start + max_views)",
-        new="stop_view = rows[start], stop",
+        old="kept_S = count_S if max_views is None else np.minimum(count_S, max_views)",
+        new="kept_S = count_S",
         test=f"{DATASET}::test_max_views_leaves_out_later_films",
     ),
 ]

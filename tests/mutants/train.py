@@ -322,8 +322,8 @@ MUTANTS = [
     Mutant(
         "labels-are-those-of-the-study-before",
         file="components/cxr/model/dataset.py",
-        old="states.append(state_NP[start])",
-        new="states.append(state_NP[start - 1])",
+        old="states.append(label_states(table, manifest.pathologies))",
+        new="states.append(np.roll(label_states(table, manifest.pathologies), 1, axis=0))",
         test=f"{FOLDER}/test_learnable.py::test_what_can_be_learned_is_learned_from_each_modality_alone",
     ),
     Mutant(

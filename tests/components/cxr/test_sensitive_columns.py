@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.cxr.model import dataset, pixel_cache
+from components.cxr.model import shard_cache
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.shards import LoadedManifest, ShardInfo, load_manifest, read_shard, write_manifest
 from components.cxr.storage.storage import Storage, open_storage, sha256_of
@@ -53,8 +53,7 @@ def test_a_studys_input_is_the_same_with_and_without(
 
     grouped = with_groups(tiny_data, tmp_path)
     assert set(read_shard(grouped.storage, grouped.manifest.shards[0]).column("race").to_pylist()) == {"WHITE"}
-    monkeypatch.setattr(dataset, "read_shard", recording)
-    monkeypatch.setattr(pixel_cache, "read_shard", recording)
+    monkeypatch.setattr(shard_cache, "read_shard", recording)
     monkeypatch.setenv("CXRFLOW_CACHE", str(tmp_path / "cache"))
     plain, other = (StudyDataset(data, splits=["train", "test"], text=TextConfig()) for data in (tiny_data, grouped))
     for first, second in zip(plain, other, strict=True):

@@ -1,7 +1,7 @@
-"""Decoded shards on this machine's disk, memory-mapped; checked, bounded in size, and made anew when damaged.
+"""What all processes of a machine make once and map into memory: checked, bounded in size, made anew when damaged.
 
-A file holds the pixels of one shard and then a trailer, written last: a magic number, the SHA-256 of the pixels, and
-rows, height and width. Its name is the shard's hash. A file that is in use stays locked, and no process evicts it.
+A file holds its content and then a trailer, written last: a magic number, the SHA-256 of the content, and its length.
+A file that is in use stays locked, and no process evicts it. One process makes a file, and the others wait for it.
 """
 
 from __future__ import annotations
@@ -17,27 +17,25 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from components.cxr.errors import UserError
-from components.cxr.shards import ShardInfo, read_shard
-from components.cxr.storage.storage import Storage
 
-__all__ = ["FOLDER_VARIABLE", "LIMIT_VARIABLE", "cache_folder", "cached_pixels"]
+__all__ = ["FOLDER_VARIABLE", "LIMIT_VARIABLE", "cache_folder", "made_once"]
 
 FOLDER_VARIABLE = "CXRFLOW_CACHE"
 """Environment variable: where decoded shards are kept; default ~/.cache/cxrflow."""
 LIMIT_VARIABLE = "CXRFLOW_CACHE_GB"
 """Environment variable: gigabytes (10^9 bytes) that decoded shards may take; default: all but 1 GB of what is free."""
 
-_MAGIC = b"CXRPIX1\n"
-_TRAILER = struct.Struct("<8s32s3Q")
-_SUFFIX, _CHECKED, _PARTIAL = ".pixels", ".checked", ".partial-"
+_MAGIC = b"CXRNODE1"
+_TRAILER = struct.Struct("<8s32sQ")
+_SUFFIX, _CHECKED, _PARTIAL, _MAKING = ".cached", ".checked", ".partial-", ".making-"
 _CLOCK_NS = 2_000_000_000
 """Steps of a file system's clock: a file that changed so shortly before its check may have changed after it too."""
 _ABANDONED_S = 86_400.0
@@ -49,42 +47,95 @@ def cache_folder() -> Path:
     return Path(os.environ.get(FOLDER_VARIABLE) or Path.home() / ".cache" / "cxrflow")
 
 
-def cached_pixels(storage: Storage, info: ShardInfo, *, size: int) -> npt.NDArray[np.uint8]:
-    """The shard's pixels, uint8 [rows, size, size], as a read-only memory map of a file that is made on first use.
+@overload
+def made_once(name: str, make: Callable[[], Sequence[bytes | memoryview]]) -> npt.NDArray[np.uint8]: ...
+@overload
+def made_once(
+    name: str, make: Callable[[], Sequence[bytes | memoryview]], *, wait: bool
+) -> npt.NDArray[np.uint8] | None: ...
 
-    The first open hashes the file (0.6 s per GB on one core); later ones compare its size and times with those of the
-    check (0.1 ms): a change on disk is noticed, and a hundred processes do not each read everything.
+
+def made_once(
+    name: str, make: Callable[[], Sequence[bytes | memoryview]], *, wait: bool = True
+) -> npt.NDArray[np.uint8] | None:
+    """The bytes that `make` returns, one part after the other, as a read-only memory map of a file.
+
+    The first process that asks for `name` calls `make`; every other process of the machine waits for it and maps the
+    same file, so that they share its pages. The first open of a file hashes it (0.6 s per GB on one core); later ones
+    compare its size and times with those of the check (0.1 ms): a change on disk is noticed, and a hundred processes
+    do not each read everything.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as os.environ["CXRFLOW_CACHE"]:
+    ...     made_once("features-of-a-shard", lambda: [bytes(2), bytes([7])]).tolist()
+    [0, 0, 7]
+
+    Args:
+        name: of the file, which must change with whatever changes its content: a hash of what it is made from.
+        wait: False returns None at once while another process makes the file.
 
     Raises:
-        UserError: the shard is missing or damaged, or there is no room for its pixels.
+        UserError: there is no room, or what was written is not what is read.
     """
-    folder, shape = cache_folder(), (info.rows, size, size)
-    path = folder / f"{info.sha256}{_SUFFIX}"
-    found = _open(path, shape)
+    folder = cache_folder()
+    path = folder / f"{name}{_SUFFIX}"
+    found = _open(path)
+    if found is not None:
+        return found
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _making(folder / f"{_MAKING}{name}", wait=wait) as mine:
+            if not mine:
+                return None
+            found = _open(path)  # made meanwhile by the one that was waited for
+            if found is None:
+                with contextlib.suppress(FileNotFoundError):
+                    _warn_damaged(path)
+                parts = make()
+                _make_room(folder, sum(map(len, parts)) + _TRAILER.size)
+                _write(path, parts)
+                found = _open(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+            raise
+        raise _no_room(folder, os.strerror(error.errno)) from None
     if found is None:
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                _warn_damaged(path)
-            _make_room(folder, info.rows * size * size + _TRAILER.size)
-            _make(path, storage, info, shape)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
-                raise
-            raise _no_room(folder, os.strerror(error.errno)) from None
-        found = _open(path, shape)
-        if found is None:
-            raise UserError(
-                "pixel-cache-damaged",
-                "pixels on disk are not those that were written there",
-                where=folder,
-                remedy=f"Check the disk, or set {FOLDER_VARIABLE} to another one.",
-            )
+        raise UserError(
+            "pixel-cache-damaged",
+            "bytes on disk are not those that were written there",
+            where=folder,
+            remedy=f"Check the disk, or set {FOLDER_VARIABLE} to another one.",
+        )
     return found
 
 
-def _open(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8] | None:
-    """The pixels, if the file is there, whole and unchanged; the map keeps it locked against eviction."""
-    num_bytes = shape[0] * shape[1] * shape[2]
+@contextlib.contextmanager
+def _making(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Whether this process may make the file; a killed one lets go of it. Without locks everyone may, and writes it."""
+    while True:
+        with path.open("wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            except OSError:  # a file system without locks
+                pass
+            if not _is_at(file, path):
+                continue  # the one that was waited for has removed it
+            try:
+                yield True
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    return any(os.path.samestat(os.fstat(file.fileno()), status) for status in _status(path))
+
+
+def _open(path: Path) -> npt.NDArray[np.uint8] | None:
+    """The content, if the file is there, whole and unchanged; the map keeps it locked against eviction."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -93,20 +144,22 @@ def _open(path: Path, shape: tuple[int, int, int]) -> npt.NDArray[np.uint8] | No
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(file, fcntl.LOCK_SH)
         status = os.fstat(file.fileno())
-        if status.st_size != num_bytes + _TRAILER.size:
+        num_bytes = status.st_size - _TRAILER.size
+        if num_bytes < 0:
             return None
         identity = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
         mark = path.with_suffix(_CHECKED)
         if not _was_checked(mark, identity, changed_ns=status.st_ctime_ns):
             now_ns = time.time_ns()
-            if not _is_whole(file, shape):
+            if not _is_whole(file, num_bytes):
                 return None
             with contextlib.suppress(OSError):  # a cache that others fill and this process only reads
                 mark.write_text(f"{identity}\n{now_ns}\n")
         with contextlib.suppress(OSError):
             os.utime(mark)  # last used
-        pixels_NHW: npt.NDArray[np.uint8] = np.memmap(file, np.uint8, mode="r", shape=shape)
-    return pixels_NHW
+        if num_bytes == 0:
+            return np.empty(0, np.uint8)
+        return np.memmap(file, np.uint8, mode="r", shape=num_bytes)
 
 
 def _was_checked(mark: Path, identity: str, *, changed_ns: int) -> bool:
@@ -117,9 +170,9 @@ def _was_checked(mark: Path, identity: str, *, changed_ns: int) -> bool:
         return False
 
 
-def _is_whole(file: BinaryIO, shape: tuple[int, int, int]) -> bool:
-    """Whether the trailer is there and says what the pixels are."""
-    digest, left = hashlib.sha256(), shape[0] * shape[1] * shape[2]
+def _is_whole(file: BinaryIO, num_bytes: int) -> bool:
+    """Whether the trailer is there and says what the content is."""
+    digest, left = hashlib.sha256(), num_bytes
     file.seek(0)
     while left > 0:
         chunk = file.read(min(_CHUNK, left))
@@ -127,25 +180,23 @@ def _is_whole(file: BinaryIO, shape: tuple[int, int, int]) -> bool:
             return False
         digest.update(chunk)
         left -= len(chunk)
-    return file.read() == _TRAILER.pack(_MAGIC, digest.digest(), *shape)
+    return file.read() == _TRAILER.pack(_MAGIC, digest.digest(), num_bytes)
 
 
-def _make(path: Path, storage: Storage, info: ShardInfo, shape: tuple[int, int, int]) -> None:
-    """Decode a shard into `path`, under a name of this host's until it is whole and on the disk."""
-    column = read_shard(storage, info, columns=["pixels"]).column("pixels")
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write(path: Path, parts: Sequence[Any]) -> None:
+    """Write the parts into `path`, under a name of this host's until the file is whole and on the disk."""
     handle, name = tempfile.mkstemp(prefix=_partial_prefix(), dir=path.parent)
-    partial, digest = Path(name), hashlib.sha256()
+    partial, digest, num_bytes = Path(name), hashlib.sha256(), 0
     try:
         with os.fdopen(handle, "wb") as file:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.fchmod(file.fileno(), 0o644)
-            for film in column:
-                pixels = film.as_py()
-                digest.update(pixels)
-                file.write(pixels)
-            file.write(_TRAILER.pack(_MAGIC, digest.digest(), *shape))
+            for part in parts:
+                digest.update(part)
+                file.write(part)
+                num_bytes += len(part)
+            file.write(_TRAILER.pack(_MAGIC, digest.digest(), num_bytes))
             file.flush()
             os.fsync(file.fileno())
             partial.replace(path)
@@ -166,7 +217,6 @@ def _make_room(folder: Path, num_bytes: int) -> None:
     Raises:
         UserError: what is in use leaves too little.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(folder)
     files = [(path, status) for path in folder.iterdir() for status in _status(path)]
     kept = [(path, status) for path, status in files if path.suffix == _SUFFIX or path.name.startswith(_PARTIAL)]
