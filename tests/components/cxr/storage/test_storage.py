@@ -7,11 +7,14 @@ import hashlib
 import os
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from components.cxr.errors import UserError
+from components.cxr.storage import local
+from components.cxr.storage.atomic import put_in_place
 from components.cxr.storage.storage import ABSENT, Root, StaleWriteError, Storage, open_storage, sha256_of
 
 
@@ -67,7 +70,12 @@ def test_conditional_write_wants_its_generation(storage: Storage) -> None:
     assert storage.read("p.json").data == b"2"
 
 
-def test_one_of_many_conditional_writers_wins(storage: Storage) -> None:
+def test_one_of_many_conditional_writers_wins(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def put_slowly(partial: Path, target: Path) -> None:
+        time.sleep(0.1)  # all the others compare meanwhile, if they may
+        put_in_place(partial, target)
+
+    monkeypatch.setattr(local, "put_in_place", put_slowly)
     storage.write("p.json", b"start")
     generation = storage.read("p.json").generation
     won: list[int] = []

@@ -94,6 +94,8 @@ def test_usual_report() -> None:
         ("INDICATION:\n\nOPACITY", None),
         ("FINDINGS: OPACITY\nINDICATION: OPACITY of a second study", None),
         ("INDICATION: cough\nIMPRESSION: OPACITY\n\nEXAMINATION: KNEE\nHISTORY: fall, OPACITY", "cough"),
+        ("FINDINGS: OPACITY\nINDICATION: fever", None),
+        ("INDICATION: cough\nIMPRESSION: OPACITY\n\nEXAMINATION: KNEE\nHISTORY: fall", "cough"),
         ("FINDINGS:\n\nINDICATION: cough\nOPACITY: yes", "cough"),
         ("HISTORY:\nINDICATION: \nFINDINGS: OPACITY", None),
         ("Addendum: OPACITY\n\nFINAL REPORT\nClinical Indication: cough", "cough"),

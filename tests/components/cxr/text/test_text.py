@@ -30,6 +30,8 @@ def test_sections_are_joined_in_the_configured_order() -> None:
     assert (
         select_text({"indication": "cough", "comparison": " none \n", "technique": None}, config=config) == "none cough"
     )
+    behind = TextConfig(sections=("indication", "comparison"))
+    assert select_text({"comparison": "none", "indication": "cough"}, config=behind) == "cough none"
 
 
 @pytest.mark.parametrize("section", ["findings", "impression", "other"])
