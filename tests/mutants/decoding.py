@@ -29,8 +29,8 @@ MUTANTS = [
     Mutant(
         "decoders-live-as-long-as-the-thread-that-needed-them-first",
         file="components/cxr/films/spawned.py",
-        old="_in_lasting_thread(lambda: _spawn(self._film, memory_bytes))",
-        new="_spawn(self._film, memory_bytes)",
+        old="_in_lasting_thread(lambda: _spawn(self._film.number, memory_bytes))",
+        new="_spawn(self._film.number, memory_bytes)",
         test=f"{FILMS}/test_isolated.py::test_a_process_outlives_the_thread_that_needed_it_first",
     ),
     Mutant(
@@ -53,5 +53,33 @@ MUTANTS = [
         old="        if marker not in _FAMILY and marker != _SOS and marker not in _TABLES:\n",
         new="        if marker == 0x100:\n",
         test=f"{FILMS}/test_jpeg_header.py::test_a_marker_that_may_not_stand_in_a_header",
+    ),
+    Mutant(
+        "ages-refused-in-compressed-films-are-not-told",
+        file="components/cxr/films/decoder_process.py",
+        old=' if field.name != "pixels"}',
+        new=' if field.name not in ("pixels", "refused_age")}',
+        test=f"{FILMS}/test_isolated.py::test_films_are_the_same_as_in_this_process",
+    ),
+    Mutant(
+        "a-film-is-read-with-the-rest-of-a-longer-one",
+        file="components/cxr/films/shared_memory.py",
+        old='if length else b"")[:length]',
+        new='if length else b"")',
+        test=f"{FILMS}/test_shared_memory.py::test_each_film_is_read_as_it_was_written",
+    ),
+    Mutant(
+        "large-mappings-are-kept",
+        file="components/cxr/films/shared_memory.py",
+        old="not length <= kept <= max(length, _KEPT)",
+        new="not length <= kept",
+        test=f"{FILMS}/test_shared_memory.py::test_a_mapping_is_kept_for_the_next_film_unless_it_is_large",
+    ),
+    Mutant(
+        "fragments-are-searched-for-plain-pixels",
+        file="components/cxr/films/isolated.py",
+        old="                if length == _UNDEFINED and data[start : start + 4] == ITEM:\n",
+        new="                if length < 0:\n",
+        test=f"{FILMS}/test_isolated.py::test_fragments_are_no_plain_pixels_whatever_they_hold",
     ),
 ]

@@ -110,7 +110,7 @@ def _decode_plain(file: DicomFile, frame: Frame) -> Integers:
         return values.reshape(frame.rows, frame.columns)
     decoder = get_decoder(ExplicitVRLittleEndian if file.little else ExplicitVRBigEndian)
     try:
-        return _run(decoder, "", file.body[file.start : file.start + file.length], file, frame)
+        return _run(decoder, "", bytes(file.body[file.start : file.start + file.length]), file, frame)
     except (AttributeError, NotImplementedError, ValueError):
         raise FilmError("undecodable", "the pixels do not have the form that the header says") from None
 

@@ -1,12 +1,13 @@
 """The process in which films are decoded: `python -m components.cxr.films.decoder_process` started by spawned.py.
 
-It reads requests from stdin, each a line of JSON and `length` bytes of a film in the shared memory that was passed as a
-file, and answers with a line of JSON, followed by the pixels. It ends with its parent, however that ends.
+It reads requests from stdin, each a line of JSON and `length` bytes of a film in the shared memory whose descriptor was
+passed, and answers with a line of JSON, followed by the pixels. It ends with its parent, however that ends.
 """
 
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import json
 import os
 import resource
@@ -14,6 +15,8 @@ import signal
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from components.cxr.films.shared_memory import FilmMemory
 
 __all__ = ["end_with_parent", "main"]
 
@@ -34,7 +37,7 @@ def end_with_parent(parent: int) -> None:
 def main() -> None:
     """Answer requests until stdin ends."""
     end_with_parent(int(sys.argv[1]))
-    films, memory_bytes = int(sys.argv[2]), int(sys.argv[3])
+    films, memory_bytes = FilmMemory(int(sys.argv[2]), writable=False), int(sys.argv[3])
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     _load_decoders()
     nothing = os.open(os.devnull, os.O_RDWR)
@@ -58,20 +61,20 @@ def _load_decoders() -> None:
     codecs.load_decoders()
 
 
-def _answer(request: dict[str, Any], films: int, answers: BinaryIO) -> None:
+def _answer(request: dict[str, Any], films: FilmMemory, answers: BinaryIO) -> None:
     from components.cxr.films.limits import DecodeLimits
     from components.cxr.films.pixel_preset import PixelPreset
     from components.cxr.films.pixels import FilmError, read_film
 
     preset, limits = PixelPreset.model_validate(request["preset"]), DecodeLimits.model_validate(request["limits"])
     try:
-        film = read_film(os.pread(films, request["length"], 0), preset=preset, limits=limits)
+        film = read_film(films.read(request["length"]), preset=preset, limits=limits)
     except FilmError as error:
         _write(answers, {"code": error.code, "reason": error.reason})
     except MemoryError:
         _write(answers, {"memory": True})
     else:
-        head = {"view_position": film.view_position, "age_years": film.age_years, "sex": film.sex}
+        head = {field.name: getattr(film, field.name) for field in dataclasses.fields(film) if field.name != "pixels"}
         _write(answers, head, film.pixels.tobytes())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import threading
 import warnings
@@ -18,6 +17,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from components.cxr.films.encoding import LONG, SHORT, is_explicit, is_little
+from components.cxr.films.shared_memory import FilmBytes, opened
 
 __all__ = ["DicomFile", "FilmError", "inflate", "is_dicom", "open_dicom", "quiet", "view_of"]
 
@@ -60,7 +60,7 @@ class DicomFile:
     """Everything before the pixels."""
     syntax: UID | None
     """What the file meta says, (0002,0010); the pixels may be of another one."""
-    body: bytes
+    body: FilmBytes
     """The file, inflated where it was deflated."""
     start: int
     """Where the value of (7FE0,0010) begins in `body`."""
@@ -77,14 +77,14 @@ class DicomFile:
         return self.length is None or self.body[self.start : self.start + 4] == ITEM
 
 
-def is_dicom(data: bytes) -> bool:
+def is_dicom(data: FilmBytes) -> bool:
     """Whether the bytes are a DICOM file, with a preamble or (PS3.10 forbids it, archives hold it) without."""
     # Without one the meta or identifying group comes first, little or big endian.
     little, big = data[:2] in (b"\x02\x00", b"\x08\x00") and data[3:4] == b"\0", data[:3] == b"\x00\x08\x00"
     return data[128:132] == b"DICM" or little or big
 
 
-def open_dicom(data: bytes, *, max_inflated: int) -> DicomFile:
+def open_dicom(data: FilmBytes, *, max_inflated: int) -> DicomFile:
     """Parse a DICOM file up to its pixels, which are neither copied nor decoded.
 
     Preamble and file meta may be missing. Whether the data set is explicit or implicit, little or big endian is read
@@ -113,15 +113,15 @@ def view_of(position: str | None, meaning: str | None = None) -> str | None:
     return _VIEW_MEANINGS.get((meaning or "").strip().lower())
 
 
-def _open(data: bytes, max_inflated: int) -> DicomFile:
-    file = io.BytesIO(data)
+def _open(data: FilmBytes, max_inflated: int) -> DicomFile:
+    file = opened(data)
     file.seek(132 if data[128:132] == b"DICM" else 0)
     meta = FileMetaDataset(read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2))
     syntax = UID(str(meta.TransferSyntaxUID)) if meta.get("TransferSyntaxUID") else None
     position, body = file.tell(), data
     if syntax == DeflatedExplicitVRLittleEndian:
         body, position = inflate(data[position:], max_inflated), 0
-        file = io.BytesIO(body)
+        file = opened(body)
     little = is_little(body, position)
     explicit = is_explicit(body, position, little=little)
     # read_dataset would look at the first element once more, and take a length of letters for a VR.
@@ -136,10 +136,10 @@ def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
 
 
 def _with_pixels(
-    dataset: Dataset, syntax: UID | None, body: bytes, position: int, *, explicit: bool, little: bool
+    dataset: Dataset, syntax: UID | None, body: FilmBytes, position: int, *, explicit: bool, little: bool
 ) -> DicomFile:
     order: Literal["little", "big"] = "little" if little else "big"
-    element = body[position : position + 12]
+    element = bytes(body[position : position + 12])
     tag = int.from_bytes(element[:2], order) << 16 | int.from_bytes(element[2:4], order)
     if tag in _FLOAT_PIXELS:
         raise FilmError(
@@ -160,7 +160,7 @@ def _with_pixels(
     return DicomFile(dataset, syntax, body, start, stated, little=little, word_pixels=kind != b"OB")
 
 
-def inflate(data: bytes, most: int) -> bytes:
+def inflate(data: FilmBytes, most: int) -> FilmBytes:
     """A deflated data set (PS3.5 A.5); one that is not deflated, though its meta says so, as it is.
 
     A megabyte of it may hold a gigabyte, so it grows in steps, and little more than twice `most` is ever allocated.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
+from components.cxr.films.shared_memory import FilmBytes
+
 __all__ = ["LONG", "SHORT", "is_explicit", "is_little"]
 
 LONG = frozenset(vr.value.encode() for vr in EXPLICIT_VR_LENGTH_32 if len(vr.value) == 2)
@@ -17,12 +19,12 @@ _LOOKED_AT = 4
 """Elements that must follow one another before a data set is believed to be of a kind."""
 
 
-def is_little(data: bytes, position: int) -> bool:
+def is_little(data: FilmBytes, position: int) -> bool:
     """Whether the data set that begins here is little endian: its first group has a small number."""
     return not (data[position : position + 1] == b"\0" and data[position + 1 : position + 2] != b"\0")
 
 
-def is_explicit(data: bytes, position: int, *, little: bool) -> bool:
+def is_explicit(data: FilmBytes, position: int, *, little: bool) -> bool:
     """Whether the elements of the data set that begins here state their VR (PS3.5 7.1.2, A.2) or not (7.1.3, A.1).
 
     Where an explicit element has its VR an implicit one has its length, whose bytes may be two letters as well. The
@@ -33,7 +35,7 @@ def is_explicit(data: bytes, position: int, *, little: bool) -> bool:
     >>> is_explicit(bytes.fromhex("08 00 60 00 02 00 00 00 44 58"), 0, little=True)
     False
     """
-    letters = data[position + 4 : position + 6]
+    letters = bytes(data[position + 4 : position + 6])
     if not (letters.isalpha() and letters.isupper()):
         return False
     if not little:
@@ -41,11 +43,11 @@ def is_explicit(data: bytes, position: int, *, little: bool) -> bool:
     return _follows(data, position, explicit=True) or not _follows(data, position, explicit=False)
 
 
-def _follows(data: bytes, position: int, *, explicit: bool) -> bool:
+def _follows(data: FilmBytes, position: int, *, explicit: bool) -> bool:
     """Whether the first elements of a little-endian data set, read so, have rising tags and end inside the file."""
     last = -1
     for _ in range(_LOOKED_AT):
-        head = data[position : position + 12]
+        head = bytes(data[position : position + 12])
         tag = int.from_bytes(head[:2], "little") << 16 | int.from_bytes(head[2:4], "little")
         vr = head[4:6]
         if tag <= last or (explicit and vr not in LONG and vr not in SHORT):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 from components.cxr.films.dicom import ITEM, FilmError
+from components.cxr.films.shared_memory import FilmBytes
 
 __all__ = ["code_stream", "encapsulated", "is_complete"]
 
@@ -17,7 +18,7 @@ _END = b"\xff\xd9"
 """End of image (ITU T.81 B.1.1.3) and of code stream (ITU T.800 A.4.4)."""
 
 
-def code_stream(body: bytes, start: int) -> bytes:
+def code_stream(body: FilmBytes, start: int) -> bytes:
     """The joined fragments of a film's one frame.
 
     They end with a sequence delimiter or (archives do so) with whatever is no further item. A fragment that the file's
@@ -30,12 +31,13 @@ def code_stream(body: bytes, start: int) -> bytes:
     Raises:
         FilmError: `truncated` without any fragment.
     """
-    position, items = start, []
+    position = start
+    items: list[FilmBytes] = []
     while body[position : position + 4] == ITEM:
         value = position + 8
         position = value + int.from_bytes(body[position + 4 : value], "little")
         items.append(body[value:position])
-    has_table = len(items) > 1 and not items[0].startswith(_STREAMS)
+    has_table = len(items) > 1 and not bytes(items[0][:8]).startswith(_STREAMS)
     stream = b"".join(items[1:] if has_table else items)
     if not stream:
         raise FilmError("truncated", "the fragments of the compressed pixels are damaged or end early")
@@ -65,7 +67,7 @@ def is_complete(stream: bytes) -> bool:
         if length == 0:
             break
         position += length
-    return stream.find(_END, position) >= 0 or (position > len(stream) and _END in stream[-64:])
+    return stream.rfind(_END, position) >= 0 or (position > len(stream) and _END in stream[-64:])
 
 
 def encapsulated(stream: bytes) -> io.BytesIO:

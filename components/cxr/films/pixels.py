@@ -19,6 +19,7 @@ from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.raster import encode_png, is_raster, luminance, read_raster
 from components.cxr.films.resample import EXACT_FLOAT32, resample, shape_within, weight_of
+from components.cxr.films.shared_memory import FilmBytes
 from components.cxr.films.stored import StoredFilm, read_plain, read_stored
 
 __all__ = ["Film", "FilmError", "encode_png", "fit", "read_film", "read_plain_film", "view_of"]
@@ -47,7 +48,7 @@ class Film:
     """Whether the header has an age that is none from 0 to 130 years."""
 
 
-def read_film(data: bytes, *, preset: PixelPreset, limits: DecodeLimits | None = None) -> Film:
+def read_film(data: FilmBytes, *, preset: PixelPreset, limits: DecodeLimits | None = None) -> Film:
     """Turn the bytes of a DICOM, PNG or JPEG file into square uint8 pixels.
 
     >>> ramp = np.tile(np.arange(256, dtype=np.uint8), (128, 1))
@@ -68,7 +69,7 @@ def read_film(data: bytes, *, preset: PixelPreset, limits: DecodeLimits | None =
         with _safely():
             return _dicom_film(read_stored(data, preset, limits), preset)
     if is_raster(data):
-        return Film(_present_gray(read_raster(data, limits), preset), None, None, None)
+        return Film(_present_gray(read_raster(bytes(data), limits), preset), None, None, None)
     raise FilmError("unknown-format", "neither DICOM, PNG nor JPEG")
 
 

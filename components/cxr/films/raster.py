@@ -13,6 +13,7 @@ import numpy.typing as npt
 from components.cxr.films.dicom import FilmError
 from components.cxr.films.jpeg import read_jpeg_header
 from components.cxr.films.limits import DecodeLimits
+from components.cxr.films.shared_memory import FilmBytes
 
 __all__ = ["encode_png", "is_raster", "luminance", "read_raster"]
 
@@ -23,9 +24,9 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
-def is_raster(data: bytes) -> bool:
+def is_raster(data: FilmBytes) -> bool:
     """Whether the bytes are a PNG or JPEG file."""
-    return data.startswith((_PNG, _JPEG))
+    return bytes(data[:8]).startswith((_PNG, _JPEG))
 
 
 def read_raster(data: bytes, limits: DecodeLimits) -> Unsigned:

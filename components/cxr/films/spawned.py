@@ -22,6 +22,7 @@ from components.cxr.errors import UserError
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import Film, FilmError
+from components.cxr.films.shared_memory import FilmMemory
 
 __all__ = ["DecoderProcess", "DiedError", "OutOfMemoryError", "OverrunError"]
 
@@ -49,12 +50,12 @@ class DecoderProcess:
     """One running decoder_process.py, and the memory in which it finds its film."""
 
     def __init__(self, memory_bytes: int) -> None:
-        self._film = os.memfd_create("film")
+        self._film = FilmMemory(os.memfd_create("film"), writable=True)
         self._rest = b""
         try:
-            self._process = _in_lasting_thread(lambda: _spawn(self._film, memory_bytes))
+            self._process = _in_lasting_thread(lambda: _spawn(self._film.number, memory_bytes))
         except BaseException:
-            os.close(self._film)
+            self._film.close()
             raise
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -81,9 +82,7 @@ class DecoderProcess:
             DiedError, OverrunError, OutOfMemoryError: the process is to be killed.
         """
         deadline = time.monotonic() + limits.seconds
-        view, written = memoryview(data), 0
-        while written < len(data):
-            written += os.pwrite(self._film, view[written:], written)
+        self._film.write(data)
         request = {"length": len(data), "preset": preset.model_dump(), "limits": limits.model_dump()}
         try:
             self._requests.write(json.dumps(request).encode() + b"\n")
@@ -111,7 +110,7 @@ class DecoderProcess:
         if self._process.stdout is not None:
             self._process.stdout.close()
         with contextlib.suppress(OSError):
-            os.close(self._film)
+            self._film.close()
 
     def _read_line(self, deadline: float) -> bytes:
         while b"\n" not in self._rest:

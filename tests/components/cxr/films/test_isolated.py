@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import struct
@@ -59,17 +60,15 @@ def test_films_are_the_same_as_in_this_process(reader: FilmReader, dicom_bytes: 
     values = film_values(0, 1500)
     tags = {"PatientAge": "063Y", "PatientSex": "F", "ViewPosition": "AP"}
     films = [dicom_bytes(values, bits_stored=12, transfer_syntax=s, **tags) for s in (RLELossless, JPEG2000Lossless)]
-    films += [encode_png(film_values(0, 255, np.uint8)), cv2.imencode(".jpg", values.astype(np.uint8))[1].tobytes()]
+    films.append(dicom_bytes(values, bits_stored=12, transfer_syntax=RLELossless, PatientAge="400Y"))
+    films[:0] = [encode_png(film_values(0, 255, np.uint8)), cv2.imencode(".jpg", values.astype(np.uint8))[1].tobytes()]
     plain = dicom_bytes(values, bits_stored=12, **tags)
     for data in [*films, plain, sample("MR_small_bigendian.dcm"), transcode(plain, "1.2.840.10008.1.2.1.99")]:
         found, expected = reader.read(data, preset=DISPLAY), read_film(data, preset=DISPLAY)
         assert np.array_equal(found.pixels, expected.pixels)
         assert found.pixels.flags.writeable
-        assert (found.view_position, found.age_years, found.sex) == (
-            expected.view_position,
-            expected.age_years,
-            expected.sex,
-        )
+        assert dataclasses.replace(found, pixels=expected.pixels) == expected
+    assert read_film(films[-1], preset=DISPLAY).refused_age
     assert len(reader.process_ids()) == 1
 
 
@@ -96,6 +95,26 @@ def test_refusals_are_the_same_as_in_this_process(reader: FilmReader, dicom_byte
     before = reader.process_ids()
     reader.read(good_film(dicom_bytes), preset=DISPLAY)
     assert reader.process_ids() == before
+
+
+def test_the_rest_of_a_longer_film_does_not_show_in_the_next(reader: FilmReader, dicom_bytes: DicomWriter) -> None:
+    values = film_values(0, 1500)
+    short = dicom_bytes(values, bits_stored=12, transfer_syntax=RLELossless)
+    long = dicom_bytes(np.tile(values, (5, 5)), bits_stored=12, transfer_syntax=RLELossless)
+    assert len(long) > 2 * len(short)
+    for data in (short, long, short):
+        assert np.array_equal(reader.read(data, preset=DISPLAY).pixels, read_film(data, preset=DISPLAY).pixels)
+    reader.read(long, preset=DISPLAY)
+    assert code(reader, short[:-200]) in ("truncated", "undecodable")
+
+
+def test_fragments_are_no_plain_pixels_whatever_they_hold() -> None:
+    """A code stream may hold what looks like a pixel data element up to the file's end."""
+    data = transcode(make_film(400, 400), RLELossless)
+    at = len(data) - 5000
+    looks = b"\xe0\x7f\x10\x00OW\0\0" + struct.pack("<I", 5000 - 12)
+    assert plain_pixels_at(data) is None
+    assert plain_pixels_at(data[:at] + looks + data[at + 12 :]) is None
 
 
 # Bad films
