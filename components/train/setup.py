@@ -107,11 +107,13 @@ class Setup:
         """What the objectives get in one step, on the training device.
 
         Args:
-            batch: on the host, where the random numbers of the views are drawn.
+            batch: on the host.
             studies: index of each study of the batch in the training split, length B.
         """
-        student = student_view(batch, studies=studies, epoch=epoch, config=self.config, device=self.device)
-        teacher = teacher_view(batch, studies=studies, epoch=epoch, config=self.config, device=self.device)
+        config, on_device, teacher = self.config, batch.to(self.device), None
+        student = student_view(batch, on_device=on_device, studies=studies, epoch=epoch, config=config)
+        if self.network.has_teacher:
+            teacher = teacher_view(on_device, studies=studies, epoch=epoch, config=config)
         target_BP, weight_BP, consistent_BP = (
             values_SP[studies].to(self.device, non_blocking=True)
             for values_SP in (self.target_SP, self.weight_SP, self.consistent_SP)

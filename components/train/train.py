@@ -36,7 +36,7 @@ from components.train.validation import validation_auroc
 
 __all__ = ["VERSION", "train", "training_key"]
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same data and configuration would give other weights, or a checkpoint cannot be continued."""
 
 

@@ -42,16 +42,44 @@ MUTANTS = [
     Mutant(
         "films-are-mirrored",
         file="components/train/loading/augment.py",
-        old="affine.append([[cos, -sin, shift[0]], [sin, cos, shift[1]]])",
-        new="affine.append([[-cos, -sin, shift[0]], [sin, cos, shift[1]]])",
+        old="torch.stack([cos, -sin, shift * right,",
+        new="torch.stack([-cos, -sin, shift * right,",
         test=f"{AUGMENT}::test_films_are_never_mirrored",
     ),
     Mutant(
         "a-view-depends-on-the-place-in-the-batch",
         file="components/train/loading/augment.py",
-        old="np.random.default_rng([seed, epoch, studies[b], v, _STREAM[strength]])",
-        new="np.random.default_rng([seed, epoch, b, v, _STREAM[strength]])",
+        old="    key_B = view_keys(studies, seed",
+        new="    key_B = view_keys(range(len(studies)), seed",
         test=f"{AUGMENT}::test_a_view_depends_on_seed_epoch_and_study_but_not_on_its_neighbors",
+    ),
+    Mutant(
+        "all-films-have-the-same-noise",
+        file="components/train/loading/augment.py",
+        old="noise_NHW = normals(mixed(key_N + 8), size",
+        new="noise_NHW = normals(mixed(key_N[:1] + 8).expand(len(key_N)), size",
+        test=f"{AUGMENT}::test_noise_has_the_configured_strength_and_no_pattern",
+    ),
+    Mutant(
+        "every-film-gets-the-strongest-noise",
+        file="components/train/loading/augment.py",
+        old="(deviation * (255.0 * config.noise))",
+        new="((deviation * 0 + 1) * (255.0 * config.noise))",
+        test=f"{AUGMENT}::test_noise_has_the_configured_strength_and_no_pattern",
+    ),
+    Mutant(
+        "what-is-erased-is-no-rectangle",
+        file="components/train/loading/augment.py",
+        old="within(top, height)[:, :, None] & within",
+        new="within(top, height)[:, :, None] | within",
+        test=f"{AUGMENT}::test_an_erased_part_is_one_rectangle_of_any_size_up_to_the_largest",
+    ),
+    Mutant(
+        "four-pixels-share-their-noise",
+        file="components/cxr/model/counters.py",
+        old="index_select(0, index.flatten())",
+        new="index_select(0, (index // 4 * 4).view(-1, 4)[:, :1].expand(-1, 4).flatten())",
+        test="tests/components/cxr/model/test_counters.py::test_numbers_of_keys_and_neighbors_are_not_correlated",
     ),
     Mutant(
         "modality-dropout-takes-film-and-text-at-once",
@@ -175,8 +203,8 @@ MUTANTS = [
     Mutant(
         "the-student-sees-the-film-as-it-is",
         file="components/train/loading/views.py",
-        old="    return augment(\n        shown, studies",
-        new="    return shown.to(device) if True else augment(\n        shown, studies",
+        old="    return augment(shown, studies",
+        new="    return shown if True else augment(shown, studies",
         test=f"{STEP}::test_three_steps_are_those_of_the_reference",
     ),
     Mutant(
@@ -189,8 +217,8 @@ MUTANTS = [
     Mutant(
         "text-is-never-dropped",
         file="components/train/loading/augment.py",
-        old="draws_B3 >= [config.image, config.text, config.meta]",
-        new="draws_B3 >= [config.image, 0.0, config.meta]",
+        old="torch.tensor([config.image, config.text, config.meta])",
+        new="torch.tensor([config.image, 0.0, config.meta])",
         test=f"{AUGMENT}::test_modalities_fall_as_often_as_configured",
     ),
     Mutant(
@@ -308,8 +336,8 @@ MUTANTS = [
     Mutant(
         "every-place-drops-the-same-units",
         file="components/cxr/model/dropout.py",
-        old="_mixed(keys_B + place)",
-        new="_mixed(keys_B)",
+        old="mixed(keys_B + place)",
+        new="mixed(keys_B)",
         test="tests/components/cxr/model/test_dropout.py::test_another_seed_step_or_place_gives_another_mask",
     ),
     Mutant(

@@ -55,6 +55,14 @@ class Batch:
     """float32 years, NaN when absent."""
     sex_B: Tensor
     """int64 index into SEX_INDEX's values, 0 unknown."""
+    present_N: Tensor = None  # type: ignore[assignment]
+    """int64 places among the B V of the films that are there, or 0 where none is; from `film_mask_BV` unless given.
+    On the host it costs nothing; a GPU would have the host wait until it knows their number."""
+
+    def __post_init__(self) -> None:
+        if self.present_N is None:
+            found_N = self.film_mask_BV.flatten().nonzero().squeeze(1)
+            object.__setattr__(self, "present_N", found_N if len(found_N) else found_N.new_zeros(1))
 
     def __len__(self) -> int:
         return len(self.age_B)
@@ -62,6 +70,11 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
         return replace(self, **{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+
+    def rows(self, part: slice) -> Batch:
+        """The batch of some of its studies, padded as they are."""
+        chosen = {name: value[part] for name, value in vars(self).items() if name != "present_N"}
+        return Batch(**chosen)
 
     def keep(
         self, *, image_B: Tensor | bool = True, text_B: Tensor | bool = True, meta_B: Tensor | bool = True
@@ -77,6 +90,7 @@ class Batch:
         return replace(
             self,
             film_mask_BV=self.film_mask_BV & image_B[:, None],
+            present_N=None,  # type: ignore[arg-type]
             view_BV=self.view_BV * meta_B[:, None],
             token_mask_BT=self.token_mask_BT & text_B[:, None],
             age_B=self.age_B.masked_fill(~meta_B, torch.nan),

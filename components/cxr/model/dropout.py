@@ -21,6 +21,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from components.cxr.model.counters import mixed
+
 __all__ = [
     "ATTENTION",
     "KeyedDropout",
@@ -47,8 +49,8 @@ def dropout_keys(studies: Sequence[int], *, seed: int, step: int, device: torch.
     >>> bool(both[1] == one[0])
     True
     """
-    start = _mixed(_mixed(torch.tensor(seed)) + step)
-    return _mixed(start + torch.tensor(list(studies), dtype=torch.int64)).to(device, non_blocking=True)
+    start = mixed(mixed(torch.tensor(seed)) + step)
+    return mixed(start + torch.tensor(list(studies), dtype=torch.int64)).to(device, non_blocking=True)
 
 
 @contextlib.contextmanager
@@ -65,7 +67,7 @@ def film_keys(keys_B: Tensor | None, num_views: int) -> Tensor | None:
     """A key per film (B V,) of studies with `num_views` places for films."""
     if keys_B is None:
         return None
-    return _mixed(keys_B[:, None] + 1 + torch.arange(num_views, device=keys_B.device)).flatten()
+    return mixed(keys_B[:, None] + 1 + torch.arange(num_views, device=keys_B.device)).flatten()
 
 
 class KeyedDropout(nn.Module):
@@ -106,15 +108,15 @@ def keyed_dropout(x_BRC: Tensor, *, p: float, place: int, columns_C: Tensor | No
     if p == 0.0 or keys_B is None:
         return F.dropout(x_BRC, p)
     drop = round(p * 65536) - 32768
-    row_BR = _mixed(keys_B + place)
+    row_BR = mixed(keys_B + place)
     for size in x_BRC.shape[1:-1]:
         row_BR = row_BR[..., None] * _STRIDE + torch.arange(size, device=x_BRC.device)
-    row_BR1 = _mixed(row_BR)[..., None]
+    row_BR1 = mixed(row_BR)[..., None]
     if columns_C is None:  # one hash of 64 bits serves four elements, in a quarter of the time
         quarters = torch.arange(math.ceil(x_BRC.shape[-1] / 4), device=x_BRC.device)
-        bits_BRC = _mixed(row_BR1 + quarters).view(torch.int16)[..., : x_BRC.shape[-1]]
+        bits_BRC = mixed(row_BR1 + quarters).view(torch.int16)[..., : x_BRC.shape[-1]]
     else:
-        bits_BRC = _mixed(row_BR1 + columns_C).view(torch.int16)[..., ::4]
+        bits_BRC = mixed(row_BR1 + columns_C).view(torch.int16)[..., ::4]
     return x_BRC * (bits_BRC >= drop) * (1.0 / (1.0 - p))
 
 
@@ -149,17 +151,6 @@ def _encoder_attention(
     assert isinstance(place, int)
     out = attention(query, key, value, mask=attention_mask, p=dropout, place=place, scale=scaling)
     return out.transpose(1, 2).contiguous(), None
-
-
-def _mixed(x: Tensor) -> Tensor:
-    """splitmix64's finalizer (Steele et al. 2014), int64 to int64, elementwise; all shifts but the last arithmetic.
-
-    The last is logical: an arithmetic one would clear every top bit, and a fourth of the units would never drop.
-    """
-    x = x + -7046029254386353131  # 2^64 / golden ratio
-    x = (x ^ (x >> 30)) * -4658895280553007687
-    x = (x ^ (x >> 27)) * -7723592293110705685
-    return x ^ ((x >> 31) & 0x1FFFFFFFF)
 
 
 AttentionInterface.register(ATTENTION, _encoder_attention)

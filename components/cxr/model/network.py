@@ -91,9 +91,7 @@ class CxrModel(nn.Module):
     def _image_tokens(self, batch: Batch, keys_B: Tensor | None) -> tuple[Tensor, Tensor]:
         """Feature-map cells of every view as tokens (B, V h w, D) with their mask (B, V h w)."""
         num_studies, num_views = batch.film_mask_BV.shape
-        present_M = batch.film_mask_BV.flatten().nonzero().squeeze(1)
-        if len(present_M) == 0:  # one masked film keeps every parameter in the graph, as DDP expects
-            present_M = torch.zeros(1, dtype=torch.long, device=present_M.device)
+        present_M = batch.present_N  # a masked film where there is none keeps every parameter in the graph, for DDP
         films_NHW = batch.films_BVHW.flatten(0, 1)[present_M]
         pixels_N1HW = (films_NHW.float() / 255.0 - _PIXEL_MEAN).div(_PIXEL_STD).unsqueeze(1)
         keys_M = film_keys(keys_B, num_views)

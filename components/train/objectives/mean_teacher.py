@@ -38,6 +38,7 @@ class MeanTeacher(nn.Module):
     def forward(self, logits_BP3: Tensor, shown: Shown) -> Tensor:
         """A scalar, scaled by the number of processes."""
         (teacher,) = self._teacher
+        assert shown.teacher is not None
         with torch.no_grad(), self._autocast:
             teacher_BP3 = teacher(shown.teacher).float()
         return consistency_loss(logits_BP3, teacher_BP3, shown.consistent_BP)

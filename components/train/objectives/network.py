@@ -25,6 +25,7 @@ class TrainingNetwork(nn.Module):
         self.classifier = classifier
         self.objectives = nn.ModuleDict({objective.name: objective for objective in objectives})
         self._autocast = autocast
+        self.has_teacher = any(isinstance(objective, MeanTeacher) for objective in objectives)
 
     def forward(self, shown: Shown) -> dict[str, Tensor]:
         """Losses by the objectives' names, not yet weighted."""

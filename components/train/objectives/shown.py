@@ -19,8 +19,8 @@ class Shown:
     """Strong view, without some modalities."""
     dropout_B: Tensor
     """int64 keys of the student's dropout."""
-    teacher: Batch
-    """Weak view, with every modality that is there."""
+    teacher: Batch | None
+    """Weak view, with every modality that is there; None where nobody looks at it."""
     target_BP: Tensor
     """int64 class 0 negative, 1 uncertain, 2 positive, or NO_TARGET."""
     weight_BP: Tensor

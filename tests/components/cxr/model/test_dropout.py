@@ -115,7 +115,7 @@ def test_a_study_in_training_answers_alone_as_beside_longer_texts_and_more_films
     together_BP3 = model(batch, keys_B)
     assert not torch.allclose(together_BP3, model(batch, dropout_keys(STUDIES, seed=0, step=6)), atol=1e-2)
     for row in range(len(batch)):
-        alone = Batch(**{name: value[row : row + 1] for name, value in vars(batch).items()})
+        alone = batch.rows(slice(row, row + 1))
         num_tokens = int(batch.token_mask_BT[row].sum())
         short = replace(
             alone, tokens_BT=alone.tokens_BT[:, :num_tokens], token_mask_BT=alone.token_mask_BT[:, :num_tokens]

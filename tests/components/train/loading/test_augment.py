@@ -28,7 +28,7 @@ def test_a_view_depends_on_seed_epoch_and_study_but_not_on_its_neighbors(strengt
     batch = make_batch(4)
     options = {"config": AugmentConfig(), "strength": strength}
     together = augment(batch, studies=[7, 8, 9, 10], epoch=1, seed=0, **options)
-    alone = Batch(**{name: value[2:3] for name, value in vars(batch).items()})
+    alone = batch.rows(slice(2, 3))
     assert torch.equal(together.films_BVHW[2:3], augment(alone, studies=[9], epoch=1, seed=0, **options).films_BVHW)
     for other in ({"epoch": 2, "seed": 0}, {"epoch": 1, "seed": 1}):
         assert not torch.equal(
@@ -81,3 +81,62 @@ def test_modality_dropout_never_takes_film_and_text_at_once() -> None:
     assert 0.4 < meta_B.float().mean() < 0.6
     assert torch.equal(meta_B, dropped.sex_B > 0)
     assert torch.equal(meta_B, dropped.view_BV[:, 0] > 0), "the view falls with the metadata"
+
+
+def gray_batch(num_studies: int, *, size: int = 64) -> Batch:
+    films_BVHW = torch.full((num_studies, 1, size, size), 128, dtype=torch.uint8)
+    small = make_batch(num_studies)
+    return Batch(
+        **{
+            **{name: value for name, value in vars(small).items() if name != "present_N"},
+            "films_BVHW": films_BVHW,
+            "film_mask_BV": torch.ones(num_studies, 1, dtype=torch.bool),
+            "view_BV": small.view_BV[:, :1],
+        }
+    )
+
+
+def test_noise_has_the_configured_strength_and_no_pattern() -> None:
+    names = ("rotation_degrees", "translation", "scale", "contrast", "brightness", "erase")
+    config = AugmentConfig(**dict.fromkeys(names, 0.0), noise=0.1)
+    num_studies = 60
+    view = augment(
+        gray_batch(num_studies), studies=range(num_studies), epoch=0, seed=0, config=config, strength="strong"
+    )
+    noise_NHW = view.films_BVHW[:, 0].double() - 128
+    deviation_N = noise_NHW.std(dim=(1, 2)) / 255
+    assert deviation_N.max() == pytest.approx(0.1, abs=0.006)
+    assert deviation_N.mean() == pytest.approx(0.05, abs=0.012)
+    assert noise_NHW.mean().abs() < 0.2
+    flat_NM = noise_NHW.flatten(1)
+    flat_NM = flat_NM[deviation_N > 0.01]
+    correlation_NN = torch.corrcoef(flat_NM).fill_diagonal_(0.0)
+    assert correlation_NN.abs().max() < 6 / flat_NM.shape[1] ** 0.5, "films share no noise"
+    right, down = (torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in (
+        (noise_NHW[:, :, 1:], noise_NHW[:, :, :-1]), (noise_NHW[:, 1:], noise_NHW[:, :-1])
+    ))  # fmt: skip
+    assert right.abs() < 0.01
+    assert down.abs() < 0.01
+    weak = augment(gray_batch(4), studies=range(4), epoch=0, seed=0, config=config, strength="weak")
+    assert (weak.films_BVHW == 128).all(), "the teacher's films have none"
+
+
+def test_an_erased_part_is_one_rectangle_of_any_size_up_to_the_largest() -> None:
+    names = ("rotation_degrees", "translation", "scale", "contrast", "brightness", "noise")
+    config = AugmentConfig(**dict.fromkeys(names, 0.0), erase=0.5)
+    num_studies, size = 300, 64
+    batch = gray_batch(num_studies, size=size)
+    batch.films_BVHW.fill_(255)
+    view = augment(batch, studies=range(num_studies), epoch=0, seed=0, config=config, strength="strong")
+    erased_NHW = view.films_BVHW[:, 0] != 255
+    rows_NH, columns_NW = erased_NHW.any(dim=2), erased_NHW.any(dim=1)
+    assert torch.equal(erased_NHW, rows_NH[:, :, None] & columns_NW[:, None, :])
+    for side_NS in (rows_NH, columns_NW):
+        length_N = side_NS.sum(dim=1)
+        assert (side_NS.int().diff(dim=1) == 1).sum(dim=1).max() <= 1, "in one piece"
+        assert length_N.max() == 31
+        assert length_N.double().mean() == pytest.approx(15.5, abs=2.0)
+        ends = side_NS.any(dim=0)
+        assert ends[0]
+        assert ends[-1], "it reaches either border"
+    assert (view.films_BVHW[:, 0][erased_NHW] == 128).all()
