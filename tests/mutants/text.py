@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 TEXT = "tests/components/cxr/text/test_text.py"
+PHRASES = "tests/components/cxr/text/test_phrases.py"
 STRICT = "tests/components/cxr/text/test_strict_sections.py"
 PLAIN = "tests/components/cxr/text/test_plain_text.py"
 LANGUAGE = "tests/components/cxr/text/test_reader_language.py"
@@ -148,5 +149,19 @@ MUTANTS = [
         old="(_KNOWN_WRAPPED, _KNOWN, _GLUED, ",
         new="(_KNOWN_WRAPPED, _KNOWN, ",
         test=f"{PLAIN}::test_layouts_that_leaked",
+    ),
+    Mutant(
+        "phrases-with-an-open-end-hide-longer-ones",
+        file="components/cxr/text/phrases.py",
+        old="    if len(firsts) > 1 and any(token in variable for token in firsts):",
+        new="    if not firsts:",
+        test=f"{PHRASES}::test_the_same_is_found_as_by_the_plain_alternation",
+    ),
+    Mutant(
+        "phrases-are-found-in-small-letters-alone",
+        file="components/cxr/text/phrases.py",
+        old="(char, char.lower(), char.upper())",
+        new="(char, char.lower())",
+        test=f"{PHRASES}::test_letters_have_the_cases_that_the_flag_gives_them",
     ),
 ]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from components.cxr.text.phrases import one_of
+
 __all__ = [
     "ADVICE", "ANATOMY", "CHANGES", "CLINICAL_STATEMENTS", "DEGREES", "DEVICES", "DIAGNOSES", "FINDINGS", "HEDGES",
     "HISTORY", "HISTORY_ENDS", "LOCATIONS", "NOT_HISTORY", "PAST", "PATIENT", "POSITIONS", "QUESTIONS", "REPORTED",
@@ -295,16 +297,7 @@ def any_of(*lists: str) -> re.Pattern[str]:
     ['Rule  out', 'opacities']
     """
     phrases = {" ".join(phrase.split()) for words in lists for phrase in words.split(",") if phrase.strip()}
-    ordered = sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
-    body = "|".join(_pattern(phrase) for phrase in ordered)
-    return re.compile(rf"(?<![\w/])(?:{body})(?![\w/])", re.IGNORECASE)
-
-
-def _pattern(phrase: str) -> str:
-    words = []
-    for word in phrase.split():
-        if word == "*":
-            words.append(r"[\w'’/.-]*\w")
-        else:
-            words.append(re.escape(word).replace(r"\*", r"[\w-]*"))
-    return r"\s+".join(words)
+    # A whole word is a sign of its own, so that what it stands for is one token.
+    signed = (re.sub(r"(?<!\S)\*(?!\S)", "\0", phrase) for phrase in sorted(phrases))
+    body = one_of(signed, tokens={" ": r"\s+", "\0": r"[\w'’/.-]*\w", "*": r"[\w-]*"})
+    return re.compile(rf"(?<![\w/])(?:{body})(?![\w/])")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from components.cxr.text.phrases import one_of
 from components.cxr.text.plain_text import plain_text
 from components.cxr.text.reader_language import reading_starts
 from components.cxr.text.sections import HEADERS, LEAKY, PRE_READ, SECTIONS, ParsedReport, SectionName, squeeze
@@ -13,42 +14,40 @@ from components.cxr.text.sections import HEADERS, LEAKY, PRE_READ, SECTIONS, Par
 __all__ = ["clean_indication", "read_strict"]
 
 _POST_READ = frozenset(LEAKY)
+_BLANKS = r"[ \t]{1,8}"
 
 
 def _names(gap: str) -> str:
-    """Alternation of all known headers, longest first."""
-    names = (re.escape(phrase).replace(r"\ ", gap) for phrase in sorted(HEADERS, key=len, reverse=True))
-    return "|".join(name.replace("/", r"[ \t]*/[ \t]*") for name in names)
+    """Any known header, in any case, the longest first."""
+    return one_of(HEADERS, tokens={" ": gap, "/": r"[ \t]*/[ \t]*"})
 
 
 def _written(style: Callable[[str], str]) -> str:
-    """Alternation of the known headers of four letters and more as they are written in one style."""
-    names = (style(phrase) for phrase in sorted(HEADERS, key=len, reverse=True) if len(phrase) > 3)
-    return "|".join(re.escape(name).replace(r"\ ", r"[ \t]{1,8}") for name in names)
+    """Any known header of four letters and more as it is written in one style, the longest first."""
+    return one_of((style(phrase) for phrase in HEADERS if len(phrase) > 3), ignore_case=False, tokens={" ": _BLANKS})
 
 
 _LINE_START = r"^[ \t]*+[^\w\n]{0,20}"
-_BLANKS = r"[ \t]{1,8}"
 _WRAPPED = _names(r"[ \t]{0,8}[ \t\n][ \t]{0,8}")
 _COLON = r"""[ \t*_"'}\])]{0,8}(?:[(\[][^()\[\]\n]{0,60}[)\]][ \t]*)?[:=]"""
 _NO_LETTER = r"(?<![^\W\d_])"
-_KNOWN = re.compile(rf"{_NO_LETTER}({_names(_BLANKS)}){_COLON}", re.IGNORECASE)
+_KNOWN = re.compile(rf"{_NO_LETTER}({_names(_BLANKS)}){_COLON}")
 """A known header with its colon anywhere in a line, behind anything but a letter."""
 _GLUED = re.compile(
     rf"(?<=[^\W\d_])(?=[^\Wa-z\d_])({_written(str.upper)}|(?<=[a-z])(?:{_written(str.capitalize)})){_COLON}"
 )
 """A known header with its colon, glued to the word before it: in capitals, or with its first letter alone a capital."""
 _DASH = r"(?:[ \t]+[-–—]{1,3}[ \t]*|[-–—]{1,3}[ \t]+)"
-_DASHED = re.compile(rf"{_LINE_START}({_names(_BLANKS)})(?:{_DASH}|[ ]*\t)", re.IGNORECASE | re.MULTILINE)
+_DASHED = re.compile(rf"{_LINE_START}({_names(_BLANKS)})(?:{_DASH}|[ ]*\t)", re.MULTILINE)
 """A known header that starts a line, with a dash or a tab in place of its colon."""
 _DASHED_CAPITALS = re.compile(rf"{_NO_LETTER}({_written(str.upper)}){_DASH}")
-_BRACKETED = re.compile(rf"[\[{{<【]({_names(_BLANKS)})[\]}}>】]:?", re.IGNORECASE)
+_BRACKETED = re.compile(rf"[\[{{<【]({_names(_BLANKS)})[\]}}>】]:?")
 """A known header in brackets, in place of its colon."""
-_KNOWN_WRAPPED = re.compile(rf"{_LINE_START}({_WRAPPED}){_COLON}", re.IGNORECASE | re.MULTILINE)
+_KNOWN_WRAPPED = re.compile(rf"{_LINE_START}({_WRAPPED}){_COLON}", re.MULTILINE)
 """A known header with its colon that starts a line and may go on in the next."""
 _BULLET = re.compile(r"[^\w\n]*(?:\d{1,2}[.)][^\w\n]*)?")
 """What may stand in a line before a header that starts it."""
-_BARE = re.compile(rf"{_LINE_START}({_WRAPPED})[ \t*_=#~|-]*$", re.IGNORECASE | re.MULTILINE)
+_BARE = re.compile(rf"{_LINE_START}({_WRAPPED})[ \t*_=#~|-]*$", re.MULTILINE)
 """A known header without a colon, alone in its line."""
 _READS = re.compile(
     rf"{_LINE_START}(?:wet[ \t]+read|pfi\b|addend|final[ \t]+addend|preliminary|provisional)[^\n:]*:?",
