@@ -54,6 +54,8 @@ class SemiSupervised(Config):
     """Weight of the consistency loss after its ramp-up."""
     ramp_up: float = Field(0.3, gt=0.0, le=1.0)
     """Fraction of the training over which the weight rises from 0."""
+    unlabeled_per_labeled: float | None = Field(None, gt=0.0)
+    """Unlabeled studies in every batch for each labeled one, with any loss; null takes studies as the data come."""
 
 
 class TrainCluster(PodConfig):

@@ -14,6 +14,7 @@ from components.cxr.model.batch import Batch
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.dropout import dropout_keys
 from components.cxr.model.network import CxrModel
+from components.cxr.model.study_batches import StudyBatches
 from components.cxr.shards import LoadedManifest
 from components.cxr.text.text import is_leaky
 from components.cxr.trained_on import TrainedOn, trained_on
@@ -21,6 +22,7 @@ from components.train.build import build_model, build_optimizer, git_revision
 from components.train.config import TrainConfig
 from components.train.distributed import world_size
 from components.train.ema import Ema
+from components.train.loading.order import Order
 from components.train.loading.views import student_view, teacher_view
 from components.train.objectives.mean_teacher import MeanTeacher, consistent_entries
 from components.train.objectives.network import Objective, TrainingNetwork
@@ -71,7 +73,13 @@ class Setup:
                 found=self.batch_size,
                 expected=expected,
             )
-        self.steps_per_epoch = len(self.training) // self.batch_size
+        self.order = Order(
+            self.training.labeled_S,
+            batch_size=self.batch_size,
+            unlabeled_per_labeled=config.semi_supervised.unlabeled_per_labeled,
+            seed=config.seed,
+        )
+        self.steps_per_epoch = self.order.steps_per_epoch
         self.num_steps = config.epochs * self.steps_per_epoch
 
         targets = targets_of(self.training.states_SP, self.training.labeled_S, policy=config.labels)
@@ -83,6 +91,7 @@ class Setup:
         architecture, model, self.tokenizer = build_model(
             config, texts=self.training.texts(), num_pathologies=len(manifest.pathologies)
         )
+        self.batches = StudyBatches(self.training, tokenizer=self.tokenizer, max_tokens=architecture.max_tokens)
         model.to(device)
         self.ema = Ema(model, decay=config.ema_decay)
         self.network = self._training_network(model)

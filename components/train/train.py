@@ -27,7 +27,8 @@ from components.train.distributed import barrier, distributed, is_main, world_si
 from components.train.export import keep_best, weights_to_export
 from components.train.finite import FiniteGuard
 from components.train.lease import leased
-from components.train.loading.batches import batches, position
+from components.train.loading.batches import batches
+from components.train.loading.order import position
 from components.train.meter import Meter
 from components.train.pretrained import by_content, check_positions
 from components.train.setup import Setup

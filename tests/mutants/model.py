@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 PREDICTOR = "tests/components/cxr/model/test_predictor.py"
+GATHERED = "tests/components/cxr/model/test_study_batches.py"
 DATASET = "tests/components/cxr/model/test_dataset.py"
 
 MUTANTS = [
@@ -55,6 +56,48 @@ MUTANTS = [
         old="state = -1 if uncertain > certain else int",
         new="state = int",
         test=f"{PREDICTOR}::test_answers_are_calibrated_and_cut",
+    ),
+    Mutant(
+        "a-gathered-batch-shows-the-film-before",
+        file="components/cxr/model/dataset.py",
+        old="self._pixels[shard][row : row + count]",
+        new="self._pixels[shard][row - 1 : row - 1 + count]",
+        test=f"{GATHERED}::test_a_batch_equals_the_collated_studies",
+    ),
+    Mutant(
+        "a-place-without-a-film-is-what-memory-held",
+        file="components/cxr/model/dataset.py",
+        old="                into[b, count:] = 0\n",
+        new="                into[b, count:] = 1\n",
+        test=f"{GATHERED}::test_a_batch_equals_the_collated_studies",
+    ),
+    Mutant(
+        "a-gathered-view-is-that-of-the-first-film",
+        file="components/cxr/model/study_batches.py",
+        old="np.where(there_BV, first_B[:, None] + place_V, 0)",
+        new="np.where(there_BV, first_B[:, None], 0)",
+        test=f"{GATHERED}::test_a_batch_equals_the_collated_studies",
+    ),
+    Mutant(
+        "a-gathered-text-that-is-absent-is-attended-to",
+        file="components/cxr/model/study_batches.py",
+        old="token_there_BT & self._has_text_S[chosen_B][:, None]",
+        new="token_there_BT",
+        test=f"{GATHERED}::test_a_batch_equals_the_collated_studies",
+    ),
+    Mutant(
+        "tokens-of-one-tokenizer-serve-another",
+        file="components/cxr/model/tokens.py",
+        old="json.dumps(settings, sort_keys=True), ",
+        new="",
+        test="tests/components/cxr/model/test_tokens.py::test_ids_are_made_once_for_one_tokenizer_texts_and_length",
+    ),
+    Mutant(
+        "tokens-of-one-length-serve-another",
+        file="components/cxr/model/tokens.py",
+        old="json.dumps(settings, sort_keys=True), str(max_tokens))",
+        new="json.dumps(settings, sort_keys=True))",
+        test="tests/components/cxr/model/test_tokens.py::test_ids_are_made_once_for_one_tokenizer_texts_and_length",
     ),
     Mutant(
         "labels-are-those-of-another-study",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-__all__ = ["NUM_SEXES", "NUM_VIEWS", "Batch", "Study", "collate"]
+__all__ = ["NUM_SEXES", "NUM_VIEWS", "SEX_INDEX", "VIEW_INDEX", "Batch", "Study", "collate"]
 
 VIEW_INDEX = {"PA": 1, "AP": 2, "LATERAL": 3, "LL": 3}
 """DICOM (0018,5101) to embedding index; 0 is unknown or masked."""
@@ -76,6 +76,10 @@ class Batch:
         chosen = {name: value[part] for name, value in vars(self).items() if name != "present_N"}
         return Batch(**chosen)
 
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which a GPU copies while the host goes on."""
+        return replace(self, **{name: value.pin_memory() for name, value in vars(self).items()})
+
     def keep(
         self, *, image_B: Tensor | bool = True, text_B: Tensor | bool = True, meta_B: Tensor | bool = True
     ) -> Batch:
@@ -119,7 +123,12 @@ def collate(studies: Sequence[Study], *, tokenizer: PreTrainedTokenizerBase, max
             film_mask_BV[b, v] = True
             view_BV[b, v] = VIEW_INDEX.get(view_position or "", 0)
     encoded = tokenizer(
-        [study.text for study in studies], padding=True, truncation=True, max_length=max_tokens, return_tensors="pt"
+        [study.text for study in studies],
+        padding=True,
+        padding_side="right",
+        truncation=True,
+        max_length=max_tokens,
+        return_tensors="pt",
     )
     has_text_B = torch.tensor([bool(study.text.strip()) for study in studies])
     ages = [float("nan") if study.age_years is None else study.age_years for study in studies]

@@ -1,0 +1,117 @@
+"""Which studies are in which global batch: keyed by (seed, pass), the same on any number of processes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from components.cxr.errors import UserError
+
+__all__ = ["Order", "order_of", "position"]
+
+
+class _Stream(NamedTuple):
+    """Studies that come round again and again, each time in another order."""
+
+    studies: npt.NDArray[np.int64]
+    num_in_batch: int
+    key: tuple[int, ...]
+
+
+class Order:
+    """The studies of every global batch of a training.
+
+    By default one stream holds all studies, and a pass over it is an epoch. With `unlabeled_per_labeled` every batch
+    has the same number of labeled studies first and of unlabeled ones after them; either stream begins a new pass, in
+    another order, whenever it is through, and an epoch remains as many batches as all studies fill. What does not fill
+    a stream's last batch of a pass is left out of that pass, so that no study is in a batch twice.
+
+    >>> order = Order(np.array([True, False, True, False, False]), batch_size=3, unlabeled_per_labeled=2.0)
+    >>> [len(set(order.batch(step)) & {0, 2}) for step in range(4)]
+    [1, 1, 1, 1]
+
+    Args:
+        labeled_S: whether a study is labeled.
+        batch_size: studies of a global batch, at most S.
+        unlabeled_per_labeled: rounded to whole studies of a batch, at least one of each kind; None for one stream.
+
+    Raises:
+        UserError: a batch would need more studies of one kind than there are, or is too small for both.
+    """
+
+    def __init__(
+        self,
+        labeled_S: npt.NDArray[np.bool_],
+        *,
+        batch_size: int,
+        unlabeled_per_labeled: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.steps_per_epoch = len(labeled_S) // batch_size
+        if unlabeled_per_labeled is None:
+            streams = [_Stream(np.arange(len(labeled_S)), batch_size, ())]
+        else:
+            if batch_size < 2:
+                raise UserError(
+                    "batch-too-small",
+                    "a batch of one cannot hold both kinds of studies",
+                    where="train.batch_size",
+                    found=batch_size,
+                    expected="at least 2 with train.semi_supervised.unlabeled_per_labeled",
+                )
+            num_labeled = min(max(1, round(batch_size / (1.0 + unlabeled_per_labeled))), batch_size - 1)
+            streams = [
+                _Stream(np.flatnonzero(labeled_S), num_labeled, (1,)),
+                _Stream(np.flatnonzero(~labeled_S), batch_size - num_labeled, (2,)),
+            ]
+            for stream, kind in zip(streams, ("labeled", "unlabeled"), strict=True):
+                if len(stream.studies) < stream.num_in_batch:
+                    raise UserError(
+                        "too-few-studies",
+                        f"fewer {kind} studies than a batch holds",
+                        where="train.semi_supervised.unlabeled_per_labeled",
+                        found=f"{len(stream.studies)} in the data",
+                        expected=f"at least {stream.num_in_batch}",
+                        remedy="Change the ratio or train.batch_size, or set null for batches as the data come.",
+                    )
+        self._seed, self._streams = seed, streams
+        self._passes: dict[tuple[int, ...], tuple[int, npt.NDArray[np.int64]]] = {}
+
+    def batch(self, step: int) -> list[int]:
+        """The studies of the global batch of one step (from 0)."""
+        found: list[int] = []
+        for stream in self._streams:
+            turn, place = divmod(step, len(stream.studies) // stream.num_in_batch)
+            number, studies = self._passes.get(stream.key, (-1, stream.studies))
+            if number != turn:
+                order = order_of(len(stream.studies), seed=self._seed, epoch=turn, stream=stream.key)
+                studies = stream.studies[order]
+                self._passes[stream.key] = (turn, studies)
+            found += studies[place * stream.num_in_batch :][: stream.num_in_batch].tolist()
+        return found
+
+    def shares(self, *, epoch: int, skip: int = 0, process: int = 0, num_processes: int = 1) -> list[list[int]]:
+        """One process's part of every global batch of one epoch but the first `skip`.
+
+        >>> Order(np.ones(7, bool), batch_size=3).shares(epoch=0, skip=1, process=0, num_processes=2)
+        [[6, 0]]
+        """
+        start = epoch * self.steps_per_epoch
+        steps = range(start + skip, start + self.steps_per_epoch)
+        return [self.batch(step)[process::num_processes] for step in steps]
+
+
+def order_of(num_studies: int, *, seed: int, epoch: int, stream: tuple[int, ...] = ()) -> list[int]:
+    """The studies' places in the order of one pass."""
+    return np.random.default_rng([seed, epoch, *stream]).permutation(num_studies).tolist()  # type: ignore[no-any-return]
+
+
+def position(step: int, *, steps_per_epoch: int) -> tuple[int, int]:
+    """The epoch (from 0) that a training is in after `step` steps, and how many of its batches are done.
+
+    >>> position(7, steps_per_epoch=4), position(8, steps_per_epoch=4)
+    ((1, 3), (2, 0))
+    """
+    return divmod(step, steps_per_epoch)
