@@ -112,17 +112,18 @@ class Setup:
             git_revision=git_revision(),
         )
 
-    def show(self, batch: Batch, *, studies: Sequence[int], epoch: int, step: int) -> Shown:
+    def show(self, batch: Batch, *, studies: Sequence[int], step: int) -> Shown:
         """What the objectives get in one step, on the training device.
 
         Args:
             batch: on the host.
             studies: index of each study of the batch in the training split, length B.
+            step: keys its random numbers; a study can come more than once in an epoch, and never twice in a step.
         """
         config, on_device, teacher = self.config, batch.to(self.device), None
-        student = student_view(batch, on_device=on_device, studies=studies, epoch=epoch, config=config)
+        student = student_view(batch, on_device=on_device, studies=studies, step=step, config=config)
         if self.network.has_teacher:
-            teacher = teacher_view(on_device, studies=studies, epoch=epoch, config=config)
+            teacher = teacher_view(on_device, studies=studies, step=step, config=config)
         target_BP, weight_BP, consistent_BP = (
             values_SP[studies].to(self.device, non_blocking=True)
             for values_SP in (self.target_SP, self.weight_SP, self.consistent_SP)

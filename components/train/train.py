@@ -121,7 +121,7 @@ def _loop(
 
             # 2. losses
             network.train()
-            losses = network(setup.show(batch, studies=studies, epoch=epoch, step=progress.step))
+            losses = network(setup.show(batch, studies=studies, step=progress.step))
             loss = torch.stack([weights[name] * losses[name] for name in losses]).sum()
 
             # 3. backward, clip, step

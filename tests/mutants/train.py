@@ -51,7 +51,7 @@ MUTANTS = [
         file="components/train/loading/augment.py",
         old="    key_B = view_keys(studies, seed",
         new="    key_B = view_keys(range(len(studies)), seed",
-        test=f"{AUGMENT}::test_a_view_depends_on_seed_epoch_and_study_but_not_on_its_neighbors",
+        test=f"{AUGMENT}::test_a_view_depends_on_seed_step_and_study_but_not_on_its_neighbors",
     ),
     Mutant(
         "all-films-have-the-same-noise",
@@ -241,6 +241,13 @@ MUTANTS = [
         old='                group["lr"] = factor * group["peak"]\n',
         new='                group["lr"] = group["peak"]\n',
         test=f"{STEP}::test_three_steps_are_those_of_the_reference",
+    ),
+    Mutant(
+        "a-study-has-one-view-however-often-it-comes",
+        file="components/train/setup.py",
+        old="teacher_view(on_device, studies=studies, step=step,",
+        new="teacher_view(on_device, studies=studies, step=step // self.steps_per_epoch,",
+        test=f"{STEP}::test_a_study_that_comes_again_within_an_epoch_is_shown_anew",
     ),
     Mutant(
         "a-resumed-epoch-begins-anew",

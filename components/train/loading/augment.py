@@ -1,4 +1,4 @@
-"""Weak and strong views of a study, and modality dropout: keyed by (seed, epoch, study), never by process or order.
+"""Weak and strong views of a study, and modality dropout: keyed by (seed, step, study), never by process or order.
 
 All numbers are hashes of counters and all work is done on the training device, for all films at once: NumPy's noise on
 the host cost 45 ms a batch of 53 films at 224 pixels, 196 ms at 512, in the process that should feed the GPU.
@@ -28,9 +28,9 @@ _WEAK = 0.25
 """Strength of the weak view relative to the strong one's geometry and contrast."""
 
 
-def view_keys(studies: Sequence[int], *, seed: int, epoch: int, stream: Literal["weak", "strong", "dropout"]) -> Tensor:
+def view_keys(studies: Sequence[int], *, seed: int, step: int, stream: Literal["weak", "strong", "dropout"]) -> Tensor:
     """One int64 key per study (B,), on the host."""
-    start = mixed(mixed(mixed(torch.tensor(seed)) + epoch) + _STREAM[stream])
+    start = mixed(mixed(mixed(torch.tensor(seed)) + step) + _STREAM[stream])
     return mixed(start + torch.tensor(list(studies), dtype=torch.int64))
 
 
@@ -38,7 +38,7 @@ def augment(
     batch: Batch,
     *,
     studies: Sequence[int],
-    epoch: int,
+    step: int,
     seed: int,
     config: AugmentConfig,
     strength: Literal["weak", "strong"],
@@ -50,7 +50,7 @@ def augment(
         studies: index of each study in its data set, length B: the key of its random numbers.
     """
     device, num_views = batch.films_BVHW.device, batch.films_BVHW.shape[1]
-    key_B = view_keys(studies, seed=seed, epoch=epoch, stream=strength).to(device, non_blocking=True)
+    key_B = view_keys(studies, seed=seed, step=step, stream=strength).to(device, non_blocking=True)
     key_BV = mixed(key_B[:, None] + 1 + torch.arange(num_views, device=device))
     key_N = key_BV.flatten()[batch.present_N]
     films_NHW = batch.films_BVHW.flatten(0, 1)[batch.present_N].float()
@@ -62,13 +62,13 @@ def augment(
     return replace(batch, films_BVHW=films_MHW.view_as(batch.films_BVHW))
 
 
-def drop_modalities(batch: Batch, *, studies: Sequence[int], epoch: int, seed: int, config: ModalityDropout) -> Batch:
+def drop_modalities(batch: Batch, *, studies: Sequence[int], step: int, seed: int, config: ModalityDropout) -> Batch:
     """Mask films, text or metadata of some studies.
 
     Films fall only where there is text, and text only where there are films that stay. The batch lies on the host,
     which then knows how many films are left.
     """
-    draw_B3 = uniforms(view_keys(studies, seed=seed, epoch=epoch, stream="dropout"), 3)
+    draw_B3 = uniforms(view_keys(studies, seed=seed, step=step, stream="dropout"), 3)
     image_B, text_B, meta_B = (draw_B3 >= torch.tensor([config.image, config.text, config.meta])).unbind(1)
     has_text_B, has_film_B = batch.has_text(), batch.film_mask_BV.any(dim=1)
     image_B = image_B | ~has_text_B

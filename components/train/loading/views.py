@@ -12,18 +12,18 @@ from components.train.loading.augment import augment, drop_modalities
 __all__ = ["student_view", "teacher_view"]
 
 
-def student_view(batch: Batch, *, on_device: Batch, studies: Sequence[int], epoch: int, config: TrainConfig) -> Batch:
+def student_view(batch: Batch, *, on_device: Batch, studies: Sequence[int], step: int, config: TrainConfig) -> Batch:
     """Strongly augmented films, and some studies without films, text or metadata.
 
     Args:
         batch: on the host, where modalities fall: how many films are left must be known there.
         on_device: the same batch on the training device; its films are not moved again.
     """
-    shown = drop_modalities(batch, studies=studies, epoch=epoch, seed=config.seed, config=config.modality_dropout)
+    shown = drop_modalities(batch, studies=studies, step=step, seed=config.seed, config=config.modality_dropout)
     shown = replace(shown, films_BVHW=on_device.films_BVHW).to(on_device.films_BVHW.device)
-    return augment(shown, studies=studies, epoch=epoch, seed=config.seed, config=config.augment, strength="strong")
+    return augment(shown, studies=studies, step=step, seed=config.seed, config=config.augment, strength="strong")
 
 
-def teacher_view(on_device: Batch, *, studies: Sequence[int], epoch: int, config: TrainConfig) -> Batch:
+def teacher_view(on_device: Batch, *, studies: Sequence[int], step: int, config: TrainConfig) -> Batch:
     """Weakly augmented films, and every modality that is there."""
-    return augment(on_device, studies=studies, epoch=epoch, seed=config.seed, config=config.augment, strength="weak")
+    return augment(on_device, studies=studies, step=step, seed=config.seed, config=config.augment, strength="weak")

@@ -148,6 +148,27 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_few_labeled_studies_are_shown_anew_each_time_that_they_come(
+    tiny_data: LoadedManifest, config: TrainConfig
+) -> None:
+    """With a set ratio a labeled study comes again within an epoch: its view must not be the one of before."""
+    values = config.semi_supervised.model_copy(update={"unlabeled_per_labeled": 0.25})
+    setup = Setup(
+        config.model_copy(update={"semi_supervised": values, "batch_size": 5}), tiny_data, device=torch.device("cpu")
+    )
+    seen: dict[int, list[torch.Tensor]] = {}
+    for step, (studies, batch) in enumerate(batches(setup, epoch=0)):
+        labeled = setup.training.labeled_S[studies]
+        assert (labeled.sum(), (~labeled).sum()) == (4, 1)
+        shown = setup.show(batch, studies=studies, step=step)
+        assert shown.teacher is not None
+        for study, films in zip(studies, shown.teacher.films_BVHW, strict=True):
+            seen.setdefault(study, []).append(films[0])
+    again = [views for views in seen.values() if len(views) > 1]
+    assert again
+    assert not any(torch.equal(views[0], views[1]) for views in again)
+
+
 def test_nothing_that_a_step_sums_is_made_elsewhere_than_on_the_training_device(
     tiny_data: LoadedManifest, config: TrainConfig
 ) -> None:
@@ -155,7 +176,7 @@ def test_nothing_that_a_step_sums_is_made_elsewhere_than_on_the_training_device(
     device = torch.device("cpu")
     setup = Setup(config, tiny_data, device=device)
     studies, batch = next(batches(setup, epoch=0))
-    shown = setup.show(batch, studies=studies, epoch=0, step=0)
+    shown = setup.show(batch, studies=studies, step=0)
     logits_BP3 = setup.network.classifier(shown.student, shown.dropout_B)
     with torch.device("meta"):
         assert torch.zeros(1).is_meta

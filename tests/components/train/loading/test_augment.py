@@ -24,13 +24,13 @@ def make_batch(num_studies: int, *, texts: list[bool] | None = None) -> Batch:
 
 
 @pytest.mark.parametrize("strength", ["weak", "strong"])
-def test_a_view_depends_on_seed_epoch_and_study_but_not_on_its_neighbors(strength: str) -> None:
+def test_a_view_depends_on_seed_step_and_study_but_not_on_its_neighbors(strength: str) -> None:
     batch = make_batch(4)
     options = {"config": AugmentConfig(), "strength": strength}
-    together = augment(batch, studies=[7, 8, 9, 10], epoch=1, seed=0, **options)
+    together = augment(batch, studies=[7, 8, 9, 10], step=1, seed=0, **options)
     alone = batch.rows(slice(2, 3))
-    assert torch.equal(together.films_BVHW[2:3], augment(alone, studies=[9], epoch=1, seed=0, **options).films_BVHW)
-    for other in ({"epoch": 2, "seed": 0}, {"epoch": 1, "seed": 1}):
+    assert torch.equal(together.films_BVHW[2:3], augment(alone, studies=[9], step=1, seed=0, **options).films_BVHW)
+    for other in ({"step": 2, "seed": 0}, {"step": 1, "seed": 1}):
         assert not torch.equal(
             together.films_BVHW, augment(batch, studies=[7, 8, 9, 10], **other, **options).films_BVHW
         )
@@ -41,7 +41,7 @@ def test_zero_strength_is_the_identity() -> None:
     batch = make_batch(3)
     names = ("rotation_degrees", "translation", "scale", "contrast", "brightness", "noise", "erase")
     still = AugmentConfig(**dict.fromkeys(names, 0.0))
-    view = augment(batch, studies=[0, 1, 2], epoch=0, seed=0, config=still, strength="strong")
+    view = augment(batch, studies=[0, 1, 2], step=0, seed=0, config=still, strength="strong")
     difference = view.films_BVHW.int() - batch.films_BVHW.int()
     assert difference.abs().max() <= 1
 
@@ -51,14 +51,14 @@ def test_films_are_never_mirrored() -> None:
     left_bright = torch.zeros(1, 2, 32, 32, dtype=torch.uint8)
     left_bright[..., 4:28, 2:12] = 200
     batch = Batch(**{**vars(batch), "films_BVHW": left_bright})
-    for epoch in range(50):
-        view = augment(batch, studies=[0], epoch=epoch, seed=0, config=AugmentConfig(), strength="strong").films_BVHW
+    for step in range(50):
+        view = augment(batch, studies=[0], step=step, seed=0, config=AugmentConfig(), strength="strong").films_BVHW
         assert view[0, 0, :, :16].float().mean() > view[0, 0, :, 16:].float().mean()
 
 
 def test_modalities_fall_as_often_as_configured() -> None:
     config = ModalityDropout(image=0.2, text=0.3, meta=0.4)
-    seen = drop_modalities(make_batch(4000), studies=range(4000), epoch=0, seed=0, config=config)
+    seen = drop_modalities(make_batch(4000), studies=range(4000), step=0, seed=0, config=config)
     film_B, text_B, meta_B = seen.film_mask_BV.any(dim=1), seen.has_text(), ~seen.age_B.isnan()
     assert 1 - film_B.float().mean() == pytest.approx(0.2, abs=0.02)
     assert 1 - text_B.float().mean() == pytest.approx(0.3 * 0.8, abs=0.02), "text stays where films fall"
@@ -70,7 +70,7 @@ def test_modality_dropout_never_takes_film_and_text_at_once() -> None:
     texts = [i % 2 == 0 for i in range(num_studies)]
     config = ModalityDropout(image=0.9, text=0.9, meta=0.5)
     dropped = drop_modalities(
-        make_batch(num_studies, texts=texts), studies=range(num_studies), epoch=0, seed=0, config=config
+        make_batch(num_studies, texts=texts), studies=range(num_studies), step=0, seed=0, config=config
     )
     film_B, text_B = dropped.film_mask_BV.any(dim=1), dropped.has_text()
     assert (film_B | text_B).all()
@@ -101,7 +101,7 @@ def test_noise_has_the_configured_strength_and_no_pattern() -> None:
     config = AugmentConfig(**dict.fromkeys(names, 0.0), noise=0.1)
     num_studies = 60
     view = augment(
-        gray_batch(num_studies), studies=range(num_studies), epoch=0, seed=0, config=config, strength="strong"
+        gray_batch(num_studies), studies=range(num_studies), step=0, seed=0, config=config, strength="strong"
     )
     noise_NHW = view.films_BVHW[:, 0].double() - 128
     deviation_N = noise_NHW.std(dim=(1, 2)) / 255
@@ -117,7 +117,7 @@ def test_noise_has_the_configured_strength_and_no_pattern() -> None:
     ))  # fmt: skip
     assert right.abs() < 0.01
     assert down.abs() < 0.01
-    weak = augment(gray_batch(4), studies=range(4), epoch=0, seed=0, config=config, strength="weak")
+    weak = augment(gray_batch(4), studies=range(4), step=0, seed=0, config=config, strength="weak")
     assert (weak.films_BVHW == 128).all(), "the teacher's films have none"
 
 
@@ -127,7 +127,7 @@ def test_an_erased_part_is_one_rectangle_of_any_size_up_to_the_largest() -> None
     num_studies, size = 300, 64
     batch = gray_batch(num_studies, size=size)
     batch.films_BVHW.fill_(255)
-    view = augment(batch, studies=range(num_studies), epoch=0, seed=0, config=config, strength="strong")
+    view = augment(batch, studies=range(num_studies), step=0, seed=0, config=config, strength="strong")
     erased_NHW = view.films_BVHW[:, 0] != 255
     rows_NH, columns_NW = erased_NHW.any(dim=2), erased_NHW.any(dim=1)
     assert torch.equal(erased_NHW, rows_NH[:, :, None] & columns_NW[:, None, :])

@@ -13,8 +13,8 @@ STUDIES = list(range(20, 60))
 
 def test_the_student_sees_strong_films_without_some_modalities(tiny_config: TrainConfig) -> None:
     batch = make_batch(40)
-    keyed = {"studies": STUDIES, "epoch": 3, "seed": tiny_config.seed}
-    seen = student_view(batch, on_device=batch.to(HOST), studies=STUDIES, epoch=3, config=tiny_config)
+    keyed = {"studies": STUDIES, "step": 3, "seed": tiny_config.seed}
+    seen = student_view(batch, on_device=batch.to(HOST), studies=STUDIES, step=3, config=tiny_config)
     strong = augment(batch, **keyed, config=tiny_config.augment, strength="strong")
     kept = drop_modalities(batch, **keyed, config=tiny_config.modality_dropout)
     assert torch.equal(seen.token_mask_BT, kept.token_mask_BT)
@@ -26,10 +26,10 @@ def test_the_student_sees_strong_films_without_some_modalities(tiny_config: Trai
 
 def test_the_teacher_sees_weak_films_and_every_modality(tiny_config: TrainConfig) -> None:
     batch = make_batch(40)
-    seen = teacher_view(batch, studies=STUDIES, epoch=3, config=tiny_config)
-    weak = augment(batch, studies=STUDIES, epoch=3, seed=tiny_config.seed, config=tiny_config.augment, strength="weak")
+    seen = teacher_view(batch, studies=STUDIES, step=3, config=tiny_config)
+    weak = augment(batch, studies=STUDIES, step=3, seed=tiny_config.seed, config=tiny_config.augment, strength="weak")
     assert torch.equal(seen.films_BVHW, weak.films_BVHW)
     assert torch.equal(seen.token_mask_BT, batch.token_mask_BT)
     assert torch.equal(seen.film_mask_BV, batch.film_mask_BV)
-    student = student_view(batch, on_device=batch.to(HOST), studies=STUDIES, epoch=3, config=tiny_config)
+    student = student_view(batch, on_device=batch.to(HOST), studies=STUDIES, step=3, config=tiny_config)
     assert not torch.equal(seen.films_BVHW, student.films_BVHW)
