@@ -55,7 +55,7 @@ def reference(config: TrainConfig, data: LoadedManifest) -> dict[str, dict[str, 
             [setup.training[s] for s in studies], tokenizer=setup.tokenizer,
             max_tokens=config.architecture.max_tokens, size=data.manifest.pixel_preset.size,
         )  # fmt: skip
-        keyed = {"studies": studies, "epoch": 0, "seed": config.seed}
+        keyed = {"studies": studies, "step": step, "seed": config.seed}
         strong = augment(batch, **keyed, config=config.augment, strength="strong")
         seen = drop_modalities(strong, **keyed, config=config.modality_dropout)
         weak = augment(batch, **keyed, config=config.augment, strength="weak")
@@ -148,14 +148,11 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_few_labeled_studies_are_shown_anew_each_time_that_they_come(
-    tiny_data: LoadedManifest, config: TrainConfig
-) -> None:
-    """With a set ratio a labeled study comes again within an epoch: its view must not be the one of before."""
+def test_a_study_that_comes_again_within_an_epoch_is_shown_anew(tiny_data: LoadedManifest, config: TrainConfig) -> None:
+    """With a set ratio the few studies of a kind come round faster than the others: here the unlabeled ones."""
     values = config.semi_supervised.model_copy(update={"unlabeled_per_labeled": 0.25})
-    setup = Setup(
-        config.model_copy(update={"semi_supervised": values, "batch_size": 5}), tiny_data, device=torch.device("cpu")
-    )
+    config = config.model_copy(update={"semi_supervised": values, "batch_size": 5})
+    setup = Setup(config, tiny_data, device=torch.device("cpu"))
     seen: dict[int, list[torch.Tensor]] = {}
     for step, (studies, batch) in enumerate(batches(setup, epoch=0)):
         labeled = setup.training.labeled_S[studies]
