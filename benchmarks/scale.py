@@ -1,6 +1,6 @@
 """Preprocess over thousands of small films, over few full-size ones, and a plan of all of MIMIC-CXR: time and memory.
 
-`python -m benchmarks.scale films|full|stages|plan`; each prints a table and ends with one line of JSON.
+`python -m benchmarks.scale films|full|stages|plan|links`; each prints a table and ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -156,6 +156,31 @@ def plan(folder: Folder = None, number: Annotated[int, typer.Option("--films")] 
             print(f"partition 0 of {partitions:<3} {found}")
             result[f"of_{partitions}"] = found
     print(json.dumps(result))
+
+
+@app.command()
+def links(folder: Folder = None, number: Annotated[int, typer.Option("--films")] = MIMIC_FILMS) -> None:
+    """The search for links that lead two patients to one film, over as many empty files."""
+    from components.preprocess.adapters.film_paths import check_links
+
+    with tempfile.TemporaryDirectory() as temporary:
+        source = (folder or Path(temporary)) / f"records-{number}"
+        if not (source / "mimic-cxr-2.0.0-chexpert.csv.gz").exists():
+            write_mimic(source, number, film=None)
+        films = [path.relative_to(source) for path in source.rglob("*.dcm")]
+        patient_of = {str(path): path.parts[-3] for path in films}
+        took: dict[str, list[float]] = {"check_links": [], "is_symlink": []}
+        for _ in range(3):
+            began = time.process_time()
+            check_links(patient_of, folder=str(source))
+            middle = time.process_time()
+            for path in patient_of:
+                Path(f"{source}/{path}").is_symlink()
+            took["check_links"].append(middle - began)
+            took["is_symlink"].append(time.process_time() - middle)
+        medians = {name: round(statistics.median(values), 2) for name, values in took.items()}
+        print(f"{len(films)} films: {medians['check_links']} CPU s; {medians['is_symlink']} with a Path per film")
+        print(json.dumps({"benchmark": "scale-links", "films": len(films), **medians}))
 
 
 @app.command(hidden=True)

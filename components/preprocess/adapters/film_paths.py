@@ -90,7 +90,7 @@ def check_links(patient_of: Mapping[str, str], *, folder: str) -> None:
     top = str(Path(folder).resolve())
     seen: dict[str, str] = {}
     for path, patient in patient_of.items():
-        if os.path.islink(f"{folder}/{path}"):  # noqa: PTH114  (a Path per film takes three times as long)
+        if os.path.islink(f"{folder}/{path}"):  # noqa: PTH114  (3 us per film; by a Path 8)
             target = str(Path(folder, path).resolve())
             listed = patient_of.get(target.removeprefix(f"{top}/"), patient)
             if seen.setdefault(target, patient) != patient or listed != patient:
