@@ -250,4 +250,11 @@ MUTANTS = [
         new="reduction=reduction_for((frame.rows, frame.columns), preset.size)",
         test=f"{FILMS}/test_geometry.py::test_reduced_jpeg_2000_keeps_what_the_shorter_axis_needs",
     ),
+    Mutant(
+        "mimic-jpg-takes-a-palettes-indices-for-gray",
+        file="components/cxr/films/pixels.py",
+        old='    if preset.name == "mimic-jpg" and is_palette(film.dataset):\n',
+        new='    if preset.name == "mimic-jpg" and film.low < 0:\n',
+        test=f"{FILMS}/test_lookup.py::test_the_preset_mimic_jpg_sees_a_palettes_colors",
+    ),
 ]

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from components.cxr.ages import read_age
 from components.cxr.films.dicom import FilmError, is_dicom, quiet, view_of
-from components.cxr.films.display import Ramp, brightness_table, is_inverted, linear_brightness
+from components.cxr.films.display import Ramp, brightness_table, is_inverted, is_palette, linear_brightness
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.raster import encode_png, is_raster, luminance, read_raster
@@ -116,6 +116,8 @@ def _dicom_film(film: StoredFilm, preset: PixelPreset) -> Film:
 def _dicom_pixels(film: StoredFilm, preset: PixelPreset) -> Pixels:
     if film.values.ndim == 3:
         return _present_gray(luminance(film.values, cv2.COLOR_RGB2GRAY), preset, film.extent)
+    if preset.name == "mimic-jpg" and is_palette(film.dataset):
+        return _present_gray(_palette_luminance(film), preset, film.extent)
     if preset.name == "mimic-jpg":
         inverted = is_inverted(film.dataset)
         return _equalized(film.values, film.low, film.high, preset, inverted=inverted, extent=film.extent)
@@ -127,6 +129,14 @@ def _dicom_pixels(film: StoredFilm, preset: PixelPreset) -> Pixels:
         return _looked_up(film.values, table, target, preset, low=film.low, background=film.background)
     ramp = Ramp(ramp.dark - film.offset, ramp.bright - film.offset)
     return _ramped(film.values, ramp, target, preset, low=film.low, high=film.high, background=film.background)
+
+
+def _palette_luminance(film: StoredFilm) -> Unsigned:
+    """What the indices of a palette stand for, in uint16."""
+    curve = brightness_table(film.dataset, low=film.low + film.offset, seen=film.seen_values())
+    table = np.zeros(1 << film.values.dtype.itemsize * 8, dtype=np.uint16)
+    table[film.low : film.low + len(curve)] = np.rint(curve * 65535)
+    return np.asarray(cv2.LUT(film.values, table))
 
 
 def _ramped(

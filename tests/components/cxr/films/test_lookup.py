@@ -17,6 +17,7 @@ from benchmarks.encoders import transcode
 from components.cxr.films.pixels import read_film
 from tests.components.cxr.films.pixel_films import (
     DISPLAY,
+    MIMIC_JPG,
     DicomWriter,
     assert_close,
     code_of,
@@ -242,6 +243,18 @@ def test_a_palette_that_starts_later_and_one_of_65536_entries(dicom_bytes: Dicom
     deep = film_values(0, 65535)
     data = palette_film(dicom_bytes, deep, [whole.tobytes()] * 3, descriptor=[0, 0, 16])
     assert_close(read_film(data, preset=DISPLAY).pixels, whole[deep] / 257.0)
+
+
+@pytest.mark.parametrize(("dtype", "descriptor"), [(np.uint8, [256, 0, 16]), (np.int16, [256, 0, 16])])
+def test_the_preset_mimic_jpg_sees_a_palettes_colors(
+    dicom_bytes: DicomWriter, dtype: Any, descriptor: list[int]
+) -> None:
+    shuffled = np.random.default_rng(3).permutation(256)
+    values = film_values(0, 255, dtype)
+    palette = [(shuffled * 257).astype("<u2").tobytes()] * 3
+    data = palette_film(dicom_bytes, values, palette, descriptor=descriptor)
+    gray = dicom_bytes(shuffled[values].astype(np.uint8), PhotometricInterpretation="MONOCHROME2")
+    assert np.array_equal(read_film(data, preset=MIMIC_JPG).pixels, read_film(gray, preset=MIMIC_JPG).pixels)
 
 
 def test_a_palette_without_data_is_refused(dicom_bytes: DicomWriter) -> None:
