@@ -18,7 +18,7 @@ from components.cxr.model.study_batches import StudyBatches
 from components.cxr.shards import LoadedManifest
 from components.cxr.text.text import is_leaky
 from components.cxr.trained_on import TrainedOn, trained_on
-from components.train.build import build_model, build_optimizer, git_revision
+from components.train.build import build_model, git_revision
 from components.train.config import TrainConfig
 from components.train.distributed import world_size
 from components.train.ema import Ema
@@ -28,6 +28,7 @@ from components.train.objectives.mean_teacher import MeanTeacher, consistent_ent
 from components.train.objectives.network import Objective, TrainingNetwork
 from components.train.objectives.shown import Shown
 from components.train.objectives.supervised import Supervised
+from components.train.optimizer import build_optimizer
 
 __all__ = ["Setup"]
 

@@ -20,7 +20,6 @@ from components.cxr.model.device import pick_device
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking.tracked_run import TrackedRun
-from components.train.build import learning_rate_factor
 from components.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from components.train.config import TrainConfig
 from components.train.distributed import barrier, distributed, is_main, world_size
@@ -30,6 +29,7 @@ from components.train.lease import leased
 from components.train.loading.batches import batches
 from components.train.loading.order import position
 from components.train.meter import Meter
+from components.train.optimizer import learning_rate_factor
 from components.train.pretrained import by_content, check_positions
 from components.train.setup import Setup
 from components.train.tracked import tracked_training

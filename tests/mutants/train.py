@@ -9,8 +9,23 @@ BUILD = f"{FOLDER}/test_build.py"
 STEP = f"{FOLDER}/test_step.py"
 TOKENIZER = f"{FOLDER}/test_tokenizer.py"
 TRAIN = f"{FOLDER}/test_train.py"
+PRETRAINED_TEXT = f"{FOLDER}/test_pretrained_text.py"
 
 MUTANTS = [
+    Mutant(
+        "encoders-with-their-own-attention-get-masks-that-they-misread",
+        file="components/cxr/model/text.py",
+        old='attn_implementation=ATTENTION if registered else "eager")',
+        new="attn_implementation=ATTENTION)",
+        test=f"{PRETRAINED_TEXT}::test_every_type_answers_as_transformers_own_and_learns[mpnet]",
+    ),
+    Mutant(
+        "a-pretrained-text-encoder-gets-a-tokenizer-of-its-own",
+        file="components/train/build.py",
+        old="            tokenizer = AutoTokenizer.from_pretrained(text_source)\n",
+        new="            tokenizer = learn_tokenizer(texts, vocabulary_size=9, max_tokens=16)\n",
+        test=f"{PRETRAINED_TEXT}::test_every_type_answers_as_transformers_own_and_learns[bert]",
+    ),
     Mutant(
         "average-of-weights-never-warms-up",
         file="components/train/ema.py",

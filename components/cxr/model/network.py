@@ -12,7 +12,8 @@ from transformers import AutoConfig, AutoModel, PretrainedConfig
 
 from components.cxr.model.architecture import Architecture, EncoderConfig, FusionConfig
 from components.cxr.model.batch import NUM_SEXES, NUM_VIEWS, Batch
-from components.cxr.model.dropout import ATTENTION, KeyedDropout, attention, film_keys, key_dropout, keyed
+from components.cxr.model.dropout import KeyedDropout, attention, film_keys, key_dropout, keyed
+from components.cxr.model.text import text_encoder
 
 __all__ = ["CxrModel", "positive_score", "probabilities"]
 
@@ -31,16 +32,15 @@ class CxrModel(nn.Module):
         super().__init__()
         fusion = architecture.fusion
         vision_config = _transformers_config(architecture.vision)
-        text_config = _transformers_config(architecture.text)
         self.vision = AutoModel.from_config(vision_config)
-        self.text = AutoModel.from_config(text_config, attn_implementation=ATTENTION)
-        _drop_pooled_outputs(self.vision, self.text)
+        self.text = text_encoder(architecture.text)
+        _drop_pooled_outputs(self.vision)
         if architecture.vision.pretrained is None:
             _use_group_norm(self.vision)
         self.num_channels: int = vision_config.num_channels
         width = fusion.width
         self.image_projection = nn.Linear(vision_config.hidden_sizes[-1], width)
-        self.text_projection = nn.Linear(text_config.hidden_size, width)
+        self.text_projection = nn.Linear(self.text.config.hidden_size, width)
         self.view_embedding = nn.Embedding(NUM_VIEWS, width)
         self.sex_embedding = nn.Embedding(NUM_SEXES, width)
         self.age_projection = nn.Linear(1, width)
@@ -181,10 +181,8 @@ def _transformers_config(encoder: EncoderConfig) -> PretrainedConfig:
     return AutoConfig.for_model(encoder.model_type, **encoder.config)
 
 
-def _drop_pooled_outputs(vision: nn.Module, text: nn.Module) -> None:
-    """Only the maps and token sequences are read; layers behind the pooled outputs would never see a gradient."""
-    if getattr(text, "pooler", None) is not None:
-        text.register_module("pooler", None)
+def _drop_pooled_outputs(vision: nn.Module) -> None:
+    """Only the maps are read; layers behind the pooled outputs would never see a gradient."""
     if isinstance(getattr(vision, "layernorm", None), nn.LayerNorm):  # ConvNeXt's norm after pooling
         vision.layernorm = nn.Identity()
 

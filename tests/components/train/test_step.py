@@ -18,12 +18,12 @@ from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.dropout import dropout_keys
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
-from components.train.build import build_optimizer
 from components.train.config import TrainConfig
 from components.train.finite import FiniteGuard
 from components.train.loading.augment import augment, drop_modalities
 from components.train.loading.batches import batches
 from components.train.meter import Meter
+from components.train.optimizer import build_optimizer
 from components.train.setup import Setup
 from components.train.train import train, training_key
 
