@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant
 FOLDER = "tests/components/train"
 LOSSES = f"{FOLDER}/objectives/test_losses.py"
 AUGMENT = f"{FOLDER}/loading/test_augment.py"
-BUILD = f"{FOLDER}/test_build.py"
+OPTIMIZER = f"{FOLDER}/test_optimizer.py"
 STEP = f"{FOLDER}/test_step.py"
 TOKENIZER = f"{FOLDER}/test_tokenizer.py"
 TRAIN = f"{FOLDER}/test_train.py"
@@ -105,17 +105,17 @@ MUTANTS = [
     ),
     Mutant(
         "the-learning-rate-never-falls",
-        file="components/train/build.py",
+        file="components/train/optimizer.py",
         old="    return 0.5 * (1.0 + math.cos(math.pi * (step - warm_steps) / max(1, num_steps - warm_steps)))\n",
         new="    return 1.0\n",
-        test=f"{BUILD}::test_learning_rate_rises_and_falls_to_zero",
+        test=f"{OPTIMIZER}::test_learning_rate_rises_and_falls_to_zero",
     ),
     Mutant(
         "embeddings-decay",
-        file="components/train/build.py",
+        file="components/train/optimizer.py",
         old="if p.dim() >= 2 and id(p) not in embeddings]",
         new="if p.dim() >= 2]",
-        test=f"{BUILD}::test_every_parameter_is_trained_once_and_learns",
+        test=f"{OPTIMIZER}::test_every_parameter_is_trained_once_and_learns",
     ),
     Mutant(
         "a-word-of-one-study-enters-the-vocabulary",
