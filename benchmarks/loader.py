@@ -164,15 +164,17 @@ def measure_metadata(place: Path, *, ranks: int, num_studies: int) -> dict[str, 
         films_of = 1 + np.bincount(rng.integers(0, num_studies, num_films - num_studies), minlength=num_studies)
         blank = np.zeros((16, 16), np.uint8)
         write_set(place / "data", films_of.tolist(), preset=preset, pixels=lambda: blank, rng=rng)
-    seconds, held = {}, []
+    seconds, held, after = {}, [], []
     for state in ("cold", "warm"):
         processes = [start(place, "rank") for _ in range(ranks)]
+        before = [ask(process, "measure")["bytes"] for process in processes]
         for process in processes:  # all at once
             process.stdin.write("open\n")
             process.stdin.flush()
         opened = [json.loads(process.stdout.readline()) for process in processes]
         seconds[state] = round(max(found["seconds"] for found in opened), 1)
-        held = [ask(process, "measure")["bytes"] for process in processes]
+        after = [ask(process, "measure")["bytes"] for process in processes]
+        held = [one - other for one, other in zip(after, before, strict=True)]
         for process in processes:
             process.stdin.close()
             process.wait()
@@ -184,6 +186,7 @@ def measure_metadata(place: Path, *, ranks: int, num_studies: int) -> dict[str, 
         "processes": ranks,
         "metadata_mb_per_process": round(statistics.median(held) / 1e6),
         "metadata_mb": round(sum(held) / 1e6),
+        "memory_mb": round(sum(after) / 1e6),
         "seconds_to_open": seconds,
     }
 
@@ -191,23 +194,24 @@ def measure_metadata(place: Path, *, ranks: int, num_studies: int) -> dict[str, 
 def open_when_told(place: Path) -> None:
     """Open the data set when a line is read, then say how much memory that took."""
     torch.set_num_threads(1)
-    before = proportional_set_size()
     print("{}", flush=True)
+    say_memory()
     sys.stdin.readline()
     start = time.perf_counter()
     batches = open_set(place)
     batches[[0, len(batches.studies) - 1]]
     gc.collect()
     print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
-    sys.stdin.readline()
-    print(json.dumps({"bytes": proportional_set_size() - before}), flush=True)
+    say_memory()
     sys.stdin.readline()
 
 
-def proportional_set_size() -> int:
-    """Bytes of this process's memory; a page that n processes share counts as 1/n."""
+def say_memory() -> None:
+    """Bytes of this process's memory when a line is read; a page that n processes share counts as 1/n (PSS)."""
+    sys.stdin.readline()
     rollup = Path("/proc/self/smaps_rollup").read_text()
-    return 1024 * int(next(line for line in rollup.splitlines() if line.startswith("Pss:")).split()[1])
+    pss = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
+    print(json.dumps({"bytes": 1024 * int(pss.split()[1])}), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,15 +14,8 @@ from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.labels import PATHOLOGIES
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.study_batches import StudyBatches
-from components.cxr.shards import (
-    SCHEMA_VERSION,
-    ImageRow,
-    Manifest,
-    ShardInfo,
-    load_manifest,
-    write_manifest,
-    write_shard,
-)
+from components.cxr.shard_writer import ImageRow, write_shard
+from components.cxr.shards import SCHEMA_VERSION, Manifest, ShardInfo, load_manifest, write_manifest
 from components.cxr.storage.storage import open_storage
 from components.cxr.text.text import TextConfig
 from components.train.tokenizer import learn_tokenizer

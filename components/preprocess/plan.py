@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_id, load_id_key
-from components.cxr.shards import MANIFEST, SCHEMA_VERSION, SPLITS, shard_schema
+from components.cxr.shard_writer import shard_schema
+from components.cxr.shards import MANIFEST, SCHEMA_VERSION, SPLITS
 from components.cxr.storage.joins import shape_of
 from components.cxr.storage.storage import Root, Storage
 from components.preprocess.adapters import read_source

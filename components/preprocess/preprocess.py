@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from components.cxr.errors import UserError
 from components.cxr.progress import track
-from components.cxr.shards import MANIFEST, load_manifest, write_shard
+from components.cxr.shard_writer import write_shard
+from components.cxr.shards import MANIFEST, load_manifest
 from components.cxr.storage.storage import Root
 from components.preprocess.config import DataConfig, PreprocessConfig
 from components.preprocess.plan import REJECTS, Plan, ShardPlan, make_plan

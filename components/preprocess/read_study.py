@@ -10,7 +10,7 @@ from components.cxr.films.isolated import FilmReader
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import FilmError
 from components.cxr.ids import IdKey, hash_id
-from components.cxr.shards import ImageRow
+from components.cxr.shard_writer import ImageRow
 from components.cxr.storage.storage import Storage
 from components.cxr.text.text import SectionReader, clean_sections, decode_report, parse_report, unescape_column
 from components.preprocess.records import FilmRef, Folder, SourceStudy

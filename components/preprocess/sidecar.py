@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from components.cxr.config import Config
 from components.cxr.errors import UserError
-from components.cxr.shards import ImageRow, ShardInfo
+from components.cxr.shard_writer import ImageRow
+from components.cxr.shards import ShardInfo
 from components.cxr.storage.storage import Storage
 from components.preprocess.plan import ShardPlan
 from components.preprocess.read_study import Reject, StudyRows

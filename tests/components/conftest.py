@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from components.cxr.bundle_info import BundleInfo
     from components.cxr.model.architecture import Architecture
     from components.cxr.model.network import CxrModel
-    from components.cxr.shards import ImageRow, LoadedManifest
+    from components.cxr.shard_writer import ImageRow
+    from components.cxr.shards import LoadedManifest
     from components.cxr.storage.storage import Storage
     from tests.components.kube_api import KubeApi
 
@@ -47,7 +48,8 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> LoadedManifest:
     Some studies have two views, no text, no age or sex, no labels, uncertain or blank labels; two studies per patient.
     """
     from components.cxr.films.pixel_preset import PixelPreset
-    from components.cxr.shards import SCHEMA_VERSION, Manifest, SplitCounts, load_manifest, write_manifest, write_shard
+    from components.cxr.shard_writer import write_shard
+    from components.cxr.shards import SCHEMA_VERSION, Manifest, SplitCounts, load_manifest, write_manifest
     from components.cxr.storage.storage import open_storage
 
     folder = tmp_path_factory.mktemp("data")
@@ -109,7 +111,7 @@ def kube(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KubeApi]:
 
 
 def _study(rng: np.random.Generator, split: str, s: int) -> list[ImageRow]:
-    from components.cxr.shards import ImageRow
+    from components.cxr.shard_writer import ImageRow
 
     ill = rng.random(2) < 0.45
     labels: dict[str, int | None] = {

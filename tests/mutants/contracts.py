@@ -103,7 +103,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-study-lies-in-two-parts-of-a-shard",
-        file="components/cxr/shards.py",
+        file="components/cxr/shard_writer.py",
         old="if row.study_id in rows_of and (last is None or row.study_id != last.study_id):",
         new="if last is None and row.study_id in rows_of:",
         test=f"{SHARDS}::test_bad_rows_are_refused_before_anything_is_written",

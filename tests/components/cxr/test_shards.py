@@ -16,19 +16,17 @@ import pytest
 from components.cxr.errors import UserError
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.labels import BLANK
+from components.cxr.shard_writer import ImageRow, shard_schema, write_shard
 from components.cxr.shards import (
     MANIFEST,
     SCHEMA_VERSION,
-    ImageRow,
     Manifest,
     ShardInfo,
     SplitCounts,
     label_states,
     load_manifest,
     read_shard,
-    shard_schema,
     write_manifest,
-    write_shard,
 )
 from components.cxr.storage.storage import Storage, open_storage
 from components.cxr.text.text import SECTIONS
@@ -125,7 +123,7 @@ def test_equal_rows_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_writing_holds_a_row_group_and_not_the_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.cxr.shards._GROUP_BYTES", 4 * 16 * 16)
+    monkeypatch.setattr("components.cxr.shard_writer._GROUP_BYTES", 4 * 16 * 16)
     alive = most = 0
 
     def gone() -> None:

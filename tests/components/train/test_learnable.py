@@ -21,16 +21,8 @@ from components.cxr.ids import IdKey, hash_id
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import predict
 from components.cxr.report import Condition
-from components.cxr.shards import (
-    SCHEMA_VERSION,
-    ImageRow,
-    LoadedManifest,
-    Manifest,
-    SplitCounts,
-    load_manifest,
-    write_manifest,
-    write_shard,
-)
+from components.cxr.shard_writer import ImageRow, write_shard
+from components.cxr.shards import SCHEMA_VERSION, LoadedManifest, Manifest, SplitCounts, load_manifest, write_manifest
 from components.cxr.storage.storage import Root, open_storage
 from components.train.config import TrainConfig
 from components.train.train import train
