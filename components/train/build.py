@@ -12,11 +12,17 @@ from typing import Any
 
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from components.cxr.errors import UserError
 from components.cxr.model.architecture import Architecture, EncoderConfig
+from components.cxr.model.encoder_config import complete_values, library_config
 from components.cxr.model.network import CxrModel
 from components.cxr.storage.storage import open_storage
 from components.train.config import TrainConfig
+from components.train.pretrained_vision import (
+    check_complete,
+    load_pretrained_vision,
+    pretrained_normalization,
+    pretrained_vision_config,
+)
 from components.train.tokenizer import learn_tokenizer
 
 __all__ = ["build_model", "git_revision"]
@@ -48,29 +54,25 @@ def build_model(
         else:
             tokenizer = AutoTokenizer.from_pretrained(text_source)
             text_config = AutoConfig.from_pretrained(text_source).to_diff_dict()
+        normalization = architecture.vision.normalization
         if vision_source is None:
             vision_config = {"num_channels": 1, **architecture.vision.config}
         else:
-            vision_config = AutoConfig.from_pretrained(vision_source).to_diff_dict()
+            vision_config = pretrained_vision_config(vision_source)
+            normalization = normalization or pretrained_normalization(vision_source)
+        vision = {**_completed(architecture.vision, vision_config), "normalization": normalization}
         architecture = architecture.model_copy(
             update={
-                "vision": _complete(architecture.vision, vision_config),
-                "text": _complete(architecture.text, text_config),
+                "vision": architecture.vision.model_copy(update=vision),
+                "text": architecture.text.model_copy(update=_completed(architecture.text, text_config)),
             }
         )
         model = CxrModel(architecture, num_pathologies=num_pathologies)
-        for module, source in ((model.vision, vision_source), (model.text, text_source)):
-            if source is not None:
-                missing = module.load_state_dict(
-                    AutoModel.from_pretrained(source).state_dict(), strict=False
-                ).missing_keys
-                if missing:
-                    raise UserError(
-                        "incomplete-weights",
-                        "pretrained weights are incomplete",
-                        where=source,
-                        found=f"no {missing[0]}",
-                    )
+        if vision_source is not None:
+            load_pretrained_vision(model.vision, vision_source)
+        if text_source is not None:
+            missing = model.text.load_state_dict(AutoModel.from_pretrained(text_source).state_dict(), strict=False)
+            check_complete(missing.missing_keys, where=text_source)
     return architecture, model, tokenizer
 
 
@@ -92,25 +94,11 @@ def git_revision() -> str | None:
     return found.stdout.strip()
 
 
-def _complete(encoder: EncoderConfig, values: dict[str, Any]) -> EncoderConfig:
-    """The encoder with its whole transformers configuration, so that a bundle never needs a hub."""
-    model_type = str(values.get("model_type", encoder.model_type))
-    values = {name: value for name, value in values.items() if name not in ("model_type", "transformers_version")}
-    try:
-        defaults = AutoConfig.for_model(model_type).to_dict()
-        values = {n: float(v) if isinstance(defaults.get(n), float) else v for n, v in values.items()}  # 1 for 1.0
-        config = AutoConfig.for_model(model_type, **values)
-    except (ValueError, TypeError) as error:
-        detail = str(error).splitlines()[0][:120]
-        raise UserError(
-            "unusable-encoder", "unusable encoder", where=f"train.architecture: {model_type}", found=detail
-        ) from None
-    kept = {
-        name: value
-        for name, value in config.to_diff_dict().items()
-        if name not in ("model_type", "transformers_version")
-    }
-    return EncoderConfig(model_type=model_type, pretrained=encoder.pretrained, config=kept)
+def _completed(encoder: EncoderConfig, values: dict[str, Any]) -> dict[str, Any]:
+    """Type and whole transformers configuration of the encoder, so that a bundle never needs a hub."""
+    model_type = str(values.pop("model_type", encoder.model_type))
+    named = encoder.model_copy(update={"model_type": model_type, "config": values})
+    return {"model_type": model_type, "config": complete_values(library_config(named))}
 
 
 @contextmanager

@@ -10,10 +10,12 @@ from typing import Any
 from transformers import AutoConfig
 
 from components.cxr.errors import UserError
-from components.cxr.model.architecture import Architecture, EncoderConfig
+from components.cxr.model.architecture import Architecture, EncoderConfig, VisionConfig
+from components.cxr.model.vision import check_size
 from components.cxr.storage.storage import open_storage
+from components.train.pretrained_vision import image_side
 
-__all__ = ["by_content", "check_positions"]
+__all__ = ["by_content", "check_film_size", "check_positions"]
 
 _OFFSET_POSITIONS = ("camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm",
                      "xlm-roberta", "xlm-roberta-xl", "xmod")  # fmt: skip
@@ -36,6 +38,20 @@ def by_content(architecture: Architecture) -> Architecture:
     return architecture.model_copy(update=changes)
 
 
+def check_film_size(architecture: Architecture, size: int) -> None:
+    """Refuse films whose side the vision encoder cannot cut into patches, before any are read.
+
+    Raises:
+        UserError: naming `preprocess.pixels.size` and the nearest sizes, or a type without a feature map.
+    """
+    vision = architecture.vision
+    if vision.pretrained is not None:
+        values = _pretrained_config(vision, where="train.architecture.vision")
+        model_type = str(values.pop("model_type"))
+        vision = vision.model_copy(update={"model_type": model_type, "config": values})
+    check_size(vision, size)
+
+
 def check_positions(architecture: Architecture) -> None:
     """Refuse texts longer than the text encoder has positions, which would be an IndexError at the first long one.
 
@@ -55,7 +71,8 @@ def check_positions(architecture: Architecture) -> None:
 
 def _positions(encoder: EncoderConfig) -> int | None:
     """Tokens that the encoder can tell apart by position; None where positions have no end."""
-    values = _pretrained_config(encoder) if encoder.pretrained else encoder.config
+    where = "train.architecture.text"
+    values = _pretrained_config(encoder, where=where) if encoder.pretrained else encoder.config
     model_type = str(values.get("model_type", encoder.model_type))
     try:
         defaults = AutoConfig.for_model(model_type).to_dict()
@@ -70,16 +87,20 @@ def _positions(encoder: EncoderConfig) -> int | None:
     return positions
 
 
-def _pretrained_config(encoder: EncoderConfig) -> dict[str, Any]:
+def _pretrained_config(encoder: EncoderConfig, *, where: str) -> dict[str, Any]:
+    """Its values, `model_type` among them; of a model of images and text the image side's where films are meant."""
     source = str(encoder.pretrained)
     with tempfile.TemporaryDirectory() as folder:
         if source.startswith("gs://"):
             try:
                 open_storage(source).download("config.json", Path(folder, "config.json"))
             except FileNotFoundError:
-                raise _missing(source, where="train.architecture.text") from None
+                raise _missing(source, where=where) from None
             source = folder
-        return dict(_hub_config(source, where="train.architecture.text").to_dict())
+        config = _hub_config(source, where=where)
+    if isinstance(encoder, VisionConfig):
+        config = image_side(config)
+    return dict(config.to_dict())
 
 
 def _content(source: str, *, where: str) -> str:

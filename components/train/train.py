@@ -30,7 +30,7 @@ from components.train.loading.batches import batches
 from components.train.loading.order import position
 from components.train.meter import Meter
 from components.train.optimizer import learning_rate_factor
-from components.train.pretrained import by_content, check_positions
+from components.train.pretrained import by_content, check_film_size, check_positions
 from components.train.setup import Setup
 from components.train.tracked import tracked_training
 from components.train.validation import validation_auroc
@@ -68,6 +68,7 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
     """
     device = pick_device(config.device, where="train.device")
     check_positions(config.architecture)
+    check_film_size(config.architecture, loaded.manifest.pixel_preset.size)
     key = training_key(config, loaded.hash)
     bundle, checkpoints = root.bundle(key), root.checkpoints(key)
     torch.set_num_threads(config.num_threads)

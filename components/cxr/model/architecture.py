@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from components.cxr.config import Config
 
-__all__ = ["Architecture", "EncoderConfig", "FusionConfig"]
+__all__ = ["Architecture", "EncoderConfig", "FusionConfig", "Normalization", "VisionConfig"]
 
 SMALL_RESNET: dict[str, Any] = {
     "embedding_size": 32,
@@ -48,6 +48,29 @@ class EncoderConfig(Config):
         return {name: _whole(value) for name, value in values.items()}
 
 
+class Normalization(Config):
+    """What becomes of gray values in [0, 1] before the encoder sees them: (gray - mean) / std."""
+
+    mean: tuple[float, ...] = Field((0.5,), min_length=1)
+    """One value, or one per channel."""
+    std: tuple[Annotated[float, Field(gt=0.0)], ...] = Field((0.25,), min_length=1)
+    """One value, or one per channel."""
+
+    @model_validator(mode="after")
+    def _as_many(self) -> Self:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"as many means as standard deviations; {len(self.mean)} and {len(self.std)}")
+        return self
+
+
+class VisionConfig(EncoderConfig):
+    """An encoder of films: a CNN or a ViT with a feature map."""
+
+    normalization: Normalization | None = None
+    """Of gray values. null takes what the pretrained weights come with (`preprocessor_config.json`), else mean 0.5 and
+    standard deviation 0.25."""
+
+
 class FusionConfig(Config):
     """The pathology queries and what they attend over."""
 
@@ -70,8 +93,8 @@ class FusionConfig(Config):
 class Architecture(Config):
     """Everything that fixes the shape of the network; stored in the bundle."""
 
-    vision: EncoderConfig = EncoderConfig(model_type="resnet", config=SMALL_RESNET)
-    """CNN on single-channel films."""
+    vision: VisionConfig = VisionConfig(model_type="resnet", config=SMALL_RESNET)
+    """CNN or ViT on films."""
     text: EncoderConfig = EncoderConfig(model_type="bert", config=SMALL_BERT)
     """Transformer on the pre-read text."""
     fusion: FusionConfig = FusionConfig()

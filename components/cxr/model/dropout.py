@@ -25,6 +25,7 @@ from components.cxr.model.counters import mixed
 
 __all__ = [
     "ATTENTION",
+    "KeyedDropPath",
     "KeyedDropout",
     "attention",
     "dropout_keys",
@@ -86,12 +87,34 @@ class KeyedDropout(nn.Module):
         return f"p={self.p}"
 
 
+class KeyedDropPath(nn.Module):
+    """Drops a residual branch for whole rows (stochastic depth, Huang et al. 2016), the first axis being the keys'."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p, self.dropout_place = p, 0
+
+    def forward(self, x_BRC: Tensor) -> Tensor:
+        """Drop while training; the input itself otherwise."""
+        if not self.training or self.p == 0.0:
+            return x_BRC
+        return x_BRC * keyed_dropout(x_BRC.new_ones(len(x_BRC), 1), p=self.p, place=self.dropout_place).view(
+            -1, *(1,) * (x_BRC.dim() - 1)
+        )
+
+    def extra_repr(self) -> str:
+        """As nn.Dropout's."""
+        return f"p={self.p}"
+
+
 def key_dropout(model: nn.Module) -> None:
-    """Replace every nn.Dropout of `model` and number the modules, as `dropout_place`."""
+    """Replace every nn.Dropout and every DropPath of `model` and number the modules, as `dropout_place`."""
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is nn.Dropout:
                 setattr(module, name, KeyedDropout(child.p))
+            elif type(child).__name__.endswith("DropPath") and not isinstance(child, KeyedDropPath):
+                setattr(module, name, KeyedDropPath(getattr(child, "drop_prob", None) or 0.0))
     for place, module in enumerate(model.modules()):
         module.dropout_place = place  # type: ignore[assignment]
 
@@ -100,7 +123,7 @@ def keyed_dropout(x_BRC: Tensor, *, p: float, place: int, columns_C: Tensor | No
     """Zero each element with probability `p` (in steps of 1/65536) and scale the others by 1 / (1 - p).
 
     Args:
-        x_BRC: rows of keys first; any number of axes, at most 2^20 long each.
+        x_BRC: rows of keys first, or the same number of rows per key; any number of axes, at most 2^20 long each.
         place: which module of the network asks.
         columns_C: int64 numbers of the last axis's elements; their index unless given.
     """
@@ -108,6 +131,9 @@ def keyed_dropout(x_BRC: Tensor, *, p: float, place: int, columns_C: Tensor | No
     if p == 0.0 or keys_B is None:
         return F.dropout(x_BRC, p)
     drop = round(p * 65536) - 32768
+    if len(x_BRC) != len(keys_B):  # windows of Swin: each film's are rows of their own
+        keys_B = film_keys(keys_B, len(x_BRC) // len(keys_B))
+        assert keys_B is not None
     row_BR = mixed(keys_B + place)
     for size in x_BRC.shape[1:-1]:
         row_BR = row_BR[..., None] * _STRIDE + torch.arange(size, device=x_BRC.device)

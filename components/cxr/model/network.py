@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig
 
-from components.cxr.model.architecture import Architecture, EncoderConfig, FusionConfig
+from components.cxr.model.architecture import Architecture, FusionConfig
 from components.cxr.model.batch import NUM_SEXES, NUM_VIEWS, Batch
 from components.cxr.model.dropout import KeyedDropout, attention, film_keys, key_dropout, keyed
 from components.cxr.model.text import text_encoder
+from components.cxr.model.vision import VisionEncoder
 
 __all__ = ["CxrModel", "positive_score", "probabilities"]
-
-_PIXEL_MEAN, _PIXEL_STD = 0.5, 0.25
 
 
 class CxrModel(nn.Module):
@@ -31,15 +29,10 @@ class CxrModel(nn.Module):
     def __init__(self, architecture: Architecture, *, num_pathologies: int) -> None:
         super().__init__()
         fusion = architecture.fusion
-        vision_config = _transformers_config(architecture.vision)
-        self.vision = AutoModel.from_config(vision_config)
+        self.vision = VisionEncoder(architecture.vision)
         self.text = text_encoder(architecture.text)
-        _drop_pooled_outputs(self.vision)
-        if architecture.vision.pretrained is None:
-            _use_group_norm(self.vision)
-        self.num_channels: int = vision_config.num_channels
         width = fusion.width
-        self.image_projection = nn.Linear(vision_config.hidden_sizes[-1], width)
+        self.image_projection = nn.Linear(self.vision.channels, width)
         self.text_projection = nn.Linear(self.text.config.hidden_size, width)
         self.view_embedding = nn.Embedding(NUM_VIEWS, width)
         self.sex_embedding = nn.Embedding(NUM_SEXES, width)
@@ -55,14 +48,6 @@ class CxrModel(nn.Module):
             self,
             skip=[m for m, e in ((self.vision, architecture.vision), (self.text, architecture.text)) if e.pretrained],
         )
-
-    def train(self, mode: bool = True) -> CxrModel:
-        """As in torch, but a pretrained encoder's BatchNorm keeps its statistics: nothing is trained on a batch's."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-        return self
 
     def forward(self, batch: Batch, keys_B: Tensor | None = None) -> Tensor:
         """Logits (B, P, 3) in the order negative, uncertain, positive.
@@ -93,10 +78,9 @@ class CxrModel(nn.Module):
         num_studies, num_views = batch.film_mask_BV.shape
         present_M = batch.present_N  # a masked film where there is none keeps every parameter in the graph, for DDP
         films_NHW = batch.films_BVHW.flatten(0, 1)[present_M]
-        pixels_N1HW = (films_NHW.float() / 255.0 - _PIXEL_MEAN).div(_PIXEL_STD).unsqueeze(1)
         keys_M = film_keys(keys_B, num_views)
         with keyed(None if keys_M is None else keys_M[present_M]):
-            map_NChw = self.vision(pixels_N1HW.expand(-1, self.num_channels, -1, -1)).last_hidden_state
+            map_NChw = self.vision(films_NHW)
         height, width = map_NChw.shape[-2:]
         tokens_NKD = self.image_projection(map_NChw.flatten(2).transpose(1, 2))
         tokens_NKD = tokens_NKD + _grid_position(height, width, tokens_NKD.shape[-1], device=tokens_NKD.device)
@@ -177,30 +161,15 @@ def probabilities(logits_BP3: Tensor) -> tuple[Tensor, Tensor]:
     return positive_score(logits_BP3).sigmoid(), logits_BP3.softmax(dim=-1)[..., 1]
 
 
-def _transformers_config(encoder: EncoderConfig) -> PretrainedConfig:
-    return AutoConfig.for_model(encoder.model_type, **encoder.config)
-
-
-def _drop_pooled_outputs(vision: nn.Module) -> None:
-    """Only the maps are read; layers behind the pooled outputs would never see a gradient."""
-    if isinstance(getattr(vision, "layernorm", None), nn.LayerNorm):  # ConvNeXt's norm after pooling
-        vision.layernorm = nn.Identity()
-
-
-def _use_group_norm(module: nn.Module) -> None:
-    """Replace BatchNorm by GroupNorm (Wu and He 2018), whose answer is the same on any number of processes."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            channels = child.num_features
-            groups = next(g for g in (32, 16, 8, 4, 2, 1) if (channels % g == 0 and channels // g >= 4) or g == 1)
-            setattr(module, name, nn.GroupNorm(groups, channels))
-        else:
-            _use_group_norm(child)
-
-
 def _xavier(model: CxrModel, *, skip: list[nn.Module]) -> None:
-    """Xavier uniform (Glorot and Bengio 2010) on every new matrix and kernel; pretrained encoders keep theirs."""
+    """Xavier uniform (Glorot and Bengio 2010) on every new matrix and kernel; pretrained encoders keep theirs.
+
+    What is neither in an encoder, such as [CLS], positions and gains, starts as the transformers library has it.
+    """
     skipped = {id(parameter) for module in skip for parameter in module.parameters()}
+    for module in (*model.vision.modules(), *model.text.modules()):
+        if not isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Embedding)):
+            skipped |= {id(parameter) for parameter in module.parameters(recurse=False)}
     for parameter in model.parameters():
         if parameter.dim() >= 2 and id(parameter) not in skipped:
             nn.init.xavier_uniform_(parameter)

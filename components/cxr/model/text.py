@@ -5,12 +5,13 @@ Shape letters: B texts, T tokens, C channels.
 
 from __future__ import annotations
 
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
 from components.cxr.errors import UserError
 from components.cxr.model.architecture import EncoderConfig
 from components.cxr.model.dropout import ATTENTION
+from components.cxr.model.encoder_config import library_config
 
 __all__ = ["text_encoder"]
 
@@ -26,7 +27,7 @@ def text_encoder(encoder: EncoderConfig) -> PreTrainedModel:
     Raises:
         UserError: a model type without such an answer to text alone.
     """
-    config = AutoConfig.for_model(encoder.model_type, **encoder.config)
+    config = library_config(encoder, where="train.architecture.text")
     model_class = MODEL_MAPPING.get(type(config), None)
     unfit = model_class is None or model_class.main_input_name != "input_ids" or config.is_encoder_decoder
     if unfit or encoder.model_type in _NOT_KEYED:
