@@ -11,7 +11,7 @@ from pydantic import Field
 
 from components.cxr.config import Config
 from components.cxr.errors import UserError
-from components.cxr.model.architecture import Architecture, EncoderConfig
+from components.cxr.model.architecture import Architecture, EncoderConfig, VisionConfig
 from components.evaluate import evaluate
 from components.evaluate.config import EvaluateConfig, PromotionConfig, SecondTruthConfig
 from components.evaluate.evaluate import evaluation_key
@@ -115,7 +115,7 @@ def test_versions_of_code_and_schema_are_in_the_keys(
 
 def test_pretrained_weights_count_by_content(tmp_path: Path) -> None:
     def key(folder: str) -> str:
-        vision = EncoderConfig(model_type="resnet", pretrained=str(tmp_path / folder))
+        vision = VisionConfig(model_type="resnet", pretrained=str(tmp_path / folder))
         return training_key(TrainConfig(architecture=Architecture(vision=vision)), "data")
 
     for folder in ("a", "moved", "other"):
@@ -139,7 +139,7 @@ def test_a_hub_id_counts_as_the_commit_that_it_stands_for(monkeypatch: pytest.Mo
         found = transformers.AutoConfig.for_model("resnet")
         found._commit_hash = commit
         monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda _: found)
-        return by_content(Architecture(vision=EncoderConfig(model_type="resnet", pretrained="group/model")))
+        return by_content(Architecture(vision=VisionConfig(model_type="resnet", pretrained="group/model")))
 
     assert architecture("1") == architecture("1") != architecture("2")
 

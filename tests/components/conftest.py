@@ -218,7 +218,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _architecture(vocabulary_size: int) -> Architecture:
-    from components.cxr.model.architecture import Architecture, EncoderConfig, FusionConfig
+    from components.cxr.model.architecture import Architecture, EncoderConfig, FusionConfig, VisionConfig
 
     resnet = {
         "embedding_size": 8,
@@ -236,7 +236,7 @@ def _architecture(vocabulary_size: int) -> Architecture:
         "vocab_size": vocabulary_size,
     }
     return Architecture(
-        vision=EncoderConfig(model_type="resnet", config=resnet),
+        vision=VisionConfig(model_type="resnet", config=resnet),
         text=EncoderConfig(model_type="bert", config=bert),
         fusion=FusionConfig(width=16, num_heads=2),
         max_tokens=16,

@@ -1,4 +1,4 @@
-"""Vision encoders that others trained: their weights, their gray values, and a bundle that answers alike without them."""
+"""Vision encoders that others trained: their weights, their gray values, and a bundle that needs them no more."""
 
 import json
 import shutil
@@ -28,7 +28,8 @@ from tests.components.cxr.model.vision_types import TINY
 TEXTS = ["cough and fever", "shortness of breath", "chest pain"]
 RAD_DINO = {
     "crop_size": {"height": 518, "width": 518}, "do_center_crop": True, "do_convert_rgb": True, "do_normalize": True,
-    "do_rescale": True, "do_resize": True, "image_mean": [0.5307, 0.5307, 0.5307], "image_std": [0.2583, 0.2583, 0.2583],
+    "do_rescale": True, "do_resize": True, "image_mean": [0.5307, 0.5307, 0.5307],
+    "image_std": [0.2583, 0.2583, 0.2583],
     "image_processor_type": "BitImageProcessor", "resample": 3, "rescale_factor": 0.00392156862745098,
     "size": {"shortest_edge": 518},
 }  # fmt: skip
@@ -139,11 +140,11 @@ def test_a_size_that_the_checkpoint_cannot_take_is_told_from_its_configuration_a
         pytest.param(RAD_DINO, (0.5307,) * 3, (0.2583,) * 3, id="rad-dino"),
         pytest.param({"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "size": 224},
                      (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), id="old-files-without-rescale"),
-        pytest.param({"do_normalize": False, "image_mean": [0.5], "image_std": [0.5]}, (0.0,), (1.0,), id="rescaled-only"),
+        pytest.param({"do_normalize": False, "image_mean": [0.5], "image_std": [0.5]}, (0.0,), (1.0,), id="rescaled"),
         pytest.param({"do_rescale": False, "image_mean": [127.5], "image_std": [51.0]}, (0.5,), (0.2,), id="0-to-255"),
         pytest.param({"rescale_factor": 1 / 127.5, "rescale_offset": True, "do_normalize": False}, (0.5,), (0.5,),
                      id="minus-1-to-1"),
-        pytest.param({"include_top": True, "image_mean": [0.5], "image_std": [0.5]}, (0.5,), (0.25,), id="efficientnet"),
+        pytest.param({"include_top": True, "image_mean": [0.5], "image_std": [0.5]}, (0.5,), (0.25,), id="twice"),
     ],
 )  # fmt: skip
 def test_gray_values_become_what_the_checkpoint_is_used_to(

@@ -31,10 +31,22 @@ def saved(model_type: str, folder: Path) -> torch.nn.Module:
     """A checkpoint of random weights, with three input channels, as its own library model."""
     torch.manual_seed(1)
     model = AutoModel.from_config(AutoConfig.for_model(model_type, **TINY[model_type]))
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    spread = torch.nn.init.kaiming_normal_ if norms else torch.nn.init.xavier_normal_
     for parameter in model.parameters():
-        torch.nn.init.kaiming_normal_(parameter) if parameter.dim() > 1 else None
+        if parameter.dim() > 1 and parameter.numel():
+            spread(parameter)
+    if norms:
+        for norm in norms:
+            norm.momentum = 1.0
+        model.train()(_three_channels())  # they learn their statistics
     model.save_pretrained(folder)
     return model.eval()
+
+
+def _three_channels() -> Tensor:
+    """Films as the library sees them."""
+    return ((films().float() / 255 - 0.5) / 0.25)[:, None].expand(-1, 3, -1, -1)
 
 
 def loaded(model_type: str, folder: Path) -> VisionEncoder:
@@ -51,8 +63,7 @@ def test_every_supported_type_is_tried() -> None:
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
 def test_a_checkpoints_map_is_the_librarys(model_type: str, tmp_path: Path) -> None:
     reference = saved(model_type, tmp_path)
-    pixels = (films().float() / 255 - 0.5) / 0.25
-    pixels = pixels[:, None].expand(-1, 3, -1, -1)
+    pixels = _three_channels()
     with torch.no_grad():
         if model_type in MAPS:
             options = {"interpolate_pos_encoding": True} if TINY[model_type].get("patch_size") else {}
