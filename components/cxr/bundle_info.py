@@ -24,7 +24,7 @@ __all__ = [
     "BundleInfo", "Description", "check_same_pixels", "describe", "describe_folder", "local_folder", "read_info",
 ]  # fmt: skip
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUNDLE = "bundle.json"
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer"

@@ -29,7 +29,7 @@ TINY: dict[str, dict[str, Any]] = {
     "dinov3_vit": VIT,
     "efficientnet": {
         "width_coefficient": 0.25, "depth_coefficient": 0.2, "image_size": 64, "hidden_dim": 320,
-        "num_hidden_layers": 16,
+        "num_hidden_layers": 16, "batch_norm_eps": 1e-5,
     },
     "focalnet": {
         "embed_dim": 8, **STAGES, "focal_levels": [1, 1], "focal_windows": [3, 3], "image_size": 32,
