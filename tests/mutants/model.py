@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 PREDICTOR = "tests/components/cxr/model/test_predictor.py"
 GATHERED = "tests/components/cxr/model/test_study_batches.py"
+DROPOUT = "tests/components/cxr/model/test_dropout.py"
 DATASET = "tests/components/cxr/model/test_dataset.py"
 
 MUTANTS = [
@@ -133,5 +134,26 @@ MUTANTS = [
         old="kept_S = count_S if max_views is None else np.minimum(count_S, max_views)",
         new="kept_S = count_S",
         test=f"{DATASET}::test_max_views_leaves_out_later_films",
+    ),
+    Mutant(
+        "dropout-of-text-depends-on-the-films-beside-it",
+        file="components/cxr/model/network.py",
+        old="tokens = 4 * torch.arange(num_tokens, device=device) + 1",
+        new="tokens = 4 * (num_cells + torch.arange(num_tokens, device=device)) + 1",
+        test=f"{DROPOUT}::test_a_study_in_training_answers_alone_as_beside_longer_texts_and_more_films",
+    ),
+    Mutant(
+        "a-films-key-depends-on-how-many-there-could-be",
+        file="components/cxr/model/dropout.py",
+        old="keys_B[:, None] + 1 + torch.arange",
+        new="keys_B[:, None] + num_views + torch.arange",
+        test=f"{DROPOUT}::test_a_film_keeps_its_key_however_many_places_there_are",
+    ),
+    Mutant(
+        "the-student-answers-in-full-precision-always",
+        file="components/train/objectives/network.py",
+        old="        with self._autocast:\n            logits_BP3",
+        new="        if self._autocast:\n            logits_BP3",
+        test="tests/components/train/objectives/test_network.py::test_losses_are_float32_in_half_precision_too",
     ),
 ]

@@ -11,7 +11,15 @@ from torch.nn import functional as F
 
 from components.cxr.model.architecture import Architecture
 from components.cxr.model.batch import Batch
-from components.cxr.model.dropout import KeyedDropout, attention, dropout_keys, key_dropout, keyed, keyed_dropout
+from components.cxr.model.dropout import (
+    KeyedDropout,
+    attention,
+    dropout_keys,
+    film_keys,
+    key_dropout,
+    keyed,
+    keyed_dropout,
+)
 from components.cxr.model.network import CxrModel
 from components.train.build import build_model
 from components.train.config import TrainConfig
@@ -37,6 +45,38 @@ def test_a_study_keeps_its_mask_whatever_stands_beside_it() -> None:
 
 def test_padding_changes_no_mask() -> None:
     assert torch.equal(dropped(STUDIES, tokens=20)[:, :6], dropped(STUDIES, tokens=6))
+
+
+def test_a_film_keeps_its_key_however_many_places_there_are() -> None:
+    keys_B = dropout_keys(STUDIES, seed=0, step=3)
+    few, many = film_keys(keys_B, 2), film_keys(keys_B, 5)
+    assert few is not None
+    assert many is not None
+    assert torch.equal(many.reshape(4, 5)[:, :2], few.reshape(4, 2))
+    assert len({*many.tolist(), *keys_B.tolist()}) == 24, "every film has its own, and none its study's"
+    assert film_keys(None, 3) is None
+
+
+def test_a_column_keeps_its_mask_by_its_number() -> None:
+    columns_C = torch.tensor([2, 0, 4, 8, 1, 5, 3, 7])
+    x = torch.ones(4, 6, 8)
+    with keyed(dropout_keys(STUDIES, seed=0, step=3)):
+        y = keyed_dropout(x, p=0.5, place=1, columns_C=columns_C)
+        chosen = torch.tensor([6, 0, 3])
+        assert torch.equal(keyed_dropout(x[..., :3], p=0.5, place=1, columns_C=columns_C[chosen]), y[..., chosen])
+    masks = {tuple(mask) for mask in (y == 0).flatten(0, 1).T.tolist()}
+    assert len(masks) == 8
+
+
+def test_keys_in_the_middle_that_are_masked_change_no_attention() -> None:
+    query, key, value = torch.randn(3, 4, 2, 5, 8)
+    columns_K, mask = torch.tensor([2, 0, 4, 1, 3]), torch.tensor([True, True, False, True, True])
+    with keyed(dropout_keys(STUDIES, seed=0, step=3)):
+        padded = attention(query, key, value, mask=mask, p=0.4, place=1, columns_K=columns_K)
+        bare = attention(
+            query, key[:, :, mask], value[:, :, mask], mask=None, p=0.4, place=1, columns_K=columns_K[mask]
+        )
+    torch.testing.assert_close(padded, bare)
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"step": 4}, {"place": 6}])
@@ -116,9 +156,14 @@ def test_a_study_in_training_answers_alone_as_beside_longer_texts_and_more_films
     assert not torch.allclose(together_BP3, model(batch, dropout_keys(STUDIES, seed=0, step=6)), atol=1e-2)
     for row in range(len(batch)):
         alone = batch.rows(slice(row, row + 1))
-        num_tokens = int(batch.token_mask_BT[row].sum())
+        num_tokens, num_films = int(batch.token_mask_BT[row].sum()), int(batch.film_mask_BV[row].sum())
         short = replace(
-            alone, tokens_BT=alone.tokens_BT[:, :num_tokens], token_mask_BT=alone.token_mask_BT[:, :num_tokens]
+            alone,
+            films_BVHW=alone.films_BVHW[:, :num_films],
+            film_mask_BV=alone.film_mask_BV[:, :num_films],
+            view_BV=alone.view_BV[:, :num_films],
+            tokens_BT=alone.tokens_BT[:, :num_tokens],
+            token_mask_BT=alone.token_mask_BT[:, :num_tokens],
         )
         torch.testing.assert_close(model(short, keys_B[row : row + 1])[0], together_BP3[row], atol=1e-5, rtol=0)
 
