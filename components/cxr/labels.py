@@ -38,9 +38,10 @@ class LabelPolicy(Config):
     """How label states become targets; printed with every score."""
 
     uncertain: Literal["multiclass", "ignore", "zeros", "ones"] = "multiclass"
-    """-1 as a class of its own, left to the semi-supervised loss, as 0 or as 1 (Irvin et al. 2019, Table 3)."""
+    """-1 as a class of its own, left to the semi-supervised loss (`ignore`), as 0 or 1 (Irvin et al. 2019, Table 3)."""
     blank: Literal["negative", "unlabeled", "ignore"] = "negative"
-    """A blank in a labeled study: toward negative with `blank_weight`, left to the semi-supervised loss, or unused."""
+    """A blank in a labeled study: toward negative with `blank_weight`, left to the semi-supervised loss, or (`ignore`)
+    unused by any."""
     blank_weight: float = Field(1.0, ge=0.0, le=1.0)
     """Weight in [0, 1] of a blank's cross-entropy under `blank: negative`."""
 
