@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -48,8 +49,6 @@ def main(
         place = folder or Path(temporary)
         if child == "cxrflow":
             answer_lines(place)
-        elif child == "rank":
-            open_when_told(place)
         elif metadata:
             print(json.dumps(measure_metadata(place, ranks=ranks, num_studies=studies)))
         else:
@@ -164,20 +163,20 @@ def measure_metadata(place: Path, *, ranks: int, num_studies: int) -> dict[str, 
         films_of = 1 + np.bincount(rng.integers(0, num_studies, num_films - num_studies), minlength=num_studies)
         blank = np.zeros((16, 16), np.uint8)
         write_set(place / "data", films_of.tolist(), preset=preset, pixels=lambda: blank, rng=rng)
-    seconds, held, after = {}, [], []
+    os.environ["CXRFLOW_CACHE"] = str(place / "cache")
+    torch.set_num_threads(1)
+    fork, seconds, held = multiprocessing.get_context("fork"), {}, np.zeros(ranks)
     for state in ("cold", "warm"):
-        processes = [start(place, "rank") for _ in range(ranks)]
-        before = [ask(process, "measure")["bytes"] for process in processes]
-        for process in processes:  # all at once
-            process.stdin.write("open\n")
-            process.stdin.flush()
-        opened = [json.loads(process.stdout.readline()) for process in processes]
-        seconds[state] = round(max(found["seconds"] for found in opened), 1)
-        after = [ask(process, "measure")["bytes"] for process in processes]
-        held = [one - other for one, other in zip(after, before, strict=True)]
+        pipes = [fork.Pipe() for _ in range(ranks)]
+        processes = [fork.Process(target=open_when_told, args=(place, theirs)) for _, theirs in pipes]
         for process in processes:
-            process.stdin.close()
-            process.wait()
+            process.start()
+        before = told(pipes)
+        seconds[state] = round(max(told(pipes)), 1)  # all at once
+        held = np.array(told(pipes)) - before
+        told(pipes)
+        for process in processes:
+            process.join()
     print(f"{num_studies:,} studies, {num_films:,} films: {statistics.median(held) / 1e6:.0f} MB per process")
     return {
         "benchmark": "loader-metadata",
@@ -185,33 +184,39 @@ def measure_metadata(place: Path, *, ranks: int, num_studies: int) -> dict[str, 
         "films": num_films,
         "processes": ranks,
         "metadata_mb_per_process": round(statistics.median(held) / 1e6),
-        "metadata_mb": round(sum(held) / 1e6),
-        "memory_mb": round(sum(after) / 1e6),
+        "metadata_mb": round(held.sum() / 1e6),
         "seconds_to_open": seconds,
     }
 
 
-def open_when_told(place: Path) -> None:
-    """Open the data set when a line is read, then say how much memory that took."""
-    torch.set_num_threads(1)
-    print("{}", flush=True)
-    say_memory()
-    sys.stdin.readline()
+def told(pipes: list[tuple[Any, Any]]) -> list[float]:
+    """Have every process take its next step, and what each says after it."""
+    for ours, _ in pipes:
+        ours.send("go")
+    return [ours.recv() for ours, _ in pipes]
+
+
+def open_when_told(place: Path, pipe: Any) -> None:
+    """Say this process's memory, open the data set, say how long that took, and say the memory again."""
+    gc.freeze()  # what the parent had is not collected, and so not copied
+    pipe.recv()
+    pipe.send(memory())
+    pipe.recv()
     start = time.perf_counter()
     batches = open_set(place)
     batches[[0, len(batches.studies) - 1]]
     gc.collect()
-    print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
-    say_memory()
-    sys.stdin.readline()
+    pipe.send(time.perf_counter() - start)
+    pipe.recv()
+    pipe.send(memory())
+    pipe.recv()
+    pipe.send(0.0)
 
 
-def say_memory() -> None:
-    """Bytes of this process's memory when a line is read; a page that n processes share counts as 1/n (PSS)."""
-    sys.stdin.readline()
+def memory() -> float:
+    """Bytes of this process's memory; a page that n processes share counts as 1/n (PSS)."""
     rollup = Path("/proc/self/smaps_rollup").read_text()
-    pss = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
-    print(json.dumps({"bytes": 1024 * int(pss.split()[1])}), flush=True)
+    return 1024.0 * int(next(line for line in rollup.splitlines() if line.startswith("Pss:")).split()[1])
 
 
 if __name__ == "__main__":

@@ -53,6 +53,13 @@ MUTANTS = [
         test=f"{CACHE}::test_one_process_makes_a_file_and_the_others_wait_for_it",
     ),
     Mutant(
+        "a-file-that-was-removed-before-its-lock-is-written",
+        file="components/cxr/model/node_cache.py",
+        old="        if _is_at(file, partial):\n",
+        new="        if True:\n",
+        test=f"{CACHE}::test_a_new_file_that_was_taken_for_abandoned_is_begun_again",
+    ),
+    Mutant(
         "a-removed-lock-is-taken-for-the-files",
         file="components/cxr/model/node_cache.py",
         old="            if not _is_at(file, path):\n",

@@ -185,12 +185,10 @@ def _is_whole(file: BinaryIO, num_bytes: int) -> bool:
 
 def _write(path: Path, parts: Sequence[Any]) -> None:
     """Write the parts into `path`, under a name of this host's until the file is whole and on the disk."""
-    handle, name = tempfile.mkstemp(prefix=_partial_prefix(), dir=path.parent)
-    partial, digest, num_bytes = Path(name), hashlib.sha256(), 0
+    file, partial = _new_partial(path.parent)
+    digest, num_bytes = hashlib.sha256(), 0
     try:
-        with os.fdopen(handle, "wb") as file:
-            with contextlib.suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with file:
             os.fchmod(file.fileno(), 0o644)
             for part in parts:
                 digest.update(part)
@@ -202,6 +200,18 @@ def _write(path: Path, parts: Sequence[Any]) -> None:
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _new_partial(folder: Path) -> tuple[BinaryIO, Path]:
+    """A locked file of this host's; one that another process took for abandoned before the lock is given up."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=_partial_prefix(), dir=folder)
+        file, partial = os.fdopen(handle, "wb"), Path(name)
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if _is_at(file, partial):
+            return file, partial
+        file.close()
 
 
 def _warn_damaged(path: Path) -> None:

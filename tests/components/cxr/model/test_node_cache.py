@@ -195,6 +195,23 @@ def test_a_waiter_that_got_a_removed_lock_asks_again(cache: Path, monkeypatch: p
     assert ask("a") == CONTENT
 
 
+def test_a_new_file_that_was_taken_for_abandoned_is_begun_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process cleans up between the creation of a file and its lock."""
+    flock, cleaned = fcntl.flock, []
+
+    def late(file: BinaryIO, operation: int) -> None:
+        new = list(cache.glob(".partial-*"))
+        if new and not cleaned:
+            cleaned.append(new)
+            node_cache._remove_abandoned(cache)
+            assert not new[0].exists()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert ask("a") == CONTENT
+    assert cleaned
+
+
 def test_a_killed_maker_is_waited_for_no_longer(cache: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     maker = subprocess.Popen([sys.executable, "-c", ASK + "made_once('a', make)\n", str(log), "600"])
