@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from components.cxr.model.architecture import Architecture, EncoderConfig
@@ -25,7 +27,7 @@ from components.train.pretrained_vision import (
 )
 from components.train.tokenizer import learn_tokenizer
 
-__all__ = ["build_model", "git_revision"]
+__all__ = ["build_model", "git_revision", "log_class_shares"]
 
 
 def build_model(
@@ -74,6 +76,20 @@ def build_model(
             missing = model.text.load_state_dict(AutoModel.from_pretrained(text_source).state_dict(), strict=False)
             check_complete(missing.missing_keys, where=text_source)
     return architecture, model, tokenizer
+
+
+def log_class_shares(target_SP: Tensor, weight_SP: Tensor) -> Tensor:
+    """Logarithm of the weighted share of each class (P, 3), in nats; one study more is counted in each class.
+
+    Args:
+        target_SP: int64 class 0 negative, 1 uncertain, 2 positive, -1 none.
+        weight_SP: float32 in [0, 1].
+
+    >>> log_class_shares(torch.tensor([[0], [0], [2], [-1]]), torch.ones(4, 1)).exp()
+    tensor([[0.5000, 0.1667, 0.3333]])
+    """
+    counts_P3 = torch.stack([((target_SP == c) * weight_SP).sum(dim=0) for c in range(3)], dim=1) + 1.0
+    return (counts_P3 / counts_P3.sum(dim=1, keepdim=True)).log()
 
 
 def git_revision() -> str | None:

@@ -49,7 +49,7 @@ def learning_rate_factor(step: int, *, num_steps: int, warm_up: float) -> float:
 
 
 def _split_by_decay(parameters: list[nn.Parameter], model: CxrModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)} | {id(model.queries_PD)}
+    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)} | {id(model.queries.queries_PD)}
     decayed = [p for p in parameters if p.dim() >= 2 and id(p) not in embeddings]
     chosen = {id(p) for p in decayed}
     return decayed, [p for p in parameters if id(p) not in chosen]

@@ -18,7 +18,7 @@ from components.cxr.model.study_batches import StudyBatches
 from components.cxr.shards import LoadedManifest
 from components.cxr.text.text import is_leaky
 from components.cxr.trained_on import TrainedOn, trained_on
-from components.train.build import build_model, git_revision
+from components.train.build import build_model, git_revision, log_class_shares
 from components.train.config import TrainConfig
 from components.train.distributed import world_size
 from components.train.ema import Ema
@@ -93,6 +93,7 @@ class Setup:
             config, texts=self.training.texts(), num_pathologies=len(manifest.pathologies)
         )
         self.batches = StudyBatches(self.training, tokenizer=self.tokenizer, max_tokens=architecture.max_tokens)
+        model.start_at(log_class_shares(self.target_SP, self.weight_SP))
         model.to(device)
         self.ema = Ema(model, decay=config.ema_decay)
         self.network = self._training_network(model)

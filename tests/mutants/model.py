@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 PREDICTOR = "tests/components/cxr/model/test_predictor.py"
 GATHERED = "tests/components/cxr/model/test_study_batches.py"
 DROPOUT = "tests/components/cxr/model/test_dropout.py"
+FUSION = "tests/components/cxr/model/test_fusion.py"
 DATASET = "tests/components/cxr/model/test_dataset.py"
 
 MUTANTS = [
@@ -152,8 +153,43 @@ MUTANTS = [
     Mutant(
         "the-student-answers-in-full-precision-always",
         file="components/train/objectives/network.py",
-        old="        with self._autocast:\n            logits_BP3",
-        new="        if self._autocast:\n            logits_BP3",
+        old="        with self._autocast:\n            experts",
+        new="        if self._autocast:\n            experts",
         test="tests/components/train/objectives/test_network.py::test_losses_are_float32_in_half_precision_too",
+    ),
+    Mutant(
+        "an-absent-text-adds-something",
+        file="components/cxr/model/fusion.py",
+        old="ratio_BP3.masked_fill(num_tokens_B1[..., None] == 0, 0.0)",
+        new="ratio_BP3",
+        test=f"{FUSION}::test_an_absent_text_adds_exactly_nothing",
+    ),
+    Mutant(
+        "a-longer-text-counts-more",
+        file="components/cxr/model/fusion.py",
+        old="/ num_tokens_B1.clamp(min=1)",
+        new="/ hidden_BTC.shape[1] + 1e-3 * num_tokens_B1",
+        test=f"{FUSION}::test_the_number_of_words_and_of_neighbors_words_does_not_scale_the_text",
+    ),
+    Mutant(
+        "the-text-takes-from-what-films-learn",
+        file="components/cxr/model/network.py",
+        old="scaled_BP3 = films_BP3.detach() + ",
+        new="scaled_BP3 = films_BP3 + ",
+        test=f"{FUSION}::test_each_experts_loss_reaches_its_own_weights_alone",
+    ),
+    Mutant(
+        "the-prior-counts-twice",
+        file="components/cxr/model/network.py",
+        old="films_BP3 + self.text_expert.scale * text_BP3\n",
+        new="films_BP3 + self.text_expert.scale * (text_BP3 + self.text_expert.prior_P3)\n",
+        test=f"{FUSION}::test_an_absent_text_adds_exactly_nothing",
+    ),
+    Mutant(
+        "experts-start-without-the-prior",
+        file="components/train/setup.py",
+        old="        model.start_at(log_class_shares(self.target_SP, self.weight_SP))\n",
+        new="",
+        test="tests/components/train/test_step.py::test_experts_start_at_the_shares_of_the_training_labels",
     ),
 ]

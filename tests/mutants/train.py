@@ -414,8 +414,8 @@ MUTANTS = [
     Mutant(
         "no-text-reaches-the-answer",
         file="components/cxr/model/network.py",
-        old="image_mask_BK, batch.token_mask_BT, meta_mask_B2",
-        new="image_mask_BK, batch.token_mask_BT & False, meta_mask_B2",
+        old="films_BP3 if self.text_expert is None else films_BP3 + ",
+        new="films_BP3 if self.text_expert is None else films_BP3 + 0 * ",
         test=f"{FOLDER}/test_learnable.py::test_what_can_be_learned_is_learned_from_each_modality_alone",
     ),
     Mutant(

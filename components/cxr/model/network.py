@@ -1,4 +1,4 @@
-"""The classifier: a CNN on every film, a Transformer on the text, and one query per pathology that attends over both.
+"""The classifier: a CNN on every film, a Transformer on the text, and what `fusion.py` makes of both.
 
 Shape letters: B studies, V views, N films of the batch, H and W pixels, h and w feature map, T tokens, P pathologies,
 D width, K keys that a query attends over.
@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from components.cxr.model.architecture import Architecture, FusionConfig
+from components.cxr.model.architecture import Architecture
 from components.cxr.model.batch import NUM_SEXES, NUM_VIEWS, Batch
-from components.cxr.model.dropout import KeyedDropout, attention, film_keys, key_dropout, keyed
+from components.cxr.model.dropout import film_keys, key_dropout, keyed
+from components.cxr.model.fusion import Expert, PathologyQueries, TextExpert
 from components.cxr.model.text import text_encoder
 from components.cxr.model.vision import VisionEncoder
 
@@ -33,16 +34,18 @@ class CxrModel(nn.Module):
         self.text = text_encoder(architecture.text)
         width = fusion.width
         self.image_projection = nn.Linear(self.vision.channels, width)
-        self.text_projection = nn.Linear(self.text.config.hidden_size, width)
         self.view_embedding = nn.Embedding(NUM_VIEWS, width)
         self.sex_embedding = nn.Embedding(NUM_SEXES, width)
         self.age_projection = nn.Linear(1, width)
         self.null_token = nn.Parameter(torch.zeros(width))
-        self.queries_PD = nn.Parameter(torch.empty(num_pathologies, width))
-        self.blocks = nn.ModuleList(_QueryBlock(fusion) for _ in range(fusion.num_layers))
-        self.norm = nn.LayerNorm(width)
-        self.head_weight_PD3 = nn.Parameter(torch.empty(num_pathologies, width, 3))
-        self.head_bias_P3 = nn.Parameter(torch.zeros(num_pathologies, 3))
+        self.queries = PathologyQueries(fusion, num_pathologies=num_pathologies)
+        self.text_expert, self.text_projection = None, None
+        if fusion.kind == "experts":
+            self.text_expert = TextExpert(
+                self.text.config.hidden_size, num_pathologies=num_pathologies, p=fusion.dropout
+            )
+        else:
+            self.text_projection = nn.Linear(self.text.config.hidden_size, width)
         key_dropout(self)
         _xavier(
             self,
@@ -56,22 +59,47 @@ class CxrModel(nn.Module):
             keys_B: int64, what dropout depends on while training; without them it draws from the process's stream.
         """
         with keyed(keys_B):
-            return self._logits(batch, keys_B)
+            films_BP3, text_BP3 = self._parts(batch, keys_B)
+        return films_BP3 if self.text_expert is None else films_BP3 + self.text_expert.scale * text_BP3
 
-    def _logits(self, batch: Batch, keys_B: Tensor | None) -> Tensor:
+    def experts(self, batch: Batch, keys_B: Tensor | None = None) -> list[Expert]:
+        """What training draws toward the labels: films with metadata, text, and the scale of their sum, each alone.
+
+        Under `concat` it is the one answer.
+        """
+        with keyed(keys_B):
+            films_BP3, text_BP3 = self._parts(batch, keys_B)
+        films = Expert(films_BP3, torch.ones(len(batch), dtype=torch.bool, device=films_BP3.device))
+        if self.text_expert is None:
+            return [films]
+        has_text_B = batch.has_text()
+        scaled_BP3 = films_BP3.detach() + self.text_expert.scale * text_BP3.detach()
+        return [films, Expert(text_BP3 + self.text_expert.prior_P3, has_text_B), Expert(scaled_BP3, has_text_B)]
+
+    @torch.no_grad()
+    def start_at(self, prior_P3: Tensor) -> None:
+        """Let both experts begin at the log frequency of each class (P, 3); `concat` begins at 0."""
+        if self.text_expert is not None:
+            self.text_expert.prior_P3.copy_(prior_P3)
+            self.queries.head_bias_P3.copy_(prior_P3)
+
+    def _parts(self, batch: Batch, keys_B: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Logits (B, P, 3) from all tokens but a text expert's, and that expert's log-odds ratios, else zeros."""
         image_BKD, image_mask_BK = self._image_tokens(batch, keys_B)
-        text_BTD = self._text_tokens(batch)
         meta_B2D, meta_mask_B2 = self._meta_tokens(batch)
-        num_studies = len(batch)
-        keys_BKD = torch.cat([self.null_token.expand(num_studies, 1, -1), image_BKD, text_BTD, meta_B2D], dim=1)
-        always_B1 = torch.ones(num_studies, 1, dtype=torch.bool, device=keys_BKD.device)
-        mask_BK = torch.cat([always_B1, image_mask_BK, batch.token_mask_BT, meta_mask_B2], dim=1)
-        columns_K = _columns(image_BKD.shape[1], text_BTD.shape[1], device=keys_BKD.device)
-        answer_BPD = self.queries_PD.expand(num_studies, -1, -1)
-        for block in self.blocks:
-            answer_BPD = block(answer_BPD, keys_BKD, mask_BK, columns_K)
-        logits_BP3 = torch.einsum("bpd,pdk->bpk", self.norm(answer_BPD), self.head_weight_PD3)
-        return logits_BP3 + self.head_bias_P3
+        num_studies, device = len(batch), image_BKD.device
+        null_B1D, always_B1 = self.null_token.expand(num_studies, 1, -1), torch.ones_like(image_mask_BK[:, :1])
+        keys_BKD, mask_BK = [null_B1D, image_BKD, meta_B2D], [always_B1, image_mask_BK, meta_mask_B2]
+        hidden_BTC, num_tokens = self._hidden_text(batch), 0
+        if self.text_projection is not None:
+            keys_BKD.insert(2, self.text_projection(hidden_BTC))
+            mask_BK.insert(2, batch.token_mask_BT)
+            num_tokens = hidden_BTC.shape[1]
+        columns_K = _columns(image_BKD.shape[1], num_tokens, device=device)
+        films_BP3 = self.queries(torch.cat(keys_BKD, dim=1), torch.cat(mask_BK, dim=1), columns_K)
+        if self.text_expert is None:
+            return films_BP3, torch.zeros_like(films_BP3)
+        return films_BP3, self.text_expert(hidden_BTC, batch.token_mask_BT)
 
     def _image_tokens(self, batch: Batch, keys_B: Tensor | None) -> tuple[Tensor, Tensor]:
         """Feature-map cells of every view as tokens (B, V h w, D) with their mask (B, V h w)."""
@@ -90,13 +118,12 @@ class CxrModel(nn.Module):
         tokens_BKD = tokens_MKD.reshape(num_studies, num_views * height * width, -1)
         return tokens_BKD, batch.film_mask_BV.repeat_interleave(height * width, dim=1)
 
-    def _text_tokens(self, batch: Batch) -> Tensor:
-        """Text tokens (B, T, D); [CLS] is attended inside the encoder even where the text is masked."""
+    def _hidden_text(self, batch: Batch) -> Tensor:
+        """The text encoder's output (B, T, C); [CLS] is attended inside it even where the text is masked."""
         attended_BT = batch.token_mask_BT.clone()
         attended_BT[:, 0] = True
-        hidden_BTC = self.text(input_ids=batch.tokens_BT, attention_mask=attended_BT.long()).last_hidden_state
-        text_BTD: Tensor = self.text_projection(hidden_BTC)
-        return text_BTD
+        hidden_BTC: Tensor = self.text(input_ids=batch.tokens_BT, attention_mask=attended_BT.long()).last_hidden_state
+        return hidden_BTC
 
     def _meta_tokens(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Age and sex tokens (B, 2, D) with their mask (B, 2)."""
@@ -106,41 +133,6 @@ class CxrModel(nn.Module):
             torch.stack([age_BD, self.sex_embedding(batch.sex_B)], dim=1),
             torch.stack([known_B, batch.sex_B > 0], dim=1),
         )
-
-
-class _QueryBlock(nn.Module):
-    """Pre-norm cross-attention of the pathology queries over the study's tokens, then a feed-forward layer."""
-
-    def __init__(self, fusion: FusionConfig) -> None:
-        super().__init__()
-        self.num_heads, self.dropout, self.dropout_place = fusion.num_heads, fusion.dropout, 0
-        self.query_norm, self.key_norm, self.feed_norm = (nn.LayerNorm(fusion.width) for _ in range(3))
-        self.query, self.key, self.value, self.out = (nn.Linear(fusion.width, fusion.width) for _ in range(4))
-        self.feed = nn.Sequential(
-            nn.Linear(fusion.width, 2 * fusion.width),
-            nn.GELU(),
-            KeyedDropout(fusion.dropout),
-            nn.Linear(2 * fusion.width, fusion.width),
-            KeyedDropout(fusion.dropout),
-        )
-
-    def forward(self, answer_BPD: Tensor, keys_BKD: Tensor, mask_BK: Tensor, columns_K: Tensor) -> Tensor:
-        keys_BKD = self.key_norm(keys_BKD)
-        attended_BPD = attention(
-            self._heads(self.query(self.query_norm(answer_BPD))),
-            self._heads(self.key(keys_BKD)),
-            self._heads(self.value(keys_BKD)),
-            mask=mask_BK[:, None, None, :],
-            p=self.dropout if self.training else 0.0,
-            place=self.dropout_place,
-            columns_K=columns_K,
-        )
-        answer_BPD = answer_BPD + self.out(attended_BPD.transpose(1, 2).flatten(2))
-        fed_BPD: Tensor = self.feed(self.feed_norm(answer_BPD))
-        return answer_BPD + fed_BPD
-
-    def _heads(self, tokens_BKD: Tensor) -> Tensor:
-        return tokens_BKD.reshape(*tokens_BKD.shape[:2], self.num_heads, -1).transpose(1, 2)
 
 
 def _columns(num_cells: int, num_tokens: int, *, device: torch.device) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from components.cxr.labels import UNCERTAIN_CLASS, Targets
+from components.cxr.model.fusion import Expert
 from components.cxr.model.network import CxrModel
 from components.train.config import SemiSupervised
 from components.train.objectives.losses import consistency_loss
@@ -17,7 +20,9 @@ __all__ = ["MeanTeacher", "consistent_entries"]
 
 
 class MeanTeacher(nn.Module):
-    """Squared distance between q = p1 / (p0 + p1) of student and teacher.
+    """Squared distance between q = p1 / (p0 + p1) of each of the student's experts and the teacher's whole answer.
+
+    What one expert cannot see averages out: the best it can do is the mean of the teacher's q over it.
 
     Args:
         teacher: in evaluation mode; not a part of this module's state, the EMA keeps it.
@@ -35,13 +40,18 @@ class MeanTeacher(nn.Module):
         """Rises linearly from 0 at step 0 to `weight` after the fraction `ramp_up` of the training."""
         return self._config.weight * min(1.0, step / (self._config.ramp_up * self._num_steps))
 
-    def forward(self, logits_BP3: Tensor, shown: Shown) -> Tensor:
+    def forward(self, experts: Sequence[Expert], shown: Shown) -> Tensor:
         """A scalar, scaled by the number of processes."""
         (teacher,) = self._teacher
         assert shown.teacher is not None
         with torch.no_grad(), self._autocast:
             teacher_BP3 = teacher(shown.teacher).float()
-        return consistency_loss(logits_BP3, teacher_BP3, shown.consistent_BP)
+        return torch.stack(
+            [
+                consistency_loss(expert.logits_BP3, teacher_BP3, shown.consistent_BP & expert.known_B[:, None])
+                for expert in experts
+            ]
+        ).sum()
 
 
 def consistent_entries(targets: Targets) -> npt.NDArray[np.bool_]:

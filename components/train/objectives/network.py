@@ -30,8 +30,9 @@ class TrainingNetwork(nn.Module):
     def forward(self, shown: Shown) -> dict[str, Tensor]:
         """Losses by the objectives' names, not yet weighted."""
         with self._autocast:
-            logits_BP3 = self.classifier(shown.student, shown.dropout_B).float()
-        return {name: objective(logits_BP3, shown) for name, objective in self.objectives.items()}
+            experts = self.classifier.experts(shown.student, shown.dropout_B)
+        experts = [expert._replace(logits_BP3=expert.logits_BP3.float()) for expert in experts]
+        return {name: objective(experts, shown) for name, objective in self.objectives.items()}
 
     def weights(self, step: int) -> dict[str, float]:
         """What each loss counts at `step` (from 0)."""

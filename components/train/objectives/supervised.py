@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
+from components.cxr.model.fusion import Expert
 from components.train.objectives.losses import supervised_loss
 from components.train.objectives.shown import Shown
 
@@ -11,7 +15,7 @@ __all__ = ["Supervised"]
 
 
 class Supervised(nn.Module):
-    """Weighted 3-way cross-entropy over the entries with a target."""
+    """Weighted 3-way cross-entropy over the entries with a target, of every expert alone; their sum."""
 
     name = "supervised"
 
@@ -19,6 +23,11 @@ class Supervised(nn.Module):
         """Always 1."""
         return 1.0
 
-    def forward(self, logits_BP3: Tensor, shown: Shown) -> Tensor:
+    def forward(self, experts: Sequence[Expert], shown: Shown) -> Tensor:
         """A scalar, scaled by the number of processes."""
-        return supervised_loss(logits_BP3, shown.target_BP, shown.weight_BP)
+        return torch.stack(
+            [
+                supervised_loss(expert.logits_BP3, shown.target_BP, shown.weight_BP * expert.known_B[:, None])
+                for expert in experts
+            ]
+        ).sum()

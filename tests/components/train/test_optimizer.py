@@ -27,5 +27,6 @@ def test_every_parameter_is_trained_once_and_learns() -> None:
     decayed = {id(p) for g in optimizer.param_groups if g["weight_decay"] for p in g["params"]}
     by_name = dict(model.named_parameters())
     assert id(by_name["view_embedding.weight"]) not in decayed
-    assert id(by_name["norm.weight"]) not in decayed
+    assert id(by_name["queries.norm.weight"]) not in decayed
+    assert id(by_name["queries.queries_PD"]) not in decayed
     assert id(by_name["image_projection.weight"]) in decayed

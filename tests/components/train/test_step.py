@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -60,17 +61,19 @@ def reference(config: TrainConfig, data: LoadedManifest) -> dict[str, dict[str, 
         seen = drop_modalities(strong, **keyed, config=config.modality_dropout)
         weak = augment(batch, **keyed, config=config.augment, strength="weak")
         assert seen.has_text().sum() < batch.has_text().sum(), "some text falls"
-        logits_BP3 = student(seen, dropout_keys(studies, seed=config.seed, step=step))
         with torch.no_grad():
             teacher_BP3 = average(weak)
 
         target_BP = setup.target_SP[studies]
-        supervised_BP = target_BP >= 0
-        entropy = -logits_BP3.log_softmax(dim=2)[supervised_BP, target_BP[supervised_BP]].mean()
-        q_BP, taught_BP = (torch.sigmoid(z[..., 2] - z[..., 0]) for z in (logits_BP3, teacher_BP3))
         certain_BP = target_BP != 1
         assert 0 < certain_BP.sum() < certain_BP.numel()
-        consistency = ((q_BP - taught_BP)[certain_BP] ** 2).mean()
+        taught_BP = torch.sigmoid(teacher_BP3[..., 2] - teacher_BP3[..., 0])
+        entropy, consistency = torch.zeros(()), torch.zeros(())
+        for logits_BP3, known_B in student.experts(seen, dropout_keys(studies, seed=config.seed, step=step)):
+            q_BP = torch.sigmoid(logits_BP3[..., 2] - logits_BP3[..., 0])
+            supervised_BP = (target_BP >= 0) & known_B[:, None]
+            entropy = entropy - logits_BP3.log_softmax(dim=2)[supervised_BP, target_BP[supervised_BP]].mean()
+            consistency = consistency + ((q_BP - taught_BP)[certain_BP & known_B[:, None]] ** 2).mean()
         weight = config.semi_supervised.weight * min(1.0, step / (config.semi_supervised.ramp_up * total))
         assert (weight > 0) == (step > 0)
 
@@ -98,6 +101,17 @@ def test_three_steps_are_those_of_the_reference(tiny_data: LoadedManifest, confi
             torch.testing.assert_close(
                 state[part][key], value, atol=2e-5, rtol=0, msg=lambda text, k=key: f"{k}: {text}"
             )
+
+
+def test_experts_start_at_the_shares_of_the_training_labels(
+    tiny_data: LoadedManifest, tiny_config: TrainConfig
+) -> None:
+    setup = Setup(tiny_config, tiny_data, device=torch.device("cpu"))
+    expert = setup.network.classifier.text_expert
+    assert expert is not None
+    for p, prior_3 in enumerate(expert.prior_P3.tolist()):
+        counts = [1.0 + float((setup.target_SP[:, p] == c).sum()) for c in range(3)]
+        assert prior_3 == pytest.approx([math.log(count / sum(counts)) for count in counts], abs=1e-5)
 
 
 def test_the_bundle_holds_the_average_of_the_best_epoch(
@@ -174,10 +188,10 @@ def test_nothing_that_a_step_sums_is_made_elsewhere_than_on_the_training_device(
     setup = Setup(config, tiny_data, device=device)
     studies, batch = next(batches(setup, epoch=0))
     shown = setup.show(batch, studies=studies, step=0)
-    logits_BP3 = setup.network.classifier(shown.student, shown.dropout_B)
+    experts = setup.network.classifier.experts(shown.student, shown.dropout_B)
     with torch.device("meta"):
         assert torch.zeros(1).is_meta
-        losses = {name: objective(logits_BP3, shown) for name, objective in setup.network.objectives.items()}
+        losses = {name: objective(experts, shown) for name, objective in setup.network.objectives.items()}
         loss = torch.stack([setup.network.weights(0)[name] * losses[name] for name in losses]).sum()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(setup.network.parameters(), 1.0)

@@ -131,7 +131,14 @@ def network() -> tuple[CxrModel, Batch]:
     """A network with dropout in encoder and fusion, and four studies of one or two films and texts of other lengths."""
     torch.manual_seed(0)
     encoder = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
-    architecture = Architecture.model_validate({"vision": {"model_type": "resnet", "config": encoder}})
+    text = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    architecture = Architecture.model_validate(
+        {
+            "vision": {"model_type": "resnet", "config": encoder},
+            "text": {"model_type": "bert", "config": text},
+            "fusion": {"kind": "concat"},
+        }
+    )
     _, model, tokenizer = build_model(TrainConfig(architecture=architecture), texts=WORDS * 3, num_pathologies=3)
     tokens = tokenizer(WORDS, padding=True, return_tensors="pt")
     batch = Batch(

@@ -76,10 +76,12 @@ def test_every_objective_has_its_loss_and_its_weight_by_name(classifier: CxrMode
     network = trained(classifier, teacher=teacher)
     assert network.has_teacher
     losses = network(shown)
-    student_BP3, teacher_BP3 = classifier(shown.student, shown.dropout_B), teacher(shown.teacher)
+    experts, teacher_BP3 = classifier.experts(shown.student, shown.dropout_B), teacher(shown.teacher)
     assert list(losses) == ["supervised", "consistency"]
-    torch.testing.assert_close(losses["supervised"], supervised_loss(student_BP3, shown.target_BP, shown.weight_BP))
-    expected = consistency_loss(student_BP3, teacher_BP3, shown.consistent_BP)
+    entropies = [supervised_loss(expert.logits_BP3, shown.target_BP, shown.weight_BP) for expert in experts]
+    torch.testing.assert_close(losses["supervised"], torch.stack(entropies).sum())
+    differences = [consistency_loss(expert.logits_BP3, teacher_BP3, shown.consistent_BP) for expert in experts]
+    expected = torch.stack(differences).sum()
     assert expected > 1e-4
     torch.testing.assert_close(losses["consistency"], expected)
     assert [network.weights(step) for step in (0, 2, 8, 15)] == [
