@@ -45,8 +45,8 @@ class _Coded(NamedTuple):
 class StudyDataset(Dataset[Study]):
     """The studies of one or more splits, in the order of the manifest.
 
-    A process keeps about 150 bytes per study and its text (`python -m benchmarks.loader --metadata`); pixels are pages
-    that all processes of a machine share. Shape letters: S studies, F films that are kept, P pathologies.
+    `python -m benchmarks.loader --metadata` says what a process keeps of it in memory; pixels are pages that all
+    processes of a machine share. Shape letters: S studies, F films that are kept, P pathologies.
 
     Attributes:
         states_SP: int8 label states with No Finding's 0 derived, BLANK where blank.
