@@ -94,7 +94,8 @@ def load_checkpoint(storage: Storage, setup: Setup, *, device: torch.device) -> 
         data = storage.read(name).data
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
     except (FileNotFoundError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        detail = "no such file" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0][:120]
+        said = "no such file" if isinstance(error, FileNotFoundError) else str(error) or "nothing in it"
+        detail = said.splitlines()[0][:120]
         where = f"{storage.uri}/{name}"
         raise UserError("damaged-checkpoint", "damaged checkpoint", where=where, found=detail, remedy=remedy) from None
     setup.network.load_state_dict(state["model"])

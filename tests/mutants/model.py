@@ -7,8 +7,38 @@ GATHERED = "tests/components/cxr/model/test_study_batches.py"
 DROPOUT = "tests/components/cxr/model/test_dropout.py"
 FUSION = "tests/components/cxr/model/test_fusion.py"
 DATASET = "tests/components/cxr/model/test_dataset.py"
+BATCH = "tests/components/cxr/model/test_batch.py"
+MODEL = "tests/components/cxr/model/test_model.py"
 
 MUTANTS = [
+    Mutant(
+        "a-part-of-a-batch-keeps-the-places-of-the-whole",
+        file="components/cxr/model/batch.py",
+        old='for name, value in vars(self).items() if name != "present_N"}',
+        new="for name, value in vars(self).items()}",
+        test=f"{BATCH}::test_rows_find_their_own_films",
+    ),
+    Mutant(
+        "films-that-are-hidden-are-still-among-those-present",
+        file="components/cxr/model/batch.py",
+        old="            present_N=None,  # type: ignore[arg-type]\n",
+        new="",
+        test=f"{BATCH}::test_what_is_kept_is_a_studys_own",
+    ),
+    Mutant(
+        "an-unknown-sex-is-attended-to",
+        file="components/cxr/model/network.py",
+        old="torch.stack([known_B, batch.sex_B > 0], dim=1)",
+        new="torch.stack([known_B, batch.sex_B >= 0], dim=1)",
+        test=f"{MODEL}::test_age_and_sex_count_where_they_are_known",
+    ),
+    Mutant(
+        "a-checkpoint-without-what-is-never-read-is-refused",
+        file="components/train/pretrained_vision.py",
+        old="if name in read and not may_be_missing(name)]",
+        new="if not may_be_missing(name)]",
+        test="tests/components/train/test_pretrained_vision.py::test_a_classifiers_checkpoint_gives_its_encoder",
+    ),
     Mutant(
         "metadata-is-seen-where-films-alone-are-shown",
         file="components/cxr/model/predictor.py",

@@ -279,6 +279,22 @@ MUTANTS = [
         test=f"{TRAIN}::test_an_interrupted_training_continues_to_the_same_weights",
     ),
     Mutant(
+        "the-pointer-is-written-before-its-checkpoint",
+        file="components/train/checkpoint.py",
+        old="    storage.write(name, buffer.getvalue())\n",
+        new='    storage.write(POINTER, json.dumps({"checkpoint": name}).encode())\n'
+        "    storage.write(name, buffer.getvalue())\n",
+        test="tests/components/train/test_checkpoint.py::test_killed_before_the_checkpoint_the_one_before_is_taken",
+    ),
+    Mutant(
+        "an-empty-checkpoint-is-a-traceback",
+        file="components/train/checkpoint.py",
+        old='else str(error) or "nothing in it"',
+        new="else str(error)",
+        test="tests/components/train/test_checkpoint.py"
+        "::test_a_damaged_checkpoint_is_one_error_that_says_how_to_start_over",
+    ),
+    Mutant(
         "a-resumed-optimizer-starts-anew",
         file="components/train/checkpoint.py",
         old='    setup.optimizer.load_state_dict(state["optimizer"])\n',

@@ -82,19 +82,21 @@ def test_the_newest_alone_is_kept(setup: Setup, storage: Storage) -> None:
     assert load_checkpoint(storage, setup, device=CPU).step == 12
 
 
-def test_killed_before_the_pointer_the_one_before_is_taken(
-    setup: Setup, storage: Storage, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("first", ["step-00000006.pt", POINTER])
+def test_killed_before_the_checkpoint_the_one_before_is_taken(
+    first: str, setup: Setup, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Before the file or before the pointer to it."""
     save_checkpoint(storage, setup, Progress(step=3))
     write = storage.write
 
-    def killed_at_the_pointer(name: str, data: bytes, **options: Any) -> Any:
-        if name == POINTER:
+    def killed(name: str, data: bytes, **options: Any) -> Any:
+        if name == first:
             raise KeyboardInterrupt
         return write(name, data, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "write", killed_at_the_pointer)
+        patch.setattr(storage, "write", killed)
         with pytest.raises(KeyboardInterrupt):
             save_checkpoint(storage, setup, Progress(step=6))
     assert load_checkpoint(storage, setup, device=CPU).step == 3
@@ -117,7 +119,9 @@ def test_a_damaged_checkpoint_is_one_error_that_says_how_to_start_over(
     if harm == "gone":
         storage.delete(name)
     else:
-        storage.write(name, {"cut": data[: len(data) // 2], "empty": b"", "code": pickle.dumps(_Harm())}[harm])
+        storage.write(
+            name, {"cut": data[: len(data) // 2], "empty": b"", "code": pickle.dumps(_Harm(), protocol=2)}[harm]
+        )
     before = state(setup)["updates"]
     with pytest.raises(UserError, match=r"damaged checkpoint.*step-00000003\.pt.*Delete .* to start") as error:
         load_checkpoint(storage, setup, device=CPU)

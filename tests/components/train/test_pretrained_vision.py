@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerBase, SiglipConfig, SiglipModel
 
@@ -94,6 +95,32 @@ def test_an_encoder_starts_from_the_checkpoints_weights(model_type: str, tmp_pat
     assert len(shared) > len(found) - 4
     for name in shared:
         assert torch.equal(found[name], reference[name]), name
+
+
+@pytest.mark.parametrize(
+    "classifier",
+    [
+        transformers.ConvNextV2ForImageClassification,
+        transformers.DeiTForImageClassification,
+        transformers.Dinov2ForImageClassification,
+        transformers.ResNetForImageClassification,
+        transformers.SwinForImageClassification,
+        transformers.ViTForImageClassification,
+    ],
+)
+def test_a_classifiers_checkpoint_gives_its_encoder(
+    classifier: type[transformers.PreTrainedModel], tmp_path: Path
+) -> None:
+    """Its weights have a prefix, and ViT's and DeiT's have no pooler."""
+    torch.manual_seed(1)
+    model_type = classifier.config_class.model_type
+    whole = classifier(classifier.config_class(**TINY[model_type]))
+    whole.save_pretrained(tmp_path)
+    _, model, _ = build_model(config_of(tmp_path), texts=TEXTS, num_pathologies=4)
+    have = {name.removeprefix(f"{model_type}."): value for name, value in whole.state_dict().items()}
+    found = {name.removeprefix(f"{model_type}."): value for name, value in model.vision.encoder.state_dict().items()}
+    same = [name for name in found if name in have and torch.equal(found[name], have[name])]
+    assert set(found) - set(same) <= {name for name in found if "hidden_states_norms" in name}
 
 
 def test_a_pretrained_network_keeps_its_batch_norm_with_frozen_statistics(tmp_path: Path) -> None:
