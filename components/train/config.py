@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.cxr.cluster.pods import PodConfig
 from components.cxr.config import Config, content_hash
@@ -12,7 +12,15 @@ from components.cxr.labels import LabelPolicy
 from components.cxr.model.architecture import Architecture
 from components.cxr.text.text import TextConfig
 
-__all__ = ["AugmentConfig", "ModalityDropout", "SemiSupervised", "TrainCluster", "TrainConfig"]
+__all__ = [
+    "AugmentConfig",
+    "EncoderTuning",
+    "ModalityDropout",
+    "SemiSupervised",
+    "TrainCluster",
+    "TrainConfig",
+    "Tuning",
+]
 
 
 class AugmentConfig(Config):
@@ -58,6 +66,30 @@ class SemiSupervised(Config):
     """Unlabeled studies in every batch for each labeled one, with any loss; null takes studies as the data come."""
 
 
+class EncoderTuning(Config):
+    """How one encoder learns."""
+
+    learning_rate: float | None = Field(None, gt=0.0)
+    """Peak of its learning rate; null for 1e-4 where it is pretrained and `train.learning_rate` where it is not."""
+    layer_decay: float = Field(1.0, gt=0.0, le=1.0)
+    """Factor on the learning rate from a layer to the one before it; the last has the full rate (Clark et al. 2020)."""
+    frozen: bool = False
+    """Keep the pretrained weights: no gradients, no dropout."""
+    unfreeze_after: int | None = Field(None, ge=1)
+    """Epochs after which a frozen encoder is trained, with a warm-up of its own; null for never."""
+    gradient_checkpointing: bool = False
+    """Compute what is inside a layer again for its gradient instead of keeping it: less memory, more time."""
+
+
+class Tuning(Config):
+    """How the encoders learn; what is new always learns at `train.learning_rate`."""
+
+    vision: EncoderTuning = EncoderTuning()
+    """On films."""
+    text: EncoderTuning = EncoderTuning()
+    """On text."""
+
+
 class TrainCluster(PodConfig):
     """The nodes of a training on more than one: pods of a Kubeflow TrainJob. docs/clusters.md has an example."""
 
@@ -98,8 +130,8 @@ class TrainConfig(Config):
     """Films of a study in training; evaluation sees all."""
     learning_rate: float = Field(1e-3, gt=0.0)
     """Peak of AdamW's learning rate, after a linear warm-up and before a cosine decay to 0."""
-    pretrained_learning_rate: float = Field(1e-4, gt=0.0)
-    """Peak for pretrained encoders."""
+    tuning: Tuning = Tuning()
+    """Freezing and learning rates of the encoders."""
     warm_up: float = Field(0.1, ge=0.0, lt=1.0)
     """Fraction of the steps over which the learning rate rises from 0."""
     weight_decay: float = Field(0.05, ge=0.0)
@@ -128,6 +160,16 @@ class TrainConfig(Config):
     """Loader processes a training process."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes CUDA when there is one."""
+
+    @model_validator(mode="after")
+    def _only_pretrained_weights_are_frozen(self) -> Self:
+        for name in ("vision", "text"):
+            tuning: EncoderTuning = getattr(self.tuning, name)
+            if tuning.frozen and getattr(self.architecture, name).pretrained is None:
+                raise ValueError(f"tuning.{name}.frozen with architecture.{name}.pretrained: random weights must learn")
+            if tuning.unfreeze_after is not None and not tuning.frozen:
+                raise ValueError(f"tuning.{name}.unfreeze_after with tuning.{name}.frozen")
+        return self
 
     @property
     def hash(self) -> str:

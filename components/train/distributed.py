@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["all_reduce_sum", "barrier", "broadcast", "distributed", "is_main", "rank", "under_torchrun", "world_size"]
+__all__ = [
+    "all_reduce_sum",
+    "barrier",
+    "broadcast",
+    "distributed",
+    "is_main",
+    "parallel",
+    "rank",
+    "under_torchrun",
+    "world_size",
+]
 
 
 def under_torchrun() -> bool:
@@ -62,6 +74,18 @@ def broadcast(value: object) -> object:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def parallel(network: nn.Module) -> nn.Module:
+    """The network with gradients averaged over all processes; with one process itself.
+
+    Which weights have gradients is asked once, so it is called again when that changes. The former wrapper must be
+    gone by then: it is a cycle, and until it is collected its hooks would average the gradients too.
+    """
+    if world_size() == 1:
+        return network
+    gc.collect()
+    return DistributedDataParallel(network)
 
 
 def barrier() -> None:

@@ -29,6 +29,7 @@ from components.train.objectives.network import Objective, TrainingNetwork
 from components.train.objectives.shown import Shown
 from components.train.objectives.supervised import Supervised
 from components.train.optimizer import build_optimizer
+from components.train.tuning import checkpoint_gradients
 
 __all__ = ["Setup"]
 
@@ -96,6 +97,7 @@ class Setup:
         model.start_at(log_class_shares(self.target_SP, self.weight_SP))
         model.to(device)
         self.ema = Ema(model, decay=config.ema_decay)
+        checkpoint_gradients(model, config)
         self.network = self._training_network(model)
         self.optimizer = build_optimizer(model, config)
         self.info = BundleInfo(

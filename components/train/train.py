@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from components.cxr.bundle import save_bundle
 from components.cxr.bundle_info import BUNDLE, SCHEMA_VERSION
@@ -22,17 +21,18 @@ from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking.tracked_run import TrackedRun
 from components.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from components.train.config import TrainConfig
-from components.train.distributed import barrier, distributed, is_main, world_size
+from components.train.distributed import barrier, distributed, is_main, parallel
 from components.train.export import keep_best, weights_to_export
 from components.train.finite import FiniteGuard
 from components.train.lease import leased
 from components.train.loading.batches import batches
 from components.train.loading.order import position
 from components.train.meter import Meter
-from components.train.optimizer import learning_rate_factor
+from components.train.optimizer import set_learning_rates
 from components.train.pretrained import by_content, check_film_size, check_positions
 from components.train.setup import Setup
 from components.train.tracked import tracked_training
+from components.train.tuning import freeze
 from components.train.validation import validation_auroc
 
 __all__ = ["VERSION", "train", "training_key"]
@@ -106,18 +106,25 @@ def _loop(
     stop_after: int | None,
 ) -> None:
     config, device = setup.config, setup.device
-    network = DistributedDataParallel(setup.network) if world_size() > 1 else setup.network
+    network: nn.Module = setup.network
     meter = Meter(
         num_steps=setup.num_steps, first_step=progress.step, names=list(setup.network.objectives), device=device
     )
     finite = FiniteGuard(device)
     first_epoch, skip = position(progress.step, steps_per_epoch=setup.steps_per_epoch)
     for epoch in range(first_epoch, config.epochs):
+        if freeze(setup.network.classifier, config, epoch=epoch) or epoch == first_epoch:
+            network = setup.network  # lets go of the former wrapper
+            network = parallel(setup.network)
         for studies, batch in batches(setup, epoch=epoch, skip=skip if epoch == first_epoch else 0):
             # 1. schedules
-            factor = learning_rate_factor(progress.step, num_steps=setup.num_steps, warm_up=config.warm_up)
-            for group in setup.optimizer.param_groups:
-                group["lr"] = factor * group["peak"]
+            factor = set_learning_rates(
+                setup.optimizer,
+                step=progress.step,
+                num_steps=setup.num_steps,
+                steps_per_epoch=setup.steps_per_epoch,
+                warm_up=config.warm_up,
+            )
             weights = setup.network.weights(progress.step)
 
             # 2. losses

@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 FOLDER = "tests/components/train"
 LOSSES = f"{FOLDER}/objectives/test_losses.py"
 AUGMENT = f"{FOLDER}/loading/test_augment.py"
+FROZEN = f"{FOLDER}/test_frozen.py"
 OPTIMIZER = f"{FOLDER}/test_optimizer.py"
 STEP = f"{FOLDER}/test_step.py"
 TOKENIZER = f"{FOLDER}/test_tokenizer.py"
@@ -12,6 +13,48 @@ TRAIN = f"{FOLDER}/test_train.py"
 PRETRAINED_TEXT = f"{FOLDER}/test_pretrained_text.py"
 
 MUTANTS = [
+    Mutant(
+        "layers-computed-again-drop-other-units",
+        file="components/cxr/model/dropout.py",
+        old="    return contextlib.nullcontext(), keyed(_KEYS.get())\n",
+        new="    return contextlib.nullcontext(), contextlib.nullcontext()\n",
+        test=f"{FROZEN}::test_layers_computed_again_give_the_same_gradients_with_the_same_dropout",
+    ),
+    Mutant(
+        "frozen-encoders-drop-units",
+        file="components/cxr/model/network.py",
+        old="                encoder.eval()\n",
+        new="                pass\n",
+        test=f"{FROZEN}::test_a_frozen_encoder_has_no_gradients_and_no_dropout",
+    ),
+    Mutant(
+        "encoders-are-never-unfrozen",
+        file="components/train/tuning.py",
+        old="tuning.unfreeze_after is not None and epoch >= tuning.unfreeze_after",
+        new="False",
+        test=f"{FROZEN}::test_an_unfrozen_encoder_learns_from_its_epoch_on",
+    ),
+    Mutant(
+        "data-parallelism-is-not-told-of-unfrozen-weights",
+        file="components/train/train.py",
+        old="        if freeze(setup.network.classifier, config, epoch=epoch) or epoch == first_epoch:\n",
+        new="        if freeze(setup.network.classifier, config, epoch=epoch) and epoch == first_epoch:\n",
+        test=f"{FROZEN}::test_two_processes_unfreeze_to_the_weights_of_one",
+    ),
+    Mutant(
+        "the-first-layer-learns-fastest",
+        file="components/train/optimizer.py",
+        old="tuning.layer_decay ** (last - depths[parameter])",
+        new="tuning.layer_decay ** depths[parameter]",
+        test=f"{OPTIMIZER}::test_each_layer_has_its_share_of_the_encoders_own_learning_rate",
+    ),
+    Mutant(
+        "unfrozen-encoders-start-at-full-rate",
+        file="components/train/optimizer.py",
+        old="max(0, step + 1 - start)",
+        new="max(0, step + 1)",
+        test=f"{OPTIMIZER}::test_what_is_unfrozen_later_warms_up_from_there",
+    ),
     Mutant(
         "encoders-with-their-own-attention-get-masks-that-they-misread",
         file="components/cxr/model/text.py",
@@ -106,15 +149,15 @@ MUTANTS = [
     Mutant(
         "the-learning-rate-never-falls",
         file="components/train/optimizer.py",
-        old="    return 0.5 * (1.0 + math.cos(math.pi * (step - warm_steps) / max(1, num_steps - warm_steps)))\n",
-        new="    return 1.0\n",
+        old="    return rise * 0.5 * (1.0 + math.cos(math.pi * fallen))\n",
+        new="    return rise\n",
         test=f"{OPTIMIZER}::test_learning_rate_rises_and_falls_to_zero",
     ),
     Mutant(
         "embeddings-decay",
         file="components/train/optimizer.py",
-        old="if p.dim() >= 2 and id(p) not in embeddings]",
-        new="if p.dim() >= 2]",
+        old="parameter.dim() >= 2 and id(parameter) not in embeddings",
+        new="parameter.dim() >= 2",
         test=f"{OPTIMIZER}::test_every_parameter_is_trained_once_and_learns",
     ),
     Mutant(

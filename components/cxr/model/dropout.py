@@ -33,6 +33,7 @@ __all__ = [
     "key_dropout",
     "keyed",
     "keyed_dropout",
+    "recomputed_with_keys",
 ]
 
 ATTENTION = "keyed_dropout"
@@ -62,6 +63,14 @@ def keyed(keys_B: Tensor | None) -> Iterator[None]:
         yield
     finally:
         _KEYS.reset(token)
+
+
+def recomputed_with_keys() -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
+    """For torch's gradient checkpointing: what is computed again in backward drops the units that it dropped before.
+
+    By then the forward's own keys are gone, and torch's restored stream would drop others without an error.
+    """
+    return contextlib.nullcontext(), keyed(_KEYS.get())
 
 
 def film_keys(keys_B: Tensor | None, num_views: int) -> Tensor | None:

@@ -52,6 +52,14 @@ class CxrModel(nn.Module):
             skip=[m for m, e in ((self.vision, architecture.vision), (self.text, architecture.text)) if e.pretrained],
         )
 
+    def train(self, mode: bool = True) -> CxrModel:
+        """As in torch, but a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        for encoder in (self.vision, self.text):
+            if not any(parameter.requires_grad for parameter in encoder.parameters()):
+                encoder.eval()
+        return self
+
     def forward(self, batch: Batch, keys_B: Tensor | None = None) -> Tensor:
         """Logits (B, P, 3) in the order negative, uncertain, positive.
 

@@ -1,0 +1,84 @@
+"""Which of the encoders' weights learn, and when; where their layers lie."""
+
+from __future__ import annotations
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from components.cxr.errors import UserError
+from components.cxr.model.dropout import recomputed_with_keys
+from components.cxr.model.network import CxrModel
+from components.train.config import TrainConfig
+
+__all__ = ["checkpoint_gradients", "freeze", "layer_depths"]
+
+
+def freeze(model: CxrModel, config: TrainConfig, *, epoch: int) -> bool:
+    """Take the gradients of the encoders that are frozen in `epoch` (from 0), and give those of the others.
+
+    CxrModel keeps an encoder without gradients in evaluation mode.
+
+    Returns:
+        Whether anything changed: data parallelism must then be told which weights take part.
+    """
+    changed = False
+    for name in ("vision", "text"):
+        tuning = getattr(config.tuning, name)
+        if not tuning.frozen:
+            continue
+        learns = tuning.unfreeze_after is not None and epoch >= tuning.unfreeze_after
+        for parameter in getattr(model, name).parameters():
+            changed |= parameter.requires_grad != learns
+            parameter.requires_grad_(learns)
+    return changed
+
+
+def layer_depths(encoder: nn.Module) -> dict[nn.Parameter, int]:
+    """The layer of every parameter: 0 before the first, 1 to n in them, n behind the last.
+
+    The layers are the children of the outermost module list with the most weights: a Transformer's blocks, a CNN's
+    stages. What is registered before it (embeddings, a stem) counts as before, all else (the last norm) as behind.
+    """
+    layers = max(_outermost_lists(encoder), key=_num_weights, default=nn.ModuleList())
+    depths = {parameter: depth for depth, layer in enumerate(layers, start=1) for parameter in layer.parameters()}
+    last, met = len(layers), not depths
+    for parameter in encoder.parameters():
+        met = met or parameter in depths
+        depths.setdefault(parameter, last if met else 0)
+    return depths
+
+
+def checkpoint_gradients(model: CxrModel, config: TrainConfig) -> None:
+    """Have the encoders compute their layers' inside again for the gradient (Chen et al. 2016), with the same dropout.
+
+    Raises:
+        UserError: an encoder that the transformers library cannot do that with.
+    """
+    for name in ("vision", "text"):
+        if not getattr(config.tuning, name).gradient_checkpointing:
+            continue
+        for module in getattr(model, name).modules():
+            if isinstance(module, PreTrainedModel):
+                if not module.supports_gradient_checkpointing:
+                    raise UserError(
+                        "no-gradient-checkpointing",
+                        "this encoder cannot compute its layers again",
+                        where=f"train.tuning.{name}.gradient_checkpointing",
+                        found=getattr(config.architecture, name).model_type,
+                        remedy="Set it to false.",
+                    )
+                module.gradient_checkpointing_enable(
+                    gradient_checkpointing_kwargs={"use_reentrant": False, "context_fn": recomputed_with_keys}
+                )
+                break
+
+
+def _outermost_lists(module: nn.Module) -> list[nn.ModuleList]:
+    found: list[nn.ModuleList] = []
+    for child in module.children():
+        found += [child] if isinstance(child, nn.ModuleList) else _outermost_lists(child)
+    return found
+
+
+def _num_weights(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
