@@ -67,9 +67,10 @@ def checkpoint_gradients(model: CxrModel, config: TrainConfig) -> None:
                         found=getattr(config.architecture, name).model_type,
                         remedy="Set it to false.",
                     )
-                module.gradient_checkpointing_enable(
-                    gradient_checkpointing_kwargs={"use_reentrant": False, "context_fn": recomputed_with_keys}
+                module.activation_checkpointing_enable(
+                    activation_checkpointing_kwargs={"use_reentrant": False, "context_fn": recomputed_with_keys}
                 )
+                module.disable_input_require_grads()  # or a frozen encoder would run with gradients
                 break
 
 

@@ -80,7 +80,7 @@ def test_a_frozen_encoder_stays_as_it_was_and_the_rest_learns(
 
 
 def test_a_frozen_encoder_has_no_gradients_and_no_dropout(pretrained: TrainConfig, tiny_data: LoadedManifest) -> None:
-    config = tuned(pretrained, text={"frozen": True})
+    config = tuned(pretrained, text={"frozen": True, "gradient_checkpointing": True})
     setup = Setup(config, tiny_data, device=HOST)
     model = setup.network.classifier
     assert freeze(model, config, epoch=0)

@@ -54,7 +54,10 @@ def encoder_of(model_type: str) -> torch.nn.Module:
         "convnextv2": {"hidden_sizes": [8, 16, 16], "depths": [1, 2, 1], "num_stages": 3},
         "swin": {"embed_dim": 8, "depths": [1, 2, 1], "num_heads": [2, 2, 2], "image_size": 32, "patch_size": 2},
     }
-    return AutoModel.from_config(AutoConfig.for_model(model_type, **values[model_type]))
+    encoder = AutoModel.from_config(AutoConfig.for_model(model_type, **values[model_type]))
+    if model_type == "vit":
+        encoder.pooler = None
+    return encoder
 
 
 @pytest.mark.parametrize(
