@@ -32,7 +32,7 @@ from components.train.optimizer import set_learning_rates
 from components.train.pretrained import by_content, check_film_size, check_positions
 from components.train.setup import Setup
 from components.train.tracked import tracked_training
-from components.train.tuning import freeze
+from components.train.tuning import Freezer
 from components.train.validation import validation_auroc
 
 __all__ = ["VERSION", "train", "training_key"]
@@ -107,13 +107,14 @@ def _loop(
 ) -> None:
     config, device = setup.config, setup.device
     network: nn.Module = setup.network
+    freezer = Freezer(setup.network.classifier, config)
     meter = Meter(
         num_steps=setup.num_steps, first_step=progress.step, names=list(setup.network.objectives), device=device
     )
     finite = FiniteGuard(device)
     first_epoch, skip = position(progress.step, steps_per_epoch=setup.steps_per_epoch)
     for epoch in range(first_epoch, config.epochs):
-        if freeze(setup.network.classifier, config, epoch=epoch) or epoch == first_epoch:
+        if freezer.enter(epoch) or epoch == first_epoch:
             network = setup.network  # lets go of the former wrapper
             network = parallel(setup.network)
         for studies, batch in batches(setup, epoch=epoch, skip=skip if epoch == first_epoch else 0):

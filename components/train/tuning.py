@@ -8,29 +8,38 @@ from transformers import PreTrainedModel
 from components.cxr.errors import UserError
 from components.cxr.model.dropout import recomputed_with_keys
 from components.cxr.model.network import CxrModel
-from components.train.config import TrainConfig
+from components.train.config import EncoderTuning, TrainConfig
 
-__all__ = ["checkpoint_gradients", "freeze", "layer_depths"]
+__all__ = ["Freezer", "checkpoint_gradients", "layer_depths"]
 
 
-def freeze(model: CxrModel, config: TrainConfig, *, epoch: int) -> bool:
-    """Take the gradients of the encoders that are frozen in `epoch` (from 0), and give those of the others.
+class Freezer:
+    """Takes and gives the gradients of encoders that are frozen for a while.
 
-    CxrModel keeps an encoder without gradients in evaluation mode.
-
-    Returns:
-        Whether anything changed: data parallelism must then be told which weights take part.
+    CxrModel keeps an encoder without gradients in evaluation mode. Weights that never have one (a mask's token, which no
+    answer depends on) stay so.
     """
-    changed = False
-    for name in ("vision", "text"):
-        tuning = getattr(config.tuning, name)
-        if not tuning.frozen:
-            continue
-        learns = tuning.unfreeze_after is not None and epoch >= tuning.unfreeze_after
-        for parameter in getattr(model, name).parameters():
-            changed |= parameter.requires_grad != learns
-            parameter.requires_grad_(learns)
-    return changed
+
+    def __init__(self, model: CxrModel, config: TrainConfig) -> None:
+        self._frozen: list[tuple[EncoderTuning, list[nn.Parameter]]] = [
+            (tuning, [parameter for parameter in encoder.parameters() if parameter.requires_grad])
+            for encoder, tuning in ((model.vision, config.tuning.vision), (model.text, config.tuning.text))
+            if tuning.frozen
+        ]
+
+    def enter(self, epoch: int) -> bool:
+        """Set what learns in `epoch` (from 0).
+
+        Returns:
+            Whether anything changed: data parallelism must then be told which weights take part.
+        """
+        changed = False
+        for tuning, parameters in self._frozen:
+            learns = tuning.unfreeze_after is not None and epoch >= tuning.unfreeze_after
+            for parameter in parameters:
+                changed |= parameter.requires_grad != learns
+                parameter.requires_grad_(learns)
+        return changed
 
 
 def layer_depths(encoder: nn.Module) -> dict[nn.Parameter, int]:

@@ -37,8 +37,8 @@ MUTANTS = [
     Mutant(
         "data-parallelism-is-not-told-of-unfrozen-weights",
         file="components/train/train.py",
-        old="        if freeze(setup.network.classifier, config, epoch=epoch) or epoch == first_epoch:\n",
-        new="        if freeze(setup.network.classifier, config, epoch=epoch) and epoch == first_epoch:\n",
+        old="        if freezer.enter(epoch) or epoch == first_epoch:\n",
+        new="        if freezer.enter(epoch) and epoch == first_epoch:\n",
         test=f"{FROZEN}::test_two_processes_unfreeze_to_the_weights_of_one",
     ),
     Mutant(

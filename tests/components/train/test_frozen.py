@@ -26,7 +26,7 @@ from components.train.config import TrainConfig
 from components.train.setup import Setup
 from components.train.tokenizer import learn_tokenizer
 from components.train.train import train, training_key
-from components.train.tuning import freeze
+from components.train.tuning import Freezer
 
 HOST = torch.device("cpu")
 
@@ -83,8 +83,9 @@ def test_a_frozen_encoder_has_no_gradients_and_no_dropout(pretrained: TrainConfi
     config = tuned(pretrained, text={"frozen": True, "gradient_checkpointing": True})
     setup = Setup(config, tiny_data, device=HOST)
     model = setup.network.classifier
-    assert freeze(model, config, epoch=0)
-    assert not freeze(model, config, epoch=1), "nothing changes"
+    freezer = Freezer(model, config)
+    assert freezer.enter(0)
+    assert not freezer.enter(1), "nothing changes"
     setup.network.train()
     assert not any(module.training for module in model.text.modules())
     assert model.vision.training
@@ -92,6 +93,18 @@ def test_a_frozen_encoder_has_no_gradients_and_no_dropout(pretrained: TrainConfi
     hidden_BTC = model.text(input_ids=tokens_BT).last_hidden_state
     assert not hidden_BTC.requires_grad
     assert torch.equal(hidden_BTC, model.text(input_ids=tokens_BT).last_hidden_state)
+
+
+def test_weights_that_never_learn_are_not_unfrozen(pretrained: TrainConfig, tiny_data: LoadedManifest) -> None:
+    config = tuned(pretrained, vision={"frozen": True, "unfreeze_after": 1})
+    model = Setup(config, tiny_data, device=HOST).network.classifier
+    fixed, *others = model.vision.parameters()
+    fixed.requires_grad_(False)
+    freezer = Freezer(model, config)
+    for epoch, learns in ((0, False), (1, True)):
+        assert freezer.enter(epoch)
+        assert {other.requires_grad for other in others} == {learns}
+        assert not fixed.requires_grad
 
 
 def test_an_unfrozen_encoder_learns_from_its_epoch_on(
