@@ -16,8 +16,8 @@ __all__ = ["Freezer", "checkpoint_gradients", "layer_depths"]
 class Freezer:
     """Takes and gives the gradients of encoders that are frozen for a while.
 
-    CxrModel keeps an encoder without gradients in evaluation mode. Weights that never have one (a mask's token, which no
-    answer depends on) stay so.
+    CxrModel keeps an encoder without gradients in evaluation mode. Weights that never have one (a mask's token, which
+    no answer depends on) stay so.
     """
 
     def __init__(self, model: CxrModel, config: TrainConfig) -> None:
