@@ -29,7 +29,7 @@ from pydicom.uid import UID
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.encoders import make_film, transcode
+from benchmarks.film_files import make_film, transcode
 from components.cxr.films.isolated import FilmReader
 from components.cxr.films.pixel_preset import PixelPreset
 

@@ -14,7 +14,7 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import ImplicitVRLittleEndian, JPEGBaseline8Bit
 
-from benchmarks.encoders import transcode
+from benchmarks.film_files import transcode
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import read_film
 from tests.components.cxr.films.pixel_films import DicomWriter

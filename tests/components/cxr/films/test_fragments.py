@@ -15,7 +15,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from benchmarks.encoders import make_film, transcode
+from benchmarks.film_files import make_film, transcode
 from components.cxr.films.fragments import code_stream, is_complete
 from components.cxr.films.pixels import read_film
 from tests.components.cxr.films.pixel_films import DISPLAY, code_of

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.encoders import make_film, transcode
+from benchmarks.film_files import make_film, transcode
 from components.cxr.films.isolated import FilmReader
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixels import FilmError, encode_png

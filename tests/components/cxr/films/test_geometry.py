@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from pydicom.uid import JPEG2000Lossless
 
-from benchmarks.encoders import transcode
+from benchmarks.film_files import transcode
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import read_film
 from tests.components.cxr.films.pixel_films import DISPLAY, MIMIC_JPG, SIZE, DicomWriter

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from benchmarks.encoders import make_film, transcode
+from benchmarks.film_files import make_film, transcode
 from components.cxr.films.isolated import FilmReader, plain_pixels_at
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixels import FilmError, encode_png, read_film

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from pydicom.encaps import encapsulate, get_frame
 
-from benchmarks.encoders import make_film, transcode
+from benchmarks.film_files import make_film, transcode
 from components.cxr.films.jpeg import read_jpeg_header
 from components.cxr.films.pixels import FilmError, read_film
 from tests.components.cxr.films.pixel_films import DISPLAY, code_of, film_values, sample

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from benchmarks.encoders import transcode
+from benchmarks.film_files import transcode
 from components.cxr.films.pixels import read_film
 from tests.components.cxr.films.pixel_films import (
     DISPLAY,

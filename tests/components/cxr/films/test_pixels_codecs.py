@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydicom.uid import UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSLossless, RLELossless
 
-from benchmarks.encoders import make_film, transcode
+from benchmarks.film_files import make_film, transcode
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import FilmError, read_film
 from tests.components.cxr.films.pixel_films import (

@@ -24,7 +24,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from benchmarks.encoders import make_film, transcode
+from benchmarks.film_files import make_film, transcode
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import FilmError, read_film

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from benchmarks.encoders import transcode
+from benchmarks.film_files import transcode
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import FilmError, read_film
 from tests.components.cxr.films.pixel_films import DicomWriter, lut, sample

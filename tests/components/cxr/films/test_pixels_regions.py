@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from benchmarks.encoders import make_film, transcode
+from benchmarks.film_files import make_film, transcode
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import read_film
 from tests.components.cxr.films.pixel_films import (
