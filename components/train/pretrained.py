@@ -119,7 +119,7 @@ def _content(source: str, *, where: str) -> str:
 
 def _hub_config(source: str, *, where: str) -> Any:
     try:
-        return AutoConfig.from_pretrained(source)
+        return AutoConfig.from_pretrained(source, trust_remote_code=False)  # or it asks on the terminal
     except (OSError, ValueError):
         raise _missing(source, where=where) from None
 

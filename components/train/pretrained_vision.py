@@ -41,7 +41,8 @@ def image_side(config: PretrainedConfig) -> PretrainedConfig:
 
 
 def pretrained_normalization(source: str) -> Normalization | None:
-    """What the checkpoint's image processor does to gray values, on a scale where white is 1; None if it has none.
+    """What the checkpoint's image processor does to gray values, on a scale where white is 1; None if it does not
+    say.
 
     Read from `preprocessor_config.json`, or the part of `processor_config.json` that newer checkpoints have instead.
 
@@ -53,8 +54,10 @@ def pretrained_normalization(source: str) -> Normalization | None:
         return None
     factor = float(values.get("rescale_factor", 1 / 255)) if values.get("do_rescale", True) else 1.0
     mean, std = values.get("image_mean"), values.get("image_std")
-    if not values.get("do_normalize", mean is not None) or mean is None or std is None:
+    if not values.get("do_normalize", True):
         mean, std = [0.0], [1.0]
+    if mean is None or std is None:
+        return None
     mean, std = ([float(v) for v in (value if isinstance(value, list) else [value])] for value in (mean, std))
     if values.get("rescale_offset", False):  # EfficientNet's: gray values from -1 to 1 ...
         mean = [value + 1.0 for value in mean]
