@@ -30,6 +30,8 @@ class Progress:
 
     step: int = 0
     """Optimizer steps done."""
+    validated: int = 0
+    """Epochs whose weights were validated; a training that is stopped in validation validates again."""
     best_auroc: float | None = None
     """Best validation mean AUROC of the EMA weights so far."""
     best_epoch: int | None = None

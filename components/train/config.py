@@ -154,6 +154,8 @@ class TrainConfig(Config):
     """Machines. More than one are pods of a Kubeflow TrainJob, with `num_processes` each."""
     cluster: TrainCluster = TrainCluster()
     """Those pods."""
+    timeout_s: float = Field(3600.0, gt=0.0)
+    """Seconds that a process waits for the others: a node that first has to fetch the shards must not end the rest."""
     num_threads: int = Field(2, ge=1)
     """CPU threads per process."""
     num_workers: int = Field(0, ge=0)
@@ -176,6 +178,7 @@ class TrainConfig(Config):
         """16 hex digits over what changes the result; where and how often it is watched does not."""
         neutral = {
             "experiment", "log_every", "checkpoint_every", "num_processes", "num_nodes", "cluster", "num_workers",
+            "timeout_s",
             "device",
         }  # fmt: skip
         return content_hash(

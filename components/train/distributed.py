@@ -6,6 +6,8 @@ import contextlib
 import gc
 import os
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,16 +15,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 __all__ = [
-    "all_reduce_sum",
-    "barrier",
-    "broadcast",
-    "distributed",
-    "is_main",
-    "parallel",
-    "rank",
-    "under_torchrun",
-    "world_size",
-]
+    "all_reduce_sum", "any_process", "barrier", "broadcast", "distributed", "gather", "is_main", "parallel", "rank",
+    "under_torchrun", "world_size",
+]  # fmt: skip
+
+T = TypeVar("T")
+
+_hosts: list[dist.ProcessGroup] = []
+"""A gloo group of all processes, for what the hosts tell each other without waiting for their GPUs."""
 
 
 def under_torchrun() -> bool:
@@ -31,17 +31,24 @@ def under_torchrun() -> bool:
 
 
 @contextlib.contextmanager
-def distributed(device: torch.device) -> Iterator[None]:
-    """The process group of a torchrun (nccl on CUDA, gloo on CPU); nothing when there is a single process."""
+def distributed(device: torch.device, *, timeout_s: float = 3600.0) -> Iterator[None]:
+    """The process group of a torchrun (nccl on CUDA, gloo on CPU); nothing when there is a single process.
+
+    Args:
+        timeout_s: how long a process waits for the others before all end.
+    """
     if not under_torchrun():
         yield
         return
     if device.type == "cuda":  # or every process of a machine would use, and NCCL wait for, the first GPU
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    timeout = timedelta(seconds=timeout_s)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
     try:
+        _hosts.append(dist.new_group(backend="gloo", timeout=timeout))
         yield
     finally:
+        _hosts.clear()
         dist.destroy_process_group()
 
 
@@ -65,6 +72,24 @@ def all_reduce_sum(value: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(value)
     return value
+
+
+def any_process(value: bool) -> bool:
+    """Whether it is true on any process, the same answer on all; the hosts talk, no GPU is waited for."""
+    if not _hosts:
+        return value
+    flag = torch.tensor(int(value))
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=_hosts[0])
+    return bool(flag)
+
+
+def gather(value: T) -> list[T]:
+    """The values of all processes, by rank, on every process."""
+    if not _hosts:
+        return [value]
+    values: list[T] = [value] * world_size()
+    dist.all_gather_object(values, value, group=_hosts[0])
+    return values
 
 
 def broadcast(value: object) -> object:

@@ -20,6 +20,7 @@ from components.cxr.termination import sigterm_raises
 from components.train.config import TrainConfig
 from components.train.distributed import under_torchrun
 from components.train.pretrained import check_positions
+from components.train.stopping import AGAIN
 from components.train.train import train, training_key
 
 __all__ = ["launch"]
@@ -69,7 +70,8 @@ def _torchrun(config: TrainConfig, *, root: Root, manifest: Storage) -> None:
         file = Path(temporary, "train.yaml")
         file.write_text(yaml.safe_dump({"root": root.uri, "train": config.model_dump(mode="json")}))
         command = [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={config.num_processes}",
+            sys.executable, "-m", "components.train.torchrun", "--standalone",
+            f"--nproc-per-node={config.num_processes}",
             "-m", "components.train", "--config", str(file), "--manifest", manifest.uri,
         ]  # fmt: skip
         environment = os.environ | {"OMP_NUM_THREADS": str(config.num_threads)}
@@ -79,6 +81,8 @@ def _torchrun(config: TrainConfig, *, root: Root, manifest: Storage) -> None:
             except BaseException:
                 torchrun.terminate()  # it passes the signal on, and the main process ends MLflow's run
                 raise
+    if code == AGAIN:
+        raise SystemExit(AGAIN)
     if code != 0:
         remedy = "The message is above; the last checkpoint is kept."
         raise UserError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
+from typing import NoReturn
 
 import torch
 from torch import nn
@@ -15,15 +16,17 @@ from torch import nn
 from components.cxr.bundle import save_bundle
 from components.cxr.bundle_info import BUNDLE, SCHEMA_VERSION
 from components.cxr.config import content_hash
-from components.cxr.model.device import pick_device
+from components.cxr.model.device import exact_float32, pick_device
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking.tracked_run import TrackedRun
 from components.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from components.train.config import TrainConfig
 from components.train.distributed import barrier, distributed, is_main, parallel
+from components.train.evidence import save_batch
 from components.train.export import keep_best, weights_to_export
 from components.train.finite import FiniteGuard
+from components.train.gradients import Clip
 from components.train.lease import leased
 from components.train.loading.batches import batches
 from components.train.loading.order import position
@@ -31,9 +34,10 @@ from components.train.meter import Meter
 from components.train.optimizer import set_learning_rates
 from components.train.pretrained import by_content, check_film_size, check_positions
 from components.train.setup import Setup
+from components.train.stopping import AGAIN, StopRequest, stop_request
 from components.train.tracked import tracked_training
 from components.train.tuning import Freezer
-from components.train.validation import validation_auroc
+from components.train.validation import StoppedError, validation_auroc
 
 __all__ = ["VERSION", "train", "training_key"]
 
@@ -73,7 +77,10 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
     bundle, checkpoints = root.bundle(key), root.checkpoints(key)
     torch.set_num_threads(config.num_threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
-    with distributed(device), contextlib.ExitStack() as stack:
+    exact_float32()
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(stop_request())
+        stack.enter_context(distributed(device, timeout_s=config.timeout_s))
         lease = stack.enter_context(leased(checkpoints)) if is_main() else None
         barrier()  # nobody reads checkpoints that another trainer may still replace
         if bundle.exists(BUNDLE):
@@ -83,9 +90,10 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
         progress = load_checkpoint(checkpoints, setup, device=device)
         if progress.step:
             say(f"train: resumed checkpoints/{key} at step {progress.step} of {setup.num_steps}")
-        with tracked_training(root, setup, loaded, progress, checkpoints) as tracked:
+        with tracked_training(root, setup, loaded, progress, checkpoints) as tracked, stop.wait_for_step():
             save = functools.partial(save_checkpoint, checkpoints, setup, progress, lease=lease, tracked=tracked)
-            _loop(setup, progress, save=save, tracked=tracked, stop_after=stop_after)
+            keep_batch = functools.partial(save_batch, checkpoints, setup)
+            _loop(setup, progress, save=save, keep_batch=keep_batch, tracked=tracked, stop=stop, stop_after=stop_after)
         if stop_after is None and is_main():
             model = setup.ema.model.cpu()
             model.load_state_dict(weights_to_export(progress, model))
@@ -102,17 +110,20 @@ def _loop(
     progress: Progress,
     *,
     save: Callable[[], None],
+    keep_batch: Callable[[int], str],
     tracked: TrackedRun | None,
+    stop: StopRequest,
     stop_after: int | None,
 ) -> None:
     config, device = setup.config, setup.device
     network: nn.Module = setup.network
     freezer = Freezer(setup.network.classifier, config)
-    meter = Meter(
-        num_steps=setup.num_steps, first_step=progress.step, names=list(setup.network.objectives), device=device
-    )
-    finite = FiniteGuard(device)
+    names, clip = list(setup.network.objectives), Clip(setup.network, max_norm=config.clip_norm)
+    meter = Meter(num_steps=setup.num_steps, first_step=progress.step, names=names, device=device)
+    finite = FiniteGuard(device, parts=clip.names, losses=names, save=keep_batch)
     first_epoch, skip = position(progress.step, steps_per_epoch=setup.steps_per_epoch)
+    if progress.validated < first_epoch:  # stopped before the last epoch was validated
+        first_epoch, skip = first_epoch - 1, setup.steps_per_epoch
     for epoch in range(first_epoch, config.epochs):
         if freezer.enter(epoch) or epoch == first_epoch:
             network = setup.network  # lets go of the former wrapper
@@ -130,14 +141,14 @@ def _loop(
 
             # 2. losses
             network.train()
+            setup.optimizer.zero_grad(set_to_none=True)
             losses = network(setup.show(batch, studies=studies, step=progress.step))
             loss = torch.stack([weights[name] * losses[name] for name in losses]).sum()
 
             # 3. backward, clip, step
-            setup.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            gradient_norm = nn.utils.clip_grad_norm_(setup.network.parameters(), config.clip_norm)
-            finite.add(gradient_norm, step=progress.step)
+            gradient_norm, norms_G = clip()
+            finite.add(gradient_norm, norms_G, losses, step=progress.step)
             setup.optimizer.step()
             progress.step += 1
 
@@ -160,30 +171,41 @@ def _loop(
                     tracked.metrics(metrics, step=progress.step)
 
             # 6. checkpoint; the one at the end of an epoch waits for validation
-            within_epoch, stop = progress.step % setup.steps_per_epoch != 0, progress.step == stop_after
-            if within_epoch and (stop or progress.step % config.checkpoint_every == 0):
+            within_epoch, last = progress.step % setup.steps_per_epoch != 0, progress.step == stop_after
+            stopped = stop.agreed()
+            if stopped or (within_epoch and (last or progress.step % config.checkpoint_every == 0)):
                 finite.check()
                 save()
-            if within_epoch and stop:
+            if stopped:
+                _end(progress)
+            if within_epoch and last:
                 return
 
         finite.check()
-        _validate(setup, progress, epoch=epoch, tracked=tracked)
+        try:
+            _validate(setup, progress, epoch=epoch, tracked=tracked, stop=stop)
+        except StoppedError:
+            save()
+            _end(progress)
         save()
         if progress.step == stop_after:
             return
 
 
-def _validate(setup: Setup, progress: Progress, *, epoch: int, tracked: TrackedRun | None) -> None:
+def _validate(setup: Setup, progress: Progress, *, epoch: int, tracked: TrackedRun | None, stop: StopRequest) -> None:
     """Score the EMA weights and keep the best; without labels to validate on, the last weights are exported."""
-    if tracked is None:
-        return
-    auroc = validation_auroc(setup.teacher(), setup.validation, device=setup.device)
-    if auroc is None:
+    auroc = validation_auroc(setup.teacher(), setup.validation, device=setup.device, stop=stop)
+    progress.validated = epoch + 1
+    if auroc is None or tracked is None:
         return
     tracked.metrics({"validate/auroc": auroc}, step=progress.step)
     best = keep_best(progress, auroc, epoch=epoch, average=setup.ema.model)
     say(f"train: epoch {epoch + 1}/{setup.config.epochs}  validation mean AUROC {auroc:.4f}{'  best' if best else ''}")
+
+
+def _end(progress: Progress) -> NoReturn:
+    say(f"train: stopped at step {progress.step}; the same command goes on from there")
+    raise SystemExit(AGAIN)
 
 
 def say(line: str) -> None:

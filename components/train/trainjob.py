@@ -42,7 +42,7 @@ def train_job(config: TrainConfig, *, key: str, root: Root, manifest: Storage) -
     env.append({"name": "OMP_NUM_THREADS", "value": str(config.num_threads)})
     trainer: dict[str, Any] = {
         "image": cluster.image,
-        "command": ["python", "-m", "torch.distributed.run"],
+        "command": ["python", "-m", "components.train.torchrun"],
         "args": [
             "-m", "components.train", "--config", os.devnull, "--set", f"train={_flow(config)}",
             "--root", root.uri, "--manifest", manifest.uri,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from components.cxr.auroc import mean_auroc
@@ -9,14 +10,37 @@ from components.cxr.bundle import Bundle
 from components.cxr.labels import truth_of
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import predict
+from components.train.distributed import gather, rank, world_size
+from components.train.stopping import StopRequest
 
-__all__ = ["validation_auroc"]
+__all__ = ["StoppedError", "validation_auroc"]
+
+BATCH_SIZE = 32
 
 
-def validation_auroc(bundle: Bundle, studies: StudyDataset, *, device: torch.device) -> float | None:
-    """Mean AUROC in [0, 1] over pathologies with both classes (all modalities, protocol A, by study), else None."""
+class StoppedError(Exception):
+    """Validation was given up because the training is to end."""
+
+
+def validation_auroc(bundle: Bundle, studies: StudyDataset, *, device: torch.device, stop: StopRequest) -> float | None:
+    """Mean AUROC in [0, 1] over pathologies with both classes (all modalities, protocol A, by study), else None.
+
+    Every process scores some of the batches, which are the same for any number of processes, and all get the answer.
+
+    Raises:
+        StoppedError: a process was asked to stop.
+    """
     if len(studies) == 0:
         return None
-    score_SP = predict(bundle, list(studies), device=device).score_SP
+    starts = list(range(0, len(studies), BATCH_SIZE))
+    scores = {}
+    for turn in range(0, len(starts), world_size()):
+        if stop.agreed():
+            raise StoppedError
+        if turn + rank() < len(starts):
+            start = starts[turn + rank()]
+            batch = [studies[s] for s in range(start, min(start + BATCH_SIZE, len(studies)))]
+            scores[start] = predict(bundle, batch, device=device, batch_size=BATCH_SIZE).score_SP
+    found = {start: score for part in gather(scores) for start, score in part.items()}
     truth_SP = truth_of(studies.states_SP, studies.labeled_S, protocol="A")
-    return mean_auroc(score_SP, truth_SP)
+    return mean_auroc(np.concatenate([found[start] for start in starts]), truth_SP)

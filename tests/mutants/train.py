@@ -140,6 +140,20 @@ MUTANTS = [
         test="tests/components/cxr/model/test_counters.py::test_numbers_of_keys_and_neighbors_are_not_correlated",
     ),
     Mutant(
+        "the-batch-that-is-kept-is-the-next-one",
+        file="components/train/evidence.py",
+        old="setup.order.batch(step)",
+        new="setup.order.batch(step + 1)",
+        test=f"{FOLDER}/test_finite.py::test_a_training_that_diverges_keeps_the_batch_without_ids_or_text",
+    ),
+    Mutant(
+        "answers-may-be-computed-in-tf32",
+        file="components/cxr/model/predictor.py",
+        old="    exact_float32()\n",
+        new="",
+        test="tests/components/cxr/model/test_predictor.py::test_answers_are_never_computed_in_tf32",
+    ),
+    Mutant(
         "modality-dropout-takes-film-and-text-at-once",
         file="components/train/loading/augment.py",
         old="    text_B = text_B | ~(image_B & has_film_B)\n",
@@ -288,9 +302,9 @@ MUTANTS = [
     ),
     Mutant(
         "gradients-are-not-clipped",
-        file="components/train/train.py",
-        old="nn.utils.clip_grad_norm_(setup.network.parameters(), config.clip_norm)",
-        new="nn.utils.clip_grad_norm_(setup.network.parameters(), 1e9)",
+        file="components/train/gradients.py",
+        old="clip_grads_with_norm_(every, self._max_norm, norm)",
+        new="clip_grads_with_norm_(every, 1e9, norm)",
         test=f"{STEP}::test_three_steps_are_those_of_the_reference",
     ),
     Mutant(
@@ -431,8 +445,8 @@ MUTANTS = [
     Mutant(
         "a-stop-at-the-end-of-an-epoch-skips-its-validation",
         file="components/train/train.py",
-        old="            if within_epoch and stop:\n",
-        new="            if stop:\n                save()\n",
+        old="            if within_epoch and last:\n",
+        new="            if last:\n                save()\n",
         test=f"{FOLDER}/test_stops.py::test_stopped_at_any_step_it_ends_with_the_same_weights",
     ),
     Mutant(

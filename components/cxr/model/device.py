@@ -9,7 +9,10 @@ import torch
 
 from components.cxr.errors import UserError
 
-__all__ = ["pick_device"]
+__all__ = ["EXACT", "exact_float32", "pick_device"]
+
+EXACT = "float32"
+"""Precision of every answer, stated in reports and by the server: IEEE's, never TF32."""
 
 
 def pick_device(name: Literal["auto", "cpu", "cuda"], *, where: str) -> torch.device:
@@ -29,3 +32,14 @@ def pick_device(name: Literal["auto", "cpu", "cuda"], *, where: str) -> torch.de
     if not torch.cuda.is_available():
         raise UserError("no-cuda", "no CUDA device", where=where, found=name, remedy=f"Set {where}=auto.")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def exact_float32() -> None:
+    """Let float32 mean float32 in this process: no TF32, whose 10 bits of mantissa move probabilities by 1e-3.
+
+    A report that is made on a GPU then passes the check of a server on a CPU, and the other way round. Training obeys
+    as well; where speed counts there is train.precision: bfloat16.
+    """
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False

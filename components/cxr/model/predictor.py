@@ -11,6 +11,7 @@ import torch
 
 from components.cxr.bundle import Bundle
 from components.cxr.model.batch import Batch, Study, collate
+from components.cxr.model.device import exact_float32
 from components.cxr.model.network import positive_score, probabilities
 from components.cxr.operating_points import OperatingPoints
 from components.cxr.report import Condition
@@ -53,6 +54,7 @@ def predict(
     Padding is masked, so a study's answer does not depend on its neighbors (beyond float32 rounding).
     """
     device = torch.device(device)
+    exact_float32()
     model = bundle.model.to(device).eval()
     scores, uncertains = [], []
     for start in range(0, len(studies), batch_size):

@@ -21,11 +21,13 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train.config import TrainConfig
 from components.train.finite import FiniteGuard
+from components.train.gradients import Clip
 from components.train.loading.augment import augment, drop_modalities
 from components.train.loading.batches import batches
 from components.train.meter import Meter
 from components.train.optimizer import build_optimizer
 from components.train.setup import Setup
+from components.train.stopping import StopRequest
 from components.train.train import train, training_key
 
 NUM_STEPS = 3
@@ -119,7 +121,7 @@ def test_the_bundle_holds_the_average_of_the_best_epoch(
 ) -> None:
     scores, scored = iter([0.6, 0.8, 0.7]), []
 
-    def validate(bundle: Bundle, studies: StudyDataset, *, device: torch.device) -> float:
+    def validate(bundle: Bundle, studies: StudyDataset, *, device: torch.device, stop: StopRequest) -> float:
         assert studies.study_ids == StudyDataset(tiny_data, splits=["validate"], text=tiny_config.text).study_ids
         scored.append(copy.deepcopy(bundle.model.state_dict()))
         return next(scores)
@@ -189,16 +191,17 @@ def test_nothing_that_a_step_sums_is_made_elsewhere_than_on_the_training_device(
     studies, batch = next(batches(setup, epoch=0))
     shown = setup.show(batch, studies=studies, step=0)
     experts = setup.network.classifier.experts(shown.student, shown.dropout_B)
+    clip = Clip(setup.network, max_norm=1.0)
     with torch.device("meta"):
         assert torch.zeros(1).is_meta
         losses = {name: objective(experts, shown) for name, objective in setup.network.objectives.items()}
         loss = torch.stack([setup.network.weights(0)[name] * losses[name] for name in losses]).sum()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(setup.network.parameters(), 1.0)
+        norm, norms_G = clip()
         meter = Meter(num_steps=4, first_step=0, names=list(losses), device=device)
         meter.add(len(studies), losses)
-        finite = FiniteGuard(device)
-        finite.add(norm, step=0)
+        finite = FiniteGuard(device, parts=clip.names, losses=list(losses), save=str)
+        finite.add(norm, norms_G, losses, step=0)
         finite.check()
         means = meter.take()
     assert means["train/supervised_loss"] == pytest.approx(losses["supervised"].item())

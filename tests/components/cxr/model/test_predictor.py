@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from components.cxr.bundle import Bundle, load_bundle
 from components.cxr.model.batch import Study
@@ -114,3 +115,19 @@ def test_operating_points_follow_what_is_there(studies: list[Study]) -> None:
     assert condition_of(replace(study, films=[], view_positions=[])) == "text"
     assert condition_of(replace(study, films=[], view_positions=[], text=" ")) == "meta"
     assert {condition_of(study) for study in studies} <= set(CONDITIONS)
+
+
+def test_answers_are_never_computed_in_tf32(
+    bundle: Bundle, studies: list[Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a GPU would round the mantissa to 10 bits, a report would not be that of a server on a CPU."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        predict(bundle, studies[:1])
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision(before)
