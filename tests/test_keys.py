@@ -30,6 +30,7 @@ TRAIN_NEUTRAL = {
     "num_processes": "several processes give the weights of one",
     "num_nodes": "several machines give the weights of one",
     "num_workers": "loader processes prepare the batches that this one would",
+    "timeout_s": "how long a process waits for the others",
     "device": "where it computes; results agree within rounding",
     "cluster.": CLUSTER,
 }
@@ -138,7 +139,7 @@ def test_a_hub_id_counts_as_the_commit_that_it_stands_for(monkeypatch: pytest.Mo
     def architecture(commit: str) -> Architecture:
         found = transformers.AutoConfig.for_model("resnet")
         found._commit_hash = commit
-        monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda _: found)
+        monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda _, **__: found)
         return by_content(Architecture(vision=VisionConfig(model_type="resnet", pretrained="group/model")))
 
     assert architecture("1") == architecture("1") != architecture("2")

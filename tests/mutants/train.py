@@ -309,9 +309,9 @@ MUTANTS = [
     ),
     Mutant(
         "the-learning-rate-never-warms-up",
-        file="components/train/train.py",
-        old='                group["lr"] = factor * group["peak"]\n',
-        new='                group["lr"] = group["peak"]\n',
+        file="components/train/optimizer.py",
+        old='        group["lr"] = factor * group["peak"]\n',
+        new='        group["lr"] = group["peak"]\n',
         test=f"{STEP}::test_three_steps_are_those_of_the_reference",
     ),
     Mutant(

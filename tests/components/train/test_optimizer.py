@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
-from components.cxr.model.architecture import Architecture, EncoderConfig
+from components.cxr.model.architecture import Architecture, VisionConfig
 from components.train.build import build_model
 from components.train.config import TrainConfig
 from components.train.optimizer import build_optimizer, learning_rate_factor, set_learning_rates
@@ -85,7 +85,10 @@ def test_layers_of_transformers_and_stages_of_cnns_are_found(
 
 def test_each_layer_has_its_share_of_the_encoders_own_learning_rate() -> None:
     tuning = {"text": {"learning_rate": 0.01, "layer_decay": 0.5}, "vision": {"learning_rate": 0.02}}
-    config = TrainConfig.parse({"tuning": tuning, "learning_rate": 0.04}, where="train")
+    layers = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_hidden_layers": 2}
+    architecture = {"text": {"model_type": "bert", "config": layers}}
+    values = {"tuning": tuning, "learning_rate": 0.04, "architecture": architecture}
+    config = TrainConfig.parse(values, where="train")
     _, model, _ = build_model(config, texts=TEXTS, num_pathologies=3)
     optimizer = build_optimizer(model, config)
     set_learning_rates(optimizer, step=0, num_steps=10, steps_per_epoch=5, warm_up=0.2)
@@ -100,7 +103,7 @@ def test_each_layer_has_its_share_of_the_encoders_own_learning_rate() -> None:
 
 def test_pretrained_encoders_learn_slower_unless_told_otherwise(tmp_path) -> None:
     _, model, _ = build_model(TrainConfig(), texts=TEXTS, num_pathologies=3)
-    vision = EncoderConfig(model_type="resnet", pretrained=str(tmp_path))
+    vision = VisionConfig(model_type="resnet", pretrained=str(tmp_path))
     optimizer = build_optimizer(model, TrainConfig(architecture=Architecture(vision=vision)))
     peaks = {id(p): group["peak"] for group in optimizer.param_groups for p in group["params"]}
     assert {peaks[id(p)] for p in model.vision.parameters()} == {1e-4}
