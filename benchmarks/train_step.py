@@ -1,0 +1,164 @@
+"""`python -m benchmarks.train_step`: what the training loop costs beside the bare network.
+
+The loop is train's own, timed between the ends of its optimizer steps: loading, views, losses, clipping, EMA, logging.
+Bare is forward, loss, backward and optimizer step of the same network on one batch that lies on the device. They take
+turns, and medians of single steps count. Every encoder ends with a line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from benchmarks.loader_data import write_set
+from components.cxr.films.pixel_preset import PixelPreset
+from components.cxr.model.device import pick_device
+from components.cxr.shards import LoadedManifest, load_manifest
+from components.cxr.storage.storage import Root, open_storage
+from components.train.config import TrainConfig
+from components.train.setup import Setup
+from components.train.train import train
+
+__all__ = ["ENCODERS", "measure"]
+
+ENCODERS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "resnet-50": {"model_type": "resnet"},
+    "convnextv2-tiny": {"model_type": "convnextv2"},
+    "vit-b14": {"model_type": "dinov2", "config": {"patch_size": 14, "image_size": 224}},
+}
+"""Networks from scratch in the shape that the transformers library has for each type."""
+
+
+def main(
+    encoder: Annotated[list[str] | None, typer.Option(help=f"Any of {', '.join(ENCODERS)}.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    size: Annotated[int, typer.Option(help="Side of the films in pixels.")] = 224,
+    batch: Annotated[int, typer.Option(help="Studies of one film per step.")] = 16,
+    steps: Annotated[int, typer.Option(help="Timed steps per turn.")] = 6,
+    rounds: Annotated[int, typer.Option(help="Turns of each.")] = 3,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+) -> None:
+    """Milliseconds per step of the loop, supervised and semi-supervised, beside the bare network's."""
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = _data(Path(folder), size=size, num_studies=4 * batch)
+        for name in encoder or ["default"]:
+            found = measure(
+                loaded, Path(folder, name), encoder=ENCODERS[name], device=device, batch=batch, steps=steps,
+                rounds=rounds, threads=threads,
+            )  # fmt: skip
+            print(json.dumps({"benchmark": "train_step", "encoder": name, "size": size, "batch": batch, **found}))
+
+
+def measure(
+    loaded: LoadedManifest, place: Path, *, encoder: dict[str, Any], device: str, batch: int, steps: int, rounds: int,
+    threads: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Median milliseconds of a step, and the two ratios.
+
+    Args:
+        place: where trainings are kept between turns.
+    """
+    supervised, mean_teacher = (
+        TrainConfig.parse(
+            {
+                "architecture": {"vision": encoder} if encoder else {},
+                "semi_supervised": {"method": method},
+                "batch_size": batch,
+                "epochs": 10 * steps * rounds,  # far more than are done: the schedule stays near its peak
+                "device": device,
+                "num_threads": threads,
+                "precision": "bfloat16" if device == "cuda" else "float32",
+            },
+            where="train",
+        )
+        for method in ("none", "mean-teacher")
+    )
+    bare = _bare(supervised, loaded)
+    seconds: dict[str, list[float]] = {"bare": [], "loop": [], "semi_supervised": []}
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    for turn in range(1, rounds + 1):
+        seconds["bare"] += _intervals(lambda: [bare() for _ in range(steps + 2)], device)
+        for name, config in (("loop", supervised), ("semi_supervised", mean_teacher)):
+            stop_after, root = turn * (steps + 2), Root(str(place / name))
+            seconds[name] += _intervals(
+                lambda config=config, root=root, stop_after=stop_after: train(  # type: ignore[misc]
+                    config, loaded=loaded, root=root, stop_after=stop_after
+                ),
+                device,
+            )
+    ms = {name: round(1000 * statistics.median(values), 2) for name, values in seconds.items()}
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else f"cpu, {threads} threads",
+        "steps": len(seconds["loop"]),
+        "ms": ms,
+        "images_per_second": round(1000 * batch / ms["loop"], 1),
+        "peak_memory_mb": round(torch.cuda.max_memory_allocated() / 1e6) if device == "cuda" else None,
+        "loop_efficiency": round(ms["bare"] / ms["loop"], 3),
+        "ssl_cost_ratio": round(ms["semi_supervised"] / ms["loop"], 3),
+    }
+
+
+def _bare(config: TrainConfig, loaded: LoadedManifest) -> Callable[[], None]:
+    """One step of the same network and optimizer on one batch; compiled on a GPU."""
+    torch.set_num_threads(config.num_threads)
+    setup = Setup(config, loaded, device=pick_device(config.device, where="train.device"))
+    studies = list(range(setup.batch_size))
+    shown = setup.show(setup.batches[studies], studies=studies, step=0)
+    setup.network.train()
+    network: Callable[..., dict[str, torch.Tensor]] = setup.network
+    if setup.device.type == "cuda":
+        network = torch.compile(setup.network)
+
+    def step() -> None:
+        setup.optimizer.zero_grad(set_to_none=True)
+        network(shown)["supervised"].backward()
+        setup.optimizer.step()
+
+    return step
+
+
+def _intervals(run: Callable[[], object], device: str) -> list[float]:
+    """Seconds between the ends of optimizer steps while `run` runs, without the first, which warms up."""
+    ends: list[float] = []
+
+    def note(*_: object) -> None:
+        if device == "cuda":
+            torch.cuda.synchronize()
+        ends.append(time.perf_counter())
+
+    hook = register_optimizer_step_post_hook(note)
+    try:
+        run()
+    finally:
+        hook.remove()
+    return [after - before for before, after in pairwise(ends[1:])]
+
+
+def _data(folder: Path, *, size: int, num_studies: int) -> LoadedManifest:
+    rng, preset = np.random.default_rng(0), PixelPreset(size=size)
+
+    def pixels() -> npt.NDArray[np.uint8]:
+        coarse = rng.integers(0, 256, (14, 14), dtype=np.uint8)
+        return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+    write_set(folder / "data", [1] * num_studies, preset=preset, pixels=pixels, rng=rng)
+    return load_manifest(open_storage(folder / "data"))
+
+
+if __name__ == "__main__":
+    typer.run(main)

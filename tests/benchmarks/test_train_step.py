@@ -1,0 +1,27 @@
+"""The benchmark of the training loop runs the real loop and the bare network, and says how they compare."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import train_step
+
+
+@pytest.mark.slow
+def test_it_prints_one_line_of_json_per_encoder(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXRFLOW_CACHE", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    app = train_step.typer.Typer()
+    app.command()(train_step.main)
+    result = CliRunner().invoke(
+        app, ["--size", "32", "--batch", "4", "--steps", "2", "--rounds", "2"], catch_exceptions=False
+    )
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("{")]
+    found = json.loads(line)
+    assert found["steps"] == 4
+    assert all(found["ms"][name] > 0 for name in ("bare", "loop", "semi_supervised"))
+    assert found["loop_efficiency"] == pytest.approx(found["ms"]["bare"] / found["ms"]["loop"], abs=1e-3)
+    assert found["ssl_cost_ratio"] == pytest.approx(found["ms"]["semi_supervised"] / found["ms"]["loop"], abs=1e-3)
