@@ -37,6 +37,8 @@ class ServeConfig(Config):
     """Address to listen on; 0.0.0.0 inside a container."""
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model answers, in float32 anywhere; auto takes CUDA when there is one, as with `cluster.gpus`."""
     threads: int = Field(1, ge=1)
     """Threads of one prediction; the model itself answers one request after another."""
     max_files: int = Field(8, ge=1)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
@@ -45,15 +46,22 @@ class StudyPredictor:
         storage: the bundle's folder.
         evaluation: folder of the operating points; the bundle's own when it is None, as deploy copies them there.
         limits: what a film may cost.
+        device: where the model answers.
 
     Raises:
         UserError: no bundle, no operating points or those of another model here, or a model that does not answer.
     """
 
     def __init__(
-        self, storage: Storage, evaluation: Storage | None = None, *, limits: DecodeLimits | None = None
+        self,
+        storage: Storage,
+        evaluation: Storage | None = None,
+        *,
+        limits: DecodeLimits | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.reader = FilmReader(limits)
+        self.device = torch.device(device)
         self.bundle = load_bundle(storage)
         self.points = load_operating_points(evaluation or storage, bundle_hash=self.bundle.hash)
         self._lock = threading.Lock()
@@ -123,7 +131,7 @@ class StudyPredictor:
         if condition not in self.points.conditions:
             raise RequestError(422, "needs-film", "This model was evaluated with films only.", remedy="Add a film.")
         with self._lock:
-            logits = predict(self.bundle, [study])
+            logits = predict(self.bundle, [study], device=self.device)
         return Prediction(answer(self.bundle, logits, self.points, condition=condition), condition, study)
 
     def _film(self, data: bytes, *, position: int, num_films: int) -> Film:

@@ -15,6 +15,7 @@ import torch
 import uvicorn
 
 from components.cxr.errors import UserError
+from components.cxr.model.device import pick_device
 from components.cxr.storage.storage import Storage
 from components.serve.app import create_app
 from components.serve.config import ServeConfig
@@ -45,12 +46,13 @@ def serve(bundle: Storage, config: ServeConfig, *, evaluation: Storage | None = 
         evaluation: folder of the operating points; None where they lie beside the model, as deploy copies them.
 
     Raises:
-        UserError: the port is taken, or no usable bundle.
+        UserError: the port is taken, no such device, or no usable bundle.
     """
+    device = pick_device(config.device, where="serve.device")
     with _ends_quietly(), _listening_socket(config.host, config.port) as listener:
         torch.set_num_threads(config.threads)
         cv2.setNumThreads(config.threads)
-        predictor = StudyPredictor(bundle, evaluation, limits=config.limits)
+        predictor = StudyPredictor(bundle, evaluation, limits=config.limits, device=device)
         app = create_app(predictor, config)
         server = uvicorn.Server(
             uvicorn.Config(
@@ -64,7 +66,8 @@ def serve(bundle: Storage, config: ServeConfig, *, evaluation: Storage | None = 
         )
         host, port = listener.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        print(f"serve: model {predictor.bundle.hash[:16]} from {bundle.uri}, operating points {predictor.points.hash}")
+        model = f"model {predictor.bundle.hash[:16]} from {bundle.uri}"
+        print(f"serve: {model}, operating points {predictor.points.hash}, on {device}")
         with predictor.reader:  # a film that is still being decoded does not hold up the end
             predictor.reader.start()
             print(f"{LISTENING}{address}", flush=True)

@@ -9,10 +9,7 @@ import torch
 
 from components.cxr.errors import UserError
 
-__all__ = ["EXACT", "exact_float32", "pick_device"]
-
-EXACT = "float32"
-"""Precision of every answer, stated in reports and by the server: IEEE's, never TF32."""
+__all__ = ["exact_float32", "pick_device"]
 
 
 def pick_device(name: Literal["auto", "cpu", "cuda"], *, where: str) -> torch.device:

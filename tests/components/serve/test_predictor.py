@@ -146,3 +146,8 @@ def test_incomplete_operating_points_are_refused(world):
     path.write_text(path.read_text().replace('"Edema"', '"Oedema"'))
     with pytest.raises(UserError, match="found no Edema"):
         StudyPredictor(world.bundle, world.evaluation)
+
+
+def test_the_model_answers_on_the_device_that_it_is_given(evaluated) -> None:
+    with pytest.raises(RuntimeError, match="meta"):  # a device whose tensors hold nothing that could be answered
+        StudyPredictor(evaluated.bundle, evaluated.evaluation, device="meta")

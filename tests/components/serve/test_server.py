@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import torch
 
 from components.cxr.errors import UserError
 from components.cxr.films.pixels import encode_png
@@ -126,6 +127,12 @@ def test_a_taken_port_is_one_clear_line(evaluated):
 def test_an_unknown_host_is_one_clear_line(evaluated):
     with pytest.raises(UserError, match=r"cannot listen: serve\.host: no such host"):
         serve(evaluated.bundle, ServeConfig(host="no such host"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_one_clear_line(evaluated):
+    with pytest.raises(UserError, match=r"no CUDA device: serve\.device"):
+        serve(evaluated.bundle, ServeConfig(device="cuda"))
 
 
 def _command(tmp_path, *arguments):
