@@ -9,6 +9,8 @@ FUSION = "tests/components/cxr/model/test_fusion.py"
 DATASET = "tests/components/cxr/model/test_dataset.py"
 BATCH = "tests/components/cxr/model/test_batch.py"
 MODEL = "tests/components/cxr/model/test_model.py"
+VISION = "tests/components/cxr/model/test_vision.py"
+PRETRAINED = "tests/components/train/test_pretrained_vision.py"
 
 MUTANTS = [
     Mutant(
@@ -221,5 +223,61 @@ MUTANTS = [
         old="        model.start_at(log_class_shares(self.target_SP, self.weight_SP))\n",
         new="",
         test="tests/components/train/test_step.py::test_experts_start_at_the_shares_of_the_training_labels",
+    ),
+    Mutant(
+        "gray-values-are-not-what-the-encoder-is-used-to",
+        file="components/cxr/model/vision.py",
+        old="((films_NHW[:, None].float() / 255.0 - self.mean) / self.std)",
+        new="((films_NHW[:, None].float() / 255.0 - 0.5) / 0.25)",
+        test=f"{VISION}::test_gray_values_are_normalized_per_channel",
+    ),
+    Mutant(
+        "a-checkpoints-gray-values-are-forgotten",
+        file="components/train/build.py",
+        old="            normalization = normalization or pretrained_normalization(vision_source)\n",
+        new="",
+        test=f"{PRETRAINED}::test_a_bundle_of_any_encoder_answers_the_same_without_the_checkpoint[resnet]",
+    ),
+    Mutant(
+        "a-prefix-token-is-taken-for-a-patch",
+        file="components/cxr/model/vision.py",
+        old="tokens_NTC[:, tokens_NTC.shape[1] - height * width :]",
+        new="tokens_NTC[:, : height * width]",
+        test=f"{VISION}::test_a_checkpoints_map_is_the_librarys[vit]",
+    ),
+    Mutant(
+        "a-map-of-an-earlier-stage-is-taken",
+        file="components/cxr/model/vision.py",
+        old="given.stage_names[-1:]",
+        new="given.stage_names[-2:-1]",
+        test=f"{VISION}::test_a_checkpoints_map_is_the_librarys[resnet]",
+    ),
+    Mutant(
+        "a-float-comes-back-as-a-whole-number",
+        file="components/cxr/model/encoder_config.py",
+        old="        return float(value)\n",
+        new="        return value\n",
+        test=f"{VISION}::test_a_configuration_comes_back_exactly_from_json_and_from_kfp[tiny-dinov2]",
+    ),
+    Mutant(
+        "films-of-any-size-are-cut-into-patches",
+        file="components/cxr/model/vision.py",
+        old="fits, wanted = size % patch == 0, ",
+        new="fits, wanted = True, ",
+        test=f"{PRETRAINED}::test_a_size_that_the_checkpoint_cannot_take_is_told_from_its_configuration_alone",
+    ),
+    Mutant(
+        "stochastic-depth-draws-from-the-processs-own-stream",
+        file="components/cxr/model/dropout.py",
+        old="keyed_dropout(x_BRC.new_ones(len(x_BRC), 1), p=self.p, place=self.dropout_place)",
+        new="F.dropout(x_BRC.new_ones(len(x_BRC), 1), self.p)",
+        test=f"{VISION}::test_what_is_dropped_depends_on_the_films_keys_alone[beit]",
+    ),
+    Mutant(
+        "a-pooler-that-nothing-reads-waits-for-gradients",
+        file="components/cxr/model/vision.py",
+        old='"siglip_vision_model": "head", ',
+        new="",
+        test=f"{VISION}::test_every_parameter_learns_and_the_map_depends_on_the_film[siglip_vision_model]",
     ),
 ]

@@ -111,23 +111,20 @@ def may_be_missing(name: str) -> bool:
 
 
 def check_size(config: VisionConfig, size: int) -> None:
-    """Refuse films whose side the encoder cannot cut into patches.
+    """Refuse films whose side the encoder cannot cut into patches or has no positions for.
 
     Raises:
         UserError: naming the nearest sizes that fit.
     """
     given = library_config(config, where="train.architecture.vision")
     _encoder_class(given)
-    if config.model_type == "hiera":  # its positions are those of one size
-        (only, _) = given.image_size if isinstance(given.image_size, (list, tuple)) else (given.image_size,) * 2
-        fits, wanted = size == only, f"{only}"
+    if config.model_type == "hiera" or getattr(given, "use_absolute_embeddings", False):
+        sides = given.image_size if isinstance(given.image_size, (list, tuple)) else [given.image_size]
+        fits, wanted = size == sides[0], str(sides[0])  # positions of one size, which nothing interpolates
     elif config.model_type in _OF_PATCHES:
         patch = given.patch_size
-        down, up = size // patch * patch, math.ceil(size / patch) * patch
-        fits, wanted = (
-            size % patch == 0,
-            f"a multiple of {patch}, such as {' or '.join(str(s) for s in (down, up) if s)}",
-        )
+        nearest = [str(count * patch) for count in (size // patch, math.ceil(size / patch)) if count]
+        fits, wanted = size % patch == 0, f"a multiple of {patch}, such as {' or '.join(nearest)}"
     else:
         return
     if not fits:

@@ -160,6 +160,7 @@ def test_a_type_without_a_map_is_one_error_with_those_that_have() -> None:
         ("vit", {"patch_size": 16}, 10, "a multiple of 16, such as 16"),
         ("siglip_vision_model", {"patch_size": 14}, 450, "a multiple of 14, such as 448 or 462"),
         ("hiera", {"image_size": [224, 224]}, 256, "224"),
+        ("swin", {"use_absolute_embeddings": True, "image_size": 224}, 256, "224"),
     ],
 )
 def test_a_size_that_does_not_fit_names_the_nearest(model_type: str, values: dict, size: int, expected: str) -> None:
