@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from components.cxr.config import Config
 from components.cxr.errors import UserError
@@ -42,6 +42,8 @@ class BundleInfo(Config):
     """How the training data's reports became sections; a pasted report is read the same way."""
     label_policy: LabelPolicy
     architecture: Architecture
+    precision: Literal["float32"] = "float32"
+    """Of every answer on any device, so that a report made on a GPU holds for a server on a CPU; never TF32."""
     num_parameters: int
     manifest_hash: str
     """Of the data the model was trained on."""

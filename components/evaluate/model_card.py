@@ -43,6 +43,7 @@ def _what(model: Description) -> str:
         f"(`{info.pixel_preset_hash}`)",
         "Text sections read": text,
         "Metadata read": "age, sex, view position",
+        "Computed in": f"{info.precision}, on any device",
         "Missing input": "any of films, text and metadata may be absent, not all",
         "Bundle": f"`{model.hash}`",
         "Training configuration": f"`{info.train_config_hash}`",
