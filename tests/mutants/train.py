@@ -443,11 +443,11 @@ MUTANTS = [
         test=f"{FOLDER}/test_stops.py::test_stopped_at_any_step_it_ends_with_the_same_weights",
     ),
     Mutant(
-        "a-stop-at-the-end-of-an-epoch-skips-its-validation",
+        "a-stop-in-validation-leaves-that-epoch-unvalidated",
         file="components/train/train.py",
-        old="            if within_epoch and last:\n",
-        new="            if last:\n                save()\n",
-        test=f"{FOLDER}/test_stops.py::test_stopped_at_any_step_it_ends_with_the_same_weights",
+        old="    if progress.validated < first_epoch:",
+        new="    if progress.validated < 0:",
+        test=f"{FOLDER}/test_sigterm.py::test_a_training_that_is_stopped_in_validation_validates_again",
     ),
     Mutant(
         "the-teacher-sees-strong-films",

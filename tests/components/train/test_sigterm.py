@@ -14,6 +14,7 @@ import pytest
 
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
+from components.cxr.tracking.journal import JOURNAL
 from components.train.config import TrainConfig
 from components.train.stopping import AGAIN, StopRequest, stop_request
 from components.train.train import train, training_key
@@ -78,6 +79,8 @@ def test_a_training_that_is_stopped_in_validation_validates_again(
     train(config, loaded=tiny_data, root=root)
     one, other = (at.bundle(key).read("weights.safetensors").data for at in (straight, root))
     assert one == other
+    rows = [json.loads(line) for line in root.checkpoints(key).read(JOURNAL).data.decode().splitlines()]
+    assert sum("validate/auroc" in row for row in rows) == 2, "both epochs"
 
 
 def test_a_signal_waits_for_the_step_alone() -> None:
