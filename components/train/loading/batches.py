@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -45,10 +46,17 @@ def loaded(
         sampler=shares,
         batch_size=None,
         num_workers=num_workers,
+        worker_init_fn=_leave_sigterm_to_the_training,
         multiprocessing_context="fork",  # a new process would have to be sent all mapped pixels
         pin_memory=pin,
     )
     return iter(found)
+
+
+def _leave_sigterm_to_the_training(number: int) -> None:
+    """torchrun sends it to the whole process group, and the step under way still needs its batch."""
+    del number
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _ahead(make: Callable[[Sequence[int]], Batch], shares: Iterable[Sequence[int]]) -> Iterator[Batch]:
