@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,12 +96,7 @@ def measure(
         seconds["bare"] += _intervals(lambda: [bare() for _ in range(steps + 2)], device)
         for name, config in (("loop", supervised), ("semi_supervised", mean_teacher)):
             stop_after, root = turn * (steps + 2), Root(str(place / name))
-            seconds[name] += _intervals(
-                lambda config=config, root=root, stop_after=stop_after: train(  # type: ignore[misc]
-                    config, loaded=loaded, root=root, stop_after=stop_after
-                ),
-                device,
-            )
+            seconds[name] += _intervals(partial(train, config, loaded=loaded, root=root, stop_after=stop_after), device)
     ms = {name: round(1000 * statistics.median(values), 2) for name, values in seconds.items()}
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else f"cpu, {threads} threads",

@@ -19,7 +19,7 @@ from components.cxr.storage.storage import Root, Storage
 from components.cxr.termination import sigterm_raises
 from components.train.config import TrainConfig
 from components.train.distributed import under_torchrun
-from components.train.pretrained import check_positions
+from components.train.pretrained import check_film_size, check_positions
 from components.train.stopping import AGAIN
 from components.train.train import train, training_key
 
@@ -41,6 +41,7 @@ def launch(config: TrainConfig, *, root: Root, manifest: Storage) -> Storage:
         pick_device(config.device, where="train.device")
     check_positions(config.architecture)
     loaded = load_manifest(manifest)
+    check_film_size(config.architecture, loaded.manifest.pixel_preset.size)
     if under_torchrun() or config.num_processes == config.num_nodes == 1:
         bundle = train(config, loaded=loaded, root=root)
         if os.environ.get("RANK", "0") == "0":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -110,7 +111,6 @@ def _processor(source: str) -> dict[str, Any] | None:
             source, name, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
         )
         if path is not None:
-            with open(path, encoding="utf-8") as file:  # noqa: PTH123
-                values: dict[str, Any] = json.load(file)
+            values: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
             return values if part is None else values.get(part)
     return None

@@ -173,4 +173,11 @@ MUTANTS = [
         new="    if False:\n",
         test=f"{KEYS}::test_texts_fit_the_encoders_positions",
     ),
+    Mutant(
+        "a-stop-in-validation-leaves-that-epoch-unvalidated",
+        file="components/train/train.py",
+        old="    if progress.validated < first_epoch:",
+        new="    if progress.validated < 0:",
+        test="tests/components/train/test_sigterm.py::test_a_training_that_is_stopped_in_validation_validates_again",
+    ),
 ]

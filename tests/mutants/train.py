@@ -443,13 +443,6 @@ MUTANTS = [
         test=f"{FOLDER}/test_stops.py::test_stopped_at_any_step_it_ends_with_the_same_weights",
     ),
     Mutant(
-        "a-stop-in-validation-leaves-that-epoch-unvalidated",
-        file="components/train/train.py",
-        old="    if progress.validated < first_epoch:",
-        new="    if progress.validated < 0:",
-        test=f"{FOLDER}/test_sigterm.py::test_a_training_that_is_stopped_in_validation_validates_again",
-    ),
-    Mutant(
         "the-teacher-sees-strong-films",
         file="components/train/loading/views.py",
         old='strength="weak"',

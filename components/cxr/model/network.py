@@ -1,4 +1,4 @@
-"""The classifier: a CNN on every film, a Transformer on the text, and what `fusion.py` makes of both.
+"""The classifier: an encoder of every film, an encoder of the text, and what `fusion.py` makes of both.
 
 Shape letters: B studies, V views, N films of the batch, H and W pixels, h and w feature map, T tokens, P pathologies,
 D width, K keys that a query attends over.
@@ -164,7 +164,7 @@ def probabilities(logits_BP3: Tensor) -> tuple[Tensor, Tensor]:
 def _xavier(model: CxrModel, *, skip: list[nn.Module]) -> None:
     """Xavier uniform (Glorot and Bengio 2010) on every new matrix and kernel; pretrained encoders keep theirs.
 
-    What is neither in an encoder, such as [CLS], positions and gains, starts as the transformers library has it.
+    Other weights of an encoder ([CLS], positions, gains) start as the transformers library has them.
     """
     skipped = {id(parameter) for module in skip for parameter in module.parameters()}
     for module in (*model.vision.modules(), *model.text.modules()):
