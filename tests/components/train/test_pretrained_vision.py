@@ -21,6 +21,7 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage, open_storage
 from components.train.build import build_model
 from components.train.config import TrainConfig
+from components.train.launch import launch
 from components.train.pretrained import check_film_size
 from components.train.pretrained_vision import pretrained_normalization
 from components.train.train import train
@@ -220,3 +221,13 @@ def test_a_vit_trains_through_the_whole_step(
         and not torch.equal(bundle.model.vision.encoder.state_dict()[name], value)
     ]  # fmt: skip
     assert len(moved) > 20
+
+
+def test_a_size_that_does_not_fit_is_told_before_processes_are_started(
+    tmp_path: Path, tiny_data: LoadedManifest, tiny_config: TrainConfig
+) -> None:
+    vision = VisionConfig(model_type="vit", config={**TINY["vit"], "patch_size": 15})
+    architecture = tiny_config.architecture.model_copy(update={"vision": vision})
+    config = tiny_config.model_copy(update={"architecture": architecture, "num_processes": 2})
+    with pytest.raises(UserError, match=r"preprocess\.pixels\.size"):
+        launch(config, root=Root(tmp_path), manifest=tiny_data.storage)
