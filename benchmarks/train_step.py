@@ -122,7 +122,7 @@ def _bare(config: TrainConfig, loaded: LoadedManifest) -> Callable[[], None]:
 
     def step() -> None:
         setup.optimizer.zero_grad(set_to_none=True)
-        network(shown)["supervised"].backward()
+        network(shown, setup.network.counts([shown]))["supervised"].backward()
         setup.optimizer.step()
 
     return step

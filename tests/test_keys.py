@@ -25,6 +25,7 @@ from tests.key_fields import changed_fields, sample
 CLUSTER = "the pods of a training compute what one machine does"
 TRAIN_NEUTRAL = {
     "experiment": "where MLflow lists the run",
+    "accumulate": "parts of a batch give the weights of the whole; results agree within rounding",
     "log_every": "how often metrics are logged",
     "checkpoint_every": "a resumed training has the weights of an uninterrupted one",
     "num_processes": "several processes give the weights of one",

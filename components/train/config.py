@@ -125,7 +125,9 @@ class TrainConfig(Config):
     epochs: int = Field(30, ge=1)
     """Passes over the training studies."""
     batch_size: int = Field(32, ge=1)
-    """Studies per step over all processes."""
+    """Studies per optimizer step over all processes."""
+    accumulate: int = Field(1, ge=1)
+    """Parts of a process's studies of a step that go through the network one after the other: less memory."""
     max_views: int = Field(3, ge=1)
     """Films of a study in training; evaluation sees all."""
     learning_rate: float = Field(1e-3, gt=0.0)
@@ -177,9 +179,8 @@ class TrainConfig(Config):
     def hash(self) -> str:
         """16 hex digits over what changes the result; where and how often it is watched does not."""
         neutral = {
-            "experiment", "log_every", "checkpoint_every", "num_processes", "num_nodes", "cluster", "num_workers",
-            "timeout_s",
-            "device",
+            "experiment", "accumulate", "log_every", "checkpoint_every", "num_processes", "num_nodes", "cluster",
+            "timeout_s", "num_workers", "device",
         }  # fmt: skip
         return content_hash(
             self.model_copy(update={n: TrainConfig.model_fields[n].default for n in neutral}).canonical_json()

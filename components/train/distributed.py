@@ -20,6 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 T = TypeVar("T")
+N = TypeVar("N", bound=nn.Module)
 
 _hosts: list[dist.ProcessGroup] = []
 """A gloo group of all processes, for what the hosts tell each other without waiting for their GPUs."""
@@ -101,7 +102,7 @@ def broadcast(value: object) -> object:
     return box[0]
 
 
-def parallel(network: nn.Module) -> nn.Module:
+def parallel(network: N) -> N | DistributedDataParallel:
     """The network with gradients averaged over all processes; with one process itself.
 
     Which weights have gradients is asked once, so it is called again when that changes. The former wrapper must be
@@ -110,7 +111,7 @@ def parallel(network: nn.Module) -> nn.Module:
     if world_size() == 1:
         return network
     gc.collect()
-    return DistributedDataParallel(network)
+    return DistributedDataParallel(network, broadcast_buffers=False)  # no step changes one
 
 
 def barrier() -> None:

@@ -117,7 +117,7 @@ class Setup:
         )
 
     def show(self, batch: Batch, *, studies: Sequence[int], step: int) -> Shown:
-        """What the objectives get in one step, on the training device.
+        """What the objectives get of a batch or a part of one, on the training device.
 
         Args:
             batch: on the host.
@@ -136,6 +136,7 @@ class Setup:
             student=student,
             dropout_B=dropout_keys(studies, seed=self.config.seed, step=step, device=self.device),
             teacher=teacher,
+            known_EB=self.network.classifier.known(student),
             target_BP=target_BP,
             weight_BP=weight_BP,
             consistent_BP=consistent_BP,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import torch
-from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from components.cxr.bundle import save_bundle
 from components.cxr.bundle_info import BUNDLE, SCHEMA_VERSION
@@ -20,6 +20,7 @@ from components.cxr.model.device import exact_float32, pick_device
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking.tracked_run import TrackedRun
+from components.train.accumulation import add_gradients, parts_of
 from components.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from components.train.config import TrainConfig
 from components.train.distributed import barrier, distributed, is_main, parallel
@@ -31,6 +32,7 @@ from components.train.lease import leased
 from components.train.loading.batches import batches
 from components.train.loading.order import position
 from components.train.meter import Meter
+from components.train.objectives.network import TrainingNetwork
 from components.train.optimizer import set_learning_rates
 from components.train.pretrained import by_content, check_film_size, check_positions
 from components.train.setup import Setup
@@ -41,7 +43,7 @@ from components.train.validation import StoppedError, validation_auroc
 
 __all__ = ["VERSION", "train", "training_key"]
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same data and configuration would give other weights, or a checkpoint cannot be continued."""
 
 
@@ -116,7 +118,6 @@ def _loop(
     stop_after: int | None,
 ) -> None:
     config, device = setup.config, setup.device
-    network: nn.Module = setup.network
     freezer = Freezer(setup.network.classifier, config)
     names, clip = list(setup.network.objectives), Clip(setup.network, max_norm=config.clip_norm)
     meter = Meter(num_steps=setup.num_steps, first_step=progress.step, names=names, device=device)
@@ -126,7 +127,7 @@ def _loop(
         first_epoch, skip = first_epoch - 1, setup.steps_per_epoch
     for epoch in range(first_epoch, config.epochs):
         if freezer.enter(epoch) or epoch == first_epoch:
-            network = setup.network  # lets go of the former wrapper
+            network: TrainingNetwork | DistributedDataParallel = setup.network  # lets go of the former wrapper
             network = parallel(setup.network)
         for studies, batch in batches(setup, epoch=epoch, skip=skip if epoch == first_epoch else 0):
             # 1. schedules
@@ -139,14 +140,16 @@ def _loop(
             )
             weights = setup.network.weights(progress.step)
 
-            # 2. losses
+            # 2. losses and gradients
             network.train()
             setup.optimizer.zero_grad(set_to_none=True)
-            losses = network(setup.show(batch, studies=studies, step=progress.step))
-            loss = torch.stack([weights[name] * losses[name] for name in losses]).sum()
+            parts = [
+                setup.show(batch.rows(part), studies=studies[part], step=progress.step)
+                for part in parts_of(len(studies), accumulate=config.accumulate)
+            ]
+            losses = add_gradients(network, parts, weights=weights)
 
-            # 3. backward, clip, step
-            loss.backward()
+            # 3. clip, step
             gradient_norm, norms_G = clip()
             finite.add(gradient_norm, norms_G, losses, step=progress.step)
             setup.optimizer.step()

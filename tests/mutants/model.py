@@ -185,8 +185,8 @@ MUTANTS = [
     Mutant(
         "the-student-answers-in-full-precision-always",
         file="components/train/objectives/network.py",
-        old="        with self._autocast:\n            experts",
-        new="        if self._autocast:\n            experts",
+        old="        with self._autocast:\n            logits_EBP3",
+        new="        if self._autocast:\n            logits_EBP3",
         test="tests/components/train/objectives/test_network.py::test_losses_are_float32_in_half_precision_too",
     ),
     Mutant(

@@ -162,8 +162,8 @@ MUTANTS = [
     Mutant(
         "the-seed-is-not-in-the-key",
         file="components/train/config.py",
-        old='            "device",\n',
-        new='            "device", "seed",\n',
+        old='"num_workers", "device",\n',
+        new='"num_workers", "device", "seed",\n',
         test=f"{KEYS}::test_checkpoints_and_bundles",
     ),
     Mutant(

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 FOLDER = "tests/components/train"
+ACCUMULATION = f"{FOLDER}/test_accumulation.py"
 LOSSES = f"{FOLDER}/objectives/test_losses.py"
 AUGMENT = f"{FOLDER}/loading/test_augment.py"
 FROZEN = f"{FOLDER}/test_frozen.py"
@@ -86,15 +87,15 @@ MUTANTS = [
     Mutant(
         "the-loss-is-a-mean-over-entries-without-a-target-too",
         file="components/train/objectives/losses.py",
-        old="    return _global_mean(entropy_BP * weight_BP, weight_BP.sum())\n",
-        new="    return _global_mean(entropy_BP * weight_BP, torch.ones_like(weight_BP).sum())\n",
+        old="    return _mean(entropy_EBP * weight_EBP, count_E)\n",
+        new="    return (entropy_EBP * weight_EBP).mean()\n",
         test=f"{LOSSES}::test_supervised_loss_is_the_weighted_mean_over_entries_with_a_target",
     ),
     Mutant(
         "consistency-counts-masked-entries",
         file="components/train/objectives/losses.py",
-        old="    return _global_mean(difference_BP.square() * mask_BP, mask_BP.sum())\n",
-        new="    return _global_mean(difference_BP.square(), mask_BP.sum())\n",
+        old="    return _mean(difference_EBP.square() * mask_EBP, count_E)\n",
+        new="    return _mean(difference_EBP.square(), count_E)\n",
         test=f"{LOSSES}::test_consistency_ignores_the_uncertain_logit_and_masked_entries",
     ),
     Mutant(
@@ -245,9 +246,30 @@ MUTANTS = [
         test=f"{STEP}::test_three_steps_are_those_of_the_reference",
     ),
     Mutant(
+        "parts-of-a-batch-count-by-their-own-means",
+        file="components/train/accumulation.py",
+        old="network(part, counts)",
+        new="network(part, {name: count * len(parts) for name, count in own.counts([part]).items()})",
+        test=f"{ACCUMULATION}::test_parts_give_the_weights_of_the_whole_batch",
+    ),
+    Mutant(
+        "gradients-are-exchanged-after-every-part",
+        file="components/train/accumulation.py",
+        old="if wrapper is None or number == len(parts) else",
+        new="if True else",
+        test=f"{ACCUMULATION}::test_processes_exchange_gradients_and_counts_once_a_step",
+    ),
+    Mutant(
+        "losses-are-divided-by-one-processs-counts",
+        file="components/train/objectives/network.py",
+        old="        sums = all_reduce_sum(torch.cat(list(local.values())))\n",
+        new="        sums = torch.cat(list(local.values()))\n",
+        test=f"{ACCUMULATION}::test_two_processes_with_parts_give_the_weights_of_one_without",
+    ),
+    Mutant(
         "consistency-is-not-added",
-        file="components/train/train.py",
-        old="[weights[name] * losses[name] for name in losses]",
+        file="components/train/accumulation.py",
+        old="[weights[name] * loss for name, loss in losses.items()]",
         new='[weights[name] * losses[name] for name in ["supervised"]]',
         test=f"{STEP}::test_three_steps_are_those_of_the_reference",
     ),
@@ -368,8 +390,8 @@ MUTANTS = [
     Mutant(
         "the-number-of-processes-changes-the-key",
         file="components/train/config.py",
-        old='"experiment", "log_every", "checkpoint_every", "num_processes",',
-        new='"experiment", "log_every", "checkpoint_every",',
+        old='"checkpoint_every", "num_processes",',
+        new='"checkpoint_every",',
         test=f"{TRAIN}::test_key_ignores_where_it_runs_and_sees_what_it_learns",
     ),
     Mutant(

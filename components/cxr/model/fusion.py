@@ -10,24 +10,13 @@ over.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from components.cxr.model.architecture import FusionConfig
 from components.cxr.model.dropout import KeyedDropout, attention
 
-__all__ = ["Expert", "PathologyQueries", "TextExpert"]
-
-
-class Expert(NamedTuple):
-    """One part of the network that answers on its own."""
-
-    logits_BP3: Tensor
-    """In the order negative, uncertain, positive."""
-    known_B: Tensor
-    """bool, the studies that it can say something of."""
+__all__ = ["PathologyQueries", "TextExpert"]
 
 
 class PathologyQueries(nn.Module):

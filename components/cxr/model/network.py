@@ -1,7 +1,7 @@
 """The classifier: an encoder of every film, an encoder of the text, and what `fusion.py` makes of both.
 
 Shape letters: B studies, V views, N films of the batch, H and W pixels, h and w feature map, T tokens, P pathologies,
-D width, K keys that a query attends over.
+D width, K keys that a query attends over, E experts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from components.cxr.model.architecture import Architecture
 from components.cxr.model.batch import NUM_SEXES, NUM_VIEWS, Batch
 from components.cxr.model.dropout import film_keys, key_dropout, keyed
-from components.cxr.model.fusion import Expert, PathologyQueries, TextExpert
+from components.cxr.model.fusion import PathologyQueries, TextExpert
 from components.cxr.model.text import text_encoder
 from components.cxr.model.vision import VisionEncoder
 
@@ -70,19 +70,22 @@ class CxrModel(nn.Module):
             films_BP3, text_BP3 = self._parts(batch, keys_B)
         return films_BP3 if self.text_expert is None else films_BP3 + self.text_expert.scale * text_BP3
 
-    def experts(self, batch: Batch, keys_B: Tensor | None = None) -> list[Expert]:
-        """What training draws toward the labels: films with metadata, text, and the scale of their sum, each alone.
+    def experts(self, batch: Batch, keys_B: Tensor | None = None) -> Tensor:
+        """Logits (E, B, P, 3) that training draws toward the labels, each expert's alone.
 
-        Under `concat` it is the one answer.
+        They are films with metadata, text, and the scale of their sum; under `concat` the one answer.
         """
         with keyed(keys_B):
             films_BP3, text_BP3 = self._parts(batch, keys_B)
-        films = Expert(films_BP3, torch.ones(len(batch), dtype=torch.bool, device=films_BP3.device))
         if self.text_expert is None:
-            return [films]
-        has_text_B = batch.has_text()
+            return films_BP3[None]
         scaled_BP3 = films_BP3.detach() + self.text_expert.scale * text_BP3.detach()
-        return [films, Expert(text_BP3 + self.text_expert.prior_P3, has_text_B), Expert(scaled_BP3, has_text_B)]
+        return torch.stack([films_BP3, text_BP3 + self.text_expert.prior_P3, scaled_BP3])
+
+    def known(self, batch: Batch) -> Tensor:
+        """Bool (E, B), the studies that each of the `experts` can say something of."""
+        always_B, has_text_B = torch.ones_like(batch.sex_B, dtype=torch.bool), batch.has_text()
+        return always_B[None] if self.text_expert is None else torch.stack([always_B, has_text_B, has_text_B])
 
     @torch.no_grad()
     def start_at(self, prior_P3: Tensor) -> None:

@@ -1,45 +1,49 @@
-"""The two losses, both exact on any number of processes.
+"""The two losses, both exact however a batch is divided among processes and within one.
 
-Each is a local sum over a *global* count, times the number of processes: DistributedDataParallel then averages
-gradients over the processes and the result is that of one process with the whole batch.
+Each is a local sum over a count of the *whole* batch of the optimizer step, times the number of processes:
+DistributedDataParallel averages gradients over the processes, gradients of a process's parts are added up, and the
+result is that of one process with the whole batch at once.
+
+Shape letters: E experts, B studies of this part, P pathologies.
 """
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from components.cxr.model.network import positive_score
-from components.train.distributed import all_reduce_sum, world_size
+from components.train.distributed import world_size
 
 __all__ = ["consistency_loss", "supervised_loss"]
 
 
-def supervised_loss(logits_BP3: Tensor, target_BP: Tensor, weight_BP: Tensor) -> Tensor:
-    """Weighted 3-way cross-entropy over entries with a target (scalar, nats).
+def supervised_loss(logits_EBP3: Tensor, target_BP: Tensor, weight_EBP: Tensor, count_E: Tensor) -> Tensor:
+    """Weighted 3-way cross-entropy over entries with a target, summed over the experts (scalar, nats).
 
     Args:
         target_BP: int64 class 0 negative, 1 uncertain, 2 positive, -1 none.
-        weight_BP: float32 in [0, 1], 0 where there is no target.
+        weight_EBP: float32 in [0, 1], 0 where there is no target.
+        count_E: the whole batch's sum of weights.
     """
-    entropy_BP = F.cross_entropy(logits_BP3.transpose(1, 2), target_BP, ignore_index=-1, reduction="none")
-    return _global_mean(entropy_BP * weight_BP, weight_BP.sum())
+    target_EBP = target_BP.expand(len(logits_EBP3), -1, -1)
+    entropy_EBP = F.cross_entropy(logits_EBP3.movedim(3, 1), target_EBP, ignore_index=-1, reduction="none")
+    return _mean(entropy_EBP * weight_EBP, count_E)
 
 
-def consistency_loss(student_BP3: Tensor, teacher_BP3: Tensor, mask_BP: Tensor) -> Tensor:
+def consistency_loss(student_EBP3: Tensor, teacher_BP3: Tensor, mask_EBP: Tensor, count_E: Tensor) -> Tensor:
     """Mean squared difference of q = p1 / (p0 + p1) between student and teacher (Tarvainen and Valpola 2017).
 
-    Scalar in [0, 1].
+    A scalar in [0, E], summed over the experts.
 
     Args:
         teacher_BP3: without gradient.
-        mask_BP: bool, entries that count. The uncertain logit takes no part.
+        mask_EBP: bool, entries that count. The uncertain logit takes no part.
+        count_E: the whole batch's number of them.
     """
-    difference_BP = positive_score(student_BP3).sigmoid() - positive_score(teacher_BP3).sigmoid()
-    return _global_mean(difference_BP.square() * mask_BP, mask_BP.sum())
+    difference_EBP = positive_score(student_EBP3).sigmoid() - positive_score(teacher_BP3).sigmoid()
+    return _mean(difference_EBP.square() * mask_EBP, count_E)
 
 
-def _global_mean(value_BP: Tensor, count: Tensor) -> Tensor:
-    total = all_reduce_sum(count.detach().to(torch.float32))
-    return value_BP.sum() * world_size() / total.clamp(min=1e-8)
+def _mean(value_EBP: Tensor, count_E: Tensor) -> Tensor:
+    return (value_EBP.sum(dim=(1, 2)) / count_E.clamp(min=1e-8)).sum() * world_size()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from components.cxr.labels import UNCERTAIN_CLASS, Targets
-from components.cxr.model.fusion import Expert
 from components.cxr.model.network import CxrModel
 from components.train.config import SemiSupervised
 from components.train.objectives.losses import consistency_loss
@@ -40,18 +37,21 @@ class MeanTeacher(nn.Module):
         """Rises linearly from 0 at step 0 to `weight` after the fraction `ramp_up` of the training."""
         return self._config.weight * min(1.0, step / (self._config.ramp_up * self._num_steps))
 
-    def forward(self, experts: Sequence[Expert], shown: Shown) -> Tensor:
-        """A scalar, scaled by the number of processes."""
+    def counts(self, shown: Shown) -> Tensor:
+        """Each expert's number of entries (E,)."""
+        return _mask(shown).sum(dim=(1, 2)).float()
+
+    def forward(self, logits_EBP3: Tensor, shown: Shown, count_E: Tensor) -> Tensor:
+        """A scalar, scaled by the number of processes.
+
+        Args:
+            count_E: `counts` of the whole batch.
+        """
         (teacher,) = self._teacher
         assert shown.teacher is not None
         with torch.no_grad(), self._autocast:
             teacher_BP3 = teacher(shown.teacher).float()
-        return torch.stack(
-            [
-                consistency_loss(expert.logits_BP3, teacher_BP3, shown.consistent_BP & expert.known_B[:, None])
-                for expert in experts
-            ]
-        ).sum()
+        return consistency_loss(logits_EBP3, teacher_BP3, _mask(shown), count_E)
 
 
 def consistent_entries(targets: Targets) -> npt.NDArray[np.bool_]:
@@ -62,3 +62,7 @@ def consistent_entries(targets: Targets) -> npt.NDArray[np.bool_]:
     labeled_SP = (targets.target_BP != UNCERTAIN_CLASS) & (targets.target_BP >= 0)
     consistent_SP: npt.NDArray[np.bool_] = labeled_SP | targets.unlabeled_BP
     return consistent_SP
+
+
+def _mask(shown: Shown) -> Tensor:
+    return shown.known_EB[:, :, None] & shown.consistent_BP

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from components.cxr.model.network import CxrModel
+from components.train.distributed import all_reduce_sum
 from components.train.objectives.mean_teacher import MeanTeacher
 from components.train.objectives.shown import Shown
 from components.train.objectives.supervised import Supervised
@@ -27,12 +28,28 @@ class TrainingNetwork(nn.Module):
         self._autocast = autocast
         self.has_teacher = any(isinstance(objective, MeanTeacher) for objective in objectives)
 
-    def forward(self, shown: Shown) -> dict[str, Tensor]:
-        """Losses by the objectives' names, not yet weighted."""
+    def forward(self, shown: Shown, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """This part's share of the losses by the objectives' names, not yet weighted.
+
+        Args:
+            counts: `counts` of all parts of the step.
+        """
         with self._autocast:
-            experts = self.classifier.experts(shown.student, shown.dropout_B)
-        experts = [expert._replace(logits_BP3=expert.logits_BP3.float()) for expert in experts]
-        return {name: objective(experts, shown) for name, objective in self.objectives.items()}
+            logits_EBP3 = self.classifier.experts(shown.student, shown.dropout_B)
+        logits_EBP3 = logits_EBP3.float()
+        return {name: objective(logits_EBP3, shown, counts[name]) for name, objective in self.objectives.items()}
+
+    def counts(self, parts: Sequence[Shown]) -> dict[str, Tensor]:
+        """What the losses are divided by, over all studies of the step: all parts of all processes.
+
+        Known before the network has answered, so one sum over the processes per step serves all objectives.
+        """
+        local = {
+            name: torch.stack([objective.counts(part) for part in parts]).sum(dim=0)  # type: ignore[operator]
+            for name, objective in self.objectives.items()
+        }
+        sums = all_reduce_sum(torch.cat(list(local.values())))
+        return dict(zip(local, sums.split([len(count) for count in local.values()]), strict=True))
 
     def weights(self, step: int) -> dict[str, float]:
         """What each loss counts at `step` (from 0)."""

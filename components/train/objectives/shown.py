@@ -1,4 +1,4 @@
-"""What one step shows to the objectives. Shape letters: B studies of this process, P pathologies."""
+"""What one part of a step shows to the objectives. Shape letters: E experts, B studies of the part, P pathologies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Shown"]
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """Views and supervision of one step, on the training device."""
+    """Views and supervision, on the training device."""
 
     student: Batch
     """Strong view, without some modalities."""
@@ -21,6 +21,8 @@ class Shown:
     """int64 keys of the student's dropout."""
     teacher: Batch | None
     """Weak view, with every modality that is there; None where nobody looks at it."""
+    known_EB: Tensor
+    """bool, the studies that each expert can say something of, as `student` shows them."""
     target_BP: Tensor
     """int64 class 0 negative, 1 uncertain, 2 positive, or NO_TARGET."""
     weight_BP: Tensor

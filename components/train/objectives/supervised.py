@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor, nn
 
-from components.cxr.model.fusion import Expert
 from components.train.objectives.losses import supervised_loss
 from components.train.objectives.shown import Shown
 
@@ -23,11 +19,18 @@ class Supervised(nn.Module):
         """Always 1."""
         return 1.0
 
-    def forward(self, experts: Sequence[Expert], shown: Shown) -> Tensor:
-        """A scalar, scaled by the number of processes."""
-        return torch.stack(
-            [
-                supervised_loss(expert.logits_BP3, shown.target_BP, shown.weight_BP * expert.known_B[:, None])
-                for expert in experts
-            ]
-        ).sum()
+    def counts(self, shown: Shown) -> Tensor:
+        """Each expert's sum of weights (E,)."""
+        return _weights(shown).sum(dim=(1, 2))
+
+    def forward(self, logits_EBP3: Tensor, shown: Shown, count_E: Tensor) -> Tensor:
+        """A scalar, scaled by the number of processes.
+
+        Args:
+            count_E: `counts` of the whole batch.
+        """
+        return supervised_loss(logits_EBP3, shown.target_BP, _weights(shown), count_E)
+
+
+def _weights(shown: Shown) -> Tensor:
+    return shown.known_EB[:, :, None] * shown.weight_BP

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from safetensors.torch import load
 
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
-from components.cxr.model.fusion import Expert
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train.config import TrainConfig
@@ -53,9 +51,9 @@ def test_a_training_that_diverges_keeps_the_batch_without_ids_or_text(
     shown_films: list[torch.Tensor] = []
 
     class Bad(Supervised):
-        def forward(self, experts: Sequence[Expert], shown: Shown) -> torch.Tensor:
+        def forward(self, logits_EBP3: torch.Tensor, shown: Shown, count_E: torch.Tensor) -> torch.Tensor:
             shown_films.append(shown.student.films_BVHW)
-            loss = super().forward(experts, shown)
+            loss = super().forward(logits_EBP3, shown, count_E)
             return loss / 0.0 if len(shown_films) == bad_step + 1 else loss
 
     monkeypatch.setattr("components.train.setup.Supervised", Bad)

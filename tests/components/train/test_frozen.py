@@ -169,8 +169,8 @@ def test_layers_computed_again_give_the_same_gradients_with_the_same_dropout(
         setup.network.train()
         studies = list(range(15))
         batch = setup.batches[studies]
-        losses = setup.network(setup.show(batch, studies=studies, step=0))
-        losses["supervised"].backward()
+        shown = setup.show(batch, studies=studies, step=0)
+        setup.network(shown, setup.network.counts([shown]))["supervised"].backward()
         assert len(entered) == (2 if again else 1)
         text = dict(setup.network.classifier.text.named_parameters())
         gradients.append({name: copy.deepcopy(value.grad) for name, value in text.items()})

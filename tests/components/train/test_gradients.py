@@ -24,7 +24,8 @@ def gradients(config: TrainConfig, data: LoadedManifest, *, normal: bool, clippe
     studies = list(range(setup.batch_size))
     for step in range(8):
         optimizer.zero_grad()
-        setup.network(setup.show(setup.batches[studies], studies=studies, step=step))["supervised"].backward()
+        shown = setup.show(setup.batches[studies], studies=studies, step=step)
+        setup.network(shown, setup.network.counts([shown]))["supervised"].backward()
         if clipped:
             clip()
         norms.append(float(nn.utils.get_total_norm([p.grad for p in setup.network.parameters() if p.grad is not None])))

@@ -71,7 +71,9 @@ def reference(config: TrainConfig, data: LoadedManifest) -> dict[str, dict[str, 
         assert 0 < certain_BP.sum() < certain_BP.numel()
         taught_BP = torch.sigmoid(teacher_BP3[..., 2] - teacher_BP3[..., 0])
         entropy, consistency = torch.zeros(()), torch.zeros(())
-        for logits_BP3, known_B in student.experts(seen, dropout_keys(studies, seed=config.seed, step=step)):
+        answers_EBP3 = student.experts(seen, dropout_keys(studies, seed=config.seed, step=step))
+        can_answer_EB = [torch.ones(len(studies), dtype=torch.bool), seen.has_text(), seen.has_text()]
+        for logits_BP3, known_B in zip(answers_EBP3, can_answer_EB, strict=True):
             q_BP = torch.sigmoid(logits_BP3[..., 2] - logits_BP3[..., 0])
             supervised_BP = (target_BP >= 0) & known_B[:, None]
             entropy = entropy - logits_BP3.log_softmax(dim=2)[supervised_BP, target_BP[supervised_BP]].mean()
@@ -190,12 +192,14 @@ def test_nothing_that_a_step_sums_is_made_elsewhere_than_on_the_training_device(
     setup = Setup(config, tiny_data, device=device)
     studies, batch = next(batches(setup, epoch=0))
     shown = setup.show(batch, studies=studies, step=0)
-    experts = setup.network.classifier.experts(shown.student, shown.dropout_B)
-    clip = Clip(setup.network, max_norm=1.0)
+    network = setup.network
+    logits_EBP3 = network.classifier.experts(shown.student, shown.dropout_B)
+    clip = Clip(network, max_norm=1.0)
     with torch.device("meta"):
         assert torch.zeros(1).is_meta
-        losses = {name: objective(experts, shown) for name, objective in setup.network.objectives.items()}
-        loss = torch.stack([setup.network.weights(0)[name] * losses[name] for name in losses]).sum()
+        counts = network.counts([shown, shown])
+        losses = {name: objective(logits_EBP3, shown, counts[name]) for name, objective in network.objectives.items()}
+        loss = torch.stack([network.weights(0)[name] * losses[name] for name in losses]).sum()
         loss.backward()
         norm, norms_G = clip()
         meter = Meter(num_steps=4, first_step=0, names=list(losses), device=device)

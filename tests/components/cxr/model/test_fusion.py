@@ -59,12 +59,13 @@ def experts() -> tuple[CxrModel, Batch]:
 
 def test_an_absent_text_adds_exactly_nothing(experts: tuple[CxrModel, Batch]) -> None:
     model, batch = experts
-    films, text, _ = model.experts(batch)
+    films_BP3, _, _ = model.experts(batch)
     answer_BP3 = model(batch)
-    assert torch.equal(answer_BP3[2], films.logits_BP3[2])
-    assert not torch.equal(answer_BP3[0], films.logits_BP3[0])
-    assert text.known_B.tolist() == [True, True, False, True]
-    assert torch.equal(model(batch.keep(text_B=False)), films.logits_BP3)
+    assert torch.equal(answer_BP3[2], films_BP3[2])
+    assert not torch.equal(answer_BP3[0], films_BP3[0])
+    with_text = [True, True, False, True]
+    assert model.known(batch).tolist() == [[True] * 4, with_text, with_text]
+    assert torch.equal(model(batch.keep(text_B=False)), films_BP3)
 
 
 def test_the_answer_is_the_sum_of_the_logits_beyond_the_prior(experts: tuple[CxrModel, Batch]) -> None:
@@ -72,18 +73,18 @@ def test_the_answer_is_the_sum_of_the_logits_beyond_the_prior(experts: tuple[Cxr
     assert model.text_expert is not None
     with torch.no_grad():
         model.text_expert.scale.fill_(0.5)
-    films, text, both = model.experts(batch)
-    ratio_BP3 = text.logits_BP3 - model.text_expert.prior_P3
-    torch.testing.assert_close(model(batch), films.logits_BP3 + 0.5 * ratio_BP3)
-    torch.testing.assert_close(model(batch), both.logits_BP3)
+    films_BP3, text_BP3, both_BP3 = model.experts(batch)
+    ratio_BP3 = text_BP3 - model.text_expert.prior_P3
+    torch.testing.assert_close(model(batch), films_BP3 + 0.5 * ratio_BP3)
+    torch.testing.assert_close(model(batch), both_BP3)
 
 
 def test_the_text_expert_sees_the_text_alone(experts: tuple[CxrModel, Batch]) -> None:
     model, batch = experts
     alone = batch.keep(image_B=False, meta_B=False)
-    torch.testing.assert_close(model.experts(batch)[1].logits_BP3, model.experts(alone)[1].logits_BP3)
+    torch.testing.assert_close(model.experts(batch)[1], model.experts(alone)[1])
     changed = replace(batch, tokens_BT=batch.tokens_BT.flip(0), token_mask_BT=batch.token_mask_BT.flip(0))
-    assert torch.equal(model.experts(batch)[0].logits_BP3, model.experts(changed)[0].logits_BP3)
+    assert torch.equal(model.experts(batch)[0], model.experts(changed)[0])
 
 
 def test_the_number_of_words_and_of_neighbors_words_does_not_scale_the_text(experts: tuple[CxrModel, Batch]) -> None:
@@ -100,8 +101,8 @@ def test_the_number_of_words_and_of_neighbors_words_does_not_scale_the_text(expe
 def test_each_experts_loss_reaches_its_own_weights_alone(experts: tuple[CxrModel, Batch], expert: int) -> None:
     model, batch = experts
     model.zero_grad()
-    found = model.experts(batch)[expert]
-    (found.logits_BP3 * found.known_B[:, None, None]).square().sum().backward()
+    logits_BP3, known_B = model.experts(batch)[expert], model.known(batch)[expert]
+    (logits_BP3 * known_B[:, None, None]).square().sum().backward()
     reached = {name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
     mine = [
         lambda name: not name.startswith(("text.", "text_expert.")),
@@ -121,9 +122,9 @@ def test_both_experts_start_at_the_classes_shares(experts: tuple[CxrModel, Batch
 
 def test_concat_is_one_answer_that_reads_the_text() -> None:
     model, batch = build("concat")
-    (whole,) = model.experts(batch)
-    assert torch.equal(whole.logits_BP3, model(batch))
-    assert whole.known_B.all()
+    (whole_BP3,) = model.experts(batch)
+    assert torch.equal(whole_BP3, model(batch))
+    assert model.known(batch).tolist() == [[True] * 4]
     assert not torch.equal(model(batch)[0], model(batch.keep(text_B=False))[0])
     assert torch.equal(model(batch)[2], model(batch.keep(text_B=False))[2])
 
@@ -132,7 +133,7 @@ def test_concat_is_one_answer_that_reads_the_text() -> None:
 def test_every_parameter_takes_part(kind: str) -> None:
     """DistributedDataParallel waits for a gradient of every parameter."""
     model, batch = build(kind)
-    torch.stack([expert.logits_BP3.square().sum() for expert in model.experts(batch)]).sum().backward()
+    model.experts(batch).square().sum().backward()
     assert [name for name, p in _parameters(model) if p.grad is None] == []
 
 

@@ -16,12 +16,13 @@ def test_supervised_loss_is_the_weighted_mean_over_entries_with_a_target() -> No
                 entropy = -F.log_softmax(logits_BP3[b, p], dim=0)[target_BP[b, p]]
                 expected += float(weight_BP[b, p] * entropy)
                 total += float(weight_BP[b, p])
-    assert supervised_loss(logits_BP3, target_BP, weight_BP).item() == pytest.approx(expected / total, rel=1e-5)
+    found = supervised_loss(logits_BP3[None], target_BP, weight_BP[None], weight_BP.sum()[None])
+    assert found.item() == pytest.approx(expected / total, rel=1e-5)
 
 
 def test_supervised_loss_without_any_target_is_zero_and_has_a_gradient() -> None:
     logits_BP3 = torch.randn(2, 3, 3, requires_grad=True)
-    loss = supervised_loss(logits_BP3, torch.full((2, 3), -1), torch.zeros(2, 3))
+    loss = supervised_loss(logits_BP3[None], torch.full((2, 3), -1), torch.zeros(1, 2, 3), torch.zeros(1))
     loss.backward()
     assert loss.item() == 0.0
     assert logits_BP3.grad is not None
@@ -33,12 +34,16 @@ def test_consistency_ignores_the_uncertain_logit_and_masked_entries() -> None:
     teacher_BP3 = student_BP3.clone()
     teacher_BP3[..., 1] += 5.0
     mask_BP = torch.ones(3, 2, dtype=torch.bool)
-    assert consistency_loss(student_BP3, teacher_BP3, mask_BP).item() == 0.0
+
+    def loss() -> float:
+        return consistency_loss(student_BP3[None], teacher_BP3, mask_BP[None], mask_BP.sum()[None]).item()
+
+    assert loss() == 0.0
     teacher_BP3[0, 0, 2] += 3.0
     mask_BP[0, 0] = False
-    assert consistency_loss(student_BP3, teacher_BP3, mask_BP).item() == 0.0
+    assert loss() == 0.0
     mask_BP[0, 0] = True
     q_student = torch.sigmoid(student_BP3[0, 0, 2] - student_BP3[0, 0, 0])
     q_teacher = torch.sigmoid(teacher_BP3[0, 0, 2] - teacher_BP3[0, 0, 0])
     expected = float((q_student - q_teacher) ** 2) / 6
-    assert consistency_loss(student_BP3, teacher_BP3, mask_BP).item() == pytest.approx(expected, rel=1e-5)
+    assert loss() == pytest.approx(expected, rel=1e-5)

@@ -55,6 +55,7 @@ def shown() -> Shown:
     )
     return Shown(
         student=student,
+        known_EB=torch.tensor([[True, True], [True, False], [True, False]]),
         dropout_B=torch.tensor([11, 12]),
         teacher=teacher,
         target_BP=torch.tensor([[0, 2, NO_TARGET], [1, NO_TARGET, 0]]),
@@ -75,13 +76,16 @@ def test_every_objective_has_its_loss_and_its_weight_by_name(classifier: CxrMode
     teacher = copy.deepcopy(classifier).eval()
     network = trained(classifier, teacher=teacher)
     assert network.has_teacher
-    losses = network(shown)
-    experts, teacher_BP3 = classifier.experts(shown.student, shown.dropout_B), teacher(shown.teacher)
-    assert list(losses) == ["supervised", "consistency"]
-    entropies = [supervised_loss(expert.logits_BP3, shown.target_BP, shown.weight_BP) for expert in experts]
-    torch.testing.assert_close(losses["supervised"], torch.stack(entropies).sum())
-    differences = [consistency_loss(expert.logits_BP3, teacher_BP3, shown.consistent_BP) for expert in experts]
-    expected = torch.stack(differences).sum()
+    counts = network.counts([shown])
+    losses = network(shown, counts)
+    logits_EBP3, teacher_BP3 = classifier.experts(shown.student, shown.dropout_B), teacher(shown.teacher)
+    assert list(losses) == list(counts) == ["supervised", "consistency"]
+    assert counts["supervised"].tolist() == [3.5, 1.5, 1.5]
+    assert counts["consistency"].tolist() == [4.0, 3.0, 3.0]
+    known_EB1 = shown.known_EB[:, :, None]
+    expected = supervised_loss(logits_EBP3, shown.target_BP, shown.weight_BP * known_EB1, counts["supervised"])
+    torch.testing.assert_close(losses["supervised"], expected)
+    expected = consistency_loss(logits_EBP3, teacher_BP3, shown.consistent_BP & known_EB1, counts["consistency"])
     assert expected > 1e-4
     torch.testing.assert_close(losses["consistency"], expected)
     assert [network.weights(step) for step in (0, 2, 8, 15)] == [
@@ -92,7 +96,8 @@ def test_every_objective_has_its_loss_and_its_weight_by_name(classifier: CxrMode
 def test_without_a_teacher_nobody_looks_at_its_view(classifier: CxrModel, shown: Shown) -> None:
     network = trained(classifier, teacher=None)
     assert not network.has_teacher
-    assert list(network(replace(shown, teacher=None))) == ["supervised"]
+    unseen = replace(shown, teacher=None)
+    assert list(network(unseen, network.counts([unseen]))) == ["supervised"]
     assert network.weights(3) == {"supervised": 1.0}
 
 
@@ -105,7 +110,7 @@ def test_the_teachers_weights_are_neither_trained_nor_kept(classifier: CxrModel,
     assert list(network.state_dict()) == [f"classifier.{name}" for name in classifier.state_dict()]
     network.train()
     assert not teacher.training
-    sum(network(shown).values(), start=torch.zeros(())).backward()
+    sum(network(shown, network.counts([shown])).values(), start=torch.zeros(())).backward()
     assert all(weight.grad is None for weight in teacher.parameters())
     assert any(weight.grad is not None and weight.grad.any() for weight in classifier.parameters())
     network.zero_grad()
@@ -113,7 +118,8 @@ def test_the_teachers_weights_are_neither_trained_nor_kept(classifier: CxrModel,
 
 def test_losses_are_float32_in_half_precision_too(classifier: CxrModel, shown: Shown) -> None:
     teacher = copy.deepcopy(classifier).eval()
-    losses, whole = (trained(classifier, teacher=teacher, autocast=autocast)(shown) for autocast in (BFLOAT16, FLOAT32))
+    networks = [trained(classifier, teacher=teacher, autocast=autocast) for autocast in (BFLOAT16, FLOAT32)]
+    losses, whole = (network(shown, network.counts([shown])) for network in networks)
     for name, loss in losses.items():
         assert loss.dtype == torch.float32
         assert loss != whole[name], "something was computed in half precision"
