@@ -24,10 +24,11 @@ import numpy.typing as npt
 import torch
 import typer
 
+from benchmarks.resampled import Scores, high, low, resampled
 from components.cxr.bundle import load_bundle
 from components.cxr.cli import run_cli
 from components.cxr.ids import hash_id
-from components.cxr.labels import BLANK, PATHOLOGIES, truth_of
+from components.cxr.labels import PATHOLOGIES, truth_of
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.report import CONDITIONS
 from components.cxr.shards import LoadedManifest
@@ -49,7 +50,6 @@ from pipeline.synthetic.studies import Study
 DATA_SEED, NUM_STUDIES, NUM_TEST, NUM_VALIDATE = 30_001, 6_500, 2_000, 500
 QUICK_STUDIES, QUICK_TEST, QUICK_VALIDATE = 700, 200, 100
 DRAWN, SIZE = 128, 64
-NUM_BOOTSTRAP = 1000
 ONE_VIEW = ("Enlarged Cardiomediastinum", "Lung Lesion", "Pleural Effusion")
 """Findings that the generator often shows on one view only."""
 VISION = {"embedding_size": 16, "hidden_sizes": [16, 32, 64, 128], "depths": [1, 1, 1, 1], "layer_type": "basic"}
@@ -57,8 +57,6 @@ TWO_LAYERS = {
     "hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 192,
     "max_position_embeddings": 128,
 }  # fmt: skip
-
-Scores = npt.NDArray[np.float64]
 
 
 class Truth(NamedTuple):
@@ -231,12 +229,12 @@ def _table(test: Truth, scores: Mapping[tuple[str, int], dict[str, Scores]], *, 
     }
     names = list(arms)
     samples = {
-        name: _resampled(arms, labels_SP, test.patient_S)
+        name: resampled(arms, labels_SP, test.patient_S)
         for name, labels_SP in (("truth", test.truth_SP), ("A", test.labels_SP))
     }
     print(f"{'mean AUROC of 14 (95 % interval)':32}{'truth':>24}{'labels, protocol A':>24}")
     for a, name in enumerate(names):
-        cells = [f"{of[0, a]:.4f} ({_low(of[1:, a]):.4f}-{_high(of[1:, a]):.4f})" for of in samples.values()]
+        cells = [f"{of[0, a]:.4f} ({low(of[1:, a]):.4f}-{high(of[1:, a]):.4f})" for of in samples.values()]
         print(f"{name:32}" + "".join(f"{cell:>24}" for cell in cells))
 
     def difference(one: str, other: str, *, protocol: str = "truth") -> npt.NDArray[np.float64]:
@@ -246,18 +244,18 @@ def _table(test: Truth, scores: Mapping[tuple[str, int], dict[str, Scores]], *, 
     gain, ceiling = difference("all", "films"), difference("ceiling: films x exact ratio", "films")
     gap, margin = difference("trained without text: films", "films"), difference("all", "own late fusion")
     views = _views_gain(test, arms)
-    found: dict[str, Any] = {"fusion_gain": gain[0], "fusion_gain_low": _low(gain[1:])}
+    found: dict[str, Any] = {"fusion_gain": gain[0], "fusion_gain_low": low(gain[1:])}
     found |= {"ceiling_gain": ceiling[0], "fusion_of_ceiling": gain[0] / ceiling[0]}
-    found |= {"late_margin": margin[0], "late_margin_low": _low(margin[1:])}
-    found |= {"text_dropped_gap": gap[0], "text_dropped_gap_high": _high(gap[1:])}
+    found |= {"late_margin": margin[0], "late_margin_low": low(margin[1:])}
+    found |= {"text_dropped_gap": gap[0], "text_dropped_gap_high": high(gap[1:])}
     found |= {"films_less_concat_films": difference("films", "concat: films")[0]}
     found |= {"concat_gain": difference("concat: all", "concat: films")[0]}
     found |= {"fusion_gain_labels": difference("all", "films", protocol="A")[0]}
-    found |= {"views_gain": views[0], "views_gain_low": _low(views[1:]), "views_gain_high": _high(views[1:])}
+    found |= {"views_gain": views[0], "views_gain_low": low(views[1:]), "views_gain_high": high(views[1:])}
     found = {name: round(float(value), 4) for name, value in found.items()}
     for protocol, of in samples.items():
         found[f"auroc_{protocol}"] = {
-            name: [round(float(v), 4) for v in (of[0, a], _low(of[1:, a]), _high(of[1:, a]))]
+            name: [round(float(v), 4) for v in (of[0, a], low(of[1:, a]), high(of[1:, a]))]
             for a, name in enumerate(names)
         }
     return found
@@ -267,49 +265,8 @@ def _views_gain(test: Truth, arms: Mapping[str, Sequence[Scores]]) -> npt.NDArra
     """All views less the first, over studies with a frontal and a lateral film and what shows on one of them."""
     rows, columns = test.two_views_S, [PATHOLOGIES.index(name) for name in ONE_VIEW]
     shown = {name: [scores[rows][:, columns] for scores in arms[name]] for name in ("films", "films, first view")}
-    of = _resampled(shown, test.truth_SP[rows][:, columns], test.patient_S[rows])
+    of = resampled(shown, test.truth_SP[rows][:, columns], test.patient_S[rows])
     return np.asarray(of[:, 0] - of[:, 1])
-
-
-def _resampled(
-    arms: Mapping[str, Sequence[Scores]], labels_SP: npt.NDArray[np.int8], patient_S: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Mean AUROC of each arm: over all patients and seeds in row 0, then over resamples of both."""
-    num_seeds = len(next(iter(arms.values())))
-    every, which_S = np.unique(patient_S, return_inverse=True)
-    rng = np.random.default_rng(0)
-    drawn = [np.bincount(rng.integers(len(every), size=len(every)), minlength=len(every)) for _ in range(NUM_BOOTSTRAP)]
-    weight_NS = np.array([np.ones(len(every)), *drawn])[:, which_S.ravel()]
-    seeds = [np.bincount(rng.integers(num_seeds, size=num_seeds), minlength=num_seeds) for _ in range(NUM_BOOTSTRAP)]
-    share_NR = np.array([np.ones(num_seeds), *seeds]) / num_seeds
-    means = [np.stack([_mean_auroc(run, labels_SP, weight_NS) for run in runs], axis=1) for runs in arms.values()]
-    return np.stack([(mean_NR * share_NR).sum(axis=1) for mean_NR in means], axis=1)
-
-
-def _mean_auroc(
-    scores_SP: Scores, labels_SP: npt.NDArray[np.int8], weight_NS: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Over pathologies, for each row of weights: scikit-learn would take an hour for what sorting once does."""
-    found = []
-    for scores_S, labels_S in zip(scores_SP.T, labels_SP.T, strict=True):
-        known_S = labels_S != BLANK
-        order = np.argsort(scores_S[known_S], kind="stable")
-        ranked, positive = scores_S[known_S][order], labels_S[known_S][order] == 1
-        starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))  # ties count half
-        weight = weight_NS[:, known_S][:, order]
-        positive_NG = np.add.reduceat(weight * positive, starts, axis=1)
-        negative_NG = np.add.reduceat(weight * ~positive, starts, axis=1)
-        below_NG = negative_NG.cumsum(axis=1) - negative_NG / 2
-        found.append((positive_NG * below_NG).sum(axis=1) / (positive_NG.sum(axis=1) * negative_NG.sum(axis=1)))
-    return np.asarray(np.mean(found, axis=0))
-
-
-def _low(values: npt.NDArray[np.float64]) -> float:
-    return float(np.percentile(values, 2.5))
-
-
-def _high(values: npt.NDArray[np.float64]) -> float:
-    return float(np.percentile(values, 97.5))
 
 
 if __name__ == "__main__":
