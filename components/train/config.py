@@ -15,6 +15,7 @@ from components.cxr.text.text import TextConfig
 __all__ = [
     "AugmentConfig",
     "EncoderTuning",
+    "Lora",
     "ModalityDropout",
     "SemiSupervised",
     "TrainCluster",
@@ -66,17 +67,29 @@ class SemiSupervised(Config):
     """Unlabeled studies in every batch for each labeled one, with any loss; null takes studies as the data come."""
 
 
+class Lora(Config):
+    """Low-rank adaptation (Hu et al. 2021) of every linear layer of an encoder; the bundle holds the sum of both."""
+
+    rank: int = Field(8, ge=1)
+    """Columns of the one and rows of the other of the two matrices whose product a layer learns."""
+    alpha: float = Field(16.0, gt=0.0)
+    """The product counts alpha / rank."""
+
+
 class EncoderTuning(Config):
     """How one encoder learns."""
 
     learning_rate: float | None = Field(None, gt=0.0)
-    """Peak of its learning rate; null for 1e-4 where it is pretrained and `train.learning_rate` where it is not."""
+    """Peak of its learning rate; null for 1e-4 where it is pretrained and `train.learning_rate` where it is not
+    and for LoRA's matrices."""
     layer_decay: float = Field(1.0, gt=0.0, le=1.0)
     """Factor on the learning rate from a layer to the one before it; the last has the full rate (Clark et al. 2020)."""
     frozen: bool = False
     """Keep the pretrained weights: no gradients, no dropout."""
     unfreeze_after: int | None = Field(None, ge=1)
     """Epochs after which a frozen encoder is trained, with a warm-up of its own; null for never."""
+    lora: Lora | None = None
+    """The pretrained weights stay, and each linear layer learns a product of two thin matrices; null for none."""
     gradient_checkpointing: bool = False
     """Compute what is inside a layer again for its gradient instead of keeping it: less memory, more time."""
 
@@ -171,6 +184,8 @@ class TrainConfig(Config):
             tuning: EncoderTuning = getattr(self.tuning, name)
             if tuning.frozen and getattr(self.architecture, name).pretrained is None:
                 raise ValueError(f"tuning.{name}.frozen with architecture.{name}.pretrained: random weights must learn")
+            if tuning.lora is not None and (tuning.frozen or getattr(self.architecture, name).pretrained is None):
+                raise ValueError(f"tuning.{name}.lora with pretrained weights that are not frozen: it adapts those")
             if tuning.unfreeze_after is not None and not tuning.frozen:
                 raise ValueError(f"tuning.{name}.unfreeze_after with tuning.{name}.frozen")
         return self

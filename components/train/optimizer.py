@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from components.cxr.model.network import CxrModel
-from components.train.config import EncoderTuning, TrainConfig
+from components.train.config import TrainConfig
 from components.train.tuning import layer_depths
 
 __all__ = ["build_optimizer", "learning_rate_factor", "set_learning_rates"]
@@ -36,7 +36,8 @@ def build_optimizer(model: CxrModel, config: TrainConfig) -> torch.optim.AdamW:
     in_encoders: set[int] = set()
     for name in ("vision", "text"):
         encoder, tuning = getattr(model, name), getattr(config.tuning, name)
-        peak = _peak(tuning, config, pretrained=getattr(config.architecture, name).pretrained is not None)
+        is_new = getattr(config.architecture, name).pretrained is None or tuning.lora is not None
+        peak = tuning.learning_rate or (config.learning_rate if is_new else _PRETRAINED_LEARNING_RATE)
         depths = layer_depths(encoder)
         last = max(depths.values())
         for parameter in encoder.parameters():
@@ -83,9 +84,3 @@ def learning_rate_factor(step: int, *, num_steps: int, warm_up: float, start: in
     rise = min(1.0, max(0, step + 1 - start) / warm_steps)
     fallen = max(0, step - warm_steps) / max(1, num_steps - warm_steps)
     return rise * 0.5 * (1.0 + math.cos(math.pi * fallen))
-
-
-def _peak(tuning: EncoderTuning, config: TrainConfig, *, pretrained: bool) -> float:
-    if tuning.learning_rate is not None:
-        return tuning.learning_rate
-    return _PRETRAINED_LEARNING_RATE if pretrained else config.learning_rate

@@ -24,6 +24,7 @@ from components.train.distributed import world_size
 from components.train.ema import Ema
 from components.train.loading.order import Order
 from components.train.loading.views import student_view, teacher_view
+from components.train.lora import adapt
 from components.train.objectives.mean_teacher import MeanTeacher, consistent_entries
 from components.train.objectives.network import Objective, TrainingNetwork
 from components.train.objectives.shown import Shown
@@ -95,6 +96,8 @@ class Setup:
         )
         self.batches = StudyBatches(self.training, tokenizer=self.tokenizer, max_tokens=architecture.max_tokens)
         model.start_at(log_class_shares(self.target_SP, self.weight_SP))
+        num_parameters = sum(p.numel() for p in model.parameters())
+        adapt(model, config)
         model.to(device)
         self.ema = Ema(model, decay=config.ema_decay)
         checkpoint_gradients(model, config)
@@ -108,7 +111,7 @@ class Setup:
             section_reader=manifest.section_reader,
             label_policy=config.labels,
             architecture=architecture,
-            num_parameters=sum(p.numel() for p in model.parameters()),
+            num_parameters=num_parameters,
             manifest_hash=loaded.hash,
             id_key_fingerprint=manifest.id_key_fingerprint,
             train_config_hash=config.hash,

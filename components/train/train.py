@@ -31,6 +31,7 @@ from components.train.gradients import Clip
 from components.train.lease import leased
 from components.train.loading.batches import batches
 from components.train.loading.order import position
+from components.train.lora import merge
 from components.train.meter import Meter
 from components.train.objectives.network import TrainingNetwork
 from components.train.optimizer import set_learning_rates
@@ -99,6 +100,7 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
         if stop_after is None and is_main():
             model = setup.ema.model.cpu()
             model.load_state_dict(weights_to_export(progress, model))
+            merge(model)
             info = setup.info.model_copy(update={"mlflow_run_id": progress.run_id})
             trained_on = setup.trained_on()
             save_bundle(bundle, info=info, model=model, tokenizer=setup.tokenizer, trained_on=trained_on)

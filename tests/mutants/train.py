@@ -11,9 +11,31 @@ OPTIMIZER = f"{FOLDER}/test_optimizer.py"
 STEP = f"{FOLDER}/test_step.py"
 TOKENIZER = f"{FOLDER}/test_tokenizer.py"
 TRAIN = f"{FOLDER}/test_train.py"
+LORA = f"{FOLDER}/test_lora.py"
 PRETRAINED_TEXT = f"{FOLDER}/test_pretrained_text.py"
 
 MUTANTS = [
+    Mutant(
+        "a-bundle-lacks-what-lora-learned",
+        file="components/train/lora.py",
+        old="            layer.merge()\n",
+        new="",
+        test=f"{LORA}::test_the_bundle_holds_plain_weights_that_answer_as_the_adapted_model",
+    ),
+    Mutant(
+        "lora-drops-units-from-the-process-s-stream",
+        file="components/train/lora.py",
+        old="lora_dropout=0.0",
+        new="lora_dropout=0.1",
+        test=f"{LORA}::test_dropout_of_an_adapted_encoder_is_still_drawn_from_the_studies",
+    ),
+    Mutant(
+        "lora-learns-at-the-rate-of-pretrained-weights",
+        file="components/train/optimizer.py",
+        old=" or tuning.lora is not None",
+        new="",
+        test=f"{LORA}::test_what_is_learned_is_new_and_has_the_rate_of_what_is_new",
+    ),
     Mutant(
         "layers-computed-again-drop-other-units",
         file="components/cxr/model/dropout.py",
