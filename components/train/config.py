@@ -63,8 +63,8 @@ class SemiSupervised(Config):
     """Weight of the consistency loss after its ramp-up."""
     ramp_up: float = Field(0.3, gt=0.0, le=1.0)
     """Fraction of the training over which the weight rises from 0."""
-    unlabeled_per_labeled: float | None = Field(None, gt=0.0)
-    """Unlabeled studies in every batch for each labeled one, with any loss; null takes studies as the data come."""
+    unlabeled_per_labeled: float | None = Field(3.0, gt=0.0)
+    """At most so many unlabeled studies in a batch for each labeled one; null takes studies as the data come."""
 
 
 class Lora(Config):
@@ -129,6 +129,10 @@ class TrainConfig(Config):
     """Which report sections are the text input."""
     labels: LabelPolicy = LabelPolicy()
     """What uncertain and blank mean."""
+    labeled_fraction: float = Field(1.0, gt=0.0, le=1.0)
+    """Share of the patients, drawn by the seed, whose labels are used in training and validation."""
+    report_labels: bool = False
+    """Label the unlabeled training studies by their reports, with what the labeled ones' reports teach."""
     augment: AugmentConfig = AugmentConfig()
     """Views of a film."""
     modality_dropout: ModalityDropout = ModalityDropout()

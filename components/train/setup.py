@@ -9,7 +9,6 @@ import torch
 from components.cxr.bundle import Bundle
 from components.cxr.bundle_info import BundleInfo
 from components.cxr.errors import UserError
-from components.cxr.labels import targets_of
 from components.cxr.model.batch import Batch
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.dropout import dropout_keys
@@ -18,18 +17,21 @@ from components.cxr.model.study_batches import StudyBatches
 from components.cxr.shards import LoadedManifest
 from components.cxr.text.text import is_leaky
 from components.cxr.trained_on import TrainedOn, trained_on
-from components.train.build import build_model, git_revision, log_class_shares
+from components.train.build import build_model, git_revision
 from components.train.config import TrainConfig
 from components.train.distributed import world_size
 from components.train.ema import Ema
+from components.train.labeled import labels_kept
 from components.train.loading.order import Order
 from components.train.loading.views import student_view, teacher_view
 from components.train.lora import adapt
-from components.train.objectives.mean_teacher import MeanTeacher, consistent_entries
+from components.train.objectives.mean_teacher import MeanTeacher
 from components.train.objectives.network import Objective, TrainingNetwork
 from components.train.objectives.shown import Shown
 from components.train.objectives.supervised import Supervised
 from components.train.optimizer import build_optimizer
+from components.train.report_labels import training_reports
+from components.train.supervision import supervision_of
 from components.train.tuning import checkpoint_gradients
 
 __all__ = ["Setup"]
@@ -57,6 +59,8 @@ class Setup:
         self.config, self.device = config, device
         self.training = StudyDataset(loaded, splits=["train"], text=config.text, max_views=config.max_views)
         self.validation = StudyDataset(loaded, splits=["validate"], text=config.text)
+        for studies in (self.training, self.validation):
+            studies.labeled_S &= labels_kept(studies.patient_ids, fraction=config.labeled_fraction, seed=config.seed)
         if not self.training.labeled_S.any():
             where = f"{loaded.storage.uri}, split train"
             raise UserError(
@@ -66,7 +70,16 @@ class Setup:
                 found="0 labeled studies",
                 expected="at least 1",
             )
-        self.batch_size = min(config.batch_size, len(self.training))
+        self.supervision = supervision_of(
+            self.training.states_SP,
+            self.training.labeled_S,
+            policy=config.labels,
+            reports=training_reports(loaded) if config.report_labels else None,
+        )
+        taught_S, ratio = self.supervision.taught(), config.semi_supervised.unlabeled_per_labeled
+        if config.semi_supervised.method == "none":
+            ratio = 0.0
+        self.batch_size = min(config.batch_size, int(taught_S.sum()) if ratio == 0.0 else len(taught_S))
         if self.batch_size < world_size():
             expected = f"at least {world_size()}, one per process"
             raise UserError(
@@ -77,25 +90,20 @@ class Setup:
                 expected=expected,
             )
         self.order = Order(
-            self.training.labeled_S,
+            taught_S,
             batch_size=self.batch_size,
-            unlabeled_per_labeled=config.semi_supervised.unlabeled_per_labeled,
+            unlabeled_per_labeled=ratio,
             seed=config.seed,
         )
         self.steps_per_epoch = self.order.steps_per_epoch
         self.num_steps = config.epochs * self.steps_per_epoch
-
-        targets = targets_of(self.training.states_SP, self.training.labeled_S, policy=config.labels)
-        self.target_SP = torch.from_numpy(targets.target_BP)
-        self.weight_SP = torch.from_numpy(targets.weight_BP)
-        self.consistent_SP = torch.from_numpy(consistent_entries(targets))
 
         torch.manual_seed(config.seed)
         architecture, model, self.tokenizer = build_model(
             config, texts=self.training.texts(), num_pathologies=len(manifest.pathologies)
         )
         self.batches = StudyBatches(self.training, tokenizer=self.tokenizer, max_tokens=architecture.max_tokens)
-        model.start_at(log_class_shares(self.target_SP, self.weight_SP))
+        model.start_at(self.supervision.log_share_P3)
         num_parameters = sum(p.numel() for p in model.parameters())
         adapt(model, config)
         model.to(device)
@@ -131,16 +139,17 @@ class Setup:
         student = student_view(batch, on_device=on_device, studies=studies, step=step, config=config)
         if self.network.has_teacher:
             teacher = teacher_view(on_device, studies=studies, step=step, config=config)
-        target_BP, weight_BP, consistent_BP = (
-            values_SP[studies].to(self.device, non_blocking=True)
-            for values_SP in (self.target_SP, self.weight_SP, self.consistent_SP)
+        taught = self.supervision
+        target_BP3, weight_BP, consistent_BP = (
+            values[studies].to(self.device, non_blocking=True)
+            for values in (taught.target_SP3, taught.weight_SP, taught.consistent_SP)
         )
         return Shown(
             student=student,
             dropout_B=dropout_keys(studies, seed=self.config.seed, step=step, device=self.device),
             teacher=teacher,
             known_EB=self.network.classifier.known(student),
-            target_BP=target_BP,
+            target_BP3=target_BP3,
             weight_BP=weight_BP,
             consistent_BP=consistent_BP,
         )

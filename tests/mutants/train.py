@@ -262,9 +262,9 @@ MUTANTS = [
     ),
     Mutant(
         "consistency-covers-what-it-should-leave-out",
-        file="components/train/setup.py",
-        old="torch.from_numpy(consistent_entries(targets))",
-        new="~torch.from_numpy(consistent_entries(targets))",
+        file="components/train/supervision.py",
+        old="torch.from_numpy(targets.unlabeled_BP) | certain_SP",
+        new="~(torch.from_numpy(targets.unlabeled_BP) | certain_SP)",
         test=f"{STEP}::test_three_steps_are_those_of_the_reference",
     ),
     Mutant(
@@ -474,9 +474,9 @@ MUTANTS = [
     ),
     Mutant(
         "consistency-covers-blanks-that-the-policy-ignores",
-        file="components/train/objectives/mean_teacher.py",
-        old="labeled_SP | targets.unlabeled_BP",
-        new="labeled_SP | (targets.target_BP < 0)",
+        file="components/train/supervision.py",
+        old="torch.from_numpy(targets.unlabeled_BP) | certain_SP",
+        new="(class_SP < 0) | certain_SP",
         test=f"{FOLDER}/objectives/test_mean_teacher.py::test_what_the_policy_leaves_unused_or_calls_uncertain_is_left_out",
     ),
     Mutant(

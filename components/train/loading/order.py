@@ -23,22 +23,24 @@ class _Stream(NamedTuple):
 class Order:
     """The studies of every global batch of a training.
 
-    By default one stream holds all studies, and a pass over it is an epoch. With `unlabeled_per_labeled` every batch
-    has the same number of labeled studies first and of unlabeled ones after them; either stream begins a new pass, in
-    another order, whenever it is through, and an epoch remains as many batches as all studies fill. What does not fill
-    a stream's last batch of a pass is left out of that pass, so that no study is in a batch twice.
+    Without a limit one stream holds all studies, and a pass over it is an epoch. Where the data have more unlabeled
+    studies per labeled one than `unlabeled_per_labeled`, every batch has labeled studies first and unlabeled ones after
+    them at that ratio; either stream begins a new pass, in another order, whenever it is through, and an epoch remains
+    as many batches as all studies fill. A limit of 0 leaves unlabeled studies out, and an epoch is a pass over the
+    labeled ones. What does not fill a stream's last batch of a pass is left out of that pass, so that no study is in a
+    batch twice.
 
-    >>> order = Order(np.array([True, False, True, False, False]), batch_size=3, unlabeled_per_labeled=2.0)
+    >>> order = Order(np.array([True, False, True, False, False]), batch_size=2, unlabeled_per_labeled=1.0)
     >>> [len(set(order.batch(step)) & {0, 2}) for step in range(4)]
     [1, 1, 1, 1]
 
     Args:
         labeled_S: whether a study is labeled.
         batch_size: studies of a global batch, at most S.
-        unlabeled_per_labeled: rounded to whole studies of a batch, at least one of each kind; None for one stream.
+        unlabeled_per_labeled: the most of them; rounded to whole studies of a batch, at least one of each kind.
 
     Raises:
-        UserError: a batch would need more studies of one kind than there are, or is too small for both.
+        UserError: a batch would need more labeled studies than there are, or is too small for both kinds.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class Order:
         unlabeled_per_labeled: float | None = None,
         seed: int = 0,
     ) -> None:
-        self.steps_per_epoch = len(labeled_S) // batch_size
-        if unlabeled_per_labeled is None:
+        labeled, unlabeled = np.flatnonzero(labeled_S), np.flatnonzero(~labeled_S)
+        if unlabeled_per_labeled is None or len(unlabeled) <= unlabeled_per_labeled * len(labeled):
             streams = [_Stream(np.arange(len(labeled_S)), batch_size, ())]
+        elif unlabeled_per_labeled == 0:
+            streams = [_Stream(labeled, batch_size, ())]
         else:
             if batch_size < 2:
                 raise UserError(
@@ -63,19 +67,20 @@ class Order:
                 )
             num_labeled = min(max(1, round(batch_size / (1.0 + unlabeled_per_labeled))), batch_size - 1)
             streams = [
-                _Stream(np.flatnonzero(labeled_S), num_labeled, (1,)),
-                _Stream(np.flatnonzero(~labeled_S), batch_size - num_labeled, (2,)),
+                _Stream(labeled, num_labeled, (1,)),
+                _Stream(unlabeled, batch_size - num_labeled, (2,)),
             ]
-            for stream, kind in zip(streams, ("labeled", "unlabeled"), strict=True):
-                if len(stream.studies) < stream.num_in_batch:
-                    raise UserError(
-                        "too-few-studies",
-                        f"fewer {kind} studies than a batch holds",
-                        where="train.semi_supervised.unlabeled_per_labeled",
-                        found=f"{len(stream.studies)} in the data",
-                        expected=f"at least {stream.num_in_batch}",
-                        remedy="Change the ratio or train.batch_size, or set null for batches as the data come.",
-                    )
+        for stream, kind in zip(streams, ("labeled", "unlabeled"), strict=False):
+            if len(stream.studies) < stream.num_in_batch:
+                raise UserError(
+                    "too-few-studies",
+                    f"fewer {kind} studies than a batch holds",
+                    where="train.batch_size",
+                    found=f"{len(stream.studies)} in the data",
+                    expected=f"at least {stream.num_in_batch}",
+                    remedy="Lower train.batch_size, or change train.semi_supervised.unlabeled_per_labeled.",
+                )
+        self.steps_per_epoch = (len(labeled) if unlabeled_per_labeled == 0 else len(labeled_S)) // batch_size
         self._seed, self._streams = seed, streams
         self._passes: dict[tuple[int, ...], tuple[int, npt.NDArray[np.int64]]] = {}
 

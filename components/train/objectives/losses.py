@@ -10,7 +10,6 @@ Shape letters: E experts, B studies of this part, P pathologies.
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from components.cxr.model.network import positive_score
 from components.train.distributed import world_size
@@ -18,16 +17,15 @@ from components.train.distributed import world_size
 __all__ = ["consistency_loss", "supervised_loss"]
 
 
-def supervised_loss(logits_EBP3: Tensor, target_BP: Tensor, weight_EBP: Tensor, count_E: Tensor) -> Tensor:
+def supervised_loss(logits_EBP3: Tensor, target_BP3: Tensor, weight_EBP: Tensor, count_E: Tensor) -> Tensor:
     """Weighted 3-way cross-entropy over entries with a target, summed over the experts (scalar, nats).
 
     Args:
-        target_BP: int64 class 0 negative, 1 uncertain, 2 positive, -1 none.
+        target_BP3: float32 chances of negative, uncertain, positive; all 0 where there is no target.
         weight_EBP: float32 in [0, 1], 0 where there is no target.
         count_E: the whole batch's sum of weights.
     """
-    target_EBP = target_BP.expand(len(logits_EBP3), -1, -1)
-    entropy_EBP = F.cross_entropy(logits_EBP3.movedim(3, 1), target_EBP, ignore_index=-1, reduction="none")
+    entropy_EBP = -(target_BP3 * logits_EBP3.log_softmax(dim=3)).sum(dim=3)
     return _mean(entropy_EBP * weight_EBP, count_E)
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from components.cxr.labels import UNCERTAIN_CLASS, Targets
 from components.cxr.model.network import CxrModel
 from components.train.config import SemiSupervised
 from components.train.objectives.losses import consistency_loss
 from components.train.objectives.shown import Shown
 
-__all__ = ["MeanTeacher", "consistent_entries"]
+__all__ = ["MeanTeacher"]
 
 
 class MeanTeacher(nn.Module):
@@ -52,16 +49,6 @@ class MeanTeacher(nn.Module):
         with torch.no_grad(), self._autocast:
             teacher_BP3 = teacher(shown.teacher).float()
         return consistency_loss(logits_EBP3, teacher_BP3, _mask(shown), count_E)
-
-
-def consistent_entries(targets: Targets) -> npt.NDArray[np.bool_]:
-    """Entries (S, P) under the consistency loss: those without labels and those labeled negative or positive.
-
-    What supervision calls uncertain is left out, and what the label policy leaves unused.
-    """
-    labeled_SP = (targets.target_BP != UNCERTAIN_CLASS) & (targets.target_BP >= 0)
-    consistent_SP: npt.NDArray[np.bool_] = labeled_SP | targets.unlabeled_BP
-    return consistent_SP
 
 
 def _mask(shown: Shown) -> Tensor:

@@ -23,9 +23,9 @@ class Shown:
     """Weak view, with every modality that is there; None where nobody looks at it."""
     known_EB: Tensor
     """bool, the studies that each expert can say something of, as `student` shows them."""
-    target_BP: Tensor
-    """int64 class 0 negative, 1 uncertain, 2 positive, or NO_TARGET."""
+    target_BP3: Tensor
+    """float32 chances of negative, uncertain, positive; all 0 without a target."""
     weight_BP: Tensor
-    """float32 in [0, 1]."""
+    """float32 in [0, 1], 0 without a target."""
     consistent_BP: Tensor
     """bool, entries under the consistency loss."""

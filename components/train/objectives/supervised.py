@@ -29,7 +29,7 @@ class Supervised(nn.Module):
         Args:
             count_E: `counts` of the whole batch.
         """
-        return supervised_loss(logits_EBP3, shown.target_BP, _weights(shown), count_E)
+        return supervised_loss(logits_EBP3, shown.target_BP3, _weights(shown), count_E)
 
 
 def _weights(shown: Shown) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from components.cxr.bundle import Bundle, load_bundle
+from components.cxr.labels import targets_of
 from components.cxr.model.batch import collate
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.dropout import dropout_keys
@@ -66,7 +67,8 @@ def reference(config: TrainConfig, data: LoadedManifest) -> dict[str, dict[str, 
         with torch.no_grad():
             teacher_BP3 = average(weak)
 
-        target_BP = setup.target_SP[studies]
+        labels = targets_of(setup.training.states_SP, setup.training.labeled_S, policy=config.labels)
+        target_BP = torch.from_numpy(labels.target_BP)[studies]
         certain_BP = target_BP != 1
         assert 0 < certain_BP.sum() < certain_BP.numel()
         taught_BP = torch.sigmoid(teacher_BP3[..., 2] - teacher_BP3[..., 0])
@@ -114,7 +116,7 @@ def test_experts_start_at_the_shares_of_the_training_labels(
     expert = setup.network.classifier.text_expert
     assert expert is not None
     for p, prior_3 in enumerate(expert.prior_P3.tolist()):
-        counts = [1.0 + float((setup.target_SP[:, p] == c).sum()) for c in range(3)]
+        counts = [1.0 + float(setup.supervision.target_SP3[:, p, c].sum()) for c in range(3)]
         assert prior_3 == pytest.approx([math.log(count / sum(counts)) for count in counts], abs=1e-5)
 
 
@@ -167,9 +169,9 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def test_a_study_that_comes_again_within_an_epoch_is_shown_anew(tiny_data: LoadedManifest, config: TrainConfig) -> None:
-    """With a set ratio the few studies of a kind come round faster than the others: here the unlabeled ones."""
+    """With a set ratio the few studies of a kind come round faster than the others: here the labeled ones."""
     values = config.semi_supervised.model_copy(update={"unlabeled_per_labeled": 0.25})
-    config = config.model_copy(update={"semi_supervised": values, "batch_size": 5})
+    config = config.model_copy(update={"semi_supervised": values, "batch_size": 5, "labeled_fraction": 0.3})
     setup = Setup(config, tiny_data, device=torch.device("cpu"))
     seen: dict[int, list[torch.Tensor]] = {}
     for step, (studies, batch) in enumerate(batches(setup, epoch=0)):

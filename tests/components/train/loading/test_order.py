@@ -37,23 +37,33 @@ def test_processes_cover_each_batch_exactly_once(num_processes: int, skip: int, 
         assert all(len(set(batch)) == 8 for batch in batches)
 
 
-def test_without_a_ratio_an_epoch_is_one_pass_over_all_studies() -> None:
-    order = Order(LABELED, batch_size=8, seed=3)
+@pytest.mark.parametrize("ratio", [None, 4.0, 7.0])
+def test_without_more_unlabeled_studies_than_allowed_an_epoch_is_one_pass_over_all(ratio: float | None) -> None:
+    order = Order(LABELED, batch_size=8, unlabeled_per_labeled=ratio, seed=3)
     for epoch in range(3):
         expected = order_of(50, seed=3, epoch=epoch)
         assert [study for batch in order.shares(epoch=epoch) for study in batch] == expected[:48]
+
+
+def test_a_limit_of_none_leaves_unlabeled_studies_out() -> None:
+    order = Order(LABELED, batch_size=5, unlabeled_per_labeled=0.0, seed=3)
+    assert order.steps_per_epoch == 2
+    for epoch in range(3):
+        studies = [study for batch in order.shares(epoch=epoch) for study in batch]
+        assert sorted(studies) == np.flatnonzero(LABELED).tolist()
 
 
 @pytest.mark.parametrize(
     ("ratio", "num_labeled"), [(1.0, 4), (3.0, 2), (7.0, 1), (100.0, 1), (2.2, 2), (1.2, 4), (0.01, 7)]
 )
 def test_every_batch_has_the_set_share_of_labeled_studies(ratio: float, num_labeled: int) -> None:
-    order = Order(LABELED, batch_size=8, unlabeled_per_labeled=ratio)
+    few = LABELED if ratio < 4.0 else np.arange(1500) < 8
+    order = Order(few, batch_size=8, unlabeled_per_labeled=ratio)
     for step in range(40):
-        assert LABELED[order.batch(step)].tolist() == [True] * num_labeled + [False] * (8 - num_labeled)
+        assert few[order.batch(step)].tolist() == [True] * num_labeled + [False] * (8 - num_labeled)
     for process in range(2):  # the shares of a batch differ by one at most
         for share in order.shares(epoch=1, process=process, num_processes=2):
-            assert abs(LABELED[share].sum() - num_labeled / 2) < 1
+            assert abs(few[share].sum() - num_labeled / 2) < 1
 
 
 def passes(order: Order, kind: npt.NDArray[np.bool_], *, num_epochs: int, per_pass: int) -> list[list[int]]:
@@ -91,17 +101,10 @@ def test_the_order_of_streams_is_keyed_by_the_seed_and_needs_no_history() -> Non
     assert order(2).batch(0) != all_of_it[0]
 
 
-@pytest.mark.parametrize(
-    ("labeled", "ratio", "kind"), [(LABELED, 0.5, "labeled"), (~LABELED, 7.0, None), (np.ones(50, bool), 1.0, "un")]
-)
-def test_too_few_studies_of_one_kind_are_a_users_mistake(
-    labeled: npt.NDArray[np.bool_], ratio: float, kind: str | None
-) -> None:
-    if kind is None:
-        Order(labeled, batch_size=8, unlabeled_per_labeled=ratio)
-        return
-    with pytest.raises(UserError, match=kind) as caught:
-        Order(labeled, batch_size=32, unlabeled_per_labeled=ratio)
+def test_fewer_labeled_studies_than_a_batch_holds_are_a_users_mistake() -> None:
+    Order(LABELED, batch_size=15, unlabeled_per_labeled=0.5)
+    with pytest.raises(UserError, match="fewer labeled studies") as caught:
+        Order(LABELED, batch_size=32, unlabeled_per_labeled=0.5)
     assert caught.value.code == "too-few-studies"
 
 

@@ -16,13 +16,14 @@ def test_supervised_loss_is_the_weighted_mean_over_entries_with_a_target() -> No
                 entropy = -F.log_softmax(logits_BP3[b, p], dim=0)[target_BP[b, p]]
                 expected += float(weight_BP[b, p] * entropy)
                 total += float(weight_BP[b, p])
-    found = supervised_loss(logits_BP3[None], target_BP, weight_BP[None], weight_BP.sum()[None])
+    target_BP3 = torch.cat([torch.zeros(1, 3), torch.eye(3)])[target_BP + 1]
+    found = supervised_loss(logits_BP3[None], target_BP3, weight_BP[None], weight_BP.sum()[None])
     assert found.item() == pytest.approx(expected / total, rel=1e-5)
 
 
 def test_supervised_loss_without_any_target_is_zero_and_has_a_gradient() -> None:
     logits_BP3 = torch.randn(2, 3, 3, requires_grad=True)
-    loss = supervised_loss(logits_BP3[None], torch.full((2, 3), -1), torch.zeros(1, 2, 3), torch.zeros(1))
+    loss = supervised_loss(logits_BP3[None], torch.zeros(2, 3, 3), torch.zeros(1, 2, 3), torch.zeros(1))
     loss.backward()
     assert loss.item() == 0.0
     assert logits_BP3.grad is not None

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from components.cxr.labels import BLANK, NEGATIVE, POSITIVE, UNCERTAIN, LabelPolicy, targets_of
+from components.cxr.labels import BLANK, NEGATIVE, POSITIVE, UNCERTAIN, LabelPolicy
 from components.cxr.model.architecture import Architecture
 from components.cxr.model.network import CxrModel
 from components.train.build import build_model
 from components.train.config import SemiSupervised, TrainConfig
-from components.train.objectives.mean_teacher import MeanTeacher, consistent_entries
+from components.train.objectives.mean_teacher import MeanTeacher
+from components.train.supervision import supervision_of
 
 STATES_SP = np.array([[NEGATIVE, POSITIVE, UNCERTAIN, BLANK], [BLANK, BLANK, BLANK, BLANK]], dtype=np.int8)
 LABELED_S = np.array([True, False])
@@ -29,7 +30,7 @@ def test_what_the_policy_leaves_unused_or_calls_uncertain_is_left_out(
     uncertain: str, blank: str, counts: list[bool]
 ) -> None:
     policy = LabelPolicy.model_validate({"uncertain": uncertain, "blank": blank})
-    consistent_SP = consistent_entries(targets_of(STATES_SP, LABELED_S, policy=policy))
+    consistent_SP = supervision_of(STATES_SP, LABELED_S, policy=policy).consistent_SP
     assert consistent_SP[0].tolist() == counts
     assert consistent_SP[1].all(), "a study without labels counts in every entry"
 

@@ -38,6 +38,10 @@ def classifier() -> CxrModel:
     return build_model(TrainConfig(architecture=architecture), texts=["cough"], num_pathologies=3)[1].train()
 
 
+def classes(target_BP: torch.Tensor) -> torch.Tensor:
+    return torch.cat([torch.zeros(1, 3), torch.eye(3)])[target_BP + 1]
+
+
 @pytest.fixture(scope="module")
 def shown() -> Shown:
     torch.manual_seed(1)
@@ -58,7 +62,7 @@ def shown() -> Shown:
         known_EB=torch.tensor([[True, True], [True, False], [True, False]]),
         dropout_B=torch.tensor([11, 12]),
         teacher=teacher,
-        target_BP=torch.tensor([[0, 2, NO_TARGET], [1, NO_TARGET, 0]]),
+        target_BP3=classes(torch.tensor([[0, 2, NO_TARGET], [1, NO_TARGET, 0]])),
         weight_BP=torch.tensor([[1.0, 0.5, 0.0], [1.0, 0.0, 1.0]]),
         consistent_BP=torch.tensor([[True, True, True], [False, True, False]]),
     )
@@ -83,7 +87,7 @@ def test_every_objective_has_its_loss_and_its_weight_by_name(classifier: CxrMode
     assert counts["supervised"].tolist() == [3.5, 1.5, 1.5]
     assert counts["consistency"].tolist() == [4.0, 3.0, 3.0]
     known_EB1 = shown.known_EB[:, :, None]
-    expected = supervised_loss(logits_EBP3, shown.target_BP, shown.weight_BP * known_EB1, counts["supervised"])
+    expected = supervised_loss(logits_EBP3, shown.target_BP3, shown.weight_BP * known_EB1, counts["supervised"])
     torch.testing.assert_close(losses["supervised"], expected)
     expected = consistency_loss(logits_EBP3, teacher_BP3, shown.consistent_BP & known_EB1, counts["consistency"])
     assert expected > 1e-4

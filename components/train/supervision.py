@@ -1,0 +1,70 @@
+"""What every entry of the training split is taught: by a label, by the study's report, or by nobody.
+
+Shape letters: S studies, P pathologies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from components.cxr.labels import UNCERTAIN_CLASS, LabelPolicy, targets_of
+from components.train.build import log_class_shares
+from components.train.report_labels import report_labels
+
+__all__ = ["Supervision", "supervision_of"]
+
+
+class Supervision(NamedTuple):
+    """On the host."""
+
+    target_SP3: Tensor
+    """float32 chances of negative, uncertain, positive; all 0 in an entry that nobody teaches."""
+    weight_SP: Tensor
+    """float32 in [0, 1], 0 without a target."""
+    consistent_SP: Tensor
+    """bool, entries on which student and teacher shall agree: those without a target, and those labeled negative or
+    positive. What supervision calls uncertain is left out, and what the label policy leaves unused."""
+    log_share_P3: Tensor
+    """Logarithm of each class's share of the labels, in nats."""
+
+    def taught(self) -> npt.NDArray[np.bool_]:
+        """Whether each study has a target (S,)."""
+        return (self.weight_SP > 0).any(dim=1).numpy()
+
+
+def supervision_of(
+    states_SP: npt.NDArray[np.int8],
+    labeled_S: npt.NDArray[np.bool_],
+    *,
+    policy: LabelPolicy,
+    reports: Sequence[str] | None = None,
+) -> Supervision:
+    """Targets by the label policy, and where reports are given also from those of the unlabeled studies.
+
+    Args:
+        states_SP, labeled_S: as `targets_of` takes them.
+        reports: what was written of each study, "" where nothing was.
+    """
+    targets = targets_of(states_SP, labeled_S, policy=policy)
+    class_SP, weight_SP = torch.from_numpy(targets.target_BP), torch.from_numpy(targets.weight_BP)
+    labeled_SP = class_SP >= 0
+    target_SP3 = F.one_hot(class_SP.clamp(min=0), 3).float() * labeled_SP[:, :, None]
+    log_share_P3 = log_class_shares(class_SP, weight_SP)
+    if reports is not None:
+        told = report_labels(reports, targets, labeled_S)
+        target_SP3 += torch.from_numpy(told.chance_SP3)
+        weight_SP = weight_SP + torch.from_numpy(told.known_SP)
+    certain_SP = labeled_SP & (class_SP != UNCERTAIN_CLASS)
+    return Supervision(
+        target_SP3=target_SP3,
+        weight_SP=weight_SP,
+        consistent_SP=torch.from_numpy(targets.unlabeled_BP) | certain_SP,
+        log_share_P3=log_share_P3,
+    )
