@@ -340,8 +340,8 @@ MUTANTS = [
     Mutant(
         "training-labels-are-those-of-another-study",
         file="components/train/setup.py",
-        old="values_SP[studies].to(",
-        new="values_SP[studies[::-1]].to(",
+        old="values[studies].to(",
+        new="values[studies[::-1]].to(",
         test=f"{STEP}::test_three_steps_are_those_of_the_reference",
     ),
     Mutant(
