@@ -114,6 +114,8 @@ class TrainCluster(PodConfig):
     """Size of /dev/shm, through which loader processes and NCCL pass data; counts towards the memory limit."""
     deadline_s: int | None = Field(None, ge=1)
     """Seconds after which the job is ended as failed; null for never."""
+    retries: int = Field(3, ge=0)
+    """Times that a job is started again whose nodes were taken away; it goes on from the last checkpoint."""
 
 
 class TrainConfig(Config):

@@ -20,6 +20,7 @@ from components.cxr.cluster.kube import (
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root, Storage
 from components.train.config import TrainConfig
+from components.train.stopping import AGAIN
 from components.train.trainjob import CONTAINER, KIND, SPEC_ANNOTATION, train_job
 
 __all__ = ["train_on_nodes"]
@@ -36,7 +37,8 @@ def train_on_nodes(config: TrainConfig, *, key: str, root: Root, manifest: Stora
 
     A job for the same training that is there already is joined, or replaced if it has ended or is another one. When
     this process is stopped or fails, the job is deleted; its checkpoints stay under `root`, and the next one goes on
-    from the last. A failed job is left for inspection.
+    from the last. A job whose nodes were taken away is started again, `cluster.retries` times: a TrainJob has no field
+    for that, and its runtime's own restarts end with the pods of a JobSet. Any other failed job is left for inspection.
 
     Raises:
         UserError: no cluster, a folder that the nodes cannot see, a refusal by the cluster, or a job that failed, with
@@ -47,24 +49,43 @@ def train_on_nodes(config: TrainConfig, *, key: str, root: Root, manifest: Stora
     cluster = connect(config.cluster.namespace)
     job = train_job(config, key=key, root=root, manifest=manifest)
     name = job["metadata"]["name"]
-    jobs = Objects(cluster, KIND)
+    jobs, where = Objects(cluster, KIND), f"{cluster.namespace}/{name}"
     with stopped_by_sigterm():
         try:
-            _create_or_join(jobs, job, where=f"{cluster.namespace}/{name}")
-            ended = _wait(jobs, name, _Follower(cluster, name, num_nodes=config.num_nodes))
+            for retry in range(config.cluster.retries + 1):
+                _create_or_join(jobs, job, where=where)
+                ended = _wait(jobs, name, _Follower(cluster, name, num_nodes=config.num_nodes))
+                if ended["type"] == "Complete" or not _were_taken_away(cluster, name):
+                    break
+                print(f"train: nodes of TrainJob {where} were taken away, {_left(config, retry)}", flush=True)
         except BaseException:
-            _delete(jobs, name, where=f"{cluster.namespace}/{name}")
+            _delete(jobs, name, where=where)
             raise
     if ended["type"] == "Failed":
         lines = last_lines(cluster, _selector(name), container=CONTAINER)
         raise UserError(
             "training-failed",
             f"training failed, its pods' last lines:\n{lines}\n",
-            where=f"TrainJob {cluster.namespace}/{name}",
+            where=f"TrainJob {where}",
             found=" ".join(f"{ended.get('reason', '')} {ended.get('message', '')}".split()).rstrip("."),
             remedy="Run the step again to go on from the last checkpoint.",
         )
-    _delete(jobs, name, where=f"{cluster.namespace}/{name}")
+    _delete(jobs, name, where=where)
+
+
+def _were_taken_away(cluster: Cluster, name: str) -> bool:
+    """Whether a failed job's nodes were stopped by SIGTERM or lost to the cluster, and none met a user's mistake."""
+    try:
+        pods = list_pods(cluster, _selector(name))
+    except UserError:
+        return False  # nobody may look
+    codes = {code for pod in pods for code in pod.exit_codes}
+    return 2 not in codes and (AGAIN in codes or any(pod.disrupted for pod in pods))
+
+
+def _left(config: TrainConfig, retry: int) -> str:
+    retries = config.cluster.retries
+    return f"retry {retry + 1} of {retries}" if retry < retries else f"after {retries} retries"
 
 
 def _delete(jobs: Objects, name: str, *, where: str) -> None:

@@ -114,6 +114,14 @@ def test_every_task_is_retried_with_backoff_and_has_the_environment(
     assert {"Preprocess films and reports", "Collect the manifest", "Train", "Evaluate and decide"} <= titles
 
 
+@pytest.mark.parametrize("target", ["kfp", "vertex"])
+def test_a_training_that_is_stopped_is_tried_again_without_asking_for_it(target: Target, tmp_path: Path) -> None:
+    documents = compiled(load_pipeline_config(CONFIGS / "demo.yaml"), target, tmp_path)
+    policy = documents[0]["root"]["dag"]["tasks"]["train"]["retryPolicy"]
+    assert policy["maxRetryCount"] == 2
+    assert policy["backoffDuration"] == "60s"
+
+
 def test_kubernetes_places_the_tasks(kfp: list[dict[str, Any]]) -> None:
     assert len(kfp) == 2
     found = kubernetes(kfp)

@@ -152,6 +152,10 @@ class Pod(NamedTuple):
     """Pending, Running, Succeeded, Failed or Unknown."""
     reason: str
     """Why it waits or has ended, such as Unschedulable, ImagePullBackOff, OOMKilled; empty when there is nothing."""
+    exit_codes: tuple[int, ...]
+    """Of each container's last end, where it has ended."""
+    disrupted: bool
+    """Whether the cluster took it away: preempted, evicted, drained, or its machine is gone (DisruptionTarget)."""
 
     @property
     def state(self) -> str:
@@ -231,7 +235,19 @@ def _pod(found: Any) -> Pod:
         unmet = (entry for entry in found.status.conditions or () if entry.status == "False" and entry.reason)
         reasons = [entry.reason for entry in unmet if entry.type == "PodScheduled"]
     reason = next((r for r in reasons if r != "Completed"), "")
-    return Pod(found.metadata.name, found.metadata.labels or {}, found.status.phase or "Unknown", reason)
+    ends = [
+        next((s.terminated for s in (status.state, status.last_state) if s and s.terminated), None)
+        for status in found.status.container_statuses or ()
+    ]
+    taken = [entry for entry in found.status.conditions or () if entry.type == "DisruptionTarget"]
+    return Pod(
+        found.metadata.name,
+        found.metadata.labels or {},
+        found.status.phase or "Unknown",
+        reason,
+        exit_codes=tuple(end.exit_code for end in ends if end),
+        disrupted=any(entry.status == "True" for entry in taken),
+    )
 
 
 @contextlib.contextmanager

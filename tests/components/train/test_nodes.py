@@ -12,6 +12,7 @@ from components.cxr.errors import UserError
 from components.train import nodes
 from components.train.config import TrainConfig
 from components.train.trainjob import checked
+from tests.components.crd import crd_validator
 from tests.components.kube_api import KubeApi
 from tests.components.train.cluster import CLUSTER, KEY, config_of, run
 
@@ -110,6 +111,25 @@ def test_a_field_that_kubeflow_does_not_know_is_refused(kube: KubeApi) -> None:
         checked(typo)
 
 
+def test_the_job_is_one_that_the_cluster_accepts(kube: KubeApi, real_data: Path) -> None:
+    kube.controllers["trainjobs"] = ends("Complete")
+    run()
+    run(config_of({"claims": {"shared": "/data"}}))
+    validator = crd_validator(real_data / "crds" / "trainer-trainjobs.yaml", version="v1alpha1")
+    for job in created(kube):
+        assert [error.json_path for error in validator.iter_errors(job)] == []
+    (job, _) = created(kube)
+    job["spec"]["retries"] = 3
+    job["spec"]["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["failurePolicy"] = {"maxRestarts": 3}
+    job["spec"]["trainer"]["numNodes"] = "2"
+    found = {(error.json_path, error.validator) for error in validator.iter_errors(job)}
+    assert found == {
+        ("$.spec", "additionalProperties"),
+        ("$.spec.runtimePatches[0].trainingRuntimeSpec.template.spec", "additionalProperties"),
+        ("$.spec.trainer.numNodes", "type"),
+    }, "fields for restarts are not the TrainJob's, so the step itself starts it again"
+
+
 def test_where_it_runs_is_no_part_of_the_key() -> None:
     assert config_of().hash == TrainConfig().hash
     assert config_of(epochs=7).hash != TrainConfig().hash
@@ -170,6 +190,70 @@ def test_a_failed_job_is_told_with_its_pods_last_lines(kube: KubeApi) -> None:
     assert "line 19" in message
     assert "line 9\n" not in message
     assert "JobFailed jobset failed" in message
+    assert len(kube.objects["trainjobs"]) == 1, "left for inspection"
+
+
+def ended_with(code: int, *, now: bool = True) -> dict[str, Any]:
+    """A pod's status whose container ended; unless `now`, the kubelet waits before it starts it again."""
+    end = {"terminated": {"reason": "Error", "exitCode": code}}
+    state = {"state": end} if now else {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": end}
+    status = {"name": "node", "image": "i", "imageID": "i", "ready": False, "restartCount": 0, **state}
+    return {"phase": "Failed" if now else "Running", "containerStatuses": [status]}
+
+
+TAKEN = {"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "Preemption"}]}
+NOT_TAKEN = {"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "False", "reason": "Preemption"}]}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "again"),
+    [
+        (ended_with(143), ended_with(143), True),
+        (ended_with(1), ended_with(143, now=False), True),
+        (ended_with(1), TAKEN, True),
+        (ended_with(143), ended_with(2), False),
+        (ended_with(1), ended_with(1), False),
+        (ended_with(137), NOT_TAKEN, False),
+        (None, None, False),
+    ],
+    ids=["stopped", "waiting to start again", "preempted", "a user's mistake", "failed", "killed", "nothing is left"],
+)
+def test_a_job_whose_nodes_were_taken_away_is_started_again(
+    kube: KubeApi, capsys: pytest.CaptureFixture[str], first: Any, second: Any, again: bool
+) -> None:
+    def control(job: dict[str, Any]) -> None:
+        if len(created(kube)) == 3:
+            job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+            return
+        for index, status in enumerate((first, second)):
+            if status is not None:
+                add_node(kube, job["metadata"]["name"], index, **status)
+        job["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "JobFailed"}]}
+
+    kube.controllers["trainjobs"] = control
+    if again:
+        run()
+        assert len(created(kube)) == 3
+        assert kube.objects["trainjobs"] == {}
+        out = capsys.readouterr().out
+        assert "were taken away, retry 1 of 3" in out
+        assert "were taken away, retry 2 of 3" in out
+    else:
+        with pytest.raises(UserError, match="training failed"):
+            run()
+        assert len(created(kube)) == 1
+
+
+def test_a_job_is_not_started_again_for_ever(kube: KubeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    def control(job: dict[str, Any]) -> None:
+        add_node(kube, job["metadata"]["name"], 0, **ended_with(143))
+        job["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "JobFailed"}]}
+
+    kube.controllers["trainjobs"] = control
+    with pytest.raises(UserError, match=r"(?s)training failed.*Run the step again"):
+        run(config_of(CLUSTER | {"retries": 1}))
+    assert len(created(kube)) == 2
+    assert "after 1 retries" in capsys.readouterr().out
     assert len(kube.objects["trainjobs"]) == 1, "left for inspection"
 
 
