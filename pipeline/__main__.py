@@ -15,6 +15,7 @@ from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
 from components.cxr.tracking.mlflow_server import tracking_uri
 from pipeline.config import load_pipeline_config
+from pipeline.encoders import check_encoders
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -49,6 +50,7 @@ def run(
 
     started = time.monotonic()
     pipeline = load_pipeline_config(config, overrides)
+    check_encoders(pipeline, here=runner == "process")
     if runner == "docker":
         from pipeline.docker import containers
 
@@ -86,6 +88,7 @@ def submit(
     from pipeline.submit import submit as submit_pipeline
 
     pipeline = load_pipeline_config(config, overrides)
+    check_encoders(pipeline, here=False)
     submit_pipeline(pipeline, endpoint=endpoint, experiment=experiment, namespace=namespace, wait=wait)
 
 

@@ -15,6 +15,7 @@ from kfp.compiler import Compiler
 from components.cxr.cli import SetOption, run_cli
 from pipeline.config import CONFIGS, PipelineConfig, Target, load_pipeline_config
 from pipeline.dag import build
+from pipeline.encoders import check_encoders
 
 __all__ = ["compile_pipeline", "main"]
 
@@ -43,7 +44,9 @@ def main(
     ),
 ) -> None:
     """Compile the pipeline; a run can change its parameters: root, data, preprocess, train, evaluate, serve."""
-    compile_pipeline(load_pipeline_config(config, overrides), output, target=target)
+    pipeline = load_pipeline_config(config, overrides)
+    check_encoders(pipeline, here=False)
+    compile_pipeline(pipeline, output, target=target)
     print(f"wrote {output} for {target}", end="")
     print(f"; run it with: kfp run create -e cxr -f {output}" if target == "kfp" else "")
 

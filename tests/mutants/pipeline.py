@@ -137,4 +137,18 @@ MUTANTS = [
         new="",
         test=f"{SPLITS}::test_at_the_demos_size_the_floor_leaves_15_of_each_kind_to_test",
     ),
+    Mutant(
+        "a-film-size-is-refused-after-preprocess-alone",
+        file="pipeline/__main__.py",
+        old='    check_encoders(pipeline, here=runner == "process")\n',
+        new="",
+        test="tests/pipeline/test_encoders.py::test_the_commands_say_it_before_they_read_anything",
+    ),
+    Mutant(
+        "weights-that-only-containers-see-are-refused",
+        file="pipeline/encoders.py",
+        old="return here or encoder.pretrained is None or",
+        new="return True or",
+        test="tests/pipeline/test_encoders.py::test_weights_of_a_folder_are_looked_at_and_those_elsewhere_by_who_sees_them",
+    ),
 ]

@@ -177,6 +177,29 @@ MUTANTS = [
         test="tests/components/cxr/model/test_predictor.py::test_answers_are_never_computed_in_tf32",
     ),
     Mutant(
+        "training-may-be-computed-in-tf32",
+        file="components/train/train.py",
+        old="    exact_float32()\n",
+        new="",
+        test=f"{STEP}::test_training_is_never_computed_in_tf32",
+    ),
+    Mutant(
+        "cudnn-may-compute-in-tf32",
+        file="components/cxr/model/device.py",
+        old="    torch.backends.cudnn.allow_tf32 = False\n",
+        new="",
+        test=f"{STEP}::test_training_is_never_computed_in_tf32",
+    ),
+    Mutant(
+        "what-other-processes-validated-counts-as-unknown",
+        file="components/train/validation.py",
+        old="for part in gather(scores) for start, score in part.items()}\n",
+        new="for part in gather(scores)[:1] for start, score in part.items()}\n"
+        "    nothing = np.zeros((BATCH_SIZE, len(bundle.info.pathologies)), np.float32)\n"
+        "    found = {start: found.get(start, nothing[: len(studies) - start]) for start in starts}\n",
+        test=f"{FOLDER}/test_validation.py::test_several_processes_find_the_auroc_of_one",
+    ),
+    Mutant(
         "modality-dropout-takes-film-and-text-at-once",
         file="components/train/loading/augment.py",
         old="    text_B = text_B | ~(image_B & has_film_B)\n",

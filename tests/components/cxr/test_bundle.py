@@ -92,6 +92,7 @@ def test_a_bundle_in_a_bucket(copy: Storage, gcs_bucket: str) -> None:
         ({"schema_version": 4}, "another schema version.*found 4, expected 3. Delete it and run train again"),
         ({"pixel_preset_hash": "f" * 16}, "pixels were made another way.*found ffffffffffffffff"),
         ({"pathologies": ["Edema"]}, "weights do not fit the bundle.*Train again"),
+        ({"precision": "bfloat16"}, r"bundle.json.precision; found 'bfloat16', expected 'float32'"),
         ({"surprise": 1}, "unknown configuration field"),
     ],
 )

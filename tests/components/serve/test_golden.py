@@ -1,11 +1,19 @@
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 
 import pytest
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
+from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.predictor import answer, predict
+from components.cxr.operating_points import load_operating_points
 from components.serve.config import ServeConfig
 from components.serve.golden import RunningServer, check_answers, running_server
 
@@ -37,6 +45,45 @@ def test_one_tampered_probability_is_found(server, evaluated):
     with pytest.raises(UserError, match=r"golden study (\d) of \1, Edema; found 0\.\d{6}, expected 0\.\d{6} within"):
         _check(server, report, evaluated)
     assert _check(server, report, evaluated, tolerance=1e-3)
+
+
+class Tf32(TorchFunctionMode):
+    """What a GPU makes of products in TF32: operands with 10 bits of mantissa, sums in float32."""
+
+    PRODUCTS = (functional.linear, functional.conv2d, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__,
+                functional.scaled_dot_product_attention)  # fmt: skip
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in self.PRODUCTS:
+            args = [self._rounded(value) for value in args]
+        return function(*args, **(kwargs or {}))
+
+    @staticmethod
+    def _rounded(value):
+        if not isinstance(value, torch.Tensor) or value.dtype != torch.float32:
+            return value
+        return ((value.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+@pytest.mark.parametrize("tf32", [False, True], ids=["float32", "TF32"])
+def test_answers_that_were_made_in_tf32_are_refused(server, evaluated, tf32):
+    bundle = load_bundle(evaluated.bundle)
+    points = load_operating_points(evaluated.evaluation, bundle_hash=bundle.hash)
+    studies = StudyDataset(evaluated.manifest, splits=["test"], text=bundle.info.text)
+    at = {(place.shard, place.row): s for s, place in enumerate(studies.places)}
+    golden = []
+    with Tf32() if tf32 else contextlib.nullcontext():
+        for study in evaluated.report.golden:
+            logits = predict(bundle, [studies[at[study.shard, study.row]]])
+            found = answer(bundle, logits, points, condition="all")
+            golden.append(study.model_copy(update={"probabilities": {n: a.probability for n, a in found.items()}}))
+    report = evaluated.report.model_copy(update={"golden": tuple(golden)})
+    if tf32:
+        with pytest.raises(UserError, match=r"is not evaluation's.*within 0\.0001"):
+            _check(server, report, evaluated, tolerance=ServeConfig().golden_tolerance)
+        assert _check(server, report, evaluated, tolerance=0.02)
+    else:
+        assert _check(server, report, evaluated, tolerance=ServeConfig().golden_tolerance)
 
 
 def test_a_probability_that_is_no_number_is_found(server, evaluated):

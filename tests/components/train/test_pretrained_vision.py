@@ -22,7 +22,7 @@ from components.cxr.storage.storage import Root, Storage, open_storage
 from components.train.build import build_model
 from components.train.config import TrainConfig
 from components.train.launch import launch
-from components.train.pretrained import check_film_size
+from components.train.pretrained import by_content, check_film_size
 from components.train.pretrained_vision import pretrained_normalization
 from components.train.train import train
 from tests.components.cxr.model.vision_types import TINY
@@ -45,7 +45,7 @@ def checkpoint(folder: Path, model_type: str, processor: dict | None = None) -> 
     return folder
 
 
-def config_of(folder: Path, **changes: object) -> TrainConfig:
+def config_of(folder: Path | str, **changes: object) -> TrainConfig:
     vision = VisionConfig(model_type="resnet", pretrained=str(folder), **changes)
     return TrainConfig(architecture=Architecture(vision=vision))
 
@@ -143,6 +143,31 @@ def test_the_image_side_of_a_model_of_images_and_text(tmp_path: Path) -> None:
     assert architecture.vision.model_type == "siglip_vision_model"
     for name, value in model.vision.encoder.state_dict().items():
         assert torch.equal(value, whole.vision_model.state_dict()[name.removeprefix("vision_model.")]), name
+
+
+def test_weights_come_from_a_bucket_too(tmp_path: Path, gcs_bucket: str) -> None:
+    folder, source = checkpoint(tmp_path, "dinov2", RAD_DINO), f"{gcs_bucket}/weights/rad-dino"
+    open_storage(source).upload_folder(folder)
+    there = config_of(source)
+    with pytest.raises(UserError, match=r"preprocess\.pixels\.size.*60.*a multiple of 8"):
+        check_film_size(there.architecture, 60)
+    check_film_size(there.architecture, 64)
+    assert by_content(there.architecture) == by_content(config_of(folder).architecture), "the same weights, one key"
+    architecture, model, _ = build_model(there, texts=TEXTS, num_pathologies=3)
+    assert architecture.vision.model_type == "dinov2"
+    assert architecture.vision.normalization == Normalization(mean=(0.5307,) * 3, std=(0.2583,) * 3)
+    own = AutoModel.from_pretrained(folder).state_dict()
+    found = model.vision.encoder.state_dict()
+    shared = own.keys() & found.keys()
+    assert len(shared) > 20
+    assert all(torch.equal(found[name], own[name]) for name in shared)
+
+
+def test_weights_that_are_not_in_the_bucket_are_one_clean_error(gcs_bucket: str) -> None:
+    there = config_of(f"{gcs_bucket}/nothing")
+    for look in (lambda: check_film_size(there.architecture, 64), lambda: by_content(there.architecture)):
+        with pytest.raises(UserError, match=r"no pretrained weights there: train\.architecture\.vision\.pretrained"):
+            look()
 
 
 def test_weights_that_lack_some_are_refused(tmp_path: Path) -> None:

@@ -212,3 +212,20 @@ def test_nothing_that_a_step_sums_is_made_elsewhere_than_on_the_training_device(
         means = meter.take()
     assert means["train/supervised_loss"] == pytest.approx(losses["supervised"].item())
     assert means["train/consistency_loss"] == pytest.approx(losses["consistency"].item())
+
+
+def test_training_is_never_computed_in_tf32(
+    tiny_data: LoadedManifest, config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing validates here, which sets the same by itself."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        assert torch.backends.cuda.matmul.allow_tf32
+        train(config, loaded=tiny_data, root=Root(tmp_path), stop_after=1)
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision(before)
