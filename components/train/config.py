@@ -57,12 +57,17 @@ class ModalityDropout(Config):
 class SemiSupervised(Config):
     """What entries without supervision teach."""
 
-    method: Literal["mean-teacher", "none"] = "mean-teacher"
-    """Mean teacher: squared distance of student and EMA teacher (Tarvainen and Valpola 2017)."""
+    method: Literal["mean-teacher", "self-training", "none"] = "mean-teacher"
+    """Mean teacher: squared distance of student and EMA teacher (Tarvainen and Valpola 2017). Self-training: teachers
+    learn from the labels alone, and a student from the labels and from what the teachers say (Xie et al. 2020)."""
     weight: float = Field(1.0, ge=0.0)
-    """Weight of the consistency loss after its ramp-up."""
+    """Weight of the loss on entries without supervision."""
     ramp_up: float = Field(0.3, gt=0.0, le=1.0)
-    """Fraction of the training over which the weight rises from 0."""
+    """Fraction of the training over which the weight of a mean teacher rises from 0."""
+    num_teachers: int = Field(5, ge=1)
+    """Teachers of self-training, with other initial weights and orders each."""
+    teacher_epochs: int = Field(25, ge=1)
+    """Passes of each teacher over the labeled studies."""
     unlabeled_per_labeled: float | None = Field(3.0, gt=0.0)
     """At most so many unlabeled studies in a batch for each labeled one; null takes studies as the data come."""
 
@@ -132,7 +137,9 @@ class TrainConfig(Config):
     labels: LabelPolicy = LabelPolicy()
     """What uncertain and blank mean."""
     labeled_fraction: float = Field(1.0, gt=0.0, le=1.0)
-    """Share of the patients, drawn by the seed, whose labels are used in training and validation."""
+    """Share of the patients whose labels are used in training and validation."""
+    labeled_seed: int = Field(0, ge=0)
+    """Draws those patients."""
     report_labels: bool = False
     """Label the unlabeled training studies by their reports, with what the labeled ones' reports teach."""
     augment: AugmentConfig = AugmentConfig()

@@ -33,6 +33,8 @@ def save_batch(storage: Storage, setup: Setup, step: int) -> str:
     studies = setup.order.batch(step)
     shown = setup.show(setup.batches[studies], studies=studies, step=step)
     tensors = {"target_BP3": shown.target_BP3, "weight_BP": shown.weight_BP, "consistent_BP": shown.consistent_BP}
+    if shown.pseudo_BP is not None:
+        tensors |= {"pseudo_BP": shown.pseudo_BP}
     tensors |= _tensors("student", shown.student)
     if shown.teacher is not None:
         tensors |= _tensors("teacher", shown.teacher)

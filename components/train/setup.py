@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from components.cxr.bundle import Bundle
 from components.cxr.bundle_info import BundleInfo
@@ -27,6 +28,7 @@ from components.train.loading.views import student_view, teacher_view
 from components.train.lora import adapt
 from components.train.objectives.mean_teacher import MeanTeacher
 from components.train.objectives.network import Objective, TrainingNetwork
+from components.train.objectives.self_training import SelfTraining
 from components.train.objectives.shown import Shown
 from components.train.objectives.supervised import Supervised
 from components.train.optimizer import build_optimizer
@@ -60,7 +62,8 @@ class Setup:
         self.training = StudyDataset(loaded, splits=["train"], text=config.text, max_views=config.max_views)
         self.validation = StudyDataset(loaded, splits=["validate"], text=config.text)
         for studies in (self.training, self.validation):
-            studies.labeled_S &= labels_kept(studies.patient_ids, fraction=config.labeled_fraction, seed=config.seed)
+            patients, fraction = studies.patient_ids, config.labeled_fraction
+            studies.labeled_S &= labels_kept(patients, fraction=fraction, seed=config.labeled_seed)
         if not self.training.labeled_S.any():
             where = f"{loaded.storage.uri}, split train"
             raise UserError(
@@ -76,6 +79,8 @@ class Setup:
             policy=config.labels,
             reports=training_reports(loaded) if config.report_labels else None,
         )
+        self.pseudo_SP: Tensor | None = None
+        """float32 (S, P) in [0, 1], NaN where there is none; for a student of self-training."""
         taught_S, ratio = self.supervision.taught(), config.semi_supervised.unlabeled_per_labeled
         if config.semi_supervised.method == "none":
             ratio = 0.0
@@ -144,6 +149,7 @@ class Setup:
             values[studies].to(self.device, non_blocking=True)
             for values in (taught.target_SP3, taught.weight_SP, taught.consistent_SP)
         )
+        pseudo_BP = None if self.pseudo_SP is None else self.pseudo_SP[studies].to(self.device, non_blocking=True)
         return Shown(
             student=student,
             dropout_B=dropout_keys(studies, seed=self.config.seed, step=step, device=self.device),
@@ -152,6 +158,7 @@ class Setup:
             target_BP3=target_BP3,
             weight_BP=weight_BP,
             consistent_BP=consistent_BP,
+            pseudo_BP=pseudo_BP,
         )
 
     def _training_network(self, model: CxrModel) -> TrainingNetwork:
@@ -161,6 +168,8 @@ class Setup:
         if semi.method == "mean-teacher":
             teacher = self.ema.model
             objectives.append(MeanTeacher(teacher, config=semi, num_steps=self.num_steps, autocast=autocast))
+        if semi.method == "self-training":
+            objectives.append(SelfTraining(semi.weight))
         return TrainingNetwork(model, objectives, autocast=autocast)
 
     def trained_on(self) -> TrainedOn:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from components.cxr.labels import UNCERTAIN_CLASS, LabelPolicy, targets_of
+from components.cxr.labels import POSITIVE, UNCERTAIN_CLASS, LabelPolicy, targets_of
 from components.train.build import log_class_shares
 from components.train.report_labels import report_labels
 
@@ -31,8 +31,12 @@ class Supervision(NamedTuple):
     consistent_SP: Tensor
     """bool, entries on which student and teacher shall agree: those without a target, and those labeled negative or
     positive. What supervision calls uncertain is left out, and what the label policy leaves unused."""
+    unlabeled_SP: Tensor
+    """bool, entries that a semi-supervised loss alone can teach."""
     log_share_P3: Tensor
     """Logarithm of each class's share of the labels, in nats."""
+    prevalence_P: npt.NDArray[np.float64]
+    """Share of positives among the labeled studies, blanks not positive."""
 
     def taught(self) -> npt.NDArray[np.bool_]:
         """Whether each study has a target (S,)."""
@@ -54,17 +58,20 @@ def supervision_of(
     """
     targets = targets_of(states_SP, labeled_S, policy=policy)
     class_SP, weight_SP = torch.from_numpy(targets.target_BP), torch.from_numpy(targets.weight_BP)
-    labeled_SP = class_SP >= 0
+    labeled_SP, unlabeled_SP = class_SP >= 0, torch.from_numpy(targets.unlabeled_BP)
+    consistent_SP = unlabeled_SP | (labeled_SP & (class_SP != UNCERTAIN_CLASS))
     target_SP3 = F.one_hot(class_SP.clamp(min=0), 3).float() * labeled_SP[:, :, None]
     log_share_P3 = log_class_shares(class_SP, weight_SP)
     if reports is not None:
         told = report_labels(reports, targets, labeled_S)
+        known_SP = torch.from_numpy(told.known_SP)
         target_SP3 += torch.from_numpy(told.chance_SP3)
-        weight_SP = weight_SP + torch.from_numpy(told.known_SP)
-    certain_SP = labeled_SP & (class_SP != UNCERTAIN_CLASS)
+        weight_SP, unlabeled_SP = weight_SP + known_SP, unlabeled_SP & ~known_SP
     return Supervision(
         target_SP3=target_SP3,
         weight_SP=weight_SP,
-        consistent_SP=torch.from_numpy(targets.unlabeled_BP) | certain_SP,
+        consistent_SP=consistent_SP,
+        unlabeled_SP=unlabeled_SP,
         log_share_P3=log_share_P3,
+        prevalence_P=(states_SP[labeled_S] == POSITIVE).mean(axis=0),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import torch
@@ -38,6 +38,7 @@ from components.train.optimizer import set_learning_rates
 from components.train.pretrained import by_content, check_film_size, check_positions
 from components.train.setup import Setup
 from components.train.stopping import AGAIN, StopRequest, stop_request
+from components.train.teachers import taught_by, teacher_configs
 from components.train.tracked import tracked_training
 from components.train.tuning import Freezer
 from components.train.validation import StoppedError, validation_auroc
@@ -76,27 +77,47 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
     device = pick_device(config.device, where="train.device")
     check_positions(config.architecture)
     check_film_size(config.architecture, loaded.manifest.pixel_preset.size)
-    key = training_key(config, loaded.hash)
-    bundle, checkpoints = root.bundle(key), root.checkpoints(key)
     torch.set_num_threads(config.num_threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
     exact_float32()
+    run = functools.partial(_train, loaded=loaded, root=root, device=device)
+    with stop_request() as stop, distributed(device, timeout_s=config.timeout_s):
+        teachers = []
+        if not root.bundle(training_key(config, loaded.hash)).exists(BUNDLE):
+            teachers = [run(teacher, stop=stop, tracked=False) for teacher in teacher_configs(config)]
+        return run(config, stop=stop, teachers=teachers, stop_after=stop_after)
+
+
+def _train(
+    config: TrainConfig,
+    *,
+    loaded: LoadedManifest,
+    root: Root,
+    device: torch.device,
+    stop: StopRequest,
+    teachers: Sequence[Storage] = (),
+    tracked: bool = True,
+    stop_after: int | None = None,
+) -> Storage:
+    key = training_key(config, loaded.hash)
+    bundle, checkpoints = root.bundle(key), root.checkpoints(key)
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(stop_request())
-        stack.enter_context(distributed(device, timeout_s=config.timeout_s))
         lease = stack.enter_context(leased(checkpoints)) if is_main() else None
         barrier()  # nobody reads checkpoints that another trainer may still replace
         if bundle.exists(BUNDLE):
             say(f"train: reused bundles/{key}")
             return bundle
         setup = Setup(config, loaded, device=device)
+        if teachers:
+            setup.pseudo_SP = taught_by(teachers, setup, stop=stop)
         progress = load_checkpoint(checkpoints, setup, device=device)
         if progress.step:
             say(f"train: resumed checkpoints/{key} at step {progress.step} of {setup.num_steps}")
-        with tracked_training(root, setup, loaded, progress, checkpoints) as tracked, stop.wait_for_step():
-            save = functools.partial(save_checkpoint, checkpoints, setup, progress, lease=lease, tracked=tracked)
+        run = tracked_training(root, setup, loaded, progress, checkpoints) if tracked else contextlib.nullcontext()
+        with run as mlflow, stop.wait_for_step():
+            save = functools.partial(save_checkpoint, checkpoints, setup, progress, lease=lease, tracked=mlflow)
             keep_batch = functools.partial(save_batch, checkpoints, setup)
-            _loop(setup, progress, save=save, keep_batch=keep_batch, tracked=tracked, stop=stop, stop_after=stop_after)
+            _loop(setup, progress, save=save, keep_batch=keep_batch, tracked=mlflow, stop=stop, stop_after=stop_after)
         if stop_after is None and is_main():
             model = setup.ema.model.cpu()
             model.load_state_dict(weights_to_export(progress, model))
@@ -201,9 +222,10 @@ def _validate(setup: Setup, progress: Progress, *, epoch: int, tracked: TrackedR
     """Score the EMA weights and keep the best; without labels to validate on, the last weights are exported."""
     auroc = validation_auroc(setup.teacher(), setup.validation, device=setup.device, stop=stop)
     progress.validated = epoch + 1
-    if auroc is None or tracked is None:
+    if auroc is None or not is_main():
         return
-    tracked.metrics({"validate/auroc": auroc}, step=progress.step)
+    if tracked is not None:
+        tracked.metrics({"validate/auroc": auroc}, step=progress.step)
     best = keep_best(progress, auroc, epoch=epoch, average=setup.ema.model)
     say(f"train: epoch {epoch + 1}/{setup.config.epochs}  validation mean AUROC {auroc:.4f}{'  best' if best else ''}")
 

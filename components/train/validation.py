@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from components.cxr.auroc import mean_auroc
@@ -13,7 +14,7 @@ from components.cxr.model.predictor import predict
 from components.train.distributed import gather, rank, world_size
 from components.train.stopping import StopRequest
 
-__all__ = ["StoppedError", "validation_auroc"]
+__all__ = ["StoppedError", "shared_scores", "validation_auroc"]
 
 BATCH_SIZE = 32
 
@@ -22,16 +23,16 @@ class StoppedError(Exception):
     """Validation was given up because the training is to end."""
 
 
-def validation_auroc(bundle: Bundle, studies: StudyDataset, *, device: torch.device, stop: StopRequest) -> float | None:
-    """Mean AUROC in [0, 1] over pathologies with both classes (all modalities, protocol A, by study), else None.
+def shared_scores(
+    bundle: Bundle, studies: StudyDataset, *, device: torch.device, stop: StopRequest
+) -> npt.NDArray[np.float32]:
+    """z1 - z0 of every study and pathology (S, P), all modalities; each process answers some of the batches.
 
-    Every process scores some of the batches, which are the same for any number of processes, and all get the answer.
+    The batches are the same for any number of processes, and all get all answers.
 
     Raises:
         StoppedError: a process was asked to stop.
     """
-    if len(studies) == 0:
-        return None
     starts = list(range(0, len(studies), BATCH_SIZE))
     scores = {}
     for turn in range(0, len(starts), world_size()):
@@ -42,5 +43,18 @@ def validation_auroc(bundle: Bundle, studies: StudyDataset, *, device: torch.dev
             batch = [studies[s] for s in range(start, min(start + BATCH_SIZE, len(studies)))]
             scores[start] = predict(bundle, batch, device=device, batch_size=BATCH_SIZE).score_SP
     found = {start: score for part in gather(scores) for start, score in part.items()}
+    return np.concatenate([found[start] for start in starts])
+
+
+def validation_auroc(bundle: Bundle, studies: StudyDataset, *, device: torch.device, stop: StopRequest) -> float | None:
+    """Mean AUROC in [0, 1] over pathologies with both classes (all modalities, protocol A, by study), else None.
+
+    Every process must call it.
+
+    Raises:
+        StoppedError: a process was asked to stop.
+    """
+    if len(studies) == 0:
+        return None
     truth_SP = truth_of(studies.states_SP, studies.labeled_S, protocol="A")
-    return mean_auroc(np.concatenate([found[start] for start in starts]), truth_SP)
+    return mean_auroc(shared_scores(bundle, studies, device=device, stop=stop), truth_SP)

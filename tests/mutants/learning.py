@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 FOLDER = "tests/components/train"
 LABELED = f"{FOLDER}/test_labeled.py"
 SUPERVISION = f"{FOLDER}/test_supervision.py"
+TEACHERS = f"{FOLDER}/test_teachers.py"
 
 MUTANTS = [
     Mutant(
@@ -52,7 +53,7 @@ MUTANTS = [
     Mutant(
         "report-labels-have-no-weight",
         file="components/train/supervision.py",
-        old="        weight_SP = weight_SP + torch.from_numpy(told.known_SP)\n",
+        old="        weight_SP, unlabeled_SP = weight_SP + known_SP, unlabeled_SP & ~known_SP\n",
         new="",
         test=f"{SUPERVISION}::test_reports_teach_the_studies_without_labels_and_no_others",
     ),
@@ -83,5 +84,61 @@ MUTANTS = [
         old="unlabeled_per_labeled is None or len(unlabeled) <= unlabeled_per_labeled * len(labeled)",
         new="unlabeled_per_labeled is None",
         test=f"{FOLDER}/loading/test_order.py::test_without_more_unlabeled_studies_than_allowed_an_epoch_is_one_pass_over_all",
+    ),
+    Mutant(
+        "teachers-are-all-the-same",
+        file="components/train/teachers.py",
+        old='"seed": seed}',
+        new='"seed": config.seed}',
+        test=f"{TEACHERS}::test_teachers_differ_in_their_seed_and_see_the_same_labels",
+    ),
+    Mutant(
+        "labels-are-drawn-by-the-teachers-seed",
+        file="components/train/setup.py",
+        old="seed=config.labeled_seed",
+        new="seed=config.seed",
+        test=f"{TEACHERS}::test_teachers_differ_in_their_seed_and_see_the_same_labels",
+    ),
+    Mutant(
+        "the-last-teacher-alone-is-heard",
+        file="components/train/teachers.py",
+        old="total_SP += shared_scores",
+        new="total_SP = shared_scores",
+        test=f"{TEACHERS}::test_the_student_is_taught_the_mean_of_what_its_teachers_say",
+    ),
+    Mutant(
+        "teachers-answers-are-not-aligned",
+        file="components/train/objectives/self_training.py",
+        old="expit(score_U + shift)",
+        new="expit(score_U)",
+        test=f"{FOLDER}/objectives/test_self_training.py::test_pseudo_labels_have_the_prevalence_of_the_labels_and_the_order_of_the_scores",
+    ),
+    Mutant(
+        "labeled-entries-get-pseudo-labels-too",
+        file="components/train/teachers.py",
+        old="unlabeled_SP = taught.unlabeled_SP.numpy()",
+        new="unlabeled_SP = np.ones_like(taught.unlabeled_SP.numpy())",
+        test=f"{TEACHERS}::test_the_student_is_taught_the_mean_of_what_its_teachers_say",
+    ),
+    Mutant(
+        "a-resumed-student-forgets-its-teachers",
+        file="components/train/train.py",
+        old="        if teachers:\n",
+        new="        if teachers and not checkpoints.exists('latest.json'):\n",
+        test=f"{TEACHERS}::test_an_interrupted_student_continues_to_the_same_weights",
+    ),
+    Mutant(
+        "teachers-are-tracked-as-the-training-is",
+        file="components/train/train.py",
+        old="stop=stop, tracked=False)",
+        new="stop=stop)",
+        test=f"{TEACHERS}::test_teachers_have_bundles_and_no_run_of_their_own",
+    ),
+    Mutant(
+        "experts-without-input-learn-pseudo-labels",
+        file="components/train/objectives/self_training.py",
+        old="shown.known_EB[:, :, None] & ~shown.pseudo_BP.isnan()",
+        new="(~shown.pseudo_BP.isnan()).expand(len(shown.known_EB), -1, -1)",
+        test=f"{TEACHERS}::test_an_expert_learns_from_the_entries_that_it_can_say_something_of",
     ),
 ]

@@ -286,8 +286,8 @@ MUTANTS = [
     Mutant(
         "consistency-covers-what-it-should-leave-out",
         file="components/train/supervision.py",
-        old="torch.from_numpy(targets.unlabeled_BP) | certain_SP",
-        new="~(torch.from_numpy(targets.unlabeled_BP) | certain_SP)",
+        old="consistent_SP=consistent_SP",
+        new="consistent_SP=~consistent_SP",
         test=f"{STEP}::test_three_steps_are_those_of_the_reference",
     ),
     Mutant(
@@ -498,8 +498,8 @@ MUTANTS = [
     Mutant(
         "consistency-covers-blanks-that-the-policy-ignores",
         file="components/train/supervision.py",
-        old="torch.from_numpy(targets.unlabeled_BP) | certain_SP",
-        new="(class_SP < 0) | certain_SP",
+        old="consistent_SP = unlabeled_SP | ",
+        new="consistent_SP = (class_SP < 0) | ",
         test=f"{FOLDER}/objectives/test_mean_teacher.py::test_what_the_policy_leaves_unused_or_calls_uncertain_is_left_out",
     ),
     Mutant(

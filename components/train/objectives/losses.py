@@ -10,11 +10,12 @@ Shape letters: E experts, B studies of this part, P pathologies.
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn import functional as F
 
 from components.cxr.model.network import positive_score
 from components.train.distributed import world_size
 
-__all__ = ["consistency_loss", "supervised_loss"]
+__all__ = ["consistency_loss", "pseudo_label_loss", "supervised_loss"]
 
 
 def supervised_loss(logits_EBP3: Tensor, target_BP3: Tensor, weight_EBP: Tensor, count_E: Tensor) -> Tensor:
@@ -41,6 +42,22 @@ def consistency_loss(student_EBP3: Tensor, teacher_BP3: Tensor, mask_EBP: Tensor
     """
     difference_EBP = positive_score(student_EBP3).sigmoid() - positive_score(teacher_BP3).sigmoid()
     return _mean(difference_EBP.square() * mask_EBP, count_E)
+
+
+def pseudo_label_loss(logits_EBP3: Tensor, pseudo_BP: Tensor, mask_EBP: Tensor, count_E: Tensor) -> Tensor:
+    """Cross-entropy of q = p1 / (p0 + p1) toward pseudo-labels, summed over the experts (scalar, nats).
+
+    Unlike a squared distance its gradient does not vanish where q is near 0, as it is for most pathologies.
+
+    Args:
+        pseudo_BP: float32 in [0, 1], anything where it does not count.
+        mask_EBP: bool, entries that count. The uncertain logit takes no part.
+        count_E: the whole batch's number of them.
+    """
+    score_EBP = positive_score(logits_EBP3)
+    target_EBP = pseudo_BP.nan_to_num(0.0).expand_as(score_EBP)
+    entropy_EBP = F.binary_cross_entropy_with_logits(score_EBP, target_EBP, reduction="none")
+    return _mean(entropy_EBP * mask_EBP, count_E)
 
 
 def _mean(value_EBP: Tensor, count_E: Tensor) -> Tensor:

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from components.cxr.model.network import CxrModel
 from components.train.distributed import all_reduce_sum
 from components.train.objectives.mean_teacher import MeanTeacher
+from components.train.objectives.self_training import SelfTraining
 from components.train.objectives.shown import Shown
 from components.train.objectives.supervised import Supervised
 
 __all__ = ["Objective", "TrainingNetwork"]
 
-Objective = Supervised | MeanTeacher
+Objective = Supervised | MeanTeacher | SelfTraining
 
 
 class TrainingNetwork(nn.Module):

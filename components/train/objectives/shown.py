@@ -29,3 +29,5 @@ class Shown:
     """float32 in [0, 1], 0 without a target."""
     consistent_BP: Tensor
     """bool, entries under the consistency loss."""
+    pseudo_BP: Tensor | None = None
+    """float32 q in [0, 1] that a student of self-training is taught, NaN where it is not."""

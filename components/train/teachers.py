@@ -1,0 +1,50 @@
+"""The teachers of self-training: trainings of their own on the labels alone, whose bundles are kept and found again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.cxr.bundle import load_bundle
+from components.cxr.storage.storage import Storage
+from components.train.config import SemiSupervised, TrainConfig
+from components.train.objectives.self_training import pseudo_labels
+from components.train.setup import Setup
+from components.train.stopping import StopRequest
+from components.train.validation import shared_scores
+
+__all__ = ["taught_by", "teacher_configs"]
+
+
+def teacher_configs(config: TrainConfig) -> list[TrainConfig]:
+    """How each teacher is trained: as the student, but from labels alone and from a seed of its own.
+
+    >>> student = TrainConfig(semi_supervised=SemiSupervised(method="self-training", num_teachers=2))
+    >>> [(teacher.seed, teacher.semi_supervised.method, teacher.epochs) for teacher in teacher_configs(student)]
+    [(1, 'none', 25), (2, 'none', 25)]
+    """
+    semi = config.semi_supervised
+    if semi.method != "self-training":
+        return []
+    alone = {"semi_supervised": SemiSupervised(method="none"), "epochs": semi.teacher_epochs}
+    seeds = range(config.seed + 1, config.seed + 1 + semi.num_teachers)
+    return [config.model_copy(update={**alone, "seed": seed}) for seed in seeds]
+
+
+def taught_by(teachers: Sequence[Storage], setup: Setup, *, stop: StopRequest) -> Tensor:
+    """The student's pseudo-labels (S, P) from what the teachers say: all modalities, no augmentation.
+
+    Every process must call it. Made again in every start: the teachers' answers are the same.
+
+    Args:
+        teachers: folders of their bundles.
+    """
+    taught = setup.supervision
+    total_SP = np.zeros(taught.weight_SP.shape, dtype=np.float32)
+    for teacher in teachers:
+        total_SP += shared_scores(load_bundle(teacher), setup.training, device=setup.device, stop=stop)
+    unlabeled_SP = taught.unlabeled_SP.numpy()
+    return torch.from_numpy(pseudo_labels(total_SP / len(teachers), unlabeled_SP, taught.prevalence_P))

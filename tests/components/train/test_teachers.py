@@ -1,0 +1,138 @@
+"""Self-training from teachers to student: who learns from whom, kept, found again and continued."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from components.cxr.bundle import load_bundle
+from components.cxr.bundle_info import BUNDLE
+from components.cxr.labels import POSITIVE
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.predictor import predict
+from components.cxr.shards import LoadedManifest
+from components.cxr.storage.storage import Root
+from components.train import train as training
+from components.train.config import SemiSupervised, TrainConfig
+from components.train.loading.batches import batches
+from components.train.setup import Setup
+from components.train.teachers import teacher_configs
+from components.train.train import train, training_key
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config: TrainConfig) -> TrainConfig:
+    semi = SemiSupervised(method="self-training", num_teachers=2, teacher_epochs=2)
+    few = {"labeled_fraction": 0.4, "labeled_seed": 1, "batch_size": 8, "epochs": 1, "semi_supervised": semi}
+    return tiny_config.model_copy(update=few)
+
+
+@pytest.fixture(scope="module")
+def root(config: TrainConfig, tiny_data: LoadedManifest, tmp_path_factory: pytest.TempPathFactory) -> Root:
+    root = Root(tmp_path_factory.mktemp("root"))
+    train(config, loaded=tiny_data, root=root)
+    return root
+
+
+def weights(root: Root, config: TrainConfig, data: LoadedManifest) -> dict[str, torch.Tensor]:
+    return load_bundle(root.bundle(training_key(config, data.hash))).model.state_dict()
+
+
+def test_teachers_differ_in_their_seed_and_see_the_same_labels(config: TrainConfig, tiny_data: LoadedManifest) -> None:
+    student = Setup(config, tiny_data, device=torch.device("cpu"))
+    for number, teacher in enumerate(teacher_configs(config), start=1):
+        setup = Setup(teacher, tiny_data, device=torch.device("cpu"))
+        assert teacher.seed == config.seed + number
+        np.testing.assert_array_equal(setup.training.labeled_S, student.training.labeled_S)
+        np.testing.assert_array_equal(setup.validation.labeled_S, student.validation.labeled_S)
+        assert list(setup.network.objectives) == ["supervised"]
+        assert setup.num_steps == 2 * (setup.training.labeled_S.sum() // 8)
+    assert list(student.network.objectives) == ["supervised", "pseudo_label"]
+
+
+def test_the_student_is_taught_the_mean_of_what_its_teachers_say(
+    config: TrainConfig, tiny_data: LoadedManifest, root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taught = []
+
+    class SeenError(Exception):
+        pass
+
+    def loop(setup: Setup, *_: object, **__: object) -> None:
+        taught.append(setup)
+        raise SeenError
+
+    monkeypatch.setattr(training, "_loop", loop)
+    with pytest.raises(SeenError):
+        train(config.model_copy(update={"epochs": 2}), loaded=tiny_data, root=root)
+    studies = StudyDataset(tiny_data, splits=["train"], text=config.text, max_views=config.max_views)
+    bundles = [load_bundle(root.bundle(training_key(each, tiny_data.hash))) for each in teacher_configs(config)]
+    scores = [predict(bundle, list(studies)).score_SP for bundle in bundles]
+    assert np.abs(scores[0] - scores[1]).max() > 0.01
+    (setup,) = taught
+    labeled_S, pseudo_SP = setup.training.labeled_S, setup.pseudo_SP.numpy()
+    assert np.isnan(pseudo_SP[labeled_S]).all()
+    prevalence_P = (setup.training.states_SP[labeled_S] == POSITIVE).mean(axis=0)
+    for p, prevalence in enumerate(prevalence_P):
+        q_U = pseudo_SP[~labeled_S, p]
+        assert q_U.mean() == pytest.approx(prevalence, abs=1e-5)
+        shift_U = np.log(q_U / (1 - q_U)) - np.mean(scores, axis=0)[~labeled_S, p]
+        np.testing.assert_allclose(shift_U, shift_U.mean(), atol=1e-4)
+
+
+def test_teachers_have_bundles_and_no_run_of_their_own(
+    config: TrainConfig, tiny_data: LoadedManifest, root: Root
+) -> None:
+    for teacher in teacher_configs(config):
+        bundle = root.bundle(training_key(teacher, tiny_data.hash))
+        assert bundle.exists(BUNDLE)
+        assert load_bundle(bundle).info.mlflow_run_id is None
+    assert load_bundle(root.bundle(training_key(config, tiny_data.hash))).info.mlflow_run_id is not None
+
+
+def test_another_student_takes_the_teachers_that_are_there(
+    config: TrainConfig, tiny_data: LoadedManifest, root: Root, capsys: pytest.CaptureFixture[str]
+) -> None:
+    semi = config.semi_supervised.model_copy(update={"weight": 3.0})
+    train(config.model_copy(update={"semi_supervised": semi}), loaded=tiny_data, root=root)
+    said = capsys.readouterr().out
+    assert said.count("train: reused bundles/") == 2
+    assert said.count("train: wrote bundles/") == 1
+
+
+@pytest.mark.parametrize("stop_after", [1, 3])
+def test_an_interrupted_student_continues_to_the_same_weights(
+    config: TrainConfig, tiny_data: LoadedManifest, root: Root, tmp_path: Path, stop_after: int
+) -> None:
+    train(config, loaded=tiny_data, root=Root(tmp_path), stop_after=stop_after)
+    train(config, loaded=tiny_data, root=Root(tmp_path))
+    found, expected = weights(Root(tmp_path), config, tiny_data), weights(root, config, tiny_data)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_pseudo_labels_change_what_the_student_learns(
+    config: TrainConfig, tiny_data: LoadedManifest, root: Root, tmp_path: Path
+) -> None:
+    semi = config.semi_supervised.model_copy(update={"weight": 0.0})
+    deaf = config.model_copy(update={"semi_supervised": semi})
+    train(deaf, loaded=tiny_data, root=root)
+    found, expected = weights(root, deaf, tiny_data), weights(root, config, tiny_data)
+    assert not all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_an_expert_learns_from_the_entries_that_it_can_say_something_of(
+    config: TrainConfig, tiny_data: LoadedManifest
+) -> None:
+    setup = Setup(config, tiny_data, device=torch.device("cpu"))
+    labeled_S = torch.from_numpy(setup.training.labeled_S)
+    setup.pseudo_SP = torch.full(setup.supervision.weight_SP.shape, 0.25)
+    setup.pseudo_SP[labeled_S] = torch.nan
+    studies, batch = next(batches(setup, epoch=0))
+    shown = setup.show(batch, studies=studies, step=0)
+    known_EB = shown.known_EB & ~labeled_S[studies]
+    assert (known_EB.sum(dim=1) < (~labeled_S[studies]).sum()).any(), "some of them have no text"
+    counts = setup.network.counts([shown])
+    assert counts["pseudo_label"].tolist() == (4 * known_EB.sum(dim=1)).tolist()
