@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import gdcm
 import imagecodecs
@@ -91,7 +92,7 @@ def _with_gdcm(data: bytes, syntax: UID, folder: Path) -> bytes:
     return (folder / "packed").read_bytes()
 
 
-def _file(values: npt.NDArray[np.unsignedinteger], bits: int) -> bytes:
+def _file(values: npt.NDArray[Any], bits: int) -> bytes:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["benchmark"])

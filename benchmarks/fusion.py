@@ -155,15 +155,15 @@ def _scores(config: TrainConfig, loaded: LoadedManifest, place: Path) -> dict[st
         bundle = load_bundle(train(config, loaded=loaded, root=Root(place)))
         test, validate = (StudyDataset(loaded, splits=[s], text=config.text) for s in ("test", "validate"))
         first = StudyDataset(loaded, splits=["test"], text=config.text, max_views=1)
-        jobs = {condition: Job(test, condition) for condition in CONDITIONS}
+        jobs: dict[str, Job] = {condition: Job(test, condition) for condition in CONDITIONS}
         jobs |= {f"validate/{condition}": Job(validate, condition) for condition in CONDITIONS}
         jobs["one view"] = Job(first, "image")
         answers = run_model(bundle, list(jobs.values()), config=EvaluateConfig(batch_size=64))
-        arrays = {name: found.score_SP for name, found in zip(jobs, answers, strict=True)}
-        validation_SP = truth_of(validate.states_SP, validate.labeled_S, protocol="A")
-        np.savez(path, **arrays, **{"validate/labels": validation_SP})
-    with np.load(path) as arrays:
-        return {name: np.asarray(values, dtype=np.float64) for name, values in arrays.items()}
+        arrays: dict[str, Any] = {name: found.score_SP for name, found in zip(jobs, answers, strict=True)}
+        arrays["validate/labels"] = truth_of(validate.states_SP, validate.labeled_S, protocol="A")
+        np.savez(path, **arrays)
+    with np.load(path) as kept:
+        return {name: np.asarray(values, dtype=np.float64) for name, values in kept.items()}
 
 
 def _truth(loaded: LoadedManifest, studies: Sequence[Study]) -> Truth:

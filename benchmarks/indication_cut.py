@@ -52,13 +52,13 @@ def main(
     for study in read_openi(data, key=IdKey(None)).studies:
         half = hashlib.sha256(study.study_id.encode()).digest()[-1] % 2
         halves[half].append(parse_report(study.report_text or "", reader="mimic"))
-    for name, found in zip(("tuned on", "held out"), halves, strict=True):
-        print(f"\n{name}: {len(found):,} reports")
+    for half_name, found in zip(("tuned on", "held out"), halves, strict=True):
+        print(f"\n{half_name}: {len(found):,} reports")
         for section in ("findings", "impression"):
             _print_recall(f"first sentence of {section}", [_first(part[section]) for part in found if section in part])
-        indications = [part["indication"] for part in found if "indication" in part]
-        cut = sum(not _is_kept(text) for text in indications)
-        print(f"  indications shortened: {_share(cut, len(indications))}")
+        texts = [part["indication"] for part in found if "indication" in part]
+        cut = sum(not _is_kept(text) for text in texts)
+        print(f"  indications shortened: {_share(cut, len(texts))}")
     if show:
         _show(halves[1], show)
 
@@ -95,7 +95,8 @@ def _first(text: str) -> str:
 
 def _show(reports: Sequence[dict[str, str]], number: int) -> None:
     """Sentences that were cut and that were kept, drawn with a fixed seed from indications and readings alike."""
-    cut, kept = [], []
+    cut: list[str] = []
+    kept: list[str] = []
     for part in reports:
         for section in ("indication", "findings", "impression"):
             if section in part:

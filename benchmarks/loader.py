@@ -91,10 +91,8 @@ def measure_speed(place: Path, *, images: int, rounds: int, peers: Path | None) 
         "rounds": rounds,
         "images_per_second": median,
         "best_peer": peer,
-        "over_best_peer": None
-        if peer is None
-        else [round(value, 2) for value in spread(rates["cxrflow"], rates[peer])],
-        "of_memory_copy": [round(value, 3) for value in spread(rates["cxrflow"], rates["memory copy"])],
+        "over_best_peer": None if peer is None else spread(rates["cxrflow"], rates[peer]),
+        "of_memory_copy": spread(rates["cxrflow"], rates["memory copy"]),
         "not_run": failed,
     }
 

@@ -35,7 +35,7 @@ def make_films(place: Path, images: int) -> None:
 
     def pixels() -> npt.NDArray[np.uint8]:
         coarse = rng.integers(0, 256, (14, 14), dtype=np.uint8)
-        return cv2.resize(coarse, (preset.size, preset.size), interpolation=cv2.INTER_CUBIC)
+        return np.asarray(cv2.resize(coarse, (preset.size, preset.size), interpolation=cv2.INTER_CUBIC))
 
     write_set(place / "data", [1] * images, preset=preset, pixels=pixels, rng=rng)
     os.environ["CXRFLOW_CACHE"] = str(place / "cache")
@@ -67,7 +67,9 @@ def write_set(
     for s, num_films in enumerate(films_of):
         study_id, patient_id = (f"{kind:016x}" for kind in rng.integers(0, 1 << 62, 2))
         text = {"indication": sentence(3, 20), "findings": sentence(30, 70), "impression": sentence(5, 40)}
-        labels = {name: int(value) for name, value in zip(PATHOLOGIES, rng.integers(0, 2, 14), strict=True)}
+        labels: dict[str, int | None] = {
+            name: int(value) for name, value in zip(PATHOLOGIES, rng.integers(0, 2, 14), strict=True)
+        }
         group += [
             ImageRow(
                 study_id=study_id,

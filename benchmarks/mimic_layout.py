@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from components.cxr.labels import PATHOLOGIES
 
@@ -41,8 +41,8 @@ class FilmMaker:
 
     def __init__(self, height: int, width: int, *, distinct: int) -> None:
         meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1.1"
-        meta.MediaStorageSOPInstanceUID = f"{_UID}{0:09}"
+        meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.1.1")
+        meta.MediaStorageSOPInstanceUID = UID(f"{_UID}{0:09}")
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         film = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
         film.SOPClassUID, film.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID

@@ -152,7 +152,8 @@ def fit_resnet(data: Data, *, seed: int) -> nn.Module:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-    return model.eval()
+    trained: nn.Module = model.eval()
+    return trained
 
 
 def _scaled(films_BHW: torch.Tensor) -> torch.Tensor:
@@ -232,7 +233,7 @@ def _resnet_scores(train: Data, test: Data, *, seed: int, cache: Path) -> npt.ND
     """Train and score, or take the scores of an earlier run on the same films and labels with the same recipe."""
     digest = hashlib.sha256(json.dumps([RECIPE, STEPS_PER_ROOT, BATCH, RATE, DECAY, seed]).encode())
     for array in (train.films_NHW, train.labels_MP, test.films_NHW):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     path = cache / f"scores-{digest.hexdigest()[:16]}.npy"
     if not path.exists():
         np.save(path, score_resnet(fit_resnet(train, seed=seed), test))

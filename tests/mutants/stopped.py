@@ -7,7 +7,7 @@ LEASE = "tests/components/train/test_lease.py"
 TRACKED = "tests/components/train/test_tracked.py"
 KEYS = "tests/test_keys.py"
 STORAGE = "tests/components/cxr/storage/test_storage.py"
-NODES = "tests/components/train/test_nodes.py"
+RETRIES = "tests/components/train/test_node_retries.py"
 POINTERS = "tests/components/cxr/storage/test_pointers.py"
 
 MUTANTS = [
@@ -186,20 +186,20 @@ MUTANTS = [
         file="components/train/nodes.py",
         old="2 not in codes and (AGAIN in codes or any(",
         new="2 not in codes and (any(",
-        test=f"{NODES}::test_a_job_whose_nodes_were_taken_away_is_started_again",
+        test=f"{RETRIES}::test_a_job_whose_nodes_were_taken_away_is_started_again",
     ),
     Mutant(
         "a-users-mistake-is-tried-again",
         file="components/train/nodes.py",
         old="2 not in codes and (AGAIN",
         new="(AGAIN",
-        test=f"{NODES}::test_a_job_whose_nodes_were_taken_away_is_started_again",
+        test=f"{RETRIES}::test_a_job_whose_nodes_were_taken_away_is_started_again",
     ),
     Mutant(
         "a-preempted-pod-has-failed-for-good",
         file="components/cxr/cluster/kube.py",
         old='disrupted=any(entry.status == "True" for entry in taken),',
         new="disrupted=False,",
-        test=f"{NODES}::test_a_job_whose_nodes_were_taken_away_is_started_again",
+        test=f"{RETRIES}::test_a_job_whose_nodes_were_taken_away_is_started_again",
     ),
 ]

@@ -8,6 +8,7 @@ from typing import Any
 from components.cxr.storage.storage import Root
 from components.train.config import TrainConfig
 from components.train.nodes import train_on_nodes
+from tests.components.kube_api import KubeApi
 
 REPOSITORY = Path(__file__).parents[3]
 CLUSTER = {
@@ -32,3 +33,16 @@ def config_of(cluster: dict[str, Any] | None = None, **values: Any) -> TrainConf
 def run(config: TrainConfig | None = None, *, root: str = "gs://bucket/root") -> None:
     manifest = Root("gs://bucket/root").data("d")
     train_on_nodes(config or config_of(), key=KEY, root=Root(root), manifest=manifest)
+
+
+def add_node(kube: KubeApi, job: str, index: int, **status: Any) -> None:
+    labels = {
+        "jobset.sigs.k8s.io/jobset-name": job,
+        "jobset.sigs.k8s.io/replicatedjob-name": "node",
+        "batch.kubernetes.io/job-completion-index": str(index),
+    }
+    kube.add_pod(f"{job}-node-0-{index}-x", labels, **status)
+
+
+def created(kube: KubeApi) -> list[dict[str, Any]]:
+    return [asked.body for asked in kube.asked if (asked.verb, asked.plural) == ("create", "trainjobs")]
