@@ -39,7 +39,7 @@ MUTANTS = [
     Mutant(
         "layers-computed-again-drop-other-units",
         file="components/cxr/model/dropout.py",
-        old="    return contextlib.nullcontext(), keyed(_KEYS.get())\n",
+        old="    return contextlib.nullcontext(), keyed(_KEYS.keys_B)\n",
         new="    return contextlib.nullcontext(), contextlib.nullcontext()\n",
         test=f"{FROZEN}::test_layers_computed_again_give_the_same_gradients_with_the_same_dropout",
     ),
@@ -310,6 +310,27 @@ MUTANTS = [
         old="        sums = all_reduce_sum(torch.cat(list(local.values())))\n",
         new="        sums = torch.cat(list(local.values()))\n",
         test=f"{ACCUMULATION}::test_two_processes_with_parts_give_the_weights_of_one_without",
+    ),
+    Mutant(
+        "a-loss-is-read-in-every-step",
+        file="components/train/accumulation.py",
+        old="{name: loss.detach() for name, loss in losses.items()}",
+        new="{name: torch.tensor(float(loss)) for name, loss in losses.items()}",
+        test=f"{FOLDER}/test_waiting.py::test_the_loop_first_waits_at_the_log_line",
+    ),
+    Mutant(
+        "the-host-asks-whether-all-of-a-text-is-attended-to",
+        file="components/cxr/model/dropout.py",
+        old="    skip = allow_is_bidirectional_skip and attention_mask is None\n",
+        new="    skip = allow_is_bidirectional_skip\n",
+        test=f"{FOLDER}/test_waiting.py::test_the_loop_first_waits_at_the_log_line",
+    ),
+    Mutant(
+        "what-is-shown-is-copied-while-the-host-waits",
+        file="components/train/setup.py",
+        old="values[studies].to(self.device, non_blocking=True)",
+        new="values[studies].to(self.device)",
+        test=f"{FOLDER}/test_waiting.py::test_the_loop_first_waits_at_the_log_line",
     ),
     Mutant(
         "consistency-is-not-added",

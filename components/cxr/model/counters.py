@@ -57,4 +57,4 @@ def normals(keys_K: Tensor, count: int) -> Tensor:
 @functools.cache
 def _quantiles(device: torch.device) -> Tensor:
     middles = (torch.arange(65536, dtype=torch.float64) + 0.5) / 32768 - 1
-    return (torch.erfinv(middles) * 2**0.5).float().to(device)
+    return (torch.erfinv(middles) * 2**0.5).float().to(device, non_blocking=True)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from contextvars import ContextVar
+from threading import local
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,14 @@ __all__ = [
 ATTENTION = "keyed_dropout"
 """Name of the attention that transformers' encoders are built with."""
 
-_KEYS: ContextVar[Tensor | None] = ContextVar("keys_B", default=None)
+
+class _Keys(local):
+    """Of the thread's forward; a ContextVar would break every compiled graph that reads it."""
+
+    keys_B: Tensor | None = None
+
+
+_KEYS = _Keys()
 _STRIDE = 1 << 20
 """Larger than any number of tokens: a row's counter must not depend on the padding of the axis before it."""
 
@@ -58,11 +66,11 @@ def dropout_keys(studies: Sequence[int], *, seed: int, step: int, device: torch.
 @contextlib.contextmanager
 def keyed(keys_B: Tensor | None) -> Iterator[None]:
     """Within, dropout of B rows is keyed; with None it is torch's, from the process's own stream."""
-    token = _KEYS.set(keys_B)
+    outer_B, _KEYS.keys_B = _KEYS.keys_B, keys_B
     try:
         yield
     finally:
-        _KEYS.reset(token)
+        _KEYS.keys_B = outer_B
 
 
 def recomputed_with_keys() -> tuple[contextlib.AbstractContextManager[None], contextlib.AbstractContextManager[None]]:
@@ -70,7 +78,7 @@ def recomputed_with_keys() -> tuple[contextlib.AbstractContextManager[None], con
 
     By then the forward's own keys are gone, and torch's restored stream would drop others without an error.
     """
-    return contextlib.nullcontext(), keyed(_KEYS.get())
+    return contextlib.nullcontext(), keyed(_KEYS.keys_B)
 
 
 def film_keys(keys_B: Tensor | None, num_views: int) -> Tensor | None:
@@ -136,7 +144,7 @@ def keyed_dropout(x_BRC: Tensor, *, p: float, place: int, columns_C: Tensor | No
         place: which module of the network asks.
         columns_C: int64 numbers of the last axis's elements; their index unless given.
     """
-    keys_B = _KEYS.get()
+    keys_B = _KEYS.keys_B
     if p == 0.0 or keys_B is None:
         return F.dropout(x_BRC, p)
     drop = round(p * 65536) - 32768
@@ -165,7 +173,7 @@ def attention(
         mask: bool, True where a query may attend to a key; broadcast to (B, heads, queries, keys).
         columns_K: a number per key that stands for it; its index unless given.
     """
-    if p == 0.0 or _KEYS.get() is None:
+    if p == 0.0 or _KEYS.keys_B is None:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=p, scale=scale)
     score = query @ key.transpose(-2, -1) * (scale if scale is not None else query.shape[-1] ** -0.5)
     if mask is not None:
@@ -188,5 +196,14 @@ def _encoder_attention(
     return out.transpose(1, 2).contiguous(), None
 
 
+def _encoder_mask(
+    *, attention_mask: Tensor | None = None, allow_is_bidirectional_skip: bool = False, **kwargs: Any
+) -> Tensor | None:
+    """transformers' own, which would ask a mask whether all is attended, and a GPU's host wait for the answer."""
+    skip = allow_is_bidirectional_skip and attention_mask is None
+    mask: Tensor | None = sdpa_mask(attention_mask=attention_mask, allow_is_bidirectional_skip=skip, **kwargs)
+    return mask
+
+
 AttentionInterface.register(ATTENTION, _encoder_attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+AttentionMaskInterface.register(ATTENTION, _encoder_mask)
