@@ -42,7 +42,7 @@ def start(function: Callable[..., None], *args: Any, num_processes: int, **optio
     return processes
 
 
-def join(processes: list[BaseProcess], *, timeout_s: float = 120.0) -> list[int]:
+def join(processes: list[BaseProcess], *, timeout_s: float = 300.0) -> list[int]:
     """Their exit codes, negative for a signal."""
     for process in processes:
         process.join(timeout_s)

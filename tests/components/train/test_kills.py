@@ -52,6 +52,7 @@ def state_of(config: TrainConfig, data: LoadedManifest, root: Root) -> dict[str,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # a minute on an idle machine
 @pytest.mark.parametrize(
     ("num_processes", "changes", "num_kills"),
     [(1, {"num_workers": 1}, 5), (2, {"accumulate": 2}, 10)],
