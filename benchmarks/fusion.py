@@ -10,8 +10,6 @@ Shape letters: S studies, P pathologies, R seeds, C sets of written symptoms.
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -25,6 +23,7 @@ import torch
 import typer
 
 from benchmarks.resampled import Scores, high, low, resampled
+from benchmarks.yardstick_studies import DATA_SEED, FULL, QUICK, VISION, draw_studies
 from components.cxr.bundle import load_bundle
 from components.cxr.cli import run_cli
 from components.cxr.ids import hash_id
@@ -36,23 +35,14 @@ from components.cxr.storage.storage import Root
 from components.evaluate.calibration import operating_points
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.predict import Job, run_model
-from components.preprocess.collect import collect
-from components.preprocess.config import PreprocessConfig, parse_data
-from components.preprocess.preprocess import run_partition
 from components.train.config import TrainConfig
 from components.train.train import train, training_key
 from pipeline.synthetic.bayes import symptom_chances
-from pipeline.synthetic.dataset import generate
-from pipeline.synthetic.presets import Settings
 from pipeline.synthetic.reports.indications import MAX_SYMPTOMS, SYMPTOMS, draw_indication
 from pipeline.synthetic.studies import Study
 
-DATA_SEED, NUM_STUDIES, NUM_TEST, NUM_VALIDATE = 30_001, 6_500, 2_000, 500
-QUICK_STUDIES, QUICK_TEST, QUICK_VALIDATE = 700, 200, 100
-DRAWN, SIZE = 128, 64
 ONE_VIEW = ("Enlarged Cardiomediastinum", "Lung Lesion", "Pleural Effusion")
 """Findings that the generator often shows on one view only."""
-VISION = {"embedding_size": 16, "hidden_sizes": [16, 32, 64, 128], "depths": [1, 1, 1, 1], "layer_type": "basic"}
 TWO_LAYERS = {
     "hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 192,
     "max_position_embeddings": 128,
@@ -84,9 +74,8 @@ def main(
     """Train, score, and print the table and the JSON line."""
     started = time.monotonic()
     torch.set_num_threads(1)
-    sizes = (QUICK_STUDIES, QUICK_TEST, QUICK_VALIDATE) if quick else (NUM_STUDIES, NUM_TEST, NUM_VALIDATE)
     place = root / ("quick" if quick else "full")
-    loaded, studies = _data(place, data_seed, *sizes)
+    loaded, studies = draw_studies(place, seed=data_seed, sizes=QUICK if quick else FULL)
     every = [(kind, seed) for seed in range(1 if quick else seeds) for kind in ("experts", "films", "concat")]
     chosen = every if train_only is None else [pair for pair in every if f"{pair[0]}/{pair[1]}" == train_only]
     scores = {
@@ -100,39 +89,6 @@ def main(
     summary = {"training_studies": counts["train"].studies, "test_studies": counts["test"].studies}
     summary |= {"test_patients": counts["test"].patients, "seeds": len(every) // 3, "data_seed": data_seed}
     print(json.dumps(summary | found | {"seconds": round(time.monotonic() - started)}))
-
-
-def _data(place: Path, seed: int, total: int, num_test: int, num_validate: int) -> tuple[LoadedManifest, list[Study]]:
-    """Draw, deal the patients to splits of the sizes asked for (the generator's own are shares), and preprocess."""
-    source = place / f"synthetic-{seed}"
-    settings = Settings(seed=seed, preset="medium", prevalence="floor")
-    drawn = generate(source, num_studies=total, settings=settings, size=DRAWN, num_jobs=2)
-    _deal(source / "mimic-cxr-2.0.0-split.csv.gz", num_test=num_test, num_validate=num_validate)
-    data = parse_data({"adapter": "mimic-cxr", "dir": str(source)})
-    config = PreprocessConfig.parse(
-        {"pixels": {"name": "display", "size": SIZE}, "images_per_shard": 512, "num_workers": 1}, where="preprocess"
-    )
-    run_partition(data, config, root=Root(place), partition=0, num_partitions=1)
-    return collect(data, config, root=Root(place)), [r.study for patient in drawn.readings for r in patient]
-
-
-def _deal(table: Path, *, num_test: int, num_validate: int) -> None:
-    with gzip.open(table, "rt", newline="") as file:
-        rows = list(csv.DictReader(file))
-    studies: dict[str, set[str]] = {}
-    for row in rows:
-        studies.setdefault(row["subject_id"], set()).add(row["study_id"])
-    split, before = {}, 0
-    for subject, mine in studies.items():
-        split[subject] = "test" if before < num_test else "validate" if before < num_test + num_validate else "train"
-        before += len(mine)
-    dealt = [row | {"split": split[row["subject_id"]]} for row in rows]
-    if dealt == rows:
-        return
-    with gzip.open(table, "wt", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(dealt)
 
 
 def _config(kind: str, seed: int, *, epochs: int) -> TrainConfig:

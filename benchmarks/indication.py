@@ -20,8 +20,8 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.fusion import DATA_SEED, NUM_STUDIES, NUM_TEST, NUM_VALIDATE, QUICK_STUDIES, QUICK_TEST, QUICK_VALIDATE
 from benchmarks.resampled import Scores, high, low, resampled
+from benchmarks.yardstick_studies import DATA_SEED, FULL, QUICK
 from components.cxr.bundle import load_bundle
 from components.cxr.cli import run_cli
 from components.cxr.errors import UserError
@@ -56,9 +56,8 @@ def main(
     """Train, score, and print the table and the JSON line."""
     started = time.monotonic()
     torch.set_num_threads(1)
-    sizes = (QUICK_STUDIES, QUICK_TEST, QUICK_VALIDATE) if quick else (NUM_STUDIES, NUM_TEST, NUM_VALIDATE)
     place = root / ("quick" if quick else "full")
-    loaded, truth_of_study = _data(place, data_seed, *sizes)
+    loaded, truth_of_study = _data(place, data_seed, *(QUICK if quick else FULL))
     kinds = [
         (name, each) for name in arm or ARMS for each in ((rate or [3e-5]) if name == "fine-tuned" else [None])
     ]  # fmt: skip

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from components.cxr.labels import BLANK
 
-__all__ = ["Scores", "high", "low", "resampled"]
+__all__ = ["Scores", "high", "low", "mean_auroc", "redrawn", "resampled"]
 
 NUM_BOOTSTRAP = 1000
 
@@ -24,17 +24,21 @@ def resampled(
 ) -> npt.NDArray[np.float64]:
     """Mean AUROC of each arm: over all patients and seeds in row 0, then over resamples of both."""
     num_seeds = len(next(iter(arms.values())))
-    every, which_S = np.unique(patient_S, return_inverse=True)
     rng = np.random.default_rng(0)
-    drawn = [np.bincount(rng.integers(len(every), size=len(every)), minlength=len(every)) for _ in range(NUM_BOOTSTRAP)]
-    weight_NS = np.array([np.ones(len(every)), *drawn])[:, which_S.ravel()]
-    seeds = [np.bincount(rng.integers(num_seeds, size=num_seeds), minlength=num_seeds) for _ in range(NUM_BOOTSTRAP)]
-    share_NR = np.array([np.ones(num_seeds), *seeds]) / num_seeds
-    means = [np.stack([_mean_auroc(run, labels_SP, weight_NS) for run in runs], axis=1) for runs in arms.values()]
+    every, which_S = np.unique(patient_S, return_inverse=True)
+    weight_NS = redrawn(len(every), rng, num=NUM_BOOTSTRAP)[:, which_S.ravel()]
+    share_NR = redrawn(num_seeds, rng, num=NUM_BOOTSTRAP) / num_seeds
+    means = [np.stack([mean_auroc(run, labels_SP, weight_NS) for run in runs], axis=1) for runs in arms.values()]
     return np.stack([(mean_NR * share_NR).sum(axis=1) for mean_NR in means], axis=1)
 
 
-def _mean_auroc(
+def redrawn(count: int, rng: np.random.Generator, *, num: int) -> npt.NDArray[np.float64]:
+    """How often each of `count` is drawn in each of `num` resamples; once each in row 0."""
+    drawn = [np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(num)]
+    return np.array([np.ones(count), *drawn])
+
+
+def mean_auroc(
     scores_SP: Scores, labels_SP: npt.NDArray[np.int8], weight_NS: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     """Over pathologies, for each row of weights: scikit-learn would take an hour for what sorting once does."""
