@@ -142,7 +142,7 @@ def _read(kept: Path) -> dict[str, dict[str, Any]]:
 
 def _table(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Print every arm, and return the JSON's numbers."""
-    found: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
     by_arm = {name: {run["seed"]: run for run in runs if run["arm"] == name} for name in ARMS}
     print(f"{'mean AUROC of 14 against the truth (95 % interval)':24}")
     print(f"{'':20}{'seeds':>7}{'CPU min':>9}{'all inputs':>26}{'films alone':>26}")
@@ -161,20 +161,20 @@ def _table(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
     print(f"\n{'less none, the same seeds':20}{'':16}{'all inputs':>26}{'films alone':>26}")
     for name in ARMS:
-        gains = [gain(name, "none", condition) for condition in CONDITIONS]
-        if name != "none" and all(each is not None for each in gains):
-            print(f"{name:20}{gains[0][1]:>7}{'':9}" + "".join(f"{_told(each[0]):>26}" for each in gains if each))
+        gains = [found for condition in CONDITIONS if (found := gain(name, "none", condition)) is not None]
+        if name != "none" and gains:
+            print(f"{name:20}{gains[0][1]:>7}{'':9}" + "".join(f"{_told(samples):>26}" for samples, _ in gains))
     means = {name: gain(name, "none") for name in METHODS}
     ready = {name: each for name, each in means.items() if each is not None}
     if ready:
         best = max(ready, key=lambda name: float(ready[name][0][0]))
-        found |= {"ssl_method": best, "ssl_gain": ready[best][0][0], "ssl_gain_low": low(ready[best][0][1:])}
-        found |= {"ssl_seeds": ready[best][1]}
+        summary |= {"ssl_method": best, "ssl_gain": ready[best][0][0], "ssl_gain_low": low(ready[best][0][1:])}
+        summary |= {"ssl_seeds": ready[best][1]}
     report, oracle = gain("report labels", "none"), gain("oracle", "none")
     if report is not None and oracle is not None:
-        found["report_gap_closed"] = report[0][0] / oracle[0][0]
-        found["report_gap_closed_low"] = low(report[0][1:] / oracle[0][1:])
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
+        summary["report_gap_closed"] = report[0][0] / oracle[0][0]
+        summary["report_gap_closed_low"] = low(report[0][1:] / oracle[0][1:])
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in summary.items()}
 
 
 def _samples(of_seed: dict[int, dict[str, Any]], seeds: list[int], condition: str) -> Scores:

@@ -123,7 +123,7 @@ MUTANTS = [
         file="components/cxr/tracking/tracking.py",
         old="        with sigterm_raises():\n            yield tracked\n",
         new="        yield tracked\n",
-        test=f"{TRACKED}::test_sigterm_leaves_a_killed_run_that_a_rerun_finishes",
+        test="tests/components/cxr/tracking/test_tracking.py::test_sigterm_leaves_a_killed_run_and_none_that_seems_to_run",
     ),
     Mutant(
         "the-bundle-names-a-deleted-run",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +19,8 @@ from components.cxr.tracking.mlflow_server import tracking_uri, with_client
 from components.cxr.tracking.tracked_run import TrackedRun, replay
 from components.cxr.tracking.tracking import joined_run
 
+REPOSITORY = Path(__file__).parents[4]
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
@@ -29,6 +33,26 @@ def test_local_roots_have_a_database_and_buckets_need_a_server(monkeypatch: pyte
         tracking_uri(Root("gs://bucket/prefix"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
     assert tracking_uri(Root("gs://bucket/prefix")) == "http://tracking:5000"
+
+
+_UNTIL_SIGTERM = """
+import os, signal, sys, time
+from components.cxr.storage.storage import Root
+from components.cxr.tracking.tracking import joined_run
+with joined_run(Root(sys.argv[1]), experiment="stopped") as run:
+    print(run.id, flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+"""
+
+
+def test_sigterm_leaves_a_killed_run_and_none_that_seems_to_run(root: Root) -> None:
+    """What a pod gets when it is evicted; a training takes the signal itself, evaluation and deployment do not."""
+    command = [sys.executable, "-c", _UNTIL_SIGTERM, root.uri]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 143, done.stderr
+    run = with_client(root, lambda client: client.get_run(done.stdout.split()[-1]))
+    assert run.info.status == "KILLED"
 
 
 def test_a_run_is_created_finished_and_joined(
