@@ -33,6 +33,7 @@ TRAIN_NEUTRAL = {
     "num_workers": "loader processes prepare the batches that this one would",
     "timeout_s": "how long a process waits for the others",
     "device": "where it computes; results agree within rounding",
+    "keep_maps": "when feature maps are computed; results agree within rounding",
     "cluster.": CLUSTER,
 }
 EVALUATE_NEUTRAL = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -25,7 +25,10 @@ __all__ = [
 
 
 class AugmentConfig(Config):
-    """Strength of the student's view; the teacher's weak one has a quarter of it. Never a flip: hearts are left."""
+    """Strength of the student's view; the teacher's weak one has a quarter of it. Never a flip: hearts are left.
+
+    `train.augment: none` stands for 0 throughout: both views are the film itself.
+    """
 
     rotation_degrees: float = Field(10.0, ge=0.0, le=45.0)
     """Largest rotation either way."""
@@ -41,6 +44,16 @@ class AugmentConfig(Config):
     """Largest standard deviation of Gaussian noise as a fraction of the grey range."""
     erase: float = Field(0.25, ge=0.0, lt=1.0)
     """Largest side of one erased rectangle as a fraction of the film's (DeVries and Taylor 2017)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _zeros(cls, values: Any) -> Any:
+        return dict.fromkeys(cls.model_fields, 0.0) if values == "none" else values
+
+    @property
+    def is_none(self) -> bool:
+        """Whether every strength is 0."""
+        return not any(vars(self).values())
 
 
 class ModalityDropout(Config):
@@ -143,11 +156,14 @@ class TrainConfig(Config):
     report_labels: bool = False
     """Label the unlabeled training studies by their reports, with what the labeled ones' reports teach."""
     augment: AugmentConfig = AugmentConfig()
-    """Views of a film."""
+    """Views of a film; `none` shows it as it is."""
     modality_dropout: ModalityDropout = ModalityDropout()
     """Makes image-only and text-only answers first-class."""
     semi_supervised: SemiSupervised = SemiSupervised()
     """The loss without labels."""
+    keep_maps: bool = True
+    """With a vision encoder that stays frozen and `augment: none`: run it once per film and keep the feature maps in
+    this machine's cache. docs/encoders.md says what they take."""
     epochs: int = Field(30, ge=1)
     """Passes over the training studies."""
     batch_size: int = Field(32, ge=1)
@@ -204,11 +220,17 @@ class TrainConfig(Config):
         return self
 
     @property
+    def maps_are_fixed(self) -> bool:
+        """Whether a film's feature map is the same in every step: the encoder never learns, nothing is augmented."""
+        vision = self.tuning.vision
+        return vision.frozen and vision.unfreeze_after is None and self.augment.is_none
+
+    @property
     def hash(self) -> str:
         """16 hex digits over what changes the result; where and how often it is watched does not."""
         neutral = {
             "experiment", "accumulate", "log_every", "checkpoint_every", "num_processes", "num_nodes", "cluster",
-            "timeout_s", "num_workers", "device",
+            "timeout_s", "keep_maps", "num_workers", "device",
         }  # fmt: skip
         return content_hash(
             self.model_copy(update={n: TrainConfig.model_fields[n].default for n in neutral}).canonical_json()

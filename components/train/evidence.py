@@ -49,6 +49,6 @@ def save_batch(storage: Storage, setup: Setup, step: int) -> str:
 
 def _tensors(prefix: str, batch: Batch) -> dict[str, torch.Tensor]:
     """Everything of a batch but its text."""
-    left_out = {"tokens_BT", "token_mask_BT", "present_N"}
+    left_out = {"tokens_BT", "token_mask_BT", "present_N", "map_BVChw"}
     kept = {f"{prefix}.{name}": value for name, value in vars(batch).items() if name not in left_out}
     return kept | {f"{prefix}.num_tokens_B": batch.token_mask_BT.sum(dim=1)}

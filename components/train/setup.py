@@ -13,6 +13,7 @@ from components.cxr.errors import UserError
 from components.cxr.model.batch import Batch
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.dropout import dropout_keys
+from components.cxr.model.feature_maps import FeatureMaps
 from components.cxr.model.network import CxrModel
 from components.cxr.model.study_batches import StudyBatches
 from components.cxr.shards import LoadedManifest
@@ -20,7 +21,7 @@ from components.cxr.text.text import is_leaky
 from components.cxr.trained_on import TrainedOn, trained_on
 from components.train.build import build_model, git_revision
 from components.train.config import TrainConfig
-from components.train.distributed import world_size
+from components.train.distributed import is_main, world_size
 from components.train.ema import Ema
 from components.train.labeled import labels_kept
 from components.train.loading.order import Order
@@ -107,11 +108,18 @@ class Setup:
         architecture, model, self.tokenizer = build_model(
             config, texts=self.training.texts(), num_pathologies=len(manifest.pathologies)
         )
-        self.batches = StudyBatches(self.training, tokenizer=self.tokenizer, max_tokens=architecture.max_tokens)
         model.start_at(self.supervision.log_share_P3)
         num_parameters = sum(p.numel() for p in model.parameters())
         adapt(model, config)
         model.to(device)
+        maps = None
+        if config.maps_are_fixed and config.keep_maps:
+            vision = architecture.vision.model_copy(update={"pretrained": None})  # its weights count, not their place
+            with self._autocast():
+                maps = FeatureMaps.kept(model.vision, self.training, key=vision.canonical_json(), tell=is_main())
+        self.batches = StudyBatches(
+            self.training, tokenizer=self.tokenizer, max_tokens=architecture.max_tokens, maps=maps
+        )
         self.ema = Ema(model, decay=config.ema_decay)
         checkpoint_gradients(model, config)
         self.network = self._training_network(model)
@@ -162,7 +170,7 @@ class Setup:
         )
 
     def _training_network(self, model: CxrModel) -> TrainingNetwork:
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
+        autocast = self._autocast()
         objectives: list[Objective] = [Supervised()]
         semi = self.config.semi_supervised
         if semi.method == "mean-teacher":
@@ -171,6 +179,9 @@ class Setup:
         if semi.method == "self-training":
             objectives.append(SelfTraining(semi.weight))
         return TrainingNetwork(model, objectives, autocast=autocast)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     def trained_on(self) -> TrainedOn:
         """Hashes of everyone whom the weights were fitted to or chosen on, for the bundle."""

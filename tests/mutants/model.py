@@ -16,8 +16,8 @@ MUTANTS = [
     Mutant(
         "a-part-of-a-batch-keeps-the-places-of-the-whole",
         file="components/cxr/model/batch.py",
-        old='for name, value in vars(self).items() if name != "present_N"}',
-        new="for name, value in vars(self).items()}",
+        old='for name, value in self._tensors() if name != "present_N"}',
+        new="for name, value in self._tensors()}",
         test=f"{BATCH}::test_rows_find_their_own_films",
     ),
     Mutant(
@@ -94,8 +94,8 @@ MUTANTS = [
     Mutant(
         "a-gathered-batch-shows-the-film-before",
         file="components/cxr/model/dataset.py",
-        old="self._pixels[shard][row : row + count]",
-        new="self._pixels[shard][row - 1 : row - 1 + count]",
+        old="of_shards[shard][row : row + count]",
+        new="of_shards[shard][row - 1 : row - 1 + count]",
         test=f"{GATHERED}::test_a_batch_equals_the_collated_studies",
     ),
     Mutant(

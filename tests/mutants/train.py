@@ -12,9 +12,52 @@ STEP = f"{FOLDER}/test_step.py"
 TOKENIZER = f"{FOLDER}/test_tokenizer.py"
 TRAIN = f"{FOLDER}/test_train.py"
 LORA = f"{FOLDER}/test_lora.py"
+MAPS = f"{FOLDER}/test_feature_maps.py"
 PRETRAINED_TEXT = f"{FOLDER}/test_pretrained_text.py"
 
 MUTANTS = [
+    Mutant(
+        "kept-maps-are-not-read",
+        file="components/cxr/model/network.py",
+        old="        if batch.map_BVChw is not None:\n",
+        new="        if False:\n",
+        test=f"{MAPS}::test_no_step_runs_the_encoder_and_no_later_training_either",
+    ),
+    Mutant(
+        "other-weights-find-the-maps-of-these",
+        file="components/cxr/model/feature_maps.py",
+        old='"maps 1", _weights(encoder), key,',
+        new='"maps 1", key,',
+        test=f"{MAPS}::test_other_weights_have_other_maps",
+    ),
+    Mutant(
+        "other-normalizations-find-the-maps-of-this",
+        file="components/cxr/model/feature_maps.py",
+        old='"maps 1", _weights(encoder), key,',
+        new='"maps 1", _weights(encoder),',
+        test=f"{MAPS}::test_other_weights_have_other_maps",
+    ),
+    Mutant(
+        "maps-are-kept-of-augmented-films",
+        file="components/train/config.py",
+        old=" and self.augment.is_none",
+        new="",
+        test=f"{MAPS}::test_maps_that_change_are_not_kept",
+    ),
+    Mutant(
+        "maps-are-kept-of-an-encoder-that-will-learn",
+        file="components/train/config.py",
+        old="vision.frozen and vision.unfreeze_after is None and",
+        new="vision.frozen and",
+        test=f"{MAPS}::test_maps_that_change_are_not_kept",
+    ),
+    Mutant(
+        "later-films-have-the-maps-of-a-shard-s-first",
+        file="components/cxr/model/feature_maps.py",
+        old="pixels_NHW[start : start + _FILMS_AT_ONCE]",
+        new="pixels_NHW[: len(pixels_NHW[start : start + _FILMS_AT_ONCE])]",
+        test=f"{MAPS}::test_every_film_has_its_own_map",
+    ),
     Mutant(
         "a-bundle-lacks-what-lora-learned",
         file="components/train/lora.py",

@@ -55,6 +55,8 @@ class Batch:
     """float32 years, NaN when absent."""
     sex_B: Tensor
     """int64 index into SEX_INDEX's values, 0 unknown."""
+    map_BVChw: Tensor | None = None
+    """What an encoder that never changes makes of each film, where training keeps it: it is not run again."""
     present_N: Tensor = None  # type: ignore[assignment]
     """int64 places among the B V of the films that are there, or 0 where none is; from `film_mask_BV` unless given.
     On the host it costs nothing; a GPU would have the host wait until it knows their number."""
@@ -69,16 +71,19 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on `device`."""
-        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in vars(self).items()})
+        return replace(self, **{name: value.to(device, non_blocking=True) for name, value in self._tensors()})
 
     def rows(self, part: slice) -> Batch:
         """The batch of some of its studies, padded as they are."""
-        chosen = {name: value[part] for name, value in vars(self).items() if name != "present_N"}
+        chosen = {name: value[part] for name, value in self._tensors() if name != "present_N"}
         return Batch(**chosen)
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, from which a GPU copies while the host goes on."""
-        return replace(self, **{name: value.pin_memory() for name, value in vars(self).items()})
+        return replace(self, **{name: value.pin_memory() for name, value in self._tensors()})
+
+    def _tensors(self) -> list[tuple[str, Tensor]]:
+        return [(name, value) for name, value in vars(self).items() if value is not None]
 
     def keep(
         self, *, image_B: Tensor | bool = True, text_B: Tensor | bool = True, meta_B: Tensor | bool = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from components.cxr.text.text import TextConfig, select_text
 
 __all__ = ["Place", "StudyDataset"]
 
+_T = TypeVar("_T", bound=np.generic)
 _COLUMNS = ("study_id", "patient_id", "view_position", "labeled", "age_years", "sex")
 
 
@@ -71,7 +72,7 @@ class StudyDataset(Dataset[Study]):
         self.size = manifest.pixel_preset.size
         infos = [shard for split in splits for shard in manifest.shards_of(split)]
         columns = (*_COLUMNS, *(f"text_{name}" for name in text.sections), *manifest.pathologies)
-        self._shards = [info.name for info in infos]
+        self._infos = infos
         self._pixels: list[npt.NDArray[np.uint8]] = []
         tables, views, texts, states, places = [], [], [], [], []
         for i, shard in enumerate(cached_shards(loaded.storage, infos, size=self.size, columns=columns)):
@@ -129,7 +130,7 @@ class StudyDataset(Dataset[Study]):
     def places(self) -> list[Place]:
         """By study; a new list."""
         numbers = zip(self._shard_S.tolist(), self._row_S.tolist(), self._num_images_S.tolist(), strict=True)
-        return [Place(self._shards[shard], row, num_images) for shard, row, num_images in numbers]
+        return [Place(self._infos[shard].name, row, num_images) for shard, row, num_images in numbers]
 
     def texts(self) -> list[str]:
         """The text input of every study, empty where absent; a new list."""
@@ -137,16 +138,29 @@ class StudyDataset(Dataset[Study]):
 
     def films(self, studies: Sequence[int], *, num_views: int) -> Tensor:
         """The films of some studies, uint8 (len(studies), num_views, size, size); 0 where a study has fewer."""
-        films_BVHW = torch.empty((len(studies), num_views, self.size, self.size), dtype=torch.uint8)
-        into = films_BVHW.numpy()
+        return torch.from_numpy(self.gathered(self._pixels, studies, num_views=num_views))
+
+    def shards(self) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+        """The SHA-256 of every shard and its pixels (rows, size, size), of films beyond `max_views` too."""
+        return zip((info.sha256 for info in self._infos), self._pixels, strict=True)
+
+    def gathered(
+        self, of_shards: Sequence[npt.NDArray[_T]], studies: Sequence[int], *, num_views: int
+    ) -> npt.NDArray[_T]:
+        """What belongs to the films of some studies, (len(studies), num_views, ...); 0 where a study has fewer.
+
+        Args:
+            of_shards: an array per shard with a row per film, as its pixels have.
+        """
+        into = np.empty((len(studies), num_views, *of_shards[0].shape[1:]), of_shards[0].dtype)
         chosen_B = np.asarray(studies, dtype=np.int64)
         count_B = self.first_film_S[chosen_B + 1] - self.first_film_S[chosen_B]
         places = (self._shard_S[chosen_B].tolist(), self._row_S[chosen_B].tolist(), count_B.tolist())
         for b, (shard, row, count) in enumerate(zip(*places, strict=True)):
-            into[b, :count] = self._pixels[shard][row : row + count]
+            into[b, :count] = of_shards[shard][row : row + count]
             if count < num_views:
                 into[b, count:] = 0
-        return films_BVHW
+        return into
 
 
 def _runs(study_ids: pa.ChunkedArray) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:

@@ -116,10 +116,12 @@ class CxrModel(nn.Module):
         """Feature-map cells of every view as tokens (B, V h w, D) with their mask (B, V h w)."""
         num_studies, num_views = batch.film_mask_BV.shape
         present_M = batch.present_N  # a masked film where there is none keeps every parameter in the graph, for DDP
-        films_NHW = batch.films_BVHW.flatten(0, 1)[present_M]
-        keys_M = film_keys(keys_B, num_views)
-        with keyed(None if keys_M is None else keys_M[present_M]):
-            map_NChw = self.vision(films_NHW)
+        if batch.map_BVChw is not None:
+            map_NChw = batch.map_BVChw.flatten(0, 1)[present_M]
+        else:
+            keys_M = film_keys(keys_B, num_views)
+            with keyed(None if keys_M is None else keys_M[present_M]):
+                map_NChw = self.vision(batch.films_BVHW.flatten(0, 1)[present_M])
         height, width = map_NChw.shape[-2:]
         tokens_NKD = self.image_projection(map_NChw.flatten(2).transpose(1, 2))
         tokens_NKD = tokens_NKD + _grid_position(height, width, tokens_NKD.shape[-1], device=tokens_NKD.device)

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from components.cxr.model.batch import Batch
 from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.feature_maps import FeatureMaps
 from components.cxr.model.tokens import tokenized
 
 __all__ = ["StudyBatches"]
@@ -23,10 +24,18 @@ class StudyBatches(Dataset[Batch]):
 
     Args:
         max_tokens: longer texts are cut.
+        maps: of the same studies' films, where an encoder is not to be run.
     """
 
-    def __init__(self, studies: StudyDataset, *, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
-        self.studies = studies
+    def __init__(
+        self,
+        studies: StudyDataset,
+        *,
+        tokenizer: PreTrainedTokenizerBase,
+        max_tokens: int,
+        maps: FeatureMaps | None = None,
+    ) -> None:
+        self.studies, self._maps = studies, maps
         texts = studies.texts()
         self._tokens = tokenized(texts, tokenizer=tokenizer, max_tokens=max_tokens)
         self._padding = tokenizer.pad_token_id
@@ -48,4 +57,5 @@ class StudyBatches(Dataset[Batch]):
             token_mask_BT=torch.from_numpy(token_there_BT & self._has_text_S[chosen_B][:, None]),
             age_B=torch.from_numpy(data.age_S[chosen_B]),
             sex_B=torch.from_numpy(data.sex_S[chosen_B].astype(np.int64)),
+            map_BVChw=None if self._maps is None else self._maps.of(studies, num_views=len(place_V)),
         )

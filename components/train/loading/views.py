@@ -13,17 +13,22 @@ __all__ = ["student_view", "teacher_view"]
 
 
 def student_view(batch: Batch, *, on_device: Batch, studies: Sequence[int], step: int, config: TrainConfig) -> Batch:
-    """Strongly augmented films, and some studies without films, text or metadata.
+    """Strongly augmented films, unless augmentation is off, and some studies without films, text or metadata.
 
     Args:
         batch: on the host, where modalities fall: how many films are left must be known there.
-        on_device: the same batch on the training device; its films are not moved again.
+        on_device: the same batch on the training device; its films and their maps are not moved again.
     """
     shown = drop_modalities(batch, studies=studies, step=step, seed=config.seed, config=config.modality_dropout)
-    shown = replace(shown, films_BVHW=on_device.films_BVHW).to(on_device.films_BVHW.device)
+    shown = replace(shown, films_BVHW=on_device.films_BVHW, map_BVChw=on_device.map_BVChw)
+    shown = shown.to(on_device.films_BVHW.device)
+    if config.augment.is_none:
+        return shown
     return augment(shown, studies=studies, step=step, seed=config.seed, config=config.augment, strength="strong")
 
 
 def teacher_view(on_device: Batch, *, studies: Sequence[int], step: int, config: TrainConfig) -> Batch:
-    """Weakly augmented films, and every modality that is there."""
+    """Weakly augmented films, unless augmentation is off, and every modality that is there."""
+    if config.augment.is_none:
+        return on_device
     return augment(on_device, studies=studies, step=step, seed=config.seed, config=config.augment, strength="weak")

@@ -33,3 +33,13 @@ def test_the_teacher_sees_weak_films_and_every_modality(tiny_config: TrainConfig
     assert torch.equal(seen.film_mask_BV, batch.film_mask_BV)
     student = student_view(batch, on_device=batch.to(HOST), studies=STUDIES, step=3, config=tiny_config)
     assert not torch.equal(seen.films_BVHW, student.films_BVHW)
+
+
+def test_without_augmentation_both_see_the_films_themselves(tiny_config: TrainConfig) -> None:
+    batch = make_batch(40)
+    config = TrainConfig.parse(tiny_config.model_dump(mode="json") | {"augment": "none"}, where="train")
+    student = student_view(batch, on_device=batch.to(HOST), studies=STUDIES, step=3, config=config)
+    teacher = teacher_view(batch, studies=STUDIES, step=3, config=config)
+    assert torch.equal(student.films_BVHW, batch.films_BVHW)
+    assert torch.equal(teacher.films_BVHW, batch.films_BVHW)
+    assert student.has_text().sum() < 40, "modalities still fall"
