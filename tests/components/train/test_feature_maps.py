@@ -106,8 +106,13 @@ def test_no_step_runs_the_encoder_and_no_later_training_either(
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_every_film_has_its_own_map(
-    precision: str, tiny_config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path
+    precision: str,
+    tiny_config: TrainConfig,
+    tiny_data: LoadedManifest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("components.cxr.model.feature_maps._FILMS_AT_ONCE", 7)
     config = frozen(tiny_config, tmp_path, precision=precision, max_views=2)
     setup = Setup(config, tiny_data, device=HOST)
     studies = np.random.default_rng(0).permutation(len(setup.training)).tolist()
