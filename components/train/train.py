@@ -23,7 +23,7 @@ from components.cxr.tracking.tracked_run import TrackedRun
 from components.train.accumulation import add_gradients, parts_of
 from components.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from components.train.config import TrainConfig
-from components.train.distributed import barrier, distributed, is_main, parallel
+from components.train.distributed import barrier, broadcast, distributed, is_main, parallel
 from components.train.evidence import save_batch
 from components.train.export import keep_best, weights_to_export
 from components.train.finite import FiniteGuard
@@ -83,8 +83,10 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
     run = functools.partial(_train, loaded=loaded, root=root, device=device)
     with stop_request() as stop, distributed(device, timeout_s=config.timeout_s):
         teachers = []
-        if not root.bundle(training_key(config, loaded.hash)).exists(BUNDLE):
-            teachers = [run(teacher, stop=stop, tracked=False) for teacher in teacher_configs(config)]
+        if not broadcast(root.bundle(training_key(config, loaded.hash)).exists(BUNDLE)):
+            for number, teacher in enumerate(teacher_configs(config), start=1):
+                say(f"train: teacher {number} of {config.semi_supervised.num_teachers}, from the labels alone")
+                teachers.append(run(teacher, stop=stop, tracked=False))
         return run(config, stop=stop, teachers=teachers, stop_after=stop_after)
 
 

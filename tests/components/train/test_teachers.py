@@ -21,6 +21,7 @@ from components.train.loading.batches import batches
 from components.train.setup import Setup
 from components.train.teachers import teacher_configs
 from components.train.train import train, training_key
+from tests.components.train import ranks
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +137,16 @@ def test_an_expert_learns_from_the_entries_that_it_can_say_something_of(
     assert (known_EB.sum(dim=1) < (~labeled_S[studies]).sum()).any(), "some of them have no text"
     counts = setup.network.counts([shown])
     assert counts["pseudo_label"].tolist() == (4 * known_EB.sum(dim=1)).tolist()
+
+
+def run(config: TrainConfig, data: LoadedManifest, folder: Path) -> None:
+    train(config, loaded=data, root=Root(folder))
+
+
+def test_two_processes_train_the_same_teachers_and_the_same_student(
+    config: TrainConfig, tiny_data: LoadedManifest, root: Root, tmp_path: Path
+) -> None:
+    assert ranks.join(ranks.start(run, config, tiny_data, tmp_path, num_processes=2)) == [0, 0]
+    for each in (*teacher_configs(config), config):
+        one, two = weights(root, each, tiny_data), weights(Root(tmp_path), each, tiny_data)
+        assert max(float((two[name] - value).abs().max()) for name, value in one.items()) < 1e-5
