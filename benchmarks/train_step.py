@@ -1,8 +1,9 @@
 """`python -m benchmarks.train_step`: what the training loop costs beside the bare network.
 
 The loop is train's own, timed between the ends of its optimizer steps: loading, views, losses, clipping, EMA, logging.
-Bare is forward, loss, backward and optimizer step of the same network on one batch that lies on the device. They take
-turns, and medians of single steps count. Every encoder ends with a line of JSON.
+Bare is forward, loss, backward and optimizer step of the same network on one batch that lies on the device. Its
+variants are what the loop could do otherwise: weights in channels_last, an optimizer that is not fused, a compiled
+network. They take turns, and medians of single steps count. Every encoder ends with a line of JSON.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -52,6 +53,7 @@ def main(
     steps: Annotated[int, typer.Option(help="Timed steps per turn.")] = 6,
     rounds: Annotated[int, typer.Option(help="Turns of each.")] = 3,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    compiled: Annotated[bool, typer.Option(help="Time the compiled network too; on a CPU that takes minutes.")] = False,
 ) -> None:
     """Milliseconds per step of the loop, supervised and semi-supervised, beside the bare network's."""
     with tempfile.TemporaryDirectory() as folder:
@@ -59,26 +61,28 @@ def main(
         for name in encoder or ["default"]:
             found = measure(
                 loaded, Path(folder, name), encoder=ENCODERS[name], device=device, batch=batch, steps=steps,
-                rounds=rounds, threads=threads,
+                rounds=rounds, threads=threads, compiled=compiled,
             )  # fmt: skip
             print(json.dumps({"benchmark": "train_step", "encoder": name, "size": size, "batch": batch, **found}))
 
 
 def measure(
     loaded: LoadedManifest, place: Path, *, encoder: dict[str, Any], device: str, batch: int, steps: int, rounds: int,
-    threads: int,
+    threads: int, compiled: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """Median milliseconds of a step, and the two ratios.
+    """Median milliseconds of a step, and their ratios.
 
     Args:
         place: where trainings are kept between turns.
+        compiled: time the compiled network too.
     """
-    supervised, mean_teacher = (
+    supervised, in_parts, mean_teacher = (
         TrainConfig.parse(
             {
                 "architecture": {"vision": encoder} if encoder else {},
                 "semi_supervised": {"method": method},
                 "batch_size": batch,
+                "accumulate": accumulate,
                 "epochs": 10 * steps * rounds,  # far more than are done: the schedule stays near its peak
                 "device": device,
                 "num_threads": threads,
@@ -86,15 +90,18 @@ def measure(
             },
             where="train",
         )
-        for method in ("none", "mean-teacher")
+        for method, accumulate in (("none", 1), ("none", 4), ("mean-teacher", 1))
     )
-    bare = _bare(supervised, loaded)
-    seconds: dict[str, list[float]] = {"bare": [], "loop": [], "semi_supervised": []}
+    variants: tuple[Variant, ...] = ("bare", "channels_last", "not_fused", *(("compiled",) if compiled else ()))
+    steps_of = {variant: _bare(supervised, loaded, variant) for variant in variants}
+    loops = {"loop": supervised, "accumulate_4": in_parts, "semi_supervised": mean_teacher}
+    seconds: dict[str, list[float]] = {name: [] for name in (*variants, *loops)}
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     for turn in range(1, rounds + 1):
-        seconds["bare"] += _intervals(lambda: [bare() for _ in range(steps + 2)], device)
-        for name, config in (("loop", supervised), ("semi_supervised", mean_teacher)):
+        for variant, step in steps_of.items():
+            seconds[variant] += _intervals(partial(_repeat, step, steps + 2), device)
+        for name, config in loops.items():
             stop_after, root = turn * (steps + 2), Root(str(place / name))
             seconds[name] += _intervals(partial(train, config, loaded=loaded, root=root, stop_after=stop_after), device)
     ms = {name: round(1000 * statistics.median(values), 2) for name, values in seconds.items()}
@@ -106,26 +113,41 @@ def measure(
         "peak_memory_mb": round(torch.cuda.max_memory_allocated() / 1e6) if device == "cuda" else None,
         "loop_efficiency": round(ms["bare"] / ms["loop"], 3),
         "ssl_cost_ratio": round(ms["semi_supervised"] / ms["loop"], 3),
+        "accumulate_ratio": round(ms["accumulate_4"] / ms["loop"], 3),
+        "channels_last_ratio": round(ms["channels_last"] / ms["bare"], 3),
+        "fused_ratio": round(ms["bare"] / ms["not_fused"], 3),
+        "compiled_ratio": round(ms["compiled"] / ms["bare"], 3) if compiled else None,
     }
 
 
-def _bare(config: TrainConfig, loaded: LoadedManifest) -> Callable[[], None]:
-    """One step of the same network and optimizer on one batch; compiled on a GPU."""
+Variant = Literal["bare", "channels_last", "not_fused", "compiled"]
+
+
+def _bare(config: TrainConfig, loaded: LoadedManifest, variant: Variant) -> Callable[[], None]:
+    """One step of the same network and optimizer on one batch."""
     torch.set_num_threads(config.num_threads)
     setup = Setup(config, loaded, device=pick_device(config.device, where="train.device"))
     studies = list(range(setup.batch_size))
     shown = setup.show(setup.batches[studies], studies=studies, step=0)
     setup.network.train()
-    network: Callable[..., dict[str, torch.Tensor]] = setup.network
-    if setup.device.type == "cuda":
-        network = torch.compile(setup.network)
+    if variant == "channels_last":
+        setup.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    elif variant == "compiled":
+        setup.network.compile()
+    for group in setup.optimizer.param_groups:
+        group["fused"] = variant != "not_fused"
 
     def step() -> None:
         setup.optimizer.zero_grad(set_to_none=True)
-        network(shown, setup.network.counts([shown]))["supervised"].backward()
+        setup.network(shown, setup.network.counts([shown]))["supervised"].backward()
         setup.optimizer.step()
 
     return step
+
+
+def _repeat(step: Callable[[], None], count: int) -> None:
+    for _ in range(count):
+        step()
 
 
 def _intervals(run: Callable[[], object], device: str) -> list[float]:

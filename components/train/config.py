@@ -188,6 +188,8 @@ class TrainConfig(Config):
     """Of weights, order, augmentation and dropout."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 runs the network under autocast; weights stay float32."""
+    compile: bool = False
+    """Compile the network with torch.compile, which takes minutes and a C++ compiler."""
     log_every: int = Field(10, ge=1)
     """Steps between two lines of metrics."""
     checkpoint_every: int = Field(200, ge=1)

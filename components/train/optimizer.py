@@ -53,6 +53,7 @@ def build_optimizer(model: CxrModel, config: TrainConfig) -> torch.optim.AdamW:
         ],
         lr=config.learning_rate,
         eps=1e-6,
+        fused=True,
     )
 
 

@@ -123,6 +123,8 @@ class Setup:
         self.ema = Ema(model, decay=config.ema_decay)
         checkpoint_gradients(model, config)
         self.network = self._training_network(model)
+        if config.compile:
+            self.network.compile()
         self.optimizer = build_optimizer(model, config)
         self.info = BundleInfo(
             pathologies=manifest.pathologies,

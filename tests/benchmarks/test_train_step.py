@@ -22,6 +22,12 @@ def test_it_prints_one_line_of_json_per_encoder(tmp_path, monkeypatch: pytest.Mo
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("{")]
     found = json.loads(line)
     assert found["steps"] == 4
-    assert all(found["ms"][name] > 0 for name in ("bare", "loop", "semi_supervised"))
+    names = {"bare", "channels_last", "not_fused", "loop", "accumulate_4", "semi_supervised"}
+    assert found["ms"].keys() == names
+    assert all(found["ms"][name] > 0 for name in names)
+    assert found["channels_last_ratio"] == pytest.approx(found["ms"]["channels_last"] / found["ms"]["bare"], abs=1e-3)
+    assert found["fused_ratio"] == pytest.approx(found["ms"]["bare"] / found["ms"]["not_fused"], abs=1e-3)
+    assert found["accumulate_ratio"] == pytest.approx(found["ms"]["accumulate_4"] / found["ms"]["loop"], abs=1e-3)
+    assert found["compiled_ratio"] is None
     assert found["loop_efficiency"] == pytest.approx(found["ms"]["bare"] / found["ms"]["loop"], abs=1e-3)
     assert found["ssl_cost_ratio"] == pytest.approx(found["ms"]["semi_supervised"] / found["ms"]["loop"], abs=1e-3)

@@ -18,7 +18,6 @@ from components.cxr.shards import LoadedManifest
 from components.train import train
 from components.train.checkpoint import Progress
 from components.train.config import TrainConfig
-from components.train.optimizer import build_optimizer
 from components.train.setup import Setup
 from components.train.stopping import StopRequest
 
@@ -70,12 +69,17 @@ def test_the_loop_first_waits_at_the_log_line(
 
 
 def on_meta(config: TrainConfig, data: LoadedManifest) -> Setup:
-    """Moved there afterwards: torch has no autocast for `meta`."""
+    """Moved there afterwards: for `meta` torch has neither autocast nor a fused optimizer."""
     setup = Setup(config, data, device=torch.device("cpu"))
     setup.device = META
-    setup.network.to(META)
-    setup.ema.model.to(META)
-    setup.optimizer = build_optimizer(setup.network.classifier, config)
+    torch.__future__.set_swap_module_params_on_conversion(True)  # the optimizer's are moved with the network's
+    try:
+        setup.network.to(META)
+        setup.ema.model.to(META)
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(False)
+    for group in setup.optimizer.param_groups:
+        group["fused"] = False
     return setup
 
 
