@@ -31,7 +31,7 @@ NUM_STEPS = 10
 
 @pytest.fixture(scope="module")
 def config(tiny_config: TrainConfig) -> TrainConfig:
-    """Every loss, every dropout; the labeled studies of a batch come first, so that parts have unlike counts."""
+    """Every loss, every dropout; modalities that fall and labels that are missing, so that parts have unlike counts."""
     values = tiny_config.model_dump(mode="json")
     values["architecture"]["fusion"]["dropout"] = 0.3
     values["labels"] = {"uncertain": "multiclass", "blank": "unlabeled"}
@@ -78,7 +78,7 @@ def test_counts_are_those_of_the_whole_batch_and_unlike_from_part_to_part(setup:
     for name, count_E in expected.items():
         assert torch.equal(found[name], count_E)
     of_parts = [setup.network.counts([part])["supervised"].tolist() for part in parts]
-    assert of_parts[0][0] > 2 * of_parts[-1][0]
+    assert max(max(counts) / min(counts) for counts in zip(*of_parts, strict=True)) > 1.2
 
 
 def test_losses_are_summed_over_the_parts(setup: Setup) -> None:
