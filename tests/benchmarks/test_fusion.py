@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks.fusion import _late, _ratio
-from benchmarks.resampled import _mean_auroc, resampled
+from benchmarks.resampled import mean_auroc, resampled
 from components.cxr.labels import BLANK, PATHOLOGIES
 from pipeline.synthetic.reports.indications import MAX_SYMPTOMS, SYMPTOMS
 
@@ -74,7 +74,7 @@ def test_the_weighted_auroc_is_scikit_learns() -> None:
             known_S = labels_S != BLANK
             each.append(roc_auc_score(labels_S[known_S], scores_S[known_S], sample_weight=weight_S[known_S]))
         expected.append(np.mean(each))
-    assert _mean_auroc(scores_SP, labels_SP, weight_NS) == pytest.approx(expected, abs=1e-12)
+    assert mean_auroc(scores_SP, labels_SP, weight_NS) == pytest.approx(expected, abs=1e-12)
 
 
 def test_resamples_draw_whole_patients_and_whole_seeds() -> None:
@@ -84,7 +84,7 @@ def test_resamples_draw_whole_patients_and_whole_seeds() -> None:
     good_SP, bad_SP = labels_SP + rng.normal(0, 0.1, labels_SP.shape), rng.normal(size=labels_SP.shape)
     of = resampled({"one": [good_SP, bad_SP], "other": [bad_SP, good_SP]}, labels_SP, patient_S)
     every = np.ones((1, len(patient_S)))
-    means = [_mean_auroc(scores, labels_SP, every)[0] for scores in (good_SP, bad_SP)]
+    means = [mean_auroc(scores, labels_SP, every)[0] for scores in (good_SP, bad_SP)]
     assert of[0] == pytest.approx([np.mean(means)] * 2)
     assert np.isfinite(of).all()
     same, swapped = np.isclose(of[1:, 0], of[1:, 1]), of[1:, 0] - of[1:, 1]

@@ -123,8 +123,7 @@ class OnlyTheExtra(importlib.abc.MetaPathFinder):
             if not any(re.sub("[-_.]+", "-", owner).lower() in allowed for owner in owners)
         }
     def find_spec(self, name, path=None, target=None):
-        asked_only = sys._getframe(2).f_code.co_filename == "<frozen importlib.util>"  # torch asks what there is
-        if name.split(".")[0] in self.refused and not asked_only:
+        if name.split(".")[0] in self.refused:
             raise ModuleNotFoundError(f"{name} is not in this image", name=name)
 
 extra, *modules = sys.argv[1:]
@@ -132,8 +131,13 @@ allowed = closure(extra)
 for name in list(sys.modules):
     if name.split(".")[0] == "packaging":
         del sys.modules[name]
-sys.meta_path.insert(0, OnlyTheExtra(allowed))
-import importlib
+only = OnlyTheExtra(allowed)
+sys.meta_path.insert(0, only)
+import importlib.util
+find_spec = importlib.util.find_spec  # by which torch and transformers ask what there is
+importlib.util.find_spec = lambda name, package=None: (
+    None if name.split(".")[0] in only.refused else find_spec(name, package)
+)
 for module in modules:
     importlib.import_module(module)
 print("torch" in sys.modules, "kfp" in sys.modules)
