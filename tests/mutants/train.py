@@ -376,10 +376,10 @@ MUTANTS = [
         test=f"{FOLDER}/test_waiting.py::test_the_loop_first_waits_at_the_log_line",
     ),
     Mutant(
-        "an-answer-that-is-read-breaks-the-compiled-graph",
+        "a-branch-on-an-answer-breaks-the-compiled-graph",
         file="components/train/objectives/network.py",
         old="        logits_EBP3 = logits_EBP3.float()\n",
-        new="        logits_EBP3 = logits_EBP3.float() * float(logits_EBP3.isfinite().all())\n",
+        new="        if logits_EBP3.isfinite().all():\n            logits_EBP3 = logits_EBP3.float()\n",
         test=f"{FOLDER}/test_compile.py::test_it_is_one_graph_without_breaks_and_a_second_one_for_all_numbers_of_films",
     ),
     Mutant(
