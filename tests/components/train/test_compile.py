@@ -47,6 +47,9 @@ def test_it_is_one_graph_without_breaks_and_a_second_one_for_all_numbers_of_film
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings(
+    "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
+)  # torch's own, in its compiler
 def test_generated_code_trains_to_nearly_the_same_weights(
     tiny_config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path
 ) -> None:
