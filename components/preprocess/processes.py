@@ -16,6 +16,7 @@ from typing import ParamSpec, TypeVar
 import cv2
 
 from components.cxr.errors import UserError
+from components.cxr.storage.atomic import discard_partials
 
 __all__ = ["Processes", "processes"]
 
@@ -77,4 +78,5 @@ def _end_with(watched: Connection) -> None:
     """Leave when the pipe's other end closes: the parent is gone, even by SIGKILL, or does not want more."""
     with contextlib.suppress(EOFError, OSError):
         watched.recv()
+    discard_partials()
     os._exit(1)

@@ -12,10 +12,13 @@ from pathlib import Path
 
 from components.cxr.errors import UserError
 
-__all__ = ["PARTIAL", "put_in_place", "renamed_to"]
+__all__ = ["PARTIAL", "discard_partials", "put_in_place", "renamed_to"]
 
 PARTIAL = ".partial-"
 """How the names of files start that are being written."""
+
+_open: set[Path] = set()
+"""What this process is writing."""
 
 _NO_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
 
@@ -59,6 +62,7 @@ def _partial_beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=target.parent)
     partial = Path(name)
+    _open.add(partial)
     try:
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -66,7 +70,14 @@ def _partial_beside(target: Path) -> Iterator[Path]:
         yield partial
     finally:
         partial.unlink(missing_ok=True)
+        _open.discard(partial)
         os.close(handle)
+
+
+def discard_partials() -> None:
+    """Remove what this process is writing, for one that ends without unwinding."""
+    for partial in tuple(_open):
+        partial.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

@@ -28,19 +28,19 @@ def compute_in_float64() -> None:
     """For the whole process."""
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = _double  # type: ignore[method-assign,assignment]
-    post_init, global_mean = Batch.__post_init__, losses._global_mean
+    post_init, mean = Batch.__post_init__, losses._mean
 
     def with_double_age(batch: Batch) -> None:
         post_init(batch)
         object.__setattr__(batch, "age_B", _double(batch.age_B))
 
-    def of_exact_count(value_BP: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-        assert float(count) < 2**24, "an integer that float32 holds"
-        assert float(count) == int(count)
-        return global_mean(value_BP, count)
+    def of_exact_counts(value_EBP: torch.Tensor, count_E: torch.Tensor) -> torch.Tensor:
+        assert float(count_E.max()) < 2**24, "integers that float32 holds"
+        assert torch.equal(count_E, count_E.round())
+        return mean(value_EBP, count_E)
 
     Batch.__post_init__ = with_double_age  # type: ignore[method-assign]
-    losses._global_mean = of_exact_count
+    losses._mean = of_exact_counts
     validation.BATCH_SIZE = BATCH_SIZE
 
 

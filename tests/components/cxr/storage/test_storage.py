@@ -14,7 +14,7 @@ import pytest
 
 from components.cxr.errors import UserError
 from components.cxr.storage import local
-from components.cxr.storage.atomic import put_in_place
+from components.cxr.storage.atomic import discard_partials, put_in_place, renamed_to
 from components.cxr.storage.storage import ABSENT, Root, StaleWriteError, Storage, open_storage, sha256_of
 
 
@@ -245,3 +245,15 @@ def test_bytes_and_name_reach_the_disk_before_the_file_counts_as_there(
         with storage.writing("a.json") as path:
             path.write_bytes(b"12345")
     assert done == ["file of 5", "rename", "folder"]
+
+
+def test_what_is_being_written_can_be_discarded_by_a_process_that_ends_at_once(tmp_path: Path) -> None:
+    """A worker whose parent is told to stop unwinds nothing."""
+    with renamed_to(tmp_path / "one") as finished:
+        finished.write_bytes(b"1")
+        put_in_place(finished, tmp_path / "one")
+    with renamed_to(tmp_path / "two") as partial:
+        partial.write_bytes(b"2")
+        assert len(list(tmp_path.iterdir())) == 2
+        discard_partials()
+        assert [path.name for path in tmp_path.iterdir()] == ["one"]
