@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import typer
 
+from benchmarks.loader_data import write_bare_manifest
 from benchmarks.resampled import Scores, high, low, resampled
 from benchmarks.yardstick_studies import DATA_SEED, FULL, QUICK
 from components.cxr.bundle import load_bundle
@@ -30,7 +31,7 @@ from components.cxr.ids import hash_id
 from components.cxr.labels import PATHOLOGIES, truth_of
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.shard_writer import ImageRow, write_shard
-from components.cxr.shards import SCHEMA_VERSION, LoadedManifest, Manifest, load_manifest, write_manifest
+from components.cxr.shards import LoadedManifest, load_manifest
 from components.cxr.storage.storage import Root, open_storage
 from components.cxr.text.text import parse_report
 from components.evaluate.config import EvaluateConfig
@@ -113,20 +114,7 @@ def _write(folder: Path, drawn: Drawn, *, num_test: int, num_validate: int) -> N
     for split, group in rows.items():
         name = f"{split}-00000.parquet"
         infos.append(write_shard(folder / name, group, pathologies=PATHOLOGIES, preset=preset, name=name))
-    manifest = Manifest(
-        schema_version=SCHEMA_VERSION,
-        pathologies=PATHOLOGIES,
-        pixel_preset=preset,
-        pixel_preset_hash=preset.hash,
-        config_hash="",
-        source_hash="",
-        id_key_fingerprint="",
-        deidentified=True,
-        counts={},
-        num_rejects=0,
-        shards=tuple(infos),
-    )
-    write_manifest(open_storage(folder), manifest)
+    write_bare_manifest(folder, infos, preset=preset)
 
 
 def _config(arm: str, seed: int, *, rate: float | None, epochs: int) -> TrainConfig:

@@ -58,7 +58,7 @@ def main(
     root: Annotated[Path, typer.Option(help="Where data and bundles are kept.")] = Path("runs/learning"),
     arm: Annotated[list[str] | None, typer.Option(help=f"Any of {', '.join(ARMS)}; all by default.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each arm, each with other labeled patients.")] = 8,
-    preset: Annotated[str, typer.Option(help="Of the yardstick: medium or hard.")] = "medium",
+    preset: Annotated[Literal["medium", "hard"], typer.Option(help="Of the yardstick: medium or hard.")] = "medium",
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the studies, one seed: does it run?")] = False,
     report: Annotated[bool, typer.Option("--report", help="Train nothing; print what is kept.")] = False,
 ) -> None:
@@ -67,7 +67,7 @@ def main(
     kept = RESULTS if not quick else root / "quick" / "learning.json"
     if not report:
         place = root / ("quick" if quick else "full")
-        loaded, studies = draw_studies(place, seed=DATA_SEED, sizes=QUICK if quick else FULL, preset=preset)  # type: ignore[arg-type]
+        loaded, studies = draw_studies(place, seed=DATA_SEED, sizes=QUICK if quick else FULL, preset=preset)
         for seed in range(1 if quick else seeds):
             for name in arm or ARMS:
                 _run(name, seed, preset=preset, place=place, loaded=loaded, studies=studies, kept=kept, quick=quick)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -89,6 +89,11 @@ def write_set(
         ]
         if len(group) >= 1024 or s == len(films_of) - 1:
             flush()
+    write_bare_manifest(folder, infos, preset=preset)
+
+
+def write_bare_manifest(folder: Path, infos: Sequence[ShardInfo], *, preset: PixelPreset) -> None:
+    """Name the shards of a folder that no preprocess made: without hashes of a source and counts."""
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         pathologies=PATHOLOGIES,

@@ -39,7 +39,7 @@ def draw_studies(
     *,
     seed: int,
     sizes: tuple[int, int, int],
-    preset: Literal["easy", "medium", "hard"] = "medium",
+    preset: Literal["medium", "hard"] = "medium",
 ) -> tuple[LoadedManifest, list[Study]]:
     """Draw, deal the patients to splits of the sizes asked for (the generator's own are shares), and preprocess.
 

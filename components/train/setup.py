@@ -65,21 +65,20 @@ class Setup:
         for studies in (self.training, self.validation):
             patients, fraction = studies.patient_ids, config.labeled_fraction
             studies.labeled_S &= labels_kept(patients, fraction=fraction, seed=config.labeled_seed)
-        if not self.training.labeled_S.any():
-            where = f"{loaded.storage.uri}, split train"
-            raise UserError(
-                "nothing-to-learn",
-                "nothing to learn from",
-                where=where,
-                found="0 labeled studies",
-                expected="at least 1",
-            )
         self.supervision = supervision_of(
             self.training.states_SP,
             self.training.labeled_S,
             policy=config.labels,
             reports=training_reports(loaded) if config.report_labels else None,
         )
+        if not self.supervision.taught().any():
+            raise UserError(
+                "nothing-to-learn",
+                "nothing to learn from",
+                where=f"{loaded.storage.uri}, split train",
+                found=f"{self.training.labeled_S.sum()} labeled studies, none with a target under train.labels",
+                expected="at least 1",
+            )
         self.pseudo_SP: Tensor | None = None
         """float32 (S, P) in [0, 1], NaN where there is none; for a student of self-training."""
         taught_S, ratio = self.supervision.taught(), config.semi_supervised.unlabeled_per_labeled

@@ -73,5 +73,5 @@ def supervision_of(
         consistent_SP=consistent_SP,
         unlabeled_SP=unlabeled_SP,
         log_share_P3=log_share_P3,
-        prevalence_P=(states_SP[labeled_S] == POSITIVE).mean(axis=0),
+        prevalence_P=(states_SP[labeled_S] == POSITIVE).sum(axis=0) / max(1, labeled_S.sum()),
     )

@@ -141,4 +141,18 @@ MUTANTS = [
         new="(~shown.pseudo_BP.isnan()).expand(len(shown.known_EB), -1, -1)",
         test=f"{TEACHERS}::test_an_expert_learns_from_the_entries_that_it_can_say_something_of",
     ),
+    Mutant(
+        "batches-ask-for-more-labels-than-there-are",
+        file="components/train/loading/order.py",
+        old=", batch_size - 1, len(labeled))",
+        new=", batch_size - 1)",
+        test=f"{FOLDER}/loading/test_order.py::test_where_labels_are_fewer_than_the_ratio_asks_for_every_batch_has_them_all",
+    ),
+    Mutant(
+        "labels-without-a-target-are-something-to-learn",
+        file="components/train/setup.py",
+        old="if not self.supervision.taught().any():",
+        new="if not self.training.labeled_S.any():",
+        test=f"{FOLDER}/test_train.py::test_labels_that_the_policy_leaves_unused_are_nothing_to_learn_from",
+    ),
 ]

@@ -5,136 +5,12 @@ from tests.mutants.mutant import Mutant
 FOLDER = "tests/components/train"
 ACCUMULATION = f"{FOLDER}/test_accumulation.py"
 LOSSES = f"{FOLDER}/objectives/test_losses.py"
-AUGMENT = f"{FOLDER}/loading/test_augment.py"
-FROZEN = f"{FOLDER}/test_frozen.py"
 OPTIMIZER = f"{FOLDER}/test_optimizer.py"
 STEP = f"{FOLDER}/test_step.py"
 TOKENIZER = f"{FOLDER}/test_tokenizer.py"
 TRAIN = f"{FOLDER}/test_train.py"
-LORA = f"{FOLDER}/test_lora.py"
-MAPS = f"{FOLDER}/test_feature_maps.py"
-PRETRAINED_TEXT = f"{FOLDER}/test_pretrained_text.py"
 
 MUTANTS = [
-    Mutant(
-        "kept-maps-are-not-read",
-        file="components/cxr/model/network.py",
-        old="        if batch.map_BVChw is not None:\n",
-        new="        if False:\n",
-        test=f"{MAPS}::test_no_step_runs_the_encoder_and_no_later_training_either",
-    ),
-    Mutant(
-        "other-weights-find-the-maps-of-these",
-        file="components/cxr/model/feature_maps.py",
-        old='"maps 1", _weights(encoder), key,',
-        new='"maps 1", key,',
-        test=f"{MAPS}::test_other_weights_have_other_maps",
-    ),
-    Mutant(
-        "other-normalizations-find-the-maps-of-this",
-        file="components/cxr/model/feature_maps.py",
-        old='"maps 1", _weights(encoder), key,',
-        new='"maps 1", _weights(encoder),',
-        test=f"{MAPS}::test_other_weights_have_other_maps",
-    ),
-    Mutant(
-        "maps-are-kept-of-augmented-films",
-        file="components/train/config.py",
-        old=" and self.augment.is_none",
-        new="",
-        test=f"{MAPS}::test_maps_that_change_are_not_kept",
-    ),
-    Mutant(
-        "maps-are-kept-of-an-encoder-that-will-learn",
-        file="components/train/config.py",
-        old="vision.frozen and vision.unfreeze_after is None and",
-        new="vision.frozen and",
-        test=f"{MAPS}::test_maps_that_change_are_not_kept",
-    ),
-    Mutant(
-        "later-films-have-the-maps-of-a-shard-s-first",
-        file="components/cxr/model/feature_maps.py",
-        old="pixels_NHW[start : start + _FILMS_AT_ONCE]",
-        new="pixels_NHW[: len(pixels_NHW[start : start + _FILMS_AT_ONCE])]",
-        test=f"{MAPS}::test_every_film_has_its_own_map",
-    ),
-    Mutant(
-        "a-bundle-lacks-what-lora-learned",
-        file="components/train/lora.py",
-        old="            layer.merge()\n",
-        new="",
-        test=f"{LORA}::test_the_bundle_holds_plain_weights_that_answer_as_the_adapted_model",
-    ),
-    Mutant(
-        "lora-drops-units-from-the-process-s-stream",
-        file="components/train/lora.py",
-        old="lora_dropout=0.0",
-        new="lora_dropout=0.1",
-        test=f"{LORA}::test_dropout_of_an_adapted_encoder_is_still_drawn_from_the_studies",
-    ),
-    Mutant(
-        "lora-learns-at-the-rate-of-pretrained-weights",
-        file="components/train/optimizer.py",
-        old=" or tuning.lora is not None",
-        new="",
-        test=f"{LORA}::test_what_is_learned_is_new_and_has_the_rate_of_what_is_new",
-    ),
-    Mutant(
-        "layers-computed-again-drop-other-units",
-        file="components/cxr/model/dropout.py",
-        old="    return contextlib.nullcontext(), keyed(_KEYS.keys_B)\n",
-        new="    return contextlib.nullcontext(), contextlib.nullcontext()\n",
-        test=f"{FROZEN}::test_layers_computed_again_give_the_same_gradients_with_the_same_dropout",
-    ),
-    Mutant(
-        "frozen-encoders-drop-units",
-        file="components/cxr/model/network.py",
-        old="                encoder.eval()\n",
-        new="                pass\n",
-        test=f"{FROZEN}::test_a_frozen_encoder_has_no_gradients_and_no_dropout",
-    ),
-    Mutant(
-        "encoders-are-never-unfrozen",
-        file="components/train/tuning.py",
-        old="tuning.unfreeze_after is not None and epoch >= tuning.unfreeze_after",
-        new="False",
-        test=f"{FROZEN}::test_an_unfrozen_encoder_learns_from_its_epoch_on",
-    ),
-    Mutant(
-        "data-parallelism-is-not-told-of-unfrozen-weights",
-        file="components/train/train.py",
-        old="        if freezer.enter(epoch) or epoch == first_epoch:\n",
-        new="        if freezer.enter(epoch) and epoch == first_epoch:\n",
-        test=f"{FROZEN}::test_two_processes_unfreeze_to_the_weights_of_one",
-    ),
-    Mutant(
-        "the-first-layer-learns-fastest",
-        file="components/train/optimizer.py",
-        old="tuning.layer_decay ** (last - depths[parameter])",
-        new="tuning.layer_decay ** depths[parameter]",
-        test=f"{OPTIMIZER}::test_each_layer_has_its_share_of_the_encoders_own_learning_rate",
-    ),
-    Mutant(
-        "unfrozen-encoders-start-at-full-rate",
-        file="components/train/optimizer.py",
-        old="max(0, step + 1 - start)",
-        new="max(0, step + 1)",
-        test=f"{OPTIMIZER}::test_what_is_unfrozen_later_warms_up_from_there",
-    ),
-    Mutant(
-        "encoders-with-their-own-attention-get-masks-that-they-misread",
-        file="components/cxr/model/text.py",
-        old='attn_implementation=ATTENTION if registered else "eager")',
-        new="attn_implementation=ATTENTION)",
-        test=f"{PRETRAINED_TEXT}::test_every_type_answers_as_transformers_own_and_learns[mpnet]",
-    ),
-    Mutant(
-        "a-pretrained-text-encoder-gets-a-tokenizer-of-its-own",
-        file="components/train/build.py",
-        old="            tokenizer = AutoTokenizer.from_pretrained(text_source)\n",
-        new="            tokenizer = learn_tokenizer(texts, vocabulary_size=9, max_tokens=16)\n",
-        test=f"{PRETRAINED_TEXT}::test_every_type_answers_as_transformers_own_and_learns[bert]",
-    ),
     Mutant(
         "average-of-weights-never-warms-up",
         file="components/train/ema.py",
@@ -162,48 +38,6 @@ MUTANTS = [
         old="    return _mean(difference_EBP.square() * mask_EBP, count_E)\n",
         new="    return _mean(difference_EBP.square(), count_E)\n",
         test=f"{LOSSES}::test_consistency_ignores_the_uncertain_logit_and_masked_entries",
-    ),
-    Mutant(
-        "films-are-mirrored",
-        file="components/train/loading/augment.py",
-        old="torch.stack([cos, -sin, shift * right,",
-        new="torch.stack([-cos, -sin, shift * right,",
-        test=f"{AUGMENT}::test_films_are_never_mirrored",
-    ),
-    Mutant(
-        "a-view-depends-on-the-place-in-the-batch",
-        file="components/train/loading/augment.py",
-        old="    key_B = view_keys(studies, seed",
-        new="    key_B = view_keys(range(len(studies)), seed",
-        test=f"{AUGMENT}::test_a_view_depends_on_seed_step_and_study_but_not_on_its_neighbors",
-    ),
-    Mutant(
-        "all-films-have-the-same-noise",
-        file="components/train/loading/augment.py",
-        old="noise_NHW = normals(mixed(key_N + 8), size",
-        new="noise_NHW = normals(mixed(key_N[:1] + 8).expand(len(key_N)), size",
-        test=f"{AUGMENT}::test_noise_has_the_configured_strength_and_no_pattern",
-    ),
-    Mutant(
-        "every-film-gets-the-strongest-noise",
-        file="components/train/loading/augment.py",
-        old="(deviation * (255.0 * config.noise))",
-        new="((deviation * 0 + 1) * (255.0 * config.noise))",
-        test=f"{AUGMENT}::test_noise_has_the_configured_strength_and_no_pattern",
-    ),
-    Mutant(
-        "what-is-erased-is-no-rectangle",
-        file="components/train/loading/augment.py",
-        old="within(top, height)[:, :, None] & within",
-        new="within(top, height)[:, :, None] | within",
-        test=f"{AUGMENT}::test_an_erased_part_is_one_rectangle_of_any_size_up_to_the_largest",
-    ),
-    Mutant(
-        "four-pixels-share-their-noise",
-        file="components/cxr/model/counters.py",
-        old="index_select(0, index.flatten())",
-        new="index_select(0, (index // 4 * 4).view(-1, 4)[:, :1].expand(-1, 4).flatten())",
-        test="tests/components/cxr/model/test_counters.py::test_numbers_of_keys_and_neighbors_are_not_correlated",
     ),
     Mutant(
         "the-batch-that-is-kept-is-the-next-one",
@@ -241,13 +75,6 @@ MUTANTS = [
         "    nothing = np.zeros((BATCH_SIZE, len(bundle.info.pathologies)), np.float32)\n"
         "    found = {start: found.get(start, nothing[: len(studies) - start]) for start in starts}\n",
         test=f"{FOLDER}/test_validation.py::test_several_processes_find_the_auroc_of_one",
-    ),
-    Mutant(
-        "modality-dropout-takes-film-and-text-at-once",
-        file="components/train/loading/augment.py",
-        old="    text_B = text_B | ~(image_B & has_film_B)\n",
-        new="",
-        test=f"{AUGMENT}::test_modality_dropout_never_takes_film_and_text_at_once",
     ),
     Mutant(
         "the-learning-rate-never-falls",
@@ -404,34 +231,6 @@ MUTANTS = [
         test=f"{STEP}::test_three_steps_are_those_of_the_reference",
     ),
     Mutant(
-        "the-student-sees-the-weak-view",
-        file="components/train/loading/views.py",
-        old='strength="strong"',
-        new='strength="weak"',
-        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
-    ),
-    Mutant(
-        "the-student-sees-the-film-as-it-is",
-        file="components/train/loading/views.py",
-        old="    return augment(shown, studies",
-        new="    return shown if True else augment(shown, studies",
-        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
-    ),
-    Mutant(
-        "the-student-sees-every-modality",
-        file="components/train/loading/views.py",
-        old="    shown = drop_modalities(batch,",
-        new="    shown = batch\n    drop_modalities(batch,",
-        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
-    ),
-    Mutant(
-        "text-is-never-dropped",
-        file="components/train/loading/augment.py",
-        old="torch.tensor([config.image, config.text, config.meta])",
-        new="torch.tensor([config.image, 0.0, config.meta])",
-        test=f"{AUGMENT}::test_modalities_fall_as_often_as_configured",
-    ),
-    Mutant(
         "training-labels-are-those-of-another-study",
         file="components/train/setup.py",
         old="values[studies].to(",
@@ -511,48 +310,6 @@ MUTANTS = [
         test=f"{TRAIN}::test_key_ignores_where_it_runs_and_sees_what_it_learns",
     ),
     Mutant(
-        "a-stream-begins-every-pass-in-one-order",
-        file="components/train/loading/order.py",
-        old="seed=self._seed, epoch=turn, stream=stream.key)",
-        new="seed=self._seed, epoch=0, stream=stream.key)",
-        test=f"{FOLDER}/loading/test_order.py::test_each_stream_comes_round_in_another_order",
-    ),
-    Mutant(
-        "labeled-and-unlabeled-share-an-order",
-        file="components/train/loading/order.py",
-        old="np.random.default_rng([seed, epoch, *stream])",
-        new="np.random.default_rng([seed, epoch])",
-        test=f"{FOLDER}/loading/test_order.py::test_streams_have_orders_of_their_own",
-    ),
-    Mutant(
-        "the-ratio-of-streams-is-cut-off-and-not-rounded",
-        file="components/train/loading/order.py",
-        old="max(1, round(batch_size / (1.0 + unlabeled_per_labeled)))",
-        new="max(1, int(batch_size / (1.0 + unlabeled_per_labeled)))",
-        test=f"{FOLDER}/loading/test_order.py::test_every_batch_has_the_set_share_of_labeled_studies",
-    ),
-    Mutant(
-        "a-stream-starts-anew-with-every-epoch",
-        file="components/train/loading/order.py",
-        old="        start = epoch * self.steps_per_epoch\n",
-        new="        start = 0\n",
-        test=f"{FOLDER}/loading/test_order.py::test_each_stream_comes_round_in_another_order",
-    ),
-    Mutant(
-        "batches-made-ahead-come-in-another-order",
-        file="components/train/loading/batches.py",
-        old="        while waiting:\n            yield waiting.popleft().result()",
-        new="        while waiting:\n            yield waiting.pop().result()",
-        test=f"{FOLDER}/loading/test_batches.py::test_batches_are_those_of_their_studies_however_they_are_made",
-    ),
-    Mutant(
-        "a-resumed-epoch-skips-a-batch-and-repeats-another",
-        file="components/train/loading/order.py",
-        old="steps = range(start + skip, start + self.steps_per_epoch)",
-        new="steps = range(start + skip + bool(skip), start + self.steps_per_epoch + bool(skip))",
-        test=f"{TRAIN}::test_an_interrupted_training_continues_to_the_same_weights",
-    ),
-    Mutant(
         "the-tokenizer-sees-text-of-validation",
         file="components/train/setup.py",
         old="texts=self.training.texts(),",
@@ -579,13 +336,6 @@ MUTANTS = [
         old='return Progress(**state["progress"])',
         new='return Progress(**(state["progress"] | {"best_weights": None}))',
         test=f"{FOLDER}/test_stops.py::test_stopped_at_any_step_it_ends_with_the_same_weights",
-    ),
-    Mutant(
-        "the-teacher-sees-strong-films",
-        file="components/train/loading/views.py",
-        old='strength="weak"',
-        new='strength="strong"',
-        test=f"{FOLDER}/loading/test_views.py::test_the_teacher_sees_weak_films_and_every_modality",
     ),
     Mutant(
         "the-last-of-equal-epochs-goes-out",

@@ -37,10 +37,11 @@ class Order:
     Args:
         labeled_S: whether a study is labeled.
         batch_size: studies of a global batch, at most S.
-        unlabeled_per_labeled: the most of them; rounded to whole studies of a batch, at least one of each kind.
+        unlabeled_per_labeled: the most of them; rounded to whole studies of a batch, at least one of each kind. Where
+            that asks for more labeled studies than there are, every batch has them all.
 
     Raises:
-        UserError: a batch would need more labeled studies than there are, or is too small for both kinds.
+        UserError: a batch is too small for both kinds.
     """
 
     def __init__(
@@ -65,21 +66,11 @@ class Order:
                     found=batch_size,
                     expected="at least 2 with train.semi_supervised.unlabeled_per_labeled",
                 )
-            num_labeled = min(max(1, round(batch_size / (1.0 + unlabeled_per_labeled))), batch_size - 1)
+            num_labeled = min(max(1, round(batch_size / (1.0 + unlabeled_per_labeled))), batch_size - 1, len(labeled))
             streams = [
                 _Stream(labeled, num_labeled, (1,)),
                 _Stream(unlabeled, batch_size - num_labeled, (2,)),
             ]
-        for stream, kind in zip(streams, ("labeled", "unlabeled"), strict=False):
-            if len(stream.studies) < stream.num_in_batch:
-                raise UserError(
-                    "too-few-studies",
-                    f"fewer {kind} studies than a batch holds",
-                    where="train.batch_size",
-                    found=f"{len(stream.studies)} in the data",
-                    expected=f"at least {stream.num_in_batch}",
-                    remedy="Lower train.batch_size, or change train.semi_supervised.unlabeled_per_labeled.",
-                )
         self.steps_per_epoch = (len(labeled) if unlabeled_per_labeled == 0 else len(labeled_S)) // batch_size
         self._seed, self._streams = seed, streams
         self._passes: dict[tuple[int, ...], tuple[int, npt.NDArray[np.int64]]] = {}

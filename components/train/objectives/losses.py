@@ -1,4 +1,4 @@
-"""The two losses, both exact however a batch is divided among processes and within one.
+"""The losses, exact however a batch is divided among processes and within one.
 
 Each is a local sum over a count of the *whole* batch of the optimizer step, times the number of processes:
 DistributedDataParallel averages gradients over the processes, gradients of a process's parts are added up, and the

@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -18,6 +21,7 @@ import yaml
 from components.cxr.bundle import Bundle, load_bundle
 from components.cxr.bundle_info import BUNDLE
 from components.cxr.errors import UserError
+from components.cxr.labels import BLANK, LabelPolicy
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import predict
 from components.cxr.shards import LoadedManifest, Manifest, load_manifest, read_shard, write_manifest
@@ -190,6 +194,21 @@ def test_data_without_training_studies_is_one_clean_error(
     manifest = Manifest(**{**dict(tiny_data.manifest), "shards": shards})
     with pytest.raises(UserError, match=r"nothing to learn from.*split train; found 0 labeled studies"):
         train(tiny_config, loaded=tiny_data._replace(manifest=manifest), root=Root(tmp_path))
+
+
+def test_labels_that_the_policy_leaves_unused_are_nothing_to_learn_from(
+    tiny_data: LoadedManifest, tiny_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labeled studies whose every entry is blank, under `blank: ignore`."""
+
+    def all_blank(table: pa.Table, pathologies: Sequence[str]) -> npt.NDArray[np.int8]:
+        return np.full((table.num_rows, len(pathologies)), BLANK, dtype=np.int8)
+
+    monkeypatch.setattr("components.cxr.model.dataset.label_states", all_blank)
+    config = tiny_config.model_copy(update={"labels": LabelPolicy(blank="ignore")})
+    with pytest.raises(UserError, match=r"found [1-9][0-9]* labeled studies, none with a target") as caught:
+        train(config, loaded=tiny_data, root=Root(tmp_path))
+    assert caught.value.code == "nothing-to-learn"
 
 
 def test_key_ignores_where_it_runs_and_sees_what_it_learns(tiny_config: TrainConfig) -> None:

@@ -101,11 +101,15 @@ def test_the_order_of_streams_is_keyed_by_the_seed_and_needs_no_history() -> Non
     assert order(2).batch(0) != all_of_it[0]
 
 
-def test_fewer_labeled_studies_than_a_batch_holds_are_a_users_mistake() -> None:
-    Order(LABELED, batch_size=15, unlabeled_per_labeled=0.5)
-    with pytest.raises(UserError, match="fewer labeled studies") as caught:
-        Order(LABELED, batch_size=32, unlabeled_per_labeled=0.5)
-    assert caught.value.code == "too-few-studies"
+@pytest.mark.parametrize(("batch_size", "num_labeled"), [(15, 10), (16, 10), (32, 10), (50, 10)])
+def test_where_labels_are_fewer_than_the_ratio_asks_for_every_batch_has_them_all(
+    batch_size: int, num_labeled: int
+) -> None:
+    order = Order(LABELED, batch_size=batch_size, unlabeled_per_labeled=0.5)
+    for step in range(6):
+        batch = order.batch(step)
+        assert len(set(batch)) == batch_size
+        assert LABELED[batch].sum() == num_labeled
 
 
 def test_a_batch_of_one_cannot_hold_both_kinds() -> None:
