@@ -4,44 +4,42 @@ Trainings are the pipeline's own, from Parquet shards to the bundle's answers. E
 benchmarks/results/learning.json by a hash of what was trained, so that a long proof grows over several days and
 machines; what is there is not trained again. `--report` prints the tables and the JSON line from that file alone.
 
-A run's file entry has its mean AUROC over all test patients and over 200 resamples of them, the same for every run:
-differences are paired by patient, and intervals are over patients and seeds together.
-
-Shape letters: S studies, N samples, R seeds.
+Three parts: the methods where 10 % of the patients have labels, the best of them over shares of the labels (`curve`),
+and the biggest defaults with all labels (`ablations`).
 """
 
 from __future__ import annotations
 
 import json
-import platform
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import typer
 
-from benchmarks.resampled import Scores, high, low, mean_auroc, redrawn
-from benchmarks.yardstick_studies import DATA_SEED, FULL, QUICK, VISION, draw_studies, truth_by_study
-from components.cxr.bundle import load_bundle
+from benchmarks.kept_runs import over_seeds, read_runs, told
+from benchmarks.resampled import Scores, low
+from benchmarks.yardstick_studies import DATA_SEED, FULL, QUICK, draw_studies
+from benchmarks.yardstick_training import CONDITIONS, base_values, keep_training
 from components.cxr.cli import run_cli
-from components.cxr.config import content_hash
-from components.cxr.model.dataset import StudyDataset
-from components.cxr.shards import LoadedManifest
-from components.cxr.storage.storage import Root
-from components.evaluate.config import EvaluateConfig
-from components.evaluate.predict import Job, run_model
-from components.train.build import git_revision
-from components.train.config import TrainConfig
-from components.train.labeled import labels_kept
-from components.train.train import VERSION, train
-from pipeline.synthetic.studies import Study
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
-NUM_SAMPLES = 200
-CONDITIONS: tuple[Literal["all", "image"], ...] = ("all", "image")
+
+Preset = Literal["medium", "hard"]
+Run = dict[str, Any]
+
+
+class Part(StrEnum):
+    """What can be run alone."""
+
+    METHODS = "methods"
+    CURVE = "curve"
+    ABLATIONS = "ablations"
+
+
 ARMS: dict[str, dict[str, Any]] = {
     "none": {"epochs": 25, "semi_supervised": {"method": "none"}},
     "none, equal time": {"epochs": 200, "semi_supervised": {"method": "none"}},
@@ -53,12 +51,28 @@ ARMS: dict[str, dict[str, Any]] = {
 """What each arm changes of the shared configuration; epochs were chosen on other patients."""
 METHODS = ("mean teacher", "self-training")
 
+CURVE_ARMS = ("none", "self-training", "report labels")
+CURVE_EPOCHS = {1: 150, 3: 80, 10: 25, 30: 16}
+"""Passes over the labeled studies alone by their share in percent: some 300 steps, more where there is more to learn.
+With 100 % all arms are the oracle."""
+
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "one attention (concat)": {"architecture": {"fusion": {"kind": "concat"}}},
+    "blanks untaught": {"labels": {"blank": "ignore"}},
+    "no EMA": {"ema_decay": 0.0},
+    "no modality dropout": {"modality_dropout": {"image": 0.0, "text": 0.0, "meta": 0.0}},
+    "no augmentation": {"augment": "none"},
+}
+"""What each takes away from the oracle."""
+
 
 def main(
     root: Annotated[Path, typer.Option(help="Where data and bundles are kept.")] = Path("runs/learning"),
-    arm: Annotated[list[str] | None, typer.Option(help=f"Any of {', '.join(ARMS)}; all by default.")] = None,
+    only: Annotated[list[Part] | None, typer.Option(help="Parts to train; all by default.")] = None,
+    arm: Annotated[list[str] | None, typer.Option(help="Arms of these parts by name; all by default.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each arm, each with other labeled patients.")] = 8,
-    preset: Annotated[Literal["medium", "hard"], typer.Option(help="Of the yardstick: medium or hard.")] = "medium",
+    first_seed: Annotated[int, typer.Option(min=0, help="Begin here: to share a proof out.")] = 0,
+    preset: Annotated[Preset, typer.Option(help="Of the yardstick: medium or hard.")] = "medium",
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the studies, one seed: does it run?")] = False,
     report: Annotated[bool, typer.Option("--report", help="Train nothing; print what is kept.")] = False,
 ) -> None:
@@ -68,125 +82,130 @@ def main(
     if not report:
         place = root / ("quick" if quick else "full")
         loaded, studies = draw_studies(place, seed=DATA_SEED, sizes=QUICK if quick else FULL, preset=preset)
-        for seed in range(1 if quick else seeds):
-            for name in arm or ARMS:
-                _run(name, seed, preset=preset, place=place, loaded=loaded, studies=studies, kept=kept, quick=quick)
-    runs = _read(kept)
-    print(json.dumps(_table([run for run in runs.values() if run["preset"] == preset])))
+        for part in only or Part:
+            started = time.monotonic()
+            for seed in range(1) if quick else range(first_seed, seeds):
+                for name, percent, values in _arms(part, seed):
+                    if arm is None or name in arm:
+                        entry = {"arm": name, "percent": percent, "seed": seed, "preset": preset}
+                        keep_training(
+                            _quick(values) if quick else values,
+                            told=entry, loaded=loaded, studies=studies, root=place, kept=kept,
+                        )  # fmt: skip
+            print(f"learning: part {part} in {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
+    print_report(kept, preset)
 
 
-def _run(
-    name: str,
-    seed: int,
-    *,
-    preset: str,
-    place: Path,
-    loaded: LoadedManifest,
-    studies: list[Study],
-    kept: Path,
-    quick: bool,
-) -> None:
-    values = _values(name, seed, quick=quick)
-    key = content_hash(f"train {VERSION}", json.dumps(values, sort_keys=True), loaded.hash)
-    if key in _read(kept):
-        return
-    config = TrainConfig.parse(values, where="train")
-    started, used = time.monotonic(), time.process_time()
-    bundle = load_bundle(train(config, loaded=loaded, root=Root(place)))
-    test = StudyDataset(loaded, splits=["test"], text=config.text)
-    jobs = [Job(test, condition) for condition in CONDITIONS]
-    answers = run_model(bundle, jobs, config=EvaluateConfig(batch_size=64))
-    truth_SP, (_, which_S) = truth_by_study(test, studies), np.unique(test.patient_ids, return_inverse=True)
-    weight_NS = redrawn(which_S.max() + 1, np.random.default_rng(0), num=NUM_SAMPLES)[:, which_S]
-    samples = {
-        condition: mean_auroc(answer.score_SP.astype(np.float64), truth_SP, weight_NS)
-        for condition, answer in zip(CONDITIONS, answers, strict=True)
-    }
-    run = {
-        "arm": name, "seed": seed, "preset": preset, "labeled_studies": int(_labeled(config, loaded)),
-        "test_studies": len(test), "test_patients": int(which_S.max() + 1),
-        "minutes": round((time.monotonic() - started) / 60, 1),
-        "cpu_minutes": round((time.process_time() - used) / 60, 1),
-        "revision": git_revision(), "machine": f"{platform.machine()}, torch {torch.__version__.split('+')[0]}",
-        "auroc_times_10000": {name: [round(10_000 * value) for value in values] for name, values in samples.items()},
-    }  # fmt: skip
-    runs = _read(kept) | {key: run}  # read again: another process may have added its own
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    lines = [f" {json.dumps(each)}: {json.dumps(runs[each])}" for each in sorted(runs)]
-    kept.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    print(f"learning: {name}, seed {seed}: " + ", ".join(f"{c} {samples[c][0]:.4f}" for c in CONDITIONS), flush=True)
+def print_report(kept: Path, preset: Preset = "medium") -> None:
+    """The tables of all parts and the JSON line, from the file of runs."""
+    runs = [run for run in read_runs(kept).values() if run["preset"] == preset]
+    found = methods_table(runs) | curve_table(runs) | ablations_table(runs)
+    print(json.dumps({name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}))
 
 
-def _values(name: str, seed: int, *, quick: bool) -> dict[str, Any]:
-    """Labels of 10 % of the patients, redrawn by the seed with initial weights and order; one thread."""
-    values: dict[str, Any] = {
-        "architecture": {"vision": {"model_type": "resnet", "config": VISION}},
-        "labeled_fraction": 0.1, "labeled_seed": seed, "seed": 100 * seed, "num_threads": 1,
-    }  # fmt: skip
-    values |= ARMS[name]
-    if quick:
-        values |= {"epochs": 2, "batch_size": 16}
-        values["semi_supervised"] = {**values["semi_supervised"], "num_teachers": 2, "teacher_epochs": 2}
-    return values
+def _arms(part: Part, seed: int) -> list[tuple[str, int, dict[str, Any]]]:
+    """Name, percent of the patients with labels, and section `train` of every arm."""
+    base, oracle = base_values(seed), base_values(seed) | ARMS["oracle"]
+    if part is Part.METHODS:
+        return [(name, 100 if name == "oracle" else 10, base | changed) for name, changed in ARMS.items()]
+    if part is Part.ABLATIONS:
+        return [(name, 100, _merged(oracle, changed)) for name, changed in ABLATIONS.items()]
+    arms = []
+    for percent, epochs in CURVE_EPOCHS.items():
+        for name in CURVE_ARMS:
+            values = _merged(base, ARMS[name])
+            if percent != 10:  # where it is, the arm is that of the methods, to the letter
+                values |= {"labeled_fraction": percent / 100}
+                values |= {"epochs": epochs} if name == "none" else {}
+            if percent != 10 and name == "self-training":
+                values = _merged(values, {"semi_supervised": {"teacher_epochs": epochs}})
+            arms.append((name, percent, values))
+    return [*arms, ("oracle", 100, oracle)]
 
 
-def _labeled(config: TrainConfig, loaded: LoadedManifest) -> int:
-    data = StudyDataset(loaded, splits=["train"], text=config.text)
-    kept_S = labels_kept(data.patient_ids, fraction=config.labeled_fraction, seed=config.labeled_seed)
-    return int((data.labeled_S & kept_S).sum())
+def _merged(values: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+    nested = {name: _merged(values[name], to) for name, to in changed.items() if isinstance(values.get(name), dict)}
+    return values | changed | nested
 
 
-def _read(kept: Path) -> dict[str, dict[str, Any]]:
-    return dict(json.loads(kept.read_text())) if kept.exists() else {}
+def _quick(values: dict[str, Any]) -> dict[str, Any]:
+    few = {"epochs": 2, "batch_size": 16, "semi_supervised": {"num_teachers": 2, "teacher_epochs": 2}}
+    return _merged(values, few)
 
 
-def _table(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Print every arm, and return the JSON's numbers."""
+def methods_table(runs: list[Run]) -> dict[str, Any]:
+    """Print every method's scores and what they are above `none`; return the JSON's numbers."""
     summary: dict[str, Any] = {}
-    by_arm = {name: {run["seed"]: run for run in runs if run["arm"] == name} for name in ARMS}
-    print(f"{'mean AUROC of 14 against the truth (95 % interval)':24}")
+    by_arm = {name: _of_seed(runs, name, 100 if name == "oracle" else 10) for name in ARMS}
+    print("mean AUROC of 14 against the truth (95 % interval), labels of 10 % of the patients")
     print(f"{'':20}{'seeds':>7}{'CPU min':>9}{'all inputs':>26}{'films alone':>26}")
     for name, of_seed in by_arm.items():
         if of_seed:
-            minutes = float(np.median([run["cpu_minutes"] for run in of_seed.values()]))
-            cells = [_told(_samples(of_seed, list(of_seed), condition)) for condition in CONDITIONS]
-            print(f"{name:20}{len(of_seed):>7}{minutes:>9.1f}" + "".join(f"{cell:>26}" for cell in cells))
-
-    def gain(one: str, other: str, condition: str = "all") -> tuple[Scores, int] | None:
-        both = sorted(by_arm[one].keys() & by_arm[other].keys())
-        if not both:
-            return None
-        difference = _samples(by_arm[one], both, condition) - _samples(by_arm[other], both, condition)
-        return difference, len(both)
-
-    print(f"\n{'less none, the same seeds':20}{'':16}{'all inputs':>26}{'films alone':>26}")
-    for name in ARMS:
-        gains = [found for condition in CONDITIONS if (found := gain(name, "none", condition)) is not None]
-        if name != "none" and gains:
-            print(f"{name:20}{gains[0][1]:>7}{'':9}" + "".join(f"{_told(samples):>26}" for samples, _ in gains))
-    means = {name: gain(name, "none") for name in METHODS}
-    ready = {name: each for name, each in means.items() if each is not None}
+            cells = [told(over_seeds(of_seed, list(of_seed), condition)) for condition in CONDITIONS]
+            print(f"{name:20}{len(of_seed):>7}{_minutes(of_seed):>9.1f}" + "".join(f"{cell:>26}" for cell in cells))
+    print(f"\n{'less none, the same seeds':36}{'all inputs':>26}{'films alone':>26}")
+    for name, of_seed in by_arm.items():
+        gains = [_difference(of_seed, by_arm["none"], condition) for condition in CONDITIONS]
+        if name != "none" and gains[0] is not None:
+            count = len(of_seed.keys() & by_arm["none"].keys())
+            print(f"{name:20}{count:>7}{'':9}" + "".join(f"{told(each):>26}" for each in gains if each is not None))
+    ready = {name: gain for name in METHODS if (gain := _difference(by_arm[name], by_arm["none"])) is not None}
     if ready:
-        best = max(ready, key=lambda name: float(ready[name][0][0]))
-        summary |= {"ssl_method": best, "ssl_gain": ready[best][0][0], "ssl_gain_low": low(ready[best][0][1:])}
-        summary |= {"ssl_seeds": ready[best][1]}
-    report, oracle = gain("report labels", "none"), gain("oracle", "none")
+        best = max(ready, key=lambda name: float(ready[name][0]))
+        summary |= {"ssl_method": best, "ssl_gain": float(ready[best][0]), "ssl_gain_low": low(ready[best][1:])}
+        summary |= {"ssl_seeds": len(by_arm[best].keys() & by_arm["none"].keys())}
+    report, oracle = (_difference(by_arm[name], by_arm["none"]) for name in ("report labels", "oracle"))
     if report is not None and oracle is not None:
-        summary["report_gap_closed"] = report[0][0] / oracle[0][0]
-        summary["report_gap_closed_low"] = low(report[0][1:] / oracle[0][1:])
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in summary.items()}
+        summary["report_gap_closed"] = float(report[0] / oracle[0])
+        summary["report_gap_closed_low"] = low(report[1:] / oracle[1:])
+    return summary
 
 
-def _samples(of_seed: dict[int, dict[str, Any]], seeds: list[int], condition: str) -> Scores:
-    """Mean over the seeds, redrawn with the patients, in [0, 1] (N,); row 0 is all of them."""
-    auroc_RN = np.array([of_seed[seed]["auroc_times_10000"][condition] for seed in seeds]) / 10_000
-    share_NR = redrawn(len(seeds), np.random.default_rng(1), num=NUM_SAMPLES) / len(seeds)
-    samples: npt.NDArray[np.float64] = np.einsum("nr,rn->n", share_NR, auroc_RN)
-    return samples
+def curve_table(runs: list[Run]) -> dict[str, Any]:
+    """Print what the shares of labels are worth, all inputs; nothing where the curve has not begun."""
+    shares = sorted({run["percent"] for run in runs if run["arm"] in CURVE_ARMS})
+    if len(shares) < 2:
+        return {}
+    print("\nby the share of the patients with labels, all inputs (seeds)")
+    print(f"{'':8}" + "".join(f"{name:>31}" for name in CURVE_ARMS))
+    for percent in (*shares, 100):
+        cells = []
+        for name in CURVE_ARMS if percent < 100 else ("oracle",):
+            of_seed = _of_seed(runs, name, percent)
+            cells.append(f"{told(over_seeds(of_seed, list(of_seed), 'all'))} ({len(of_seed)})" if of_seed else "")
+        print(f"{f'{percent} %':8}{''.join(f'{cell:>31}' for cell in cells)}".rstrip())
+    return {}
 
 
-def _told(samples: Scores) -> str:
-    return f"{samples[0]:.4f} ({low(samples[1:]):.4f}, {high(samples[1:]):.4f})"
+def ablations_table(runs: list[Run]) -> dict[str, Any]:
+    """Print what each default adds to the oracle; nothing where none has run."""
+    oracle = _of_seed(runs, "oracle", 100)
+    rows = []
+    for name in ABLATIONS:
+        of_seed = _of_seed(runs, name, 100)
+        lost = [_difference(of_seed, oracle, condition) for condition in CONDITIONS]
+        if lost[0] is not None:
+            cells = "".join(f"{told(each):>26}" for each in lost if each is not None)
+            rows.append(f"{name:24}{len(of_seed.keys() & oracle.keys()):>3}{'':9}{cells}")
+    if rows:
+        print(f"\n{'less oracle, the same seeds':36}{'all inputs':>26}{'films alone':>26}")
+        print("\n".join(rows))
+    return {}
+
+
+def _of_seed(runs: list[Run], arm: str, percent: int) -> dict[int, Run]:
+    found = (run for run in runs if (run["arm"], run["percent"]) == (arm, percent))
+    return {run["seed"]: run for run in sorted(found, key=lambda run: int(run["seed"]))}
+
+
+def _difference(one: dict[int, Run], other: dict[int, Run], condition: str = "all") -> Scores | None:
+    """Over the seeds that both have, paired by patient and seed; None where there is none."""
+    both = sorted(one.keys() & other.keys())
+    return over_seeds(one, both, condition) - over_seeds(other, both, condition) if both else None
+
+
+def _minutes(of_seed: dict[int, Run]) -> float:
+    return float(np.median([run["cpu_minutes"] for run in of_seed.values()]))
 
 
 if __name__ == "__main__":

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import learning
+from benchmarks.kept_runs import NUM_SAMPLES, add_run, read_runs
 
 REPOSITORY = Path(__file__).parents[2]
 
 
-def run(arm: str, seed: int, *, auroc: float, per_patient: np.ndarray) -> dict:
+def run(arm: str, seed: int, *, auroc: float, per_patient: np.ndarray, percent: int = 10) -> dict:
     samples = np.round(10_000 * (auroc + per_patient)).astype(int).tolist()
     return {
         "arm": arm,
+        "percent": percent,
         "seed": seed,
         "preset": "medium",
         "cpu_minutes": 1.5,
@@ -27,10 +28,16 @@ def run(arm: str, seed: int, *, auroc: float, per_patient: np.ndarray) -> dict:
 @pytest.fixture
 def runs() -> list[dict]:
     """Patients move all runs alike by .02; seeds differ by .01 in every arm but the oracle."""
-    noise = np.concatenate([[0.0], np.random.default_rng(5).normal(0.0, 0.02, learning.NUM_SAMPLES)])
+    noise = np.concatenate([[0.0], np.random.default_rng(5).normal(0.0, 0.02, NUM_SAMPLES)])
     means = {"none": 0.66, "mean teacher": 0.65, "self-training": 0.69, "report labels": 0.74, "oracle": 0.76}
     return [
-        run(arm, seed, auroc=mean + 0.01 * seed * (arm != "oracle"), per_patient=noise)
+        run(
+            arm,
+            seed,
+            auroc=mean + 0.01 * seed * (arm != "oracle"),
+            per_patient=noise,
+            percent=100 if arm == "oracle" else 10,
+        )
         for arm, mean in means.items()
         for seed in range(3)
     ]
@@ -39,7 +46,7 @@ def runs() -> list[dict]:
 def test_the_best_method_is_compared_with_none_patient_by_patient(
     runs: list[dict], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = learning._table(runs)
+    found = learning.methods_table(runs)
     assert found["ssl_method"] == "self-training"
     assert found["ssl_seeds"] == 3
     assert found["ssl_gain"] == pytest.approx(0.03, abs=1e-6)
@@ -54,29 +61,88 @@ def test_the_best_method_is_compared_with_none_patient_by_patient(
 def test_only_seeds_that_both_arms_have_are_compared(runs: list[dict]) -> None:
     """The third seed of self-training alone would make it look better."""
     kept = [each for each in runs if not (each["arm"] == "none" and each["seed"] == 2)]
-    found = learning._table(kept)
+    found = learning.methods_table(kept)
     assert found["ssl_seeds"] == 2
     assert found["ssl_gain"] == pytest.approx(0.03, abs=1e-6)
 
 
 def test_without_runs_there_is_nothing_to_tell() -> None:
-    assert learning._table([]) == {}
+    assert learning.methods_table([]) == {}
+
+
+def test_shares_of_labels_are_rows_of_the_curve(runs: list[dict], capsys: pytest.CaptureFixture[str]) -> None:
+    few = [each | {"percent": 1, "arm": each["arm"]} for each in runs if each["arm"] in ("none", "report labels")]
+    learning.curve_table(runs + few[:1])
+    table = capsys.readouterr().out
+    (one,) = [line for line in table.splitlines() if line.startswith("1 %")]
+    (ten,) = [line for line in table.splitlines() if line.startswith("10 %")]
+    (whole,) = [line for line in table.splitlines() if line.startswith("100 %")]
+    assert "0.6600 (" in one
+    assert "(1)" in one
+    assert "0.6700 (" in ten
+    assert "(3)" in ten
+    assert "0.7600 (" in whole
+    learning.curve_table(runs)
+    assert not capsys.readouterr().out, "10 % alone is no curve"
+
+
+def test_ablations_are_compared_with_the_oracle(runs: list[dict], capsys: pytest.CaptureFixture[str]) -> None:
+    oracle = [each for each in runs if each["arm"] == "oracle"]
+    lower = [
+        each
+        | {
+            "arm": "no EMA",
+            "auroc_times_10000": {
+                name: [value - 100 for value in values] for name, values in each["auroc_times_10000"].items()
+            },
+        }
+        for each in oracle
+    ]
+    learning.ablations_table(oracle + lower)
+    assert "no EMA                    3" in (table := capsys.readouterr().out)
+    assert "-0.0100 (-0.0100, -0.0100)" in table
+
+
+def test_an_arm_with_a_share_of_the_labels_changes_only_that() -> None:
+    arms = {(name, percent): values for name, percent, values in learning._arms(learning.Part.CURVE, 3)}
+    methods = {name: values for name, _, values in learning._arms(learning.Part.METHODS, 3)}
+    for name in learning.CURVE_ARMS:
+        assert arms[name, 10] == methods[name], "the run is found again"
+        assert arms[name, 1]["labeled_fraction"] == 0.01
+        assert arms[name, 1]["labeled_seed"] == 3
+    assert arms["oracle", 100] == methods["oracle"]
+    assert arms["self-training", 3]["semi_supervised"]["teacher_epochs"] == arms["none", 3]["epochs"]
+    assert "teacher_epochs" not in methods["self-training"]["semi_supervised"]
+
+
+def test_an_ablation_keeps_the_rest_of_its_section() -> None:
+    arms = {name: values for name, _, values in learning._arms(learning.Part.ABLATIONS, 0)}
+    concat = arms["one attention (concat)"]["architecture"]
+    assert concat["fusion"] == {"kind": "concat"}
+    assert concat["vision"]["model_type"] == "resnet"
+
+
+def test_runs_of_several_processes_are_all_kept(tmp_path: Path) -> None:
+    for key in ("b", "a"):
+        add_run(tmp_path / "runs.json", key, {"arm": key})
+    assert read_runs(tmp_path / "runs.json") == {"a": {"arm": "a"}, "b": {"arm": "b"}}
+    assert read_runs(tmp_path / "none.json") == {}
 
 
 def test_the_docs_show_what_the_kept_runs_say(capsys: pytest.CaptureFixture[str]) -> None:
-    kept = json.loads(learning.RESULTS.read_text())
     page = (REPOSITORY / "docs" / "learning.md").read_text()
-    for preset in sorted({each["preset"] for each in kept.values()}):
-        found = learning._table([each for each in kept.values() if each["preset"] == preset])
+    for preset in sorted({each["preset"] for each in read_runs(learning.RESULTS).values()}):
+        learning.print_report(learning.RESULTS, preset)
         shown = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
-        assert f"```text\n{shown}\n{json.dumps(found)}\n```" in page
+        assert f"```text\n{shown}\n```" in page
 
 
 def test_every_kept_run_is_whole() -> None:
-    for key, kept in json.loads(learning.RESULTS.read_text()).items():
+    known = {(name, percent) for part in learning.Part for name, percent, _ in learning._arms(part, 0)}
+    for key, kept in read_runs(learning.RESULTS).items():
         assert len(key) == 16
-        assert kept["arm"] in learning.ARMS
+        assert (kept["arm"], kept["percent"]) in known
         assert kept["revision"]
         for samples in kept["auroc_times_10000"].values():
-            assert len(samples) == 1 + learning.NUM_SAMPLES
+            assert len(samples) == 1 + NUM_SAMPLES
             assert all(3000 < value < 10_000 for value in samples)
