@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from transformers import AutoConfig
+from typer import Typer
 from typer.testing import CliRunner
 
 from components.cxr.errors import UserError
+from pipeline import compile
 from pipeline.__main__ import app
 from pipeline.config import CONFIGS, load_pipeline_config
 from pipeline.encoders import check_encoders
@@ -68,4 +70,14 @@ def test_the_commands_say_it_before_they_read_anything(
     said = done.output + "".join(capfd.readouterr())
     assert "expected a multiple of 14, such as 56 or 70" in said
     assert said.count("error") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_compiling_says_it_too_and_writes_nothing(tmp_path: Path) -> None:
+    compiler = Typer()
+    compiler.command()(compile.main)
+    options = ["--config", str(CONFIGS / "demo.yaml"), "--output", str(tmp_path / "pipeline.yaml")]
+    done = CliRunner().invoke(compiler, [*options, "--set", VIT])
+    assert isinstance(done.exception, UserError)
+    assert done.exception.code == "bad-film-size"
     assert list(tmp_path.iterdir()) == []

@@ -5,9 +5,10 @@ Shape letters: N films of a shard, B studies, V views, C channels, h and w featu
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from components.cxr.config import content_hash
+from components.cxr.errors import UserError
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.node_cache import made_once
 from components.cxr.progress import track
@@ -67,11 +69,12 @@ class FeatureMaps:
         turns: Iterable[_Shard] = shards
         if tell:
             turns = track(shards, total=total, what="train", unit="feature maps", size=lambda shard: len(shard[1]))
-        found = [made_once(f"{sha256}-{known}", functools.partial(make, films), wait=False) for sha256, films in turns]
-        found = [
-            made_once(f"{sha256}-{known}", functools.partial(make, films)) if content is None else content
-            for (sha256, films), content in zip(shards, found, strict=True)
-        ]
+        with _room_for_maps():
+            found = [made_once(f"{sha}-{known}", functools.partial(make, films), wait=False) for sha, films in turns]
+            found = [
+                made_once(f"{sha256}-{known}", functools.partial(make, films)) if content is None else content
+                for (sha256, films), content in zip(shards, found, strict=True)
+            ]
         one_film = torch.zeros((1, studies.size, studies.size), dtype=torch.uint8, device=device)
         shape = encoder(one_film).shape[1:]
         encoder.train(was_training)
@@ -82,6 +85,24 @@ class FeatureMaps:
         """The maps of some studies' films (B, V, C, h, w); 0 where a study has fewer."""
         map_BVChw = torch.from_numpy(self._studies.gathered(self._of_shards, studies, num_views=num_views))
         return map_BVChw.view(self._dtype)
+
+
+@contextlib.contextmanager
+def _room_for_maps() -> Iterator[None]:
+    """Maps need not be kept: where there is no room for them, there is one remedy more."""
+    try:
+        yield
+    except UserError as full:
+        if full.code != "pixel-cache-full":
+            raise
+        raise UserError(
+            full.code,
+            "no room for feature maps",
+            where=full.where,
+            found=full.found,
+            expected=full.expected,
+            remedy=f"{full.remedy} Or set train.keep_maps: false.",
+        ) from None
 
 
 def _weights(encoder: nn.Module) -> bytes:

@@ -46,7 +46,7 @@ def test_it_is_one_graph_without_breaks_and_a_second_one_for_all_numbers_of_film
     assert len(graphs) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.filterwarnings(
     "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
 )  # torch's own, in its compiler

@@ -15,6 +15,7 @@ import yaml
 from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
+from components.cxr.errors import UserError
 from components.cxr.model.batch import Batch
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
@@ -127,6 +128,18 @@ def test_every_film_has_its_own_map(
             tolerance = 1e-6 if precision == "float32" else 0.02
             assert (batch.map_BVChw[b, v].float() - map_Chw).abs().max() < tolerance * max(1.0, map_Chw.abs().max())
     assert not batch.map_BVChw[~batch.film_mask_BV].any()
+
+
+def test_without_room_for_them_the_error_says_how_to_do_without(
+    tiny_config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = frozen(tiny_config, tmp_path)
+    Setup(config.model_copy(update={"keep_maps": False}), tiny_data, device=HOST)  # the shards alone
+    shards = sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.cached"))
+    monkeypatch.setenv("CXRFLOW_CACHE_GB", str((shards + 100) / 1e9))
+    with pytest.raises(UserError, match=r"no room for feature maps: .*train\.keep_maps: false") as error:
+        Setup(config, tiny_data, device=HOST)
+    assert error.value.code == "pixel-cache-full"
 
 
 def test_other_weights_have_other_maps(tiny_config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path) -> None:
