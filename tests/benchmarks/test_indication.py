@@ -41,9 +41,7 @@ def test_an_arm_that_reads_the_findings_scores_above_one_that_guesses(
     monkeypatch.setattr(indication, "truth_of", lambda *_, **__: truth_SP)
     guess_SP = rng.normal(size=truth_SP.shape)
     arms = {"guess": [guess_SP], "reader": [truth_SP.astype(np.float64)]}
-    found = indication._table(
-        loaded, truth_of_study, {"guess": [guess_SP], "reader": [truth_SP.astype(np.float64)]}, SEED
-    )
+    found = indication._table(loaded, truth_of_study, arms, SEED)
     mean, gain = found["reader, truth"]
     assert mean[0] == 1.0
     assert gain[0] == pytest.approx(1.0 - found["guess, truth"][0][0], abs=2e-4)
