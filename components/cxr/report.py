@@ -16,13 +16,13 @@ from components.cxr.storage.parquet import parquet_table
 from components.cxr.storage.storage import Storage
 
 __all__ = [
-    "CONDITIONS", "DECISION", "LEAKY_TEXT", "PREDICTIONS", "REPORT",
+    "CONDITIONS", "DECISION", "LEAKY_TEXT", "LOW_SUPPORT", "PREDICTIONS", "REPORT",
     "Agreement", "Condition", "Decision", "GoldenStudy", "Interval", "MeanScore", "PathologyScore", "Protocol",
     "Report", "Score", "TruthReport",
     "load_decision", "load_predictions", "load_report", "write_decision", "write_predictions", "write_report",
 ]  # fmt: skip
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 REPORT = "report.json"
 DECISION = "decision.json"
 PREDICTIONS = "predictions.parquet"
@@ -34,13 +34,19 @@ CONDITIONS: tuple[Condition, ...] = ("all", "image", "image+meta", "text", "meta
 LEAKY_TEXT = "the model reads what was, or may be, written after the read, from which the labels were mined"
 """The reason of `Report.leaks` that lies in the model's text input."""
 
+LOW_SUPPORT = 10
+"""Positive or negative patients below which a pathology's scores are marked wherever they are shown."""
+
 Protocol = Literal["A", "B", "truth"]
 """A: blank and uncertain count as 0. B: explicit 1 and 0, and 0 beside No Finding (labels.truth_of). truth: as A, on
 the labels of a second truth in place of the data set's."""
 
 
 class Interval(Config):
-    """A 95 % percentile interval from a bootstrap over patients."""
+    """A 95 % percentile interval from a bootstrap over patients.
+
+    None stands for it where fewer than 90 % of the resamples have both classes.
+    """
 
     low: float
     high: float
@@ -63,15 +69,31 @@ class PathologyScore(Config):
     positives: int
     negatives: int
     unknown: int
-    """Studies that the protocol leaves out."""
+    """Rows that the protocol leaves out."""
+    positive_patients: int
+    """Patients with a positive row."""
+    negative_patients: int
+    """Patients with a negative row."""
+    auroc_resamples: int
+    """Resamples in which the AUROC is defined."""
+
+    @property
+    def low_support(self) -> bool:
+        """Fewer than `LOW_SUPPORT` positive or negative patients: the score and its interval are hardly known."""
+        return min(self.positive_patients, self.negative_patients) < LOW_SUPPORT
 
 
 class MeanScore(Config):
-    """Means over `pathologies`: those of the configured list whose AUROC is defined."""
+    """Means over `pathologies`: those of the configured list whose AUROC is defined on all rows.
+
+    The list is the same in every resample; one that lacks a class of any of them has no mean.
+    """
 
     pathologies: tuple[str, ...]
     auroc: float | None
     auroc_ci: Interval | None
+    auroc_resamples: int
+    """Resamples in which the mean AUROC is defined."""
     average_precision: float | None
     accuracy: float | None
     precision: float | None

@@ -13,7 +13,10 @@ import numpy.typing as npt
 from components.cxr.labels import BLANK
 from components.cxr.report import Interval
 
-__all__ = ["auroc_resamples", "interval", "mean_resamples", "weighted_auroc"]
+__all__ = ["DEFINED_SHARE", "auroc_resamples", "interval", "mean_resamples", "num_defined", "weighted_auroc"]
+
+DEFINED_SHARE = 0.9
+"""Of the resamples: with fewer in which a value is defined there is no interval."""
 
 _CHUNK = 2_000_000
 """Weights (resamples x rows) held at once: 8 MB of float32, so that they stay in the cache."""
@@ -83,21 +86,27 @@ def auroc_resamples(
 
 
 def mean_resamples(auroc_RP: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean AUROC (R,) over the pathologies of each resample.
+    """Mean AUROC (R,) over the pathologies of each resample; NaN where any of them lacks a class.
 
-    A pathology that lacks a class in a resample is left out of that resample's mean; a resample without any is NaN.
+    A mean over whichever are defined would be another quantity in every resample.
     """
-    defined_RP = np.isfinite(auroc_RP)
-    count_R = defined_RP.sum(axis=1)
-    total_R = np.where(defined_RP, auroc_RP, 0.0).sum(axis=1)
-    mean_R: npt.NDArray[np.float64] = np.divide(total_R, count_R, out=np.full(len(auroc_RP), np.nan), where=count_R > 0)
+    mean_R: npt.NDArray[np.float64] = auroc_RP.mean(axis=1)
     return mean_R
 
 
+def num_defined(values_R: npt.NDArray[np.float64]) -> int:
+    """Resamples in which the value is defined."""
+    return int(np.isfinite(values_R).sum())
+
+
 def interval(values_R: npt.NDArray[np.float64]) -> Interval | None:
-    """The 95 % percentile interval (Efron 1981) of the defined resamples; None without any."""
-    defined = values_R[np.isfinite(values_R)]
-    if len(defined) == 0:
+    """The 95 % percentile interval (Efron 1981) of the defined resamples.
+
+    None where fewer than `DEFINED_SHARE` of them are: what is left out would be those with the fewest positives.
+
+    >>> interval(np.array([0.6, 0.7, np.nan, 0.8]))
+    """
+    if len(values_R) == 0 or num_defined(values_R) < DEFINED_SHARE * len(values_R):
         return None
-    low, high = np.percentile(defined, [2.5, 97.5])
+    low, high = np.percentile(values_R[np.isfinite(values_R)], [2.5, 97.5])
     return Interval(low=float(low), high=float(high))

@@ -54,7 +54,7 @@ from components.evaluate.truth_table import SecondTruth, read_second_truth
 
 __all__ = ["Evaluation", "evaluation_key", "run"]
 
-VERSION = 2
+VERSION = 3
 """Of the code that decides the report from the scores: metrics, calibration, tables and card."""
 EXPERIMENT = "cxrflow"
 """Of a bundle whose training left no run."""

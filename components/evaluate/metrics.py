@@ -21,7 +21,7 @@ from components.cxr.auroc import auroc
 from components.cxr.labels import BLANK
 from components.cxr.operating_points import OperatingPoint
 from components.cxr.report import MeanScore, PathologyScore
-from components.evaluate.bootstrap import interval, mean_resamples
+from components.evaluate.bootstrap import interval, mean_resamples, num_defined
 from components.evaluate.calibration import calibrate
 
 __all__ = ["NUM_BINS", "bins_of", "expected_calibration_error", "mean_score", "pathology_score"]
@@ -35,6 +35,7 @@ def pathology_score(
     truth_N: npt.NDArray[np.int8],
     point: OperatingPoint,
     *,
+    patients: Sequence[str],
     auroc_R: npt.NDArray[np.float64],
 ) -> PathologyScore:
     """All numbers of one pathology.
@@ -43,6 +44,7 @@ def pathology_score(
         score_N: z1 - z0.
         truth_N: 1, 0, or BLANK for a row that the protocol leaves out.
         point: calibration and threshold from validation.
+        patients: of each row.
         auroc_R: AUROC in each resample.
     """
     known_N = truth_N != BLANK
@@ -50,6 +52,7 @@ def pathology_score(
     probability = calibrate(score_N[known_N], point.calibration)
     answer = probability >= point.threshold
     num_positives, num_negatives = int(positive.sum()), int((~positive).sum())
+    patient_K = np.asarray(patients)[known_N]
     both = num_positives > 0 and num_negatives > 0
     return PathologyScore(
         auroc=auroc(score_N, truth_N),
@@ -64,6 +67,9 @@ def pathology_score(
         positives=num_positives,
         negatives=num_negatives,
         unknown=int((~known_N).sum()),
+        positive_patients=len(np.unique(patient_K[positive])),
+        negative_patients=len(np.unique(patient_K[~positive])),
+        auroc_resamples=num_defined(auroc_R),
     )
 
 
@@ -77,6 +83,7 @@ def mean_score(
     """Means over the headline's pathologies whose AUROC is defined; the interval is over the same resamples."""
     defined = tuple(name for name in headline if scores[name].auroc is not None)
     columns = [list(pathologies).index(name) for name in defined]
+    mean_R = mean_resamples(auroc_RP[:, columns]) if defined else np.array([])
 
     def mean(field: str) -> float | None:
         values = [value for name in defined if (value := getattr(scores[name], field)) is not None]
@@ -85,7 +92,8 @@ def mean_score(
     return MeanScore(
         pathologies=defined,
         auroc=mean("auroc"),
-        auroc_ci=interval(mean_resamples(auroc_RP[:, columns])) if defined else None,
+        auroc_ci=interval(mean_R),
+        auroc_resamples=num_defined(mean_R),
         average_precision=mean("average_precision"),
         accuracy=mean("accuracy"),
         precision=mean("precision"),

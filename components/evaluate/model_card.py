@@ -8,7 +8,16 @@ from components.cxr.bundle_info import BundleInfo, Description
 from components.cxr.operating_points import OperatingPoints
 from components.cxr.report import CONDITIONS, Report, Score
 from components.cxr.shards import SPLITS, Manifest
-from components.evaluate.table import CONDITION_NAMES, PROTOCOLS, leaky_warning, number, policy_line, span
+from components.evaluate.table import (
+    CONDITION_NAMES,
+    PROTOCOLS,
+    leaky_warning,
+    marked,
+    number,
+    policy_line,
+    span,
+    support_note,
+)
 
 __all__ = ["model_card"]
 
@@ -97,7 +106,7 @@ def _scores(report: Report) -> str:
             *map(number, values),
             *counts,
         )
-        rows.append((name, *cells))
+        rows.append((marked(name, found), *cells))
     mean = score.mean
     values = (mean.accuracy, mean.precision, mean.recall, mean.f1, mean.ece)
     cells = (number(mean.auroc), span(mean), number(mean.average_precision), *map(number, values), "", "")
@@ -110,6 +119,7 @@ def _scores(report: Report) -> str:
             f"{PROTOCOLS[score.protocol]}, with {CONDITION_NAMES[score.condition]}. Intervals: 95 % percentile "
             f"bootstrap over patients, {report.num_bootstrap} resamples.",
             _table(head, rows),
+            *filter(None, [support_note(report)]),
             "Mean AUROC by what the model sees:",
             _table(("Input", "Labels", "Rows", "Studies", "AUROC", "95 % interval"), _condition_rows(report)),
             "The common subset has a film, text and metadata in every study: only there do differences between inputs "
@@ -126,7 +136,8 @@ def _second_truth(report: Report) -> str:
     for name, found in score.pathologies.items():
         agreed = truth.agreement.get(name)
         kappa = number(agreed.kappa) if agreed else "–"
-        rows.append((name, number(found.auroc), span(found), f"{found.positives:,}", f"{found.negatives:,}", kappa))
+        counts = (f"{found.positives:,}", f"{found.negatives:,}")
+        rows.append((marked(name, found), number(found.auroc), span(found), *counts, kappa))
     mean = score.mean
     rows.append((f"**Mean of {len(mean.pathologies)}**", number(mean.auroc), span(mean), "", "", ""))
     return "\n\n".join(

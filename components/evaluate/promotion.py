@@ -55,11 +55,12 @@ def _judge(report: Report, comparison: Comparison | None, config: PromotionConfi
     mean = report.headline.mean
     if report.leaky:
         return False, f"{' and '.join(report.leaks)} (LEAKY), so its scores prove nothing."
-    if mean.auroc is None or mean.auroc_ci is None:
-        return (
-            False,
-            "no mean AUROC: no pathology of the headline has both positive and negative test studies.",
-        )
+    if mean.auroc is None:
+        return False, "no mean AUROC: no pathology of the headline has both positive and negative test studies."
+    if mean.auroc_ci is None:
+        found = f"in {mean.auroc_resamples:,} of {report.num_bootstrap:,} resamples of the patients"
+        rare = "Leave the rarest pathologies out of evaluate.headline, or test on more patients."
+        return False, f"no interval: the mean AUROC is defined {found}, and 9 in 10 are needed. {rare}"
     if comparison is None:
         score = f"mean AUROC {mean.auroc:.3f}, 95 % interval {_span(mean.auroc_ci)}"
         if mean.auroc_ci.low > CHANCE:
@@ -78,7 +79,7 @@ def _judge(report: Report, comparison: Comparison | None, config: PromotionConfi
     if comparison.problem is not None:
         return False, f"the deployed model could not be compared: {comparison.problem}"
     if comparison.difference is None or comparison.difference_ci is None:
-        return False, "no paired difference: no pathology of the headline is defined for both models."
+        return False, "no paired difference: too few test patients have, or lack, the findings of evaluate.headline."
     bound = -config.margin if config.policy == "non_inferior" else 0.0
     change = f"mean AUROC {comparison.difference:+.3f}, 95 % interval {_span(comparison.difference_ci, sign='+')}"
     change += f" ({comparison.left_out})" if comparison.left_out else ""

@@ -45,7 +45,9 @@ def score_rows(
     truth_NP[:, [list(pathologies).index(name) for name in missing]] = BLANK
     auroc_RP = auroc_resamples(score_NP, truth_NP, rows.patients, num_resamples=config.num_bootstrap, seed=config.seed)
     scores = {
-        name: pathology_score(score_NP[:, p], truth_NP[:, p], points[name], auroc_R=auroc_RP[:, p])
+        name: pathology_score(
+            score_NP[:, p], truth_NP[:, p], points[name], patients=rows.patients, auroc_R=auroc_RP[:, p]
+        )
         for p, name in enumerate(pathologies)
     }
     headline = config.headline or tuple(pathologies)

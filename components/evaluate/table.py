@@ -11,6 +11,7 @@ from rich.text import Text
 from components.cxr.labels import LabelPolicy
 from components.cxr.report import (
     CONDITIONS,
+    LOW_SUPPORT,
     Condition,
     Decision,
     Interval,
@@ -21,7 +22,10 @@ from components.cxr.report import (
     TruthReport,
 )
 
-__all__ = ["CAVEAT", "CONDITION_NAMES", "PROTOCOLS", "leaky_warning", "number", "policy_line", "print_report", "span"]
+__all__ = [
+    "CAVEAT", "CONDITION_NAMES", "PROTOCOLS",
+    "leaky_warning", "marked", "number", "policy_line", "print_report", "span", "support_note",
+]  # fmt: skip
 
 CONDITION_NAMES: dict[Condition, str] = {
     "all": "films, indication, metadata",
@@ -53,6 +57,8 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
         console.print(Text(leaky_warning(report), style="bold red"))
     score = report.headline
     console.print(_headline_table(score))
+    if note := support_note(report):
+        console.print(Text(note))
     console.print()
     console.print(_condition_table(report))
     console.print()
@@ -72,6 +78,17 @@ def policy_line(policy: LabelPolicy) -> str:
     """The label policy of the training in one sentence."""
     weight = f" (weight {policy.blank_weight:g})" if policy.blank == "negative" and policy.blank_weight != 1.0 else ""
     return f"Trained with uncertain: {policy.uncertain}, blank: {policy.blank}{weight}."
+
+
+def marked(name: str, score: PathologyScore) -> str:
+    """The pathology, with a star where there are too few patients to know its scores."""
+    return f"{name} *" if score.low_support else name
+
+
+def support_note(report: Report) -> str:
+    """What the star means; empty where no pathology has one."""
+    few = any(found.low_support for score in report.scores for found in score.pathologies.values())
+    return f"* fewer than {LOW_SUPPORT} patients with, or without, the finding: hardly known." if few else ""
 
 
 def leaky_warning(report: Report) -> str:
@@ -96,7 +113,7 @@ def _headline_table(score: Score) -> Table:
     for name in ("AUROC", "95 % interval", "Acc.", "Prec.", "Recall", "F1", "Pos.", "Neg."):
         table.add_column(name, justify="right", no_wrap=True)
     for name, found in score.pathologies.items():
-        table.add_row(name, *_numbers(found), f"{found.positives:,}", f"{found.negatives:,}")
+        table.add_row(marked(name, found), *_numbers(found), f"{found.positives:,}", f"{found.negatives:,}")
     mean = score.mean
     table.add_section()
     table.add_row(f"Mean of {len(mean.pathologies)}", *_numbers(mean), "", "", style="bold")
@@ -136,7 +153,7 @@ def _truth_table(report: Report, truth: TruthReport) -> Table:
         if agreed is not None:
             wrong = (f"{agreed.second_alone:,}", f"{agreed.first_alone:,}")
             cells = (*wrong, number(agreed.kappa), _interval(agreed.kappa_ci))
-        table.add_row(name, number(found.auroc), span(found), *counts, *cells)
+        table.add_row(marked(name, found), number(found.auroc), span(found), *counts, *cells)
     table.add_section()
     mean = score.mean
     table.add_row(f"Mean of {len(mean.pathologies)}", number(mean.auroc), span(mean), style="bold")

@@ -51,9 +51,30 @@ MUTANTS = [
     Mutant(
         "the-interval-covers-half",
         file="components/evaluate/bootstrap.py",
-        old="np.percentile(defined, [2.5, 97.5])",
-        new="np.percentile(defined, [25.0, 75.0])",
+        old="np.percentile(values_R[np.isfinite(values_R)], [2.5, 97.5])",
+        new="np.percentile(values_R[np.isfinite(values_R)], [25.0, 75.0])",
         test=f"{BOOTSTRAP}::test_the_interval_covers_the_truth_about_95_times_in_100",
+    ),
+    Mutant(
+        "a-mean-over-what-a-resample-has",
+        file="components/evaluate/bootstrap.py",
+        old="mean_R: npt.NDArray[np.float64] = auroc_RP.mean(axis=1)",
+        new="mean_R: npt.NDArray[np.float64] = np.nanmean(auroc_RP, axis=1)",
+        test=f"{BOOTSTRAP}::test_a_resample_without_a_class_of_one_pathology_has_no_mean",
+    ),
+    Mutant(
+        "an-interval-from-the-easy-half-of-the-resamples",
+        file="components/evaluate/bootstrap.py",
+        old="DEFINED_SHARE = 0.9",
+        new="DEFINED_SHARE = 0.5",
+        test=f"{BOOTSTRAP}::test_an_interval_needs_nine_resamples_in_ten",
+    ),
+    Mutant(
+        "support-in-studies",
+        file="components/evaluate/metrics.py",
+        old="positive_patients=len(np.unique(patient_K[positive]))",
+        new="positive_patients=num_positives",
+        test="tests/components/evaluate/test_metrics.py::test_support_is_counted_in_patients",
     ),
     Mutant(
         "calibration-turns-ranks-around",

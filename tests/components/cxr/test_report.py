@@ -40,10 +40,13 @@ UNDEFINED = PathologyScore(
     positives=0,
     negatives=4,
     unknown=1,
+    positive_patients=0,
+    negative_patients=3,
+    auroc_resamples=0,
 )
 MEAN = MeanScore(
-    pathologies=(), auroc=None, auroc_ci=None, average_precision=None, accuracy=None, precision=None, recall=None,
-    f1=None, ece=None,
+    pathologies=(), auroc=None, auroc_ci=None, auroc_resamples=0, average_precision=None, accuracy=None, precision=None,
+    recall=None, f1=None, ece=None,
 )  # fmt: skip
 SCORE = Score(
     condition="all",
@@ -107,10 +110,10 @@ def test_predictions_round_trip(storage: Storage) -> None:
 def test_another_version_is_refused(storage: Storage, name: str, load: object) -> None:
     assert callable(load)
     for content, message in (
-        (b'{"schema_version": 99}', "found 99, expected 2. Delete it and run evaluate again"),
+        (b'{"schema_version": 99}', "found 99, expected 3. Delete it and run evaluate again"),
         (b"{", "file is not JSON"),
         (b"[]", "another schema version"),
-        (b'{"schema_version": 2}', "missing configuration field"),
+        (b'{"schema_version": 3}', "missing configuration field"),
     ):
         storage.write(name, content)
         with pytest.raises(UserError, match=message) as error:

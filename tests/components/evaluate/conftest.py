@@ -36,9 +36,31 @@ def _score(*, condition: str, auroc: float) -> Score:
         "average_precision": 0.75,
     }
     ci = Interval(low=auroc - 0.05, high=auroc + 0.05)
-    edema = PathologyScore(auroc=auroc, auroc_ci=ci, threshold=0.4, positives=12, negatives=1027, unknown=1, **numbers)
+    edema = PathologyScore(
+        auroc=auroc,
+        auroc_ci=ci,
+        threshold=0.4,
+        positives=12,
+        negatives=1027,
+        unknown=1,
+        positive_patients=11,
+        negative_patients=515,
+        auroc_resamples=1000,
+        **numbers,
+    )
     none = dict.fromkeys(("auroc", "auroc_ci", "average_precision", "precision", "recall", "f1"))
-    fracture = PathologyScore(**none, accuracy=1.0, ece=0.01, threshold=0.5, positives=0, negatives=1039, unknown=1)
+    fracture = PathologyScore(
+        **none,
+        accuracy=1.0,
+        ece=0.01,
+        threshold=0.5,
+        positives=0,
+        negatives=1039,
+        unknown=1,
+        positive_patients=0,
+        negative_patients=520,
+        auroc_resamples=0,
+    )
     return Score(
         condition=condition,
         protocol="A",
@@ -48,5 +70,5 @@ def _score(*, condition: str, auroc: float) -> Score:
         num_studies=1040,
         num_rows=1040,
         pathologies={"Edema": edema, "Fracture": fracture},
-        mean=MeanScore(pathologies=("Edema",), auroc=auroc, auroc_ci=ci, **numbers),
+        mean=MeanScore(pathologies=("Edema",), auroc=auroc, auroc_ci=ci, auroc_resamples=1000, **numbers),
     )

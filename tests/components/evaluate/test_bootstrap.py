@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from components.cxr.labels import BLANK
-from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamples, weighted_auroc
+from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamples, num_defined, weighted_auroc
 
 
 @pytest.mark.parametrize("decimals", [0, 1, 6])
@@ -70,10 +70,22 @@ def test_memory_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_array_equal(auroc_resamples(score, truth, **settings), whole)
 
 
-def test_a_mean_leaves_out_what_a_resample_cannot_define() -> None:
+def test_a_resample_without_a_class_of_one_pathology_has_no_mean() -> None:
+    """A mean of what is left would be of other pathologies: easier ones, where the hard one is the rare one."""
     found = mean_resamples(np.array([[0.5, 0.9], [0.6, np.nan], [np.nan, np.nan]]))
-    np.testing.assert_array_equal(found, [0.7, 0.6, np.nan])
-    assert interval(np.array([np.nan, np.nan])) is None
+    np.testing.assert_array_equal(found, [0.7, np.nan, np.nan])
+
+
+def test_an_interval_needs_nine_resamples_in_ten() -> None:
+    values = np.linspace(0.6, 0.8, 20)
+    values[:2] = np.nan
+    found = interval(values)
+    assert found is not None
+    assert found.low == pytest.approx(np.percentile(values[2:], 2.5))
+    values[2] = np.nan
+    assert interval(values) is None
+    assert num_defined(values) == 17
+    assert interval(np.array([])) is None
 
 
 def test_the_interval_covers_the_truth_about_95_times_in_100() -> None:

@@ -69,9 +69,13 @@ def test_a_leaky_model_is_never_promoted(report: Report) -> None:
 
 
 def test_without_a_score_nothing_is_promoted(report: Report) -> None:
-    empty = dict.fromkeys(MeanScore.model_fields, None) | {"pathologies": ()}
+    empty = dict.fromkeys(MeanScore.model_fields, None) | {"pathologies": (), "auroc_resamples": 0}
     decision = decide(_with_mean(report, mean=MeanScore(**empty)), None, config=SUPERIOR)
     assert not decision.promoted
+    rare = report.headline.mean.model_copy(update={"auroc_ci": None, "auroc_resamples": 850})
+    decision = decide(_with_mean(report, mean=rare), None, config=SUPERIOR)
+    assert not decision.promoted
+    assert "defined in 850 of 1,000 resamples" in decision.reason
     undefined = decide(report, Comparison("c" * 64), config=SUPERIOR)
     assert not undefined.promoted
     assert "no paired difference" in undefined.reason

@@ -24,7 +24,8 @@ def test_prints_scores_at_100_columns(report: Report, capsys: pytest.CaptureFixt
     lines = [" ".join(line.split()) for line in printed.splitlines()]
     assert max(map(len, printed.splitlines())) <= 100
     assert "Edema 0.900 0.850–0.950 0.800 0.700 0.600 0.650 12 1,027" in lines
-    assert "Fracture – – 1.000 – – – 0 1,039" in lines
+    assert "Fracture * – – 1.000 – – – 0 1,039" in lines
+    assert "* fewer than 10 patients with, or without, the finding: hardly known." in lines
     assert "Mean of 1 0.900 0.850–0.950 0.800 0.700 0.600 0.650" in lines
     assert "films, indication, metadata 0.900 0.850–0.950 0.850 0.800–0.900" in lines
     assert "films alone 0.800 0.750–0.850 – –" in lines
