@@ -34,10 +34,17 @@ from components.train.objectives.shown import Shown
 from components.train.objectives.supervised import Supervised
 from components.train.optimizer import build_optimizer
 from components.train.report_labels import training_reports
-from components.train.supervision import supervision_of
+from components.train.supervision import Supervision, supervision_of
 from components.train.tuning import checkpoint_gradients
 
-__all__ = ["Setup"]
+__all__ = ["Setup", "taught_studies"]
+
+
+def taught_studies(config: TrainConfig, loaded: LoadedManifest) -> tuple[StudyDataset, Supervision]:
+    """The training split, and what each of its entries is taught."""
+    studies = _studies(config, loaded, "train", max_views=config.max_views)
+    reports = training_reports(loaded) if config.report_labels else None
+    return studies, supervision_of(studies.states_SP, studies.labeled_S, policy=config.labels, reports=reports)
 
 
 class Setup:
@@ -60,17 +67,8 @@ class Setup:
                 remedy="Use preprocess.section_reader: strict, or set train.text.allow_leaky_sections.",
             )
         self.config, self.device = config, device
-        self.training = StudyDataset(loaded, splits=["train"], text=config.text, max_views=config.max_views)
-        self.validation = StudyDataset(loaded, splits=["validate"], text=config.text)
-        for studies in (self.training, self.validation):
-            patients, fraction = studies.patient_ids, config.labeled_fraction
-            studies.labeled_S &= labels_kept(patients, fraction=fraction, seed=config.labeled_seed)
-        self.supervision = supervision_of(
-            self.training.states_SP,
-            self.training.labeled_S,
-            policy=config.labels,
-            reports=training_reports(loaded) if config.report_labels else None,
-        )
+        self.training, self.supervision = taught_studies(config, loaded)
+        self.validation = _studies(config, loaded, "validate")
         if not self.supervision.taught().any():
             raise UserError(
                 "nothing-to-learn",
@@ -82,7 +80,10 @@ class Setup:
         self.pseudo_SP: Tensor | None = None
         """float32 (S, P) in [0, 1], NaN where there is none; for a student of self-training."""
         taught_S, ratio = self.supervision.taught(), config.semi_supervised.unlabeled_per_labeled
-        if config.semi_supervised.method == "none":
+        self.method = config.semi_supervised.method
+        if self.method == "self-training" and not self.supervision.untaught().any():
+            self.method = "none"
+        if self.method == "none":
             ratio = 0.0
         self.batch_size = min(config.batch_size, int(taught_S.sum()) if ratio == 0.0 else len(taught_S))
         if self.batch_size < world_size():
@@ -174,10 +175,10 @@ class Setup:
         autocast = self._autocast()
         objectives: list[Objective] = [Supervised()]
         semi = self.config.semi_supervised
-        if semi.method == "mean-teacher":
+        if self.method == "mean-teacher":
             teacher = self.ema.model
             objectives.append(MeanTeacher(teacher, config=semi, num_steps=self.num_steps, autocast=autocast))
-        if semi.method == "self-training":
+        if self.method == "self-training":
             objectives.append(SelfTraining(semi.weight))
         return TrainingNetwork(model, objectives, autocast=autocast)
 
@@ -194,3 +195,10 @@ class Setup:
     def teacher(self) -> Bundle:
         """The EMA weights as evaluation would see them."""
         return Bundle(self.info, self.ema.model, self.tokenizer, hash="")
+
+
+def _studies(config: TrainConfig, loaded: LoadedManifest, split: str, *, max_views: int | None = None) -> StudyDataset:
+    """A split with the labels that are used."""
+    studies = StudyDataset(loaded, splits=[split], text=config.text, max_views=max_views)
+    studies.labeled_S &= labels_kept(studies.patient_ids, fraction=config.labeled_fraction, seed=config.labeled_seed)
+    return studies

@@ -42,6 +42,15 @@ class Supervision(NamedTuple):
         """Whether each study has a target (S,)."""
         return (self.weight_SP > 0).any(dim=1).numpy()
 
+    def untaught(self) -> Tensor:
+        """Bool, entries that pseudo-labels can teach: unlabeled ones, of a pathology whose labels are not all the same.
+
+        >>> states_SP = np.array([[0, 1], [1, 1], [-2, -2]], dtype=np.int8)  # the third has no labels
+        >>> supervision_of(states_SP, np.array([True, True, False]), policy=LabelPolicy()).untaught().tolist()
+        [[False, False], [False, False], [True, False]]
+        """
+        return self.unlabeled_SP & torch.from_numpy((self.prevalence_P > 0.0) & (self.prevalence_P < 1.0))
+
 
 def supervision_of(
     states_SP: npt.NDArray[np.int8],

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from components.cxr.bundle import load_bundle
+from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Storage
 from components.train.config import SemiSupervised, TrainConfig
 from components.train.objectives.self_training import pseudo_labels
-from components.train.setup import Setup
+from components.train.setup import Setup, taught_studies
 from components.train.stopping import StopRequest
 from components.train.validation import shared_scores
 
-__all__ = ["taught_by", "teacher_configs"]
+__all__ = ["taught_by", "teacher_configs", "teachers_for"]
 
 
 def teacher_configs(config: TrainConfig) -> list[TrainConfig]:
@@ -32,6 +33,12 @@ def teacher_configs(config: TrainConfig) -> list[TrainConfig]:
     alone = {"semi_supervised": SemiSupervised(method="none"), "epochs": semi.teacher_epochs}
     seeds = range(config.seed + 1, config.seed + 1 + semi.num_teachers)
     return [config.model_copy(update={**alone, "seed": seed}) for seed in seeds]
+
+
+def teachers_for(config: TrainConfig, loaded: LoadedManifest) -> list[TrainConfig]:
+    """The teachers of these data: none where no entry is left for them to label."""
+    configs = teacher_configs(config)
+    return configs if configs and taught_studies(config, loaded)[1].untaught().any() else []
 
 
 def taught_by(teachers: Sequence[Storage], setup: Setup, *, stop: StopRequest) -> Tensor:

@@ -38,7 +38,7 @@ from components.train.optimizer import set_learning_rates
 from components.train.pretrained import by_content, check_film_size, check_positions
 from components.train.setup import Setup
 from components.train.stopping import AGAIN, StopRequest, stop_request
-from components.train.teachers import taught_by, teacher_configs
+from components.train.teachers import taught_by, teachers_for
 from components.train.tracked import tracked_training
 from components.train.tuning import Freezer
 from components.train.validation import StoppedError, validation_auroc
@@ -84,8 +84,11 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
     with stop_request() as stop, distributed(device, timeout_s=config.timeout_s):
         teachers = []
         if not broadcast(root.bundle(training_key(config, loaded.hash)).exists(BUNDLE)):
-            for number, teacher in enumerate(teacher_configs(config), start=1):
-                say(f"train: teacher {number} of {config.semi_supervised.num_teachers}, from the labels alone")
+            configs = teachers_for(config, loaded)
+            if config.semi_supervised.method == "self-training" and not configs:
+                say("train: nothing without a label for teachers to label: supervised training alone")
+            for number, teacher in enumerate(configs, start=1):
+                say(f"train: teacher {number} of {len(configs)}, from the labels alone")
                 teachers.append(run(teacher, stop=stop, tracked=False))
         return run(config, stop=stop, teachers=teachers, stop_after=stop_after)
 

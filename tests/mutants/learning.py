@@ -25,15 +25,15 @@ MUTANTS = [
     Mutant(
         "validation-keeps-all-its-labels",
         file="components/train/setup.py",
-        old="        for studies in (self.training, self.validation):\n",
-        new="        for studies in (self.training,):\n",
+        old='        self.validation = _studies(config, loaded, "validate")\n',
+        new='        self.validation = StudyDataset(loaded, splits=["validate"], text=config.text)\n',
         test=f"{LABELED}::test_a_training_uses_the_labels_of_that_share_alone",
     ),
     Mutant(
         "supervision-alone-reads-unlabeled-studies",
         file="components/train/setup.py",
-        old='        if config.semi_supervised.method == "none":\n',
-        new='        if config.semi_supervised.method == "nothing":\n',
+        old='        if self.method == "none":\n',
+        new='        if self.method == "nothing":\n',
         test=f"{LABELED}::test_a_training_uses_the_labels_of_that_share_alone",
     ),
     Mutant(
@@ -84,6 +84,21 @@ MUTANTS = [
         old="unlabeled_per_labeled is None or len(unlabeled) <= unlabeled_per_labeled * len(labeled)",
         new="unlabeled_per_labeled is None",
         test=f"{FOLDER}/loading/test_order.py::test_without_more_unlabeled_studies_than_allowed_an_epoch_is_one_pass_over_all",
+    ),
+    Mutant(
+        "teachers-are-trained-for-nobody",
+        file="components/train/teachers.py",
+        old="    return configs if configs and taught_studies(config, loaded)[1].untaught().any() else []\n",
+        new="    return configs\n",
+        test=f"{TEACHERS}"
+        "::test_where_nothing_is_left_to_label_there_are_no_teachers_and_training_is_as_without_a_method",
+    ),
+    Mutant(
+        "what-labels-do-not-tell-apart-waits-for-pseudo-labels",
+        file="components/train/supervision.py",
+        old="& torch.from_numpy((self.prevalence_P > 0.0) & (self.prevalence_P < 1.0))\n",
+        new="& torch.from_numpy(self.prevalence_P < 1.1)\n",
+        test=f"{SUPERVISION}::test_pseudo_labels_are_left_for_what_nobody_teaches_and_labels_tell_apart",
     ),
     Mutant(
         "teachers-are-all-the-same",

@@ -45,6 +45,14 @@ def test_reports_teach_the_studies_without_labels_and_no_others() -> None:
     assert both.taught().tolist() == [True] * 14 + [False, True]
 
 
+def test_pseudo_labels_are_left_for_what_nobody_teaches_and_labels_tell_apart() -> None:
+    labels, both = (
+        supervision_of(STATES_SP, LABELED_S, policy=LabelPolicy(), reports=told) for told in (None, REPORTS)
+    )
+    assert labels.untaught().tolist() == [[False, False]] * 12 + [[True, False]] * 4
+    assert both.untaught().tolist() == [[False, False]] * 14 + [[True, False], [False, False]], "no report to read"
+
+
 def test_what_reports_teach_follows_their_words() -> None:
     swapped = [*REPORTS[:12], REPORTS[13], REPORTS[12], *REPORTS[14:]]
     one, other = (

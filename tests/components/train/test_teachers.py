@@ -18,10 +18,13 @@ from components.cxr.storage.storage import Root
 from components.train import train as training
 from components.train.config import SemiSupervised, TrainConfig
 from components.train.loading.batches import batches
-from components.train.setup import Setup
+from components.train.setup import Setup, taught_studies
 from components.train.teachers import teacher_configs
 from components.train.train import train, training_key
 from tests.components.train import ranks
+
+ALIKE = 4
+"""A seed that keeps the labels of one patient, whose two studies have the same."""
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +140,25 @@ def test_an_expert_learns_from_the_entries_that_it_can_say_something_of(
     assert (known_EB.sum(dim=1) < (~labeled_S[studies]).sum()).any(), "some of them have no text"
     counts = setup.network.counts([shown])
     assert counts["pseudo_label"].tolist() == (4 * known_EB.sum(dim=1)).tolist()
+
+
+def test_where_nothing_is_left_to_label_there_are_no_teachers_and_training_is_as_without_a_method(
+    config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The labels of one patient, both of whose studies say the same: there is nothing to tell apart."""
+    config = config.model_copy(update={"labeled_fraction": 0.01, "labeled_seed": ALIKE})
+    studies, supervision = taught_studies(config, tiny_data)
+    assert studies.labeled_S.sum() == 2
+    assert supervision.unlabeled_SP.any()
+    root = Root(tmp_path)
+    train(config, loaded=tiny_data, root=root)
+    said = capsys.readouterr().out
+    assert said.count("nothing without a label") == 1
+    assert said.count("train: wrote bundles/") == 1
+    plain = config.model_copy(update={"semi_supervised": SemiSupervised(method="none")})
+    train(plain, loaded=tiny_data, root=root)
+    found, expected = weights(root, config, tiny_data), weights(root, plain, tiny_data)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def run(config: TrainConfig, data: LoadedManifest, folder: Path) -> None:
