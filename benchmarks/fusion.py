@@ -175,6 +175,7 @@ def _table(test: Truth, scores: Mapping[tuple[str, int], dict[str, Scores]], *, 
         "indication": [scores["experts", r]["text"] for r in seeds],
         "metadata": [scores["experts", r]["meta"] for r in seeds],
         "all": [scores["experts", r]["all"] for r in seeds],
+        "all, mean of the seeds": [np.mean([scores["experts", r]["all"] for r in seeds], axis=0)] * len(seeds),
         "own late fusion": [_late(scores["experts", r]) for r in seeds],
         "ceiling: films x exact ratio": [scores["experts", r]["image"] + test.ratio_SP for r in seeds],
         "films, first view": [scores["experts", r]["one view"] for r in seeds],
@@ -205,6 +206,8 @@ def _table(test: Truth, scores: Mapping[tuple[str, int], dict[str, Scores]], *, 
     found |= {"late_margin": margin[0], "late_margin_low": low(margin[1:])}
     found |= {"text_dropped_gap": gap[0], "text_dropped_gap_high": high(gap[1:])}
     found |= {"films_less_concat_films": difference("films", "concat: films")[0]}
+    ensemble = difference("all, mean of the seeds", "all")
+    found |= {"ensemble_gain": ensemble[0], "ensemble_gain_low": low(ensemble[1:])}
     found |= {"concat_gain": difference("concat: all", "concat: films")[0]}
     found |= {"fusion_gain_labels": difference("all", "films", protocol="A")[0]}
     found |= {"views_gain": views[0], "views_gain_low": low(views[1:]), "views_gain_high": high(views[1:])}
