@@ -17,8 +17,8 @@ from components.cxr.storage.storage import Storage
 
 __all__ = [
     "CONDITIONS", "DECISION", "LEAKY_TEXT", "LOW_SUPPORT", "PREDICTIONS", "REPORT",
-    "Agreement", "Condition", "Decision", "GoldenStudy", "Interval", "MeanScore", "PathologyScore", "Protocol",
-    "Report", "Score", "TruthReport",
+    "Agreement", "Condition", "Decision", "Difference", "Gain", "GoldenStudy", "Interval", "MeanScore",
+    "PathologyScore", "Protocol", "Report", "Score", "TruthReport",
     "load_decision", "load_predictions", "load_report", "write_decision", "write_predictions", "write_report",
 ]  # fmt: skip
 
@@ -118,6 +118,29 @@ class Score(Config):
     mean: MeanScore
 
 
+class Difference(Config):
+    """Of two AUROCs on the same rows."""
+
+    difference: float | None
+    """None where one is undefined."""
+    ci: Interval | None
+    """Of a pathology by formula, of a mean by the bootstrap; both over patients."""
+    p_value: float | None
+    """Of no difference, two-sided, adjusted for the number of pathologies (Holm 1979); None for a mean."""
+
+
+class Gain(Config):
+    """AUROC of `condition` minus that of `over`, protocol A, on the studies that have films, text and metadata."""
+
+    condition: Condition
+    over: Condition
+    num_studies: int
+    num_patients: int
+    pathologies: dict[str, Difference]
+    mean: Difference
+    """Over the headline's pathologies that have a difference."""
+
+
 class Agreement(Config):
     """Positive against not positive (protocol A: blank and uncertain count as 0); undefined is None, never 0."""
 
@@ -201,6 +224,8 @@ class Report(Config):
     """The policies that the model was trained with."""
     threshold_rule: Literal["youden", "f1"]
     scores: tuple[Score, ...]
+    gains: tuple[Gain, ...]
+    """Empty where no study has films, text and metadata."""
     golden: tuple[GoldenStudy, ...]
     num_bootstrap: int
     second_truth: TruthReport | None = None

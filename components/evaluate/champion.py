@@ -114,7 +114,9 @@ def paired_difference(
 ) -> Comparison:
     """Mean AUROC of challenger minus champion (protocol A, by study) under the same resamples of the patients."""
     columns = [list(pathologies).index(name) for name in config.headline or pathologies]
-    truth_SP = truth_of(rows.states_NP, rows.labeled_N, protocol="A")[:, columns]
+    truth_SP = truth_of(rows.states_NP, rows.labeled_N, protocol="A", pathologies=pathologies)[:, columns]
+    defined_P = (truth_SP == 1).any(axis=0) & (truth_SP == 0).any(axis=0)
+    columns, truth_SP = np.array(columns)[defined_P].tolist(), truth_SP[:, defined_P]
     challenger_SP, champion_SP = challenger_SP[:, columns], champion_SP[:, columns]
     challenger, champion = mean_auroc(challenger_SP, truth_SP), mean_auroc(champion_SP, truth_SP)
     if challenger is None or champion is None:

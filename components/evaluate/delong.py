@@ -18,7 +18,7 @@ from scipy.stats import norm, rankdata
 
 from components.cxr.report import Interval
 
-__all__ = ["Areas", "areas", "holm", "logit_interval", "p_value"]
+__all__ = ["Areas", "areas", "difference_interval", "holm", "logit_interval", "p_value"]
 
 _Z = float(norm.ppf(0.975))
 
@@ -90,6 +90,11 @@ def logit_interval(auroc: float, standard_error: float) -> Interval | None:
     reach = _Z * standard_error / (auroc * (1.0 - auroc))
     low, high = expit(logit(auroc) - reach), expit(logit(auroc) + reach)
     return Interval(low=float(low), high=float(high))
+
+
+def difference_interval(difference: float, standard_error: float) -> Interval:
+    """The 95 % interval of a difference of AUROCs, by the normal distribution."""
+    return Interval(low=difference - _Z * standard_error, high=difference + _Z * standard_error)
 
 
 def p_value(difference: float, standard_error: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from components.cxr.bundle_info import BundleInfo, Description
 from components.cxr.operating_points import OperatingPoints
-from components.cxr.report import CONDITIONS, Report, Score
+from components.cxr.report import CONDITIONS, Difference, Report, Score
 from components.cxr.shards import SPLITS, Manifest
 from components.evaluate.table import (
     CONDITION_NAMES,
@@ -31,6 +31,7 @@ def model_card(model: Description, report: Report, points: OperatingPoints, *, m
         _what(model),
         _data(model.info, manifest, report.manifest_hash),
         _scores(report),
+        _gains(report),
         _second_truth(report),
         _calibration(report, points),
         _use(model.info),
@@ -126,6 +127,33 @@ def _scores(report: Report) -> str:
             "compare like with like.",
         ]
     )
+
+
+def _gains(report: Report) -> str:
+    if not report.gains:
+        return ""
+    first = report.gains[0]
+    names = [f"{CONDITION_NAMES[gain.condition]} over {CONDITION_NAMES[gain.over]}" for gain in report.gains]
+    rows = []
+    for name in first.pathologies:
+        rows.append((name, *(_told(gain.pathologies[name]) for gain in report.gains)))
+    rows.append(("**Mean**", *(_told(gain.mean) for gain in report.gains)))
+    return "\n\n".join(
+        [
+            "## What each input adds",
+            f"Differences of AUROC, paired, on the {first.num_studies:,} studies of {first.num_patients:,} patients "
+            "that have films, text and metadata; 95 % interval; p of no difference, adjusted for the findings.",
+            _table(("Finding", *names), rows),
+        ]
+    )
+
+
+def _told(found: Difference) -> str:
+    if found.difference is None:
+        return "–"
+    span = "" if found.ci is None else f" ({found.ci.low:+.3f} to {found.ci.high:+.3f})"
+    p = "" if found.p_value is None else f", p {'< .001' if found.p_value < 0.001 else f'{found.p_value:.3f}'}"
+    return f"{found.difference:+.3f}{span}{p}"
 
 
 def _second_truth(report: Report) -> str:

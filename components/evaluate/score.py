@@ -16,9 +16,10 @@ import pyarrow as pa
 from components.cxr.bundle_info import Description
 from components.cxr.labels import BLANK, truth_of
 from components.cxr.operating_points import OperatingPoint, OperatingPoints
-from components.cxr.report import CONDITIONS, LEAKY_TEXT, Condition, GoldenStudy, Protocol, Report, Score
+from components.cxr.report import CONDITIONS, LEAKY_TEXT, Condition, Gain, GoldenStudy, Protocol, Report, Score
 from components.evaluate.calibration import DEFAULT_THRESHOLD, calibrate, operating_points
 from components.evaluate.config import EvaluateConfig
+from components.evaluate.gains import gains_of
 from components.evaluate.predictions import Pass, Predictions, Scores, Studies
 from components.evaluate.score_table import score_rows
 from components.evaluate.second_truth import second_truth_of
@@ -73,6 +74,7 @@ def score(
             _by_film(table, test, points["image"], predictions.scores[Pass("films", "image")]),
             *(beside.scores(table, points, on_test) if beside else ()),
         ),
+        gains=_gains(config, test, on_test, pathologies),
         golden=_golden(config, test, on_test["all"], points["all"]),
         num_bootstrap=config.num_bootstrap,
         second_truth=beside.report if beside else None,
@@ -123,6 +125,16 @@ def _by_film(table: Callable[..., Score], test: Studies, points: dict[str, Opera
     place = {study: s for s, study in enumerate(test.rows.studies)}
     rows = test.rows.select(np.array([place[study] for study in said.studies], dtype=np.int64))
     return table(said.score_NP, rows, points=points, condition="image", protocol="A", unit="image")
+
+
+def _gains(
+    config: EvaluateConfig, test: Studies, scores: dict[Condition, Scores], pathologies: Sequence[str]
+) -> tuple[Gain, ...]:
+    common_S = test.complete_S
+    if not common_S.any():
+        return ()
+    common = {condition: said.score_NP[common_S] for condition, said in scores.items()}
+    return gains_of(common, test.rows.select(common_S), pathologies=pathologies, config=config)
 
 
 def _golden(

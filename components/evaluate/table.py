@@ -24,7 +24,7 @@ from components.cxr.report import (
 
 __all__ = [
     "CAVEAT", "CONDITION_NAMES", "PROTOCOLS",
-    "leaky_warning", "marked", "number", "policy_line", "print_report", "span", "support_note",
+    "gain_line", "leaky_warning", "marked", "number", "policy_line", "print_report", "span", "support_note",
 ]  # fmt: skip
 
 CONDITION_NAMES: dict[Condition, str] = {
@@ -61,6 +61,8 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
         console.print(Text(note))
     console.print()
     console.print(_condition_table(report))
+    if line := gain_line(report):
+        console.print(Text(line))
     console.print()
     if report.second_truth is not None:
         console.print(_truth_table(report, report.second_truth))
@@ -89,6 +91,17 @@ def support_note(report: Report) -> str:
     """What the star means; empty where no pathology has one."""
     few = any(found.low_support for score in report.scores for found in score.pathologies.values())
     return f"* fewer than {LOW_SUPPORT} patients with, or without, the finding: hardly known." if few else ""
+
+
+def gain_line(report: Report) -> str:
+    """What text and metadata add to the films, in one sentence; empty where it is not known."""
+    gain = next((gain for gain in report.gains if (gain.condition, gain.over) == ("all", "image")), None)
+    if gain is None or gain.mean.difference is None or gain.mean.ci is None:
+        return ""
+    low, high = gain.mean.ci.low, gain.mean.ci.high
+    verdict = "a gain" if low > 0 else "a loss" if high < 0 else "not shown to help"
+    said = f"{gain.mean.difference:+.3f} ({low:+.3f} to {high:+.3f})"
+    return f"On the common subset, text and metadata add {said} to films: {verdict}."
 
 
 def leaky_warning(report: Report) -> str:

@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 FOLDER = "tests/components/evaluate"
 BOOTSTRAP = f"{FOLDER}/test_bootstrap.py"
+DELONG = "tests/components/evaluate/test_delong.py"
 CALIBRATION = f"{FOLDER}/test_calibration.py"
 METRICS = f"{FOLDER}/test_metrics.py"
 PROMOTION = f"{FOLDER}/test_promotion.py"
@@ -75,6 +76,41 @@ MUTANTS = [
         old="positive_patients=len(np.unique(patient_K[positive]))",
         new="positive_patients=num_positives",
         test="tests/components/evaluate/test_metrics.py::test_support_is_counted_in_patients",
+    ),
+    Mutant(
+        "rows-of-a-patient-are-patients",
+        file="components/evaluate/delong.py",
+        old="_, patient_N = np.unique(np.asarray(patients), return_inverse=True)",
+        new="patient_N = np.arange(len(patients))",
+        test=f"{DELONG}::test_rows_that_repeat_a_patient_tell_nothing_new",
+    ),
+    Mutant(
+        "positives-and-negatives-of-a-patient-are-strangers",
+        file="components/evaluate/delong.py",
+        old="        + (both_MM + both_MM.T) * num_patients / (num_patients - 1)\n",
+        new="",
+        test=f"{DELONG}::test_the_formula_of_clusters_by_hand",
+    ),
+    Mutant(
+        "differences-of-strangers",
+        file="components/evaluate/delong.py",
+        old="variance = float(contrast_M @ self.covariance_MM @ contrast_M)",
+        new="variance = float(np.diag(self.covariance_MM).sum())",
+        test=f"{DELONG}::test_differences_are_paired",
+    ),
+    Mutant(
+        "no-adjustment-for-many-findings",
+        file="components/evaluate/gains.py",
+        old="holm([p_value(*each) for each in found.values()])",
+        new="[p_value(*each) for each in found.values()]",
+        test="tests/components/evaluate/test_gains.py::test_a_difference_is_paired_and_its_p_value_adjusted",
+    ),
+    Mutant(
+        "a-finding-that-nobody-has-decides-the-comparison",
+        file="components/evaluate/champion.py",
+        old="columns, truth_SP = np.array(columns)[defined_P].tolist(), truth_SP[:, defined_P]",
+        new="pass",
+        test="tests/components/evaluate/test_evaluate.py::test_the_deployed_model_decides_the_next",
     ),
     Mutant(
         "calibration-turns-ranks-around",

@@ -67,6 +67,7 @@ REPORT = Report(
     label_policy=LabelPolicy(uncertain="ones"),
     threshold_rule="f1",
     scores=(SCORE, SCORE.model_copy(update={"protocol": "B"})),
+    gains=(),
     golden=(GoldenStudy(shard="test-0.parquet", row=3, num_images=2, probabilities={"Edema": 0.1}),),
     num_bootstrap=1000,
 )

@@ -21,6 +21,7 @@ def report() -> Report:
         label_policy=LabelPolicy(),
         threshold_rule="youden",
         scores=(*scores, common),
+        gains=(),
         golden=(),
         num_bootstrap=1000,
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from components.cxr.report import LEAKY_TEXT, Decision, Interval, Report
-from components.evaluate.table import print_report
+from components.cxr.report import LEAKY_TEXT, Decision, Difference, Gain, Interval, Report
+from components.evaluate.table import gain_line, print_report
 
 DECISION = Decision(
     promoted=False,
@@ -42,3 +42,17 @@ def test_prints_scores_at_100_columns(report: Report, capsys: pytest.CaptureFixt
 def test_a_leaky_report_says_so_first(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
     print_report(report.model_copy(update={"leaks": (LEAKY_TEXT,)}))
     assert capsys.readouterr().out.startswith("LEAKY")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.002, 0.02, "a gain"), (-0.002, 0.02, "not shown to help"), (-0.03, -0.001, "a loss")],
+)
+def test_what_text_and_metadata_add_is_one_sentence(report: Report, low: float, high: float, verdict: str) -> None:
+    mean = Difference(difference=(low + high) / 2, ci=Interval(low=low, high=high), p_value=None)
+    gain = Gain(condition="all", over="image", num_studies=9, num_patients=5, pathologies={}, mean=mean)
+    line = gain_line(report.model_copy(update={"gains": (gain,)}))
+    assert f"add {mean.difference:+.3f} ({low:+.3f} to {high:+.3f}) to films:" in line
+    assert line.endswith(f": {verdict}.")
+    assert len(line) <= 100
+    assert gain_line(report) == ""
