@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -13,6 +15,7 @@ from components.cxr.storage.pointers import read_pointer
 from components.cxr.storage.storage import open_storage
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import run
+from components.evaluate.score_file import compare, score
 
 
 def main(
@@ -22,7 +25,10 @@ def main(
     manifest: Annotated[str | None, typer.Option(metavar="URI", help="Data set; default: the newest.")] = None,
     bundle: Annotated[str | None, typer.Option(metavar="URI", help="Model; default: the newest.")] = None,
 ) -> None:
-    """Score a model on the test split and decide whether it replaces the deployed one."""
+    """Score a model on the test split and decide whether it replaces the deployed one.
+
+    `score FILE` and `compare FILE FILE` need tables of scores and labels alone; each has its own --help.
+    """
     values = load_config(config, overrides)
     step = EvaluateConfig.parse(section(values, "evaluate"), where="evaluate")
     where = open_root(values, root)
@@ -31,5 +37,10 @@ def main(
     run(step, root=where, manifest=data, bundle=model)
 
 
+_OF_TABLES: dict[str, Callable[..., None]] = {"score": score, "compare": compare}
+"""Commands without a bundle, a data set or a configuration."""
+
 if __name__ == "__main__":
+    if len(sys.argv) > 1 and sys.argv[1] in _OF_TABLES:
+        run_cli(_OF_TABLES[sys.argv.pop(1)])
     run_cli(main)

@@ -17,7 +17,7 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.delong import areas, difference_interval, holm, p_value
 from components.evaluate.predictions import Rows
 
-__all__ = ["COMPARED", "gains_of"]
+__all__ = ["COMPARED", "gains_of", "paired"]
 
 COMPARED: tuple[tuple[Condition, Condition], ...] = (("all", "image"), ("all", "text"), ("image+meta", "image"))
 """What is compared with what: do text and metadata help the films, films the text, and metadata the films?"""
@@ -37,17 +37,18 @@ def gains_of(
         rows: those studies.
     """
     truth_SP = truth_of(rows.states_NP, rows.labeled_N, protocol="A", pathologies=pathologies)
-    headline = [list(pathologies).index(name) for name in config.headline or pathologies]
-    keys = {"num_resamples": config.num_bootstrap, "seed": config.seed}
-    auroc_RP = {
-        condition: auroc_resamples(score_SP, truth_SP, rows.patients, **keys) for condition, score_SP in scores.items()
-    }
     found = []
     for one, other in COMPARED:
-        by_pathology = _by_pathology(scores[one], scores[other], truth_SP, rows.patients, pathologies=pathologies)
-        both = [p for p in headline if by_pathology[pathologies[p]].difference is not None]
-        differences = [by_pathology[pathologies[p]].difference for p in both]
-        mean_R = mean_resamples(auroc_RP[one][:, both]) - mean_resamples(auroc_RP[other][:, both]) if both else None
+        by_pathology, mean = paired(
+            scores[one],
+            scores[other],
+            truth_SP,
+            rows.patients,
+            names=pathologies,
+            headline=config.headline or pathologies,
+            num_resamples=config.num_bootstrap,
+            seed=config.seed,
+        )
         found.append(
             Gain(
                 condition=one,
@@ -55,35 +56,51 @@ def gains_of(
                 num_studies=len(rows.studies),
                 num_patients=len(set(rows.patients)),
                 pathologies=by_pathology,
-                mean=Difference(
-                    difference=float(np.mean([value for value in differences if value is not None])) if both else None,
-                    ci=None if mean_R is None else interval(mean_R),
-                    p_value=None,
-                ),
+                mean=mean,
             )
         )
     return tuple(found)
 
 
-def _by_pathology(
+def paired(
     one_SP: npt.NDArray[np.floating],
     other_SP: npt.NDArray[np.floating],
     truth_SP: npt.NDArray[np.int8],
     patients: Sequence[str],
     *,
-    pathologies: Sequence[str],
-) -> dict[str, Difference]:
-    """Differences by formula, their p-values adjusted for the number of pathologies that have one."""
-    patient_S = np.asarray(patients)
-    found: dict[str, tuple[float, float]] = {}
-    for p, name in enumerate(pathologies):
+    names: Sequence[str],
+    headline: Sequence[str],
+    num_resamples: int,
+    seed: int,
+) -> tuple[dict[str, Difference], Difference]:
+    """AUROC of `one` minus `other` per name, by formula, and their mean over the headline, by the bootstrap.
+
+    P-values are adjusted for the number of names that have one; the mean has none.
+
+    Args:
+        truth_SP: 1, 0, or BLANK for an entry that does not count.
+        patients: of each row, S.
+        names: of the P columns.
+        headline: those of the mean; one without a difference is left out.
+    """
+    patient_S, found = np.asarray(patients), {}
+    for p, name in enumerate(names):
         known_S = truth_SP[:, p] != BLANK
         two = areas(np.stack([one_SP[known_S, p], other_SP[known_S, p]]), truth_SP[known_S, p] == 1, patient_S[known_S])
         if two is not None:
             found[name] = two.difference(0, 1)
     adjusted = dict(zip(found, holm([p_value(*each) for each in found.values()]), strict=True))
-    result = dict.fromkeys(pathologies, Difference(difference=None, ci=None, p_value=None))
+    result = dict.fromkeys(names, Difference(difference=None, ci=None, p_value=None))
     for name, (difference, error) in found.items():
         ci = difference_interval(difference, error)
         result[name] = Difference(difference=difference, ci=ci, p_value=adjusted[name])
-    return result
+    both = [list(names).index(name) for name in headline if name in found]
+    if not both:
+        return result, Difference(difference=None, ci=None, p_value=None)
+    keys = {"num_resamples": num_resamples, "seed": seed}
+    truth_SP = truth_SP[:, both]
+    auroc_RP = [auroc_resamples(each_SP[:, both], truth_SP, patients, **keys) for each_SP in (one_SP, other_SP)]
+    difference = float(np.mean([found[names[p]][0] for p in both]))
+    return result, Difference(
+        difference=difference, ci=interval(mean_resamples(auroc_RP[0]) - mean_resamples(auroc_RP[1])), p_value=None
+    )

@@ -99,6 +99,20 @@ MUTANTS = [
         test=f"{DELONG}::test_differences_are_paired",
     ),
     Mutant(
+        "tables-compared-row-by-row",
+        file="components/evaluate/score_file.py",
+        old="row_N = np.array([place[study] for study in first.studies], dtype=np.int64)",
+        new="row_N = np.arange(len(first.studies))",
+        test="tests/components/evaluate/test_score_file.py::test_a_comparison_is_paired_by_study_whatever_the_order",
+    ),
+    Mutant(
+        "studies-that-nobody-labeled-are-negative",
+        file="components/evaluate/scored_file.py",
+        old="            truth_NP[~self.labeled_N] = BLANK\n",
+        new="            pass\n",
+        test="tests/components/evaluate/test_score_file.py::test_predictions_of_an_evaluation_are_scored_as_it_did",
+    ),
+    Mutant(
         "no-adjustment-for-many-findings",
         file="components/evaluate/gains.py",
         old="holm([p_value(*each) for each in found.values()])",

@@ -1,0 +1,212 @@
+"""`python -m components.evaluate score FILE` and `compare FILE FILE`: from tables alone, without model or films."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from sklearn.metrics import average_precision_score
+
+from components.cxr.auroc import aurocs
+from components.cxr.errors import UserError
+from components.cxr.labels import BLANK
+from components.cxr.report import LOW_SUPPORT, Difference, Interval
+from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamples
+from components.evaluate.gains import paired
+from components.evaluate.scored_file import Blank, ScoredFile, read_scored
+
+__all__ = ["compare", "compared", "score", "scored"]
+
+_WIDTH = 100
+
+PatientOption = Annotated[str, typer.Option(metavar="COLUMN", help="Rows of one patient are resampled together.")]
+StudyOption = Annotated[str, typer.Option(metavar="COLUMN", help="One row each.")]
+ConditionOption = Annotated[
+    str, typer.Option(help="Rows of predictions.parquet: all, image, image+meta, text or meta.")
+]
+BlankOption = Annotated[
+    Blank | None,
+    typer.Option(
+        help="What blank and uncertain labels count as; negative where the file says which rows were labeled, as "
+        "predictions.parquet does, else unknown.",
+        show_default=False,
+    ),
+]
+BootstrapOption = Annotated[int, typer.Option(min=100, help="Resamples of the patients.")]
+JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers there too.")]
+
+
+def score(
+    file: Annotated[str, typer.Argument(help="predictions.parquet, or a CSV; local or gs://.", show_default=False)],
+    patient: PatientOption = "patient_id",
+    study: StudyOption = "study_id",
+    condition: ConditionOption = "all",
+    blank: BlankOption = None,
+    bootstrap: BootstrapOption = 1000,
+    json_file: JsonOption = None,
+) -> None:
+    """AUROC and average precision of every finding in a table of scores and labels, with intervals over patients."""
+    read = read_scored(file, patient=patient, study=study, condition=condition)
+    found = scored(read, blank=blank, num_bootstrap=bootstrap)
+    table = _table(f"{len(read.studies):,} rows of {len(set(read.patients)):,} patients")
+    for name in ("AUROC", "95 % interval", "AP", "Pos.", "Neg.", "Unknown"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, row in found["findings"].items():
+        counts = (f"{row[key]:,}" for key in ("positives", "negatives", "unknown"))
+        star = " *" if row["low_support"] else ""
+        table.add_row(name + star, _number(row["auroc"]), _span(row["auroc_ci"]), _number(row["ap"]), *counts)
+    table.add_section()
+    mean = found["mean"]
+    table.add_row(f"Mean of {len(mean['findings'])}", _number(mean["auroc"]), _span(mean["auroc_ci"]), style="bold")
+    _print(table, found, json_file)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="Table of the one model.", show_default=False)],
+    second: Annotated[str, typer.Argument(help="Of the other, on the same studies.", show_default=False)],
+    patient: PatientOption = "patient_id",
+    study: StudyOption = "study_id",
+    condition: ConditionOption = "all",
+    blank: BlankOption = None,
+    bootstrap: BootstrapOption = 1000,
+    json_file: JsonOption = None,
+) -> None:
+    """AUROC of the first table minus the second, paired by study, with intervals and adjusted p-values."""
+    read = [read_scored(file, patient=patient, study=study, condition=condition) for file in (first, second)]
+    found = compared(*read, blank=blank, num_bootstrap=bootstrap)
+    table = _table(f"First minus second, {found['rows']:,} rows of {found['patients']:,} patients")
+    for name in ("AUROC", "95 % interval", "p, adjusted"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, row in found["findings"].items():
+        table.add_row(name, _number(row["difference"], "+.3f"), _span(row["ci"], "+.3f"), _number(row["p_value"]))
+    table.add_section()
+    mean = found["mean"]
+    cells = (_number(mean["difference"], "+.3f"), _span(mean["ci"], "+.3f"), "")
+    table.add_row(f"Mean of {len(mean['findings'])}", *cells, style="bold")
+    _print(table, found, json_file)
+
+
+def scored(read: ScoredFile, *, blank: Blank | None, num_bootstrap: int) -> dict[str, Any]:
+    """What `score` prints: by finding, and the mean over those whose AUROC is defined."""
+    blank = blank or _default(read)
+    truth_NP = read.truth(blank)
+    auroc_P = aurocs(read.score_NP, truth_NP)
+    auroc_RP = auroc_resamples(read.score_NP, truth_NP, read.patients, num_resamples=num_bootstrap, seed=0)
+    patient_N, findings = np.asarray(read.patients), {}
+    for p, name in enumerate(read.findings):
+        truth_N = truth_NP[:, p]
+        patients = [len(np.unique(patient_N[truth_N == each])) for each in (1, 0)]
+        known_N = truth_N != BLANK
+        defined = auroc_P[p] is not None
+        ap = float(average_precision_score(truth_N[known_N], read.score_NP[known_N, p])) if defined else None
+        findings[name] = {
+            "auroc": auroc_P[p], "auroc_ci": _ends(interval(auroc_RP[:, p]) if defined else None), "ap": ap,
+            "positives": int((truth_N == 1).sum()), "negatives": int((truth_N == 0).sum()),
+            "unknown": int((~known_N).sum()), "positive_patients": patients[0], "negative_patients": patients[1],
+            "low_support": min(patients) < LOW_SUPPORT,
+        }  # fmt: skip
+    both = [p for p, value in enumerate(auroc_P) if value is not None]
+    mean = {
+        "findings": [read.findings[p] for p in both],
+        "auroc": float(np.mean([auroc_P[p] for p in both])) if both else None,
+        "auroc_ci": _ends(interval(mean_resamples(auroc_RP[:, both])) if both else None),
+    }
+    counts = {"rows": len(read.studies), "patients": len(set(read.patients)), "resamples": num_bootstrap}
+    return counts | {"blank": blank, "findings": findings, "mean": mean}
+
+
+def compared(first: ScoredFile, second: ScoredFile, *, blank: Blank | None, num_bootstrap: int) -> dict[str, Any]:
+    """What `compare` prints.
+
+    Raises:
+        UserError: the tables have other studies, findings, patients or labels.
+    """
+    second = _same_rows(first, second)
+    blank = blank or _default(first)
+    truth_NP = first.truth(blank)
+    gain, mean = paired(
+        first.score_NP,
+        second.score_NP,
+        truth_NP,
+        first.patients,
+        names=first.findings,
+        headline=first.findings,
+        num_resamples=num_bootstrap,
+        seed=0,
+    )
+    defined = [name for name in first.findings if gain[name].difference is not None]
+    counts = {"rows": len(first.studies), "patients": len(set(first.patients)), "resamples": num_bootstrap}
+    findings = {name: _difference(each) for name, each in gain.items()}
+    return counts | {"blank": blank, "findings": findings, "mean": {"findings": defined, **_difference(mean)}}
+
+
+def _same_rows(first: ScoredFile, second: ScoredFile) -> ScoredFile:
+    """The second table in the order of the first."""
+    place = {study: n for n, study in enumerate(second.studies)}
+    shared = sum(study in place for study in first.studies)
+    if shared < max(len(first.studies), len(second.studies)):
+        found = f"{shared:,} studies in both of {len(first.studies):,} and {len(second.studies):,}"
+        raise UserError("other-studies", "the tables are not of the same studies", where=second.where, found=found)
+    if set(first.findings) != set(second.findings):
+        found, expected = (", ".join(file.findings) for file in (second, first))
+        raise UserError(
+            "other-findings", "the tables have other findings", where=second.where, found=found, expected=expected
+        )
+    row_N = np.array([place[study] for study in first.studies], dtype=np.int64)
+    column_P = [second.findings.index(name) for name in first.findings]
+    state_NP = second.state_NP[row_N][:, column_P]
+    patients = [second.patients[row] for row in row_N]
+    other_N = (state_NP != first.state_NP).any(axis=1) | (np.asarray(patients) != np.asarray(first.patients))
+    if other_N.any():
+        found = f"{int(other_N.sum()):,} of {len(row_N):,} studies"
+        raise UserError("other-labels", "the tables differ in labels or patients", where=second.where, found=found)
+    score_NP = second.score_NP[row_N][:, column_P]
+    return second._replace(
+        findings=first.findings, score_NP=score_NP, state_NP=state_NP, patients=patients, studies=first.studies
+    )
+
+
+def _default(read: ScoredFile) -> Blank:
+    return "unknown" if read.labeled_N is None else "negative"
+
+
+def _difference(found: Difference) -> dict[str, Any]:
+    return {"difference": found.difference, "ci": _ends(found.ci), "p_value": found.p_value}
+
+
+def _ends(found: Interval | None) -> list[float] | None:
+    return None if found is None else [found.low, found.high]
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("Finding", no_wrap=True)
+    return table
+
+
+def _print(table: Table, found: dict[str, Any], json_file: Path | None) -> None:
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    console.print(table)
+    blank = "count as negative" if found["blank"] == "negative" else "do not count"
+    console.print(Text(f"Blank and uncertain labels {blank}. Intervals: 95 %, over patients."))
+    if any(row.get("low_support") for row in found["findings"].values()):
+        console.print(Text(f"* fewer than {LOW_SUPPORT} patients with, or without, the finding: hardly known."))
+    if json_file is not None:
+        json_file.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "–" if value is None else f"{value:{form}}"
+
+
+def _span(ends: list[float] | None, form: str = ".3f") -> str:
+    if ends is None:
+        return "–"
+    return f"{ends[0]:{form}} to {ends[1]:{form}}"

@@ -1,0 +1,169 @@
+"""Anybody's table of scores and labels: `predictions.parquet`, or a CSV that any program can write.
+
+Shape letters: N rows (studies or films), P findings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from components.cxr.errors import UserError
+from components.cxr.labels import BLANK, NEGATIVE, POSITIVE, UNCERTAIN
+from components.cxr.storage.parquet import parquet_table
+from components.cxr.storage.storage import open_storage
+from components.cxr.storage.tables import Table, open_table, shown
+
+__all__ = ["Blank", "ScoredFile", "read_scored"]
+
+Blank = Literal["negative", "unknown"]
+
+
+class ScoredFile(NamedTuple):
+    """Scores and labels, row by row."""
+
+    where: str
+    findings: tuple[str, ...]
+    score_NP: npt.NDArray[np.float64]
+    """Any number that grows with the probability."""
+    state_NP: npt.NDArray[np.int8]
+    """1, 0, -1, or BLANK."""
+    patients: list[str]
+    studies: list[str]
+    labeled_N: npt.NDArray[np.bool_] | None
+    """Whether anybody labeled the row; None where the file does not say."""
+
+    def truth(self, blank: Blank) -> npt.NDArray[np.int8]:
+        """1, 0, or BLANK for an entry that does not count (N, P); an uncertain label is taken as a blank one is."""
+        truth_NP = np.where(self.state_NP == UNCERTAIN, BLANK, self.state_NP)
+        if blank == "negative":
+            labeled_N = np.ones(len(truth_NP), dtype=bool) if self.labeled_N is None else self.labeled_N
+            truth_NP[(truth_NP == BLANK) & labeled_N[:, None]] = NEGATIVE
+        if self.labeled_N is not None:
+            truth_NP[~self.labeled_N] = BLANK
+        return truth_NP
+
+
+def read_scored(path: str, *, patient: str = "patient_id", study: str = "study_id", condition: str) -> ScoredFile:
+    """Read a table with a column of patients, one of studies, and `score/<finding>` and `label/<finding>` columns.
+
+    `score_<finding>` and `label_<finding>` do as well, and `score` and `label` alone for one finding. A Parquet file
+    with a column `condition`, as evaluation writes it, is read for one of them.
+
+    Args:
+        path: local or gs://; .parquet, .csv, .csv.gz or .tsv.
+        patient, study: names of the columns. Rows of one patient are resampled together.
+        condition: which rows of a file that has several.
+
+    Raises:
+        UserError: no such file or column, a score that is no number, a bad label, or a study twice.
+    """
+    is_parquet = path.endswith(".parquet")
+    found = _from_parquet(path, patient, study, condition) if is_parquet else _from_csv(path, patient, study)
+    repeated = len(found.studies) - len(set(found.studies))
+    if repeated:
+        raise UserError(
+            "duplicate-study",
+            "a study has several rows",
+            where=f"{found.where}, column {study}",
+            found=f"{len(found.studies)} rows of {len(set(found.studies))} studies",
+            remedy="Scores of single films need a column with a name per film: give it by --study.",
+        )
+    if "" in found.patients or "" in found.studies:
+        column = patient if "" in found.patients else study
+        raise UserError("missing-id", "a row has no id", where=f"{found.where}, column {column}")
+    return found
+
+
+def _from_csv(path: str, patient: str, study: str) -> ScoredFile:
+    table = open_table(path)
+    pairs = _pairs(table.header, where=table.where)
+    scores = [_numbers(table, score) for score, _ in pairs.values()]
+    states = [[BLANK if state is None else state for state in table.states(label)] for _, label in pairs.values()]
+    return ScoredFile(
+        where=table.where,
+        findings=tuple(pairs),
+        score_NP=np.array(scores, dtype=np.float64).T,
+        state_NP=np.array(states, dtype=np.int8).T,
+        patients=table.ids(patient),
+        studies=table.ids(study),
+        labeled_N=None,
+    )
+
+
+def _from_parquet(path: str, patient: str, study: str, condition: str) -> ScoredFile:
+    folder, slash, name = path.rpartition("/")
+    try:
+        table = parquet_table(open_storage(folder or slash or ".").read(name).data)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise UserError("missing-table", "table is missing", where=path) from None
+    except pa.ArrowInvalid:
+        raise UserError("not-parquet", "file is not Parquet", where=path) from None
+    for column in (patient, study):
+        if column not in table.column_names:
+            found = ", ".join(table.column_names[:8])
+            raise UserError("missing-column", "table lacks a column", where=path, found=found, expected=column)
+    if "condition" in table.column_names:
+        names = table["condition"].to_pylist()
+        rows = [i for i, name in enumerate(names) if name == condition]
+        if not rows:
+            known = ", ".join(sorted(set(names)))
+            raise UserError("no-condition", "no such condition", where=path, found=condition, expected=known)
+        table = table.take(pa.array(rows))
+    pairs = _pairs(table.column_names, where=path)
+    score_NP = np.stack([_column(table, score, path) for score, _ in pairs.values()], axis=1)
+    state_NP = np.stack(
+        [table[label].fill_null(BLANK).to_numpy().astype(np.int8) for _, label in pairs.values()], axis=1
+    )
+    if not np.isin(state_NP, (POSITIVE, NEGATIVE, UNCERTAIN, BLANK)).all():
+        raise UserError("bad-label", "bad label", where=path, expected="1, 0, -1 or null")
+    labeled_N = table["labeled"].to_numpy().astype(bool) if "labeled" in table.column_names else None
+    patients, studies = ([str(value or "") for value in table[name].to_pylist()] for name in (patient, study))
+    return ScoredFile(path, tuple(pairs), score_NP, state_NP, patients, studies, labeled_N)
+
+
+def _column(table: pa.Table, name: str, path: str) -> npt.NDArray[np.float64]:
+    values_N = table[name].cast(pa.float64()).to_numpy()
+    if not np.isfinite(values_N).all():
+        row = int(np.flatnonzero(~np.isfinite(values_N))[0])
+        raise UserError("bad-score", "score is not a number", where=f"{path} row {row + 1} column {name}")
+    return np.asarray(values_N)
+
+
+def _numbers(table: Table, name: str) -> list[float]:
+    numbers = []
+    for row, cell in enumerate(table.cells(name)):
+        try:
+            number = float(cell)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            where = table.cell(row, name)
+            raise UserError("bad-score", "score is not a number", where=where, found=shown(cell))
+        numbers.append(number)
+    return numbers
+
+
+def _pairs(header: Sequence[str], *, where: str) -> dict[str, tuple[str, str]]:
+    """The columns of score and label of every finding that has both."""
+    pairs = {}
+    for column in header:
+        for mark in ("/", "_"):
+            if column.startswith(f"score{mark}") and (label := f"label{mark}{column[6:]}") in header:
+                pairs[column[6:]] = (column, label)
+    if not pairs and {"score", "label"} <= set(header):
+        pairs["finding"] = ("score", "label")
+    if not pairs:
+        raise UserError(
+            "no-score-column",
+            "table has no finding with a score and a label",
+            where=where,
+            found=", ".join(header[:12]),
+            expected="score/Edema and label/Edema, score_Edema and label_Edema, or score and label",
+        )
+    return pairs

@@ -1,0 +1,187 @@
+"""Scores and comparisons of tables that any program may have written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from components.cxr.errors import UserError
+from components.evaluate.score_file import compared, scored
+from components.evaluate.scored_file import read_scored
+
+REPOSITORY = Path(__file__).parents[3]
+NAMES = ("Edema", "Fracture")
+RNG = np.random.default_rng(4)
+LABEL = (RNG.random((120, 2)) < 0.4).astype(int)
+SCORE = RNG.normal(size=(120, 2)) + LABEL
+PATIENTS = [f"p{i // 2}" for i in range(120)]
+
+
+def write(path: Path, rows: list[dict[str, object]]) -> str:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return str(path)
+
+
+def wide(score: np.ndarray = SCORE, label: np.ndarray = LABEL, *, mark: str = "_") -> list[dict[str, object]]:
+    return [
+        {"patient_id": PATIENTS[i], "study_id": f"s{i}"}
+        | {f"score{mark}{name}": score[i, p] for p, name in enumerate(NAMES)}
+        | {f"label{mark}{name}": label[i, p] for p, name in enumerate(NAMES)}
+        for i in range(len(score))
+    ]
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "components.evaluate", *words]
+    return subprocess.run(line, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+
+
+@pytest.mark.parametrize("mark", ["_", "/"])
+def test_a_csv_is_scored_as_scikit_learn_does(tmp_path: Path, mark: str) -> None:
+    read = read_scored(write(tmp_path / "a.csv", wide(mark=mark)), condition="all")
+    found = scored(read, blank=None, num_bootstrap=200)
+    assert list(found["findings"]) == list(NAMES)
+    for p, row in enumerate(found["findings"].values()):
+        assert row["auroc"] == pytest.approx(roc_auc_score(LABEL[:, p], SCORE[:, p]), abs=1e-12)
+        assert row["ap"] == pytest.approx(average_precision_score(LABEL[:, p], SCORE[:, p]), abs=1e-12)
+        assert row["auroc_ci"][0] < row["auroc"] < row["auroc_ci"][1]
+        assert (row["positives"], row["negatives"]) == (LABEL[:, p].sum(), (1 - LABEL[:, p]).sum())
+        assert not row["low_support"]
+    assert found["mean"]["auroc"] == pytest.approx(np.mean([row["auroc"] for row in found["findings"].values()]))
+    assert (found["rows"], found["patients"]) == (120, 60)
+
+
+def test_one_finding_needs_two_columns_and_ids_may_have_other_names(tmp_path: Path) -> None:
+    rows = [{"who": PATIENTS[i], "exam": i, "score": SCORE[i, 0], "label": LABEL[i, 0]} for i in range(120)]
+    path = write(tmp_path / "a.csv", rows)
+    found = scored(read_scored(path, patient="who", study="exam", condition="all"), blank=None, num_bootstrap=100)
+    assert found["findings"]["finding"]["auroc"] == pytest.approx(roc_auc_score(LABEL[:, 0], SCORE[:, 0]))
+    with pytest.raises(UserError, match="expected patient_id") as error:
+        read_scored(path, study="exam", condition="all")
+    assert error.value.code == "missing-column"
+
+
+def test_blank_and_uncertain_labels_count_as_one_says(tmp_path: Path) -> None:
+    label = LABEL.astype(object)
+    label[:10, 0], label[10:15, 0] = "", -1
+    read = read_scored(write(tmp_path / "a.csv", wide(label=label)), condition="all")
+    unknown, negative = (scored(read, blank=blank, num_bootstrap=100) for blank in (None, "negative"))
+    kept, zeros = LABEL[15:, 0], np.concatenate([np.zeros(15, int), LABEL[15:, 0]])
+    assert unknown["findings"]["Edema"]["unknown"] == 15
+    assert unknown["findings"]["Edema"]["auroc"] == pytest.approx(roc_auc_score(kept, SCORE[15:, 0]))
+    assert negative["findings"]["Edema"]["unknown"] == 0
+    assert negative["findings"]["Edema"]["auroc"] == pytest.approx(roc_auc_score(zeros, SCORE[:, 0]))
+
+
+def test_predictions_of_an_evaluation_are_scored_as_it_did(tmp_path: Path) -> None:
+    """Of one condition, protocol A: blanks of labeled studies count as negative, others not at all."""
+    label = LABEL.astype(object)
+    label[:10, 0] = None
+    label[0, 0] = 1  # of a study that counts as unlabeled
+    columns = {"study_id": [f"s{i}" for i in range(120)], "patient_id": PATIENTS, "labeled": np.arange(120) >= 5}
+    columns |= {f"label/{name}": pa.array(label[:, p].tolist(), pa.int8()) for p, name in enumerate(NAMES)}
+    tables = []
+    for condition, sign in (("all", 1.0), ("image", -1.0)):
+        scores = {f"score/{name}": sign * SCORE[:, p] for p, name in enumerate(NAMES)}
+        tables.append(pa.table({**columns, "condition": [condition] * 120, **scores}))
+    path = str(tmp_path / "predictions.parquet")
+    pq.write_table(pa.concat_tables(tables), path)
+    found = scored(read_scored(path, condition="all"), blank=None, num_bootstrap=100)["findings"]["Edema"]
+    truth = np.concatenate([np.zeros(5, int), LABEL[10:, 0]])
+    assert found["unknown"] == 5
+    assert found["auroc"] == pytest.approx(roc_auc_score(truth, SCORE[5:, 0]))
+    other = scored(read_scored(path, condition="image"), blank=None, num_bootstrap=100)["findings"]["Edema"]
+    assert other["auroc"] == pytest.approx(1.0 - found["auroc"])
+    with pytest.raises(UserError, match="expected all, image"):
+        read_scored(path, condition="text")
+
+
+@pytest.mark.parametrize(
+    ("edit", "code"),
+    [
+        ({"score_Edema": "high"}, "bad-score"),
+        ({"score_Edema": "nan"}, "bad-score"),
+        ({"label_Edema": "yes"}, "bad-label"),
+        ({"study_id": "s4"}, "duplicate-study"),
+        ({"patient_id": ""}, "missing-id"),
+    ],
+)
+def test_a_bad_cell_is_one_clear_error(tmp_path: Path, edit: dict[str, object], code: str) -> None:
+    rows = wide()
+    rows[3] |= edit
+    with pytest.raises(UserError) as error:
+        read_scored(write(tmp_path / "a.csv", rows), condition="all")
+    assert error.value.code == code
+    assert "p1" not in str(error.value)
+
+
+def test_a_table_without_scores_says_what_it_needs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected score/Edema and label/Edema") as error:
+        read_scored(write(tmp_path / "a.csv", [{"patient_id": 1, "study_id": 2, "score_Edema": 0.5}]), condition="all")
+    assert error.value.code == "no-score-column"
+    with pytest.raises(UserError) as error:
+        read_scored(str(tmp_path / "no.parquet"), condition="all")
+    assert error.value.code == "missing-table"
+
+
+def test_a_comparison_is_paired_by_study_whatever_the_order(tmp_path: Path) -> None:
+    better = SCORE + np.array([2.0, 0.0]) * LABEL
+    first = read_scored(write(tmp_path / "a.csv", wide(better)), condition="all")
+    backwards = [row | {"study_id": row["study_id"]} for row in wide()[::-1]]
+    second = read_scored(write(tmp_path / "b.csv", backwards), condition="all")
+    found = compared(first, second, blank=None, num_bootstrap=200)
+    edema, fracture = found["findings"]["Edema"], found["findings"]["Fracture"]
+    gain = roc_auc_score(LABEL[:, 0], better[:, 0]) - roc_auc_score(LABEL[:, 0], SCORE[:, 0])
+    assert edema["difference"] == pytest.approx(gain)
+    assert edema["ci"][0] > 0
+    assert edema["p_value"] < 0.001
+    assert (fracture["difference"], fracture["p_value"]) == (0.0, 1.0)
+    assert found["mean"]["difference"] == pytest.approx(gain / 2)
+    assert found["mean"]["ci"][0] > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda rows: rows[:-1], "other-studies"),
+        (lambda rows: [row | {"label_Edema": 1 - row["label_Edema"]} for row in rows], "other-labels"),
+        (lambda rows: [{k: v for k, v in row.items() if "Edema" not in k} for row in rows], "other-findings"),
+    ],
+)
+def test_tables_of_other_rows_are_not_compared(tmp_path: Path, change: object, code: str) -> None:
+    assert callable(change)
+    first = read_scored(write(tmp_path / "a.csv", wide()), condition="all")
+    second = read_scored(write(tmp_path / "b.csv", change(wide())), condition="all")
+    with pytest.raises(UserError) as error:
+        compared(first, second, blank=None, num_bootstrap=100)
+    assert error.value.code == code
+
+
+def test_the_commands_print_tables_and_write_json(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.csv", wide())
+    second = write(tmp_path / "b.csv", wide(SCORE[:, ::-1].copy()))
+    done = command("score", first, "--json", str(tmp_path / "a.json"))
+    assert done.returncode == 0, done.stderr
+    auroc = json.loads((tmp_path / "a.json").read_text())["findings"]["Edema"]["auroc"]
+    assert f"{auroc:.3f}" in done.stdout
+    assert "120 rows of 60 patients" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    done = command("compare", first, second)
+    assert done.returncode == 0, done.stderr
+    assert "First minus second" in done.stdout
+    done = command("score", str(tmp_path / "none.csv"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: table is missing")
+    assert done.stderr.count("\n") == 1
