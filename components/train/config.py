@@ -17,6 +17,7 @@ __all__ = [
     "EncoderTuning",
     "Lora",
     "ModalityDropout",
+    "ReportAlignmentConfig",
     "SemiSupervised",
     "TrainCluster",
     "TrainConfig",
@@ -83,6 +84,19 @@ class SemiSupervised(Config):
     """Passes of each teacher over the labeled studies."""
     unlabeled_per_labeled: float | None = Field(3.0, gt=0.0)
     """At most so many unlabeled studies in a batch for each labeled one; null takes studies as the data come."""
+
+
+class ReportAlignmentConfig(Config):
+    """How findings and impression teach the image side, of labeled and unlabeled training studies alike."""
+
+    weight: float = Field(0.1, gt=0.0)
+    """Weight of the loss."""
+    temperature: float = Field(0.1, gt=0.0)
+    """Of the cosine between film and report."""
+    width: int = Field(128, ge=1)
+    """Of the space in which they are compared."""
+    candidates: int = Field(512, ge=1)
+    """Distinct reports of the training split, drawn anew for every step, that a film is compared with."""
 
 
 class Lora(Config):
@@ -155,6 +169,8 @@ class TrainConfig(Config):
     """Draws those patients."""
     report_labels: bool = False
     """Label the unlabeled training studies by their reports, with what the labeled ones' reports teach."""
+    report_alignment: ReportAlignmentConfig | None = None
+    """Let findings and impression of all training studies teach what is seen on films; null for not at all."""
     augment: AugmentConfig = AugmentConfig()
     """Views of a film; `none` shows it as it is."""
     modality_dropout: ModalityDropout = ModalityDropout()

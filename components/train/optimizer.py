@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -18,13 +19,16 @@ _PRETRAINED_LEARNING_RATE = 1e-4
 """Peak for pretrained encoders without a learning rate of their own."""
 
 
-def build_optimizer(model: CxrModel, config: TrainConfig) -> torch.optim.AdamW:
+def build_optimizer(model: CxrModel, config: TrainConfig, *, own: Iterable[nn.Parameter] = ()) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019); each group keeps its peak in `peak` and its first epoch in `from_epoch`.
 
     Frozen weights are in it too, so that a checkpoint fits before and after: without a gradient nothing moves.
 
     epsilon is 1e-6: parameters whose true gradient is 0 (keys' biases) would otherwise turn rounding into steps, and
     two processes would drift from one.
+
+    Args:
+        own: what objectives learn for themselves.
     """
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)} | {id(model.queries.queries_PD)}
     groups: dict[tuple[float, float, int], list[nn.Parameter]] = defaultdict(list)
@@ -46,6 +50,8 @@ def build_optimizer(model: CxrModel, config: TrainConfig) -> torch.optim.AdamW:
     for parameter in model.parameters():
         if id(parameter) not in in_encoders:
             add(parameter, config.learning_rate, 0)
+    for parameter in own:
+        add(parameter, config.learning_rate, 0)
     return torch.optim.AdamW(
         [
             {"params": parameters, "weight_decay": decay, "peak": peak, "from_epoch": from_epoch}

@@ -29,10 +29,12 @@ from components.train.loading.views import student_view, teacher_view
 from components.train.lora import adapt
 from components.train.objectives.mean_teacher import MeanTeacher
 from components.train.objectives.network import Objective, TrainingNetwork
+from components.train.objectives.report_alignment import ReportAlignment
 from components.train.objectives.self_training import SelfTraining
-from components.train.objectives.shown import Shown
+from components.train.objectives.shown import Shown, ShownReports
 from components.train.objectives.supervised import Supervised
 from components.train.optimizer import build_optimizer
+from components.train.report_features import ReportFeatures
 from components.train.report_labels import training_reports
 from components.train.supervision import Supervision, supervision_of
 from components.train.tuning import checkpoint_gradients
@@ -83,7 +85,7 @@ class Setup:
         self.method = config.semi_supervised.method
         if self.method == "self-training" and not self.supervision.untaught().any():
             self.method = "none"
-        if self.method == "none":
+        if self.method == "none" and config.report_alignment is None:
             ratio = 0.0
         self.batch_size = min(config.batch_size, int(taught_S.sum()) if ratio == 0.0 else len(taught_S))
         if self.batch_size < world_size():
@@ -122,10 +124,14 @@ class Setup:
         )
         self.ema = Ema(model, decay=config.ema_decay)
         checkpoint_gradients(model, config)
+        self.reports = None
+        if config.report_alignment is not None:
+            told, patients = training_reports(loaded), self.training.patient_ids
+            self.reports = ReportFeatures(told, patients=patients, seed=config.seed)
         self.network = self._training_network(model)
         if config.compile:
             self.network.compile()
-        self.optimizer = build_optimizer(model, config)
+        self.optimizer = build_optimizer(model, config, own=self.network.objectives.parameters())
         self.info = BundleInfo(
             pathologies=manifest.pathologies,
             pixel_preset=manifest.pixel_preset,
@@ -169,6 +175,7 @@ class Setup:
             weight_BP=weight_BP,
             consistent_BP=consistent_BP,
             pseudo_BP=pseudo_BP,
+            reports=self._shown_reports(studies, step=step),
         )
 
     def _training_network(self, model: CxrModel) -> TrainingNetwork:
@@ -180,7 +187,17 @@ class Setup:
             objectives.append(MeanTeacher(teacher, config=semi, num_steps=self.num_steps, autocast=autocast))
         if self.method == "self-training":
             objectives.append(SelfTraining(semi.weight))
+        if self.config.report_alignment is not None and self.reports is not None:
+            width, told_TF = self.config.architecture.fusion.width, self.reports.feature_TF
+            own = ReportAlignment(self.config.report_alignment, channels=width, feature_TF=told_TF)
+            objectives.append(own.to(self.device))
         return TrainingNetwork(model, objectives, autocast=autocast)
+
+    def _shown_reports(self, studies: Sequence[int], *, step: int) -> ShownReports | None:
+        alignment = self.config.report_alignment
+        if alignment is None or self.reports is None:
+            return None
+        return self.reports.show(studies, step=step, num_candidates=alignment.candidates).to(self.device)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")

@@ -193,6 +193,7 @@ def _loop(
                 finite.check()
                 metrics = meter.take() | {
                     **{f"train/{name}_weight": weight for name, weight in weights.items() if name != "supervised"},
+                    **setup.network.measured(),
                     "train/ema_decay": ema_decay,
                     "train/gradient_norm": float(gradient_norm),
                     "train/learning_rate": factor * config.learning_rate,

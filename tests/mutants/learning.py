@@ -3,6 +3,8 @@
 from tests.mutants.mutant import Mutant
 
 FOLDER = "tests/components/train"
+ALIGNMENT = f"{FOLDER}/test_report_alignment.py"
+FEATURES = f"{FOLDER}/test_report_features.py"
 LABELED = f"{FOLDER}/test_labeled.py"
 SUPERVISION = f"{FOLDER}/test_supervision.py"
 TEACHERS = f"{FOLDER}/test_teachers.py"
@@ -32,8 +34,8 @@ MUTANTS = [
     Mutant(
         "supervision-alone-reads-unlabeled-studies",
         file="components/train/setup.py",
-        old='        if self.method == "none":\n',
-        new='        if self.method == "nothing":\n',
+        old='        if self.method == "none" and',
+        new='        if self.method == "nothing" and',
         test=f"{LABELED}::test_a_training_uses_the_labels_of_that_share_alone",
     ),
     Mutant(
@@ -169,5 +171,75 @@ MUTANTS = [
         old="if not self.supervision.taught().any():",
         new="if not self.training.labeled_S.any():",
         test=f"{FOLDER}/test_train.py::test_labels_that_the_policy_leaves_unused_are_nothing_to_learn_from",
+    ),
+    Mutant(
+        "a-reports-projection-shortens-the-classifiers-step",
+        file="components/train/gradients.py",
+        old="torch.linalg.vector_norm(norms_G[:3])",
+        new="torch.linalg.vector_norm(norms_G)",
+        test=f"{ALIGNMENT}::test_a_report_reaches_the_bundle_through_the_image_side_alone",
+    ),
+    Mutant(
+        "reports-do-not-teach-films",
+        file="components/train/objectives/report_alignment.py",
+        old="F.normalize(self.image(films_BC), dim=1)",
+        new="F.normalize(self.image(films_BC.detach()), dim=1)",
+        test=f"{ALIGNMENT}::test_a_report_reaches_the_bundle_through_the_image_side_alone",
+    ),
+    Mutant(
+        "reports-of-unlabeled-studies-are-left-out",
+        file="components/train/setup.py",
+        old='if self.method == "none" and config.report_alignment is None:',
+        new='if self.method == "none":',
+        test=f"{ALIGNMENT}::test_studies_without_labels_are_shown_with_their_reports",
+    ),
+    Mutant(
+        "projections-of-films-and-reports-never-learn",
+        file="components/train/setup.py",
+        old="own=self.network.objectives.parameters()",
+        new="own=()",
+        test=f"{ALIGNMENT}::test_the_projections_learn_and_the_bundle_has_none_of_them",
+    ),
+    Mutant(
+        "a-part-divides-by-its-own-reports",
+        file="components/train/objectives/report_alignment.py",
+        old="/ count_3[0].clamp(min=1.0)",
+        new="/ _counted(shown).sum().clamp(min=1.0)",
+        test=f"{FOLDER}/objectives/test_report_alignment.py::test_parts_add_up_to_the_whole",
+    ),
+    Mutant(
+        "films-that-were-dropped-are-told-from-reports",
+        file="components/train/objectives/report_alignment.py",
+        old=" & shown.student.film_mask_BV.any(dim=1)",
+        new="",
+        test=f"{FOLDER}/objectives/test_report_alignment.py::test_studies_without_film_or_report_teach_nothing",
+    ),
+    Mutant(
+        "a-checkpoint-keeps-the-reports",
+        file="components/train/objectives/report_alignment.py",
+        old="feature_TF, persistent=False)",
+        new="feature_TF)",
+        test=f"{FOLDER}/objectives/test_report_alignment.py::test_reports_are_not_among_what_a_checkpoint_keeps",
+    ),
+    Mutant(
+        "a-patients-other-study-is-a-negative",
+        file="components/train/report_features.py",
+        old="self._wrote[patients][:, candidate_K].toarray() == 0",
+        new="own_B[:, None] != candidate_K",
+        test=f"{FEATURES}::test_a_study_is_told_from_what_no_study_of_its_patient_has",
+    ),
+    Mutant(
+        "candidates-depend-on-the-studies-beside-them",
+        file="components/train/report_features.py",
+        old="[self._seed, step, 3]",
+        new="[self._seed, step, *studies]",
+        test=f"{FEATURES}::test_candidates_are_distinct_and_drawn_by_seed_and_step_and_not_by_study",
+    ),
+    Mutant(
+        "a-text-in-capitals-is-another-text",
+        file="components/train/report_features.py",
+        old="report.lower()",
+        new="report",
+        test=f"{FEATURES}::test_texts_that_differ_in_case_and_punctuation_are_one",
     ),
 ]

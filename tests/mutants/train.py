@@ -205,8 +205,9 @@ MUTANTS = [
     Mutant(
         "a-branch-on-an-answer-breaks-the-compiled-graph",
         file="components/train/objectives/network.py",
-        old="        logits_EBP3 = logits_EBP3.float()\n",
-        new="        if logits_EBP3.isfinite().all():\n            logits_EBP3 = logits_EBP3.float()\n",
+        old="        logits_EBP3, films_BD = logits_EBP3.float(), films_BD.float()\n",
+        new="        if logits_EBP3.isfinite().all():\n"
+        "            logits_EBP3, films_BD = logits_EBP3.float(), films_BD.float()\n",
         test=f"{FOLDER}/test_compile.py::test_it_is_one_graph_without_breaks_and_a_second_one_for_all_numbers_of_films",
     ),
     Mutant(

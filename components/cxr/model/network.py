@@ -67,7 +67,7 @@ class CxrModel(nn.Module):
             keys_B: int64, what dropout depends on while training; without them it draws from the process's stream.
         """
         with keyed(keys_B):
-            films_BP3, text_BP3 = self._parts(batch, keys_B)
+            films_BP3, text_BP3, _ = self._parts(batch, keys_B)
         return films_BP3 if self.text_expert is None else films_BP3 + self.text_expert.scale * text_BP3
 
     def experts(self, batch: Batch, keys_B: Tensor | None = None) -> Tensor:
@@ -75,12 +75,16 @@ class CxrModel(nn.Module):
 
         They are films with metadata, text, and the scale of their sum; under `concat` the one answer.
         """
+        return self.experts_and_films(batch, keys_B)[0]
+
+    def experts_and_films(self, batch: Batch, keys_B: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The same, and the mean token of every study's films (B, D), 0 without any; no text has a part in it."""
         with keyed(keys_B):
-            films_BP3, text_BP3 = self._parts(batch, keys_B)
+            films_BP3, text_BP3, mean_BD = self._parts(batch, keys_B)
         if self.text_expert is None:
-            return films_BP3[None]
+            return films_BP3[None], mean_BD
         scaled_BP3 = films_BP3.detach() + self.text_expert.scale * text_BP3.detach()
-        return torch.stack([films_BP3, text_BP3 + self.text_expert.prior_P3, scaled_BP3])
+        return torch.stack([films_BP3, text_BP3 + self.text_expert.prior_P3, scaled_BP3]), mean_BD
 
     def known(self, batch: Batch) -> Tensor:
         """Bool (E, B), the studies that each of the `experts` can say something of."""
@@ -94,8 +98,11 @@ class CxrModel(nn.Module):
             self.text_expert.prior_P3.copy_(prior_P3)
             self.queries.head_bias_P3.copy_(prior_P3)
 
-    def _parts(self, batch: Batch, keys_B: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Logits (B, P, 3) from all tokens but a text expert's, and that expert's log-odds ratios, else zeros."""
+    def _parts(self, batch: Batch, keys_B: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (B, P, 3) from all tokens but a text expert's, and that expert's log-odds ratios, else zeros.
+
+        Third the mean token of the films (B, D).
+        """
         image_BKD, image_mask_BK = self._image_tokens(batch, keys_B)
         meta_B2D, meta_mask_B2 = self._meta_tokens(batch)
         num_studies, device = len(batch), image_BKD.device
@@ -108,9 +115,11 @@ class CxrModel(nn.Module):
             num_tokens = hidden_BTC.shape[1]
         columns_K = _columns(image_BKD.shape[1], num_tokens, device=device)
         films_BP3 = self.queries(torch.cat(keys_BKD, dim=1), torch.cat(mask_BK, dim=1), columns_K)
+        num_cells_B1 = image_mask_BK.sum(dim=1, keepdim=True).clamp(min=1)
+        mean_BD = (image_BKD * image_mask_BK[..., None]).sum(dim=1) / num_cells_B1
         if self.text_expert is None:
-            return films_BP3, torch.zeros_like(films_BP3)
-        return films_BP3, self.text_expert(hidden_BTC, batch.token_mask_BT)
+            return films_BP3, torch.zeros_like(films_BP3), mean_BD
+        return films_BP3, self.text_expert(hidden_BTC, batch.token_mask_BT), mean_BD
 
     def _image_tokens(self, batch: Batch, keys_B: Tensor | None) -> tuple[Tensor, Tensor]:
         """Feature-map cells of every view as tokens (B, V h w, D) with their mask (B, V h w)."""

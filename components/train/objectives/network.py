@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from components.cxr.model.network import CxrModel
 from components.train.distributed import all_reduce_sum
 from components.train.objectives.mean_teacher import MeanTeacher
+from components.train.objectives.report_alignment import ReportAlignment
 from components.train.objectives.self_training import SelfTraining
 from components.train.objectives.shown import Shown
 from components.train.objectives.supervised import Supervised
 
 __all__ = ["Objective", "TrainingNetwork"]
 
-Objective = Supervised | MeanTeacher | SelfTraining
+Objective = Supervised | MeanTeacher | SelfTraining | ReportAlignment
 
 
 class TrainingNetwork(nn.Module):
@@ -27,6 +28,7 @@ class TrainingNetwork(nn.Module):
         self.classifier = classifier
         self.objectives = nn.ModuleDict({objective.name: objective for objective in objectives})
         self._autocast = autocast
+        self._counts: dict[str, Tensor] = {}
         self.has_teacher = any(isinstance(objective, MeanTeacher) for objective in objectives)
 
     def forward(self, shown: Shown, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -36,9 +38,12 @@ class TrainingNetwork(nn.Module):
             counts: `counts` of all parts of the step.
         """
         with self._autocast:
-            logits_EBP3 = self.classifier.experts(shown.student, shown.dropout_B)
-        logits_EBP3 = logits_EBP3.float()
-        return {name: objective(logits_EBP3, shown, counts[name]) for name, objective in self.objectives.items()}
+            logits_EBP3, films_BD = self.classifier.experts_and_films(shown.student, shown.dropout_B)
+        logits_EBP3, films_BD = logits_EBP3.float(), films_BD.float()
+        return {
+            name: objective(films_BD if isinstance(objective, ReportAlignment) else logits_EBP3, shown, counts[name])
+            for name, objective in self.objectives.items()
+        }
 
     def counts(self, parts: Sequence[Shown]) -> dict[str, Tensor]:
         """What the losses are divided by, over all studies of the step: all parts of all processes.
@@ -50,7 +55,17 @@ class TrainingNetwork(nn.Module):
             for name, objective in self.objectives.items()
         }
         sums = all_reduce_sum(torch.cat(list(local.values())))
-        return dict(zip(local, sums.split([len(count) for count in local.values()]), strict=True))
+        self._counts = dict(zip(local, sums.split([len(count) for count in local.values()]), strict=True))
+        return self._counts
+
+    def measured(self) -> dict[str, float]:
+        """What an objective says of the studies of the last step, by the metric's name."""
+        return {
+            f"train/{what}": value
+            for name, objective in self.objectives.items()
+            if isinstance(objective, ReportAlignment) and name in self._counts
+            for what, value in objective.measured(self._counts[name]).items()
+        }
 
     def weights(self, step: int) -> dict[str, float]:
         """What each loss counts at `step` (from 0)."""
