@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from components.cxr.labels import BLANK
 
-__all__ = ["Scores", "high", "low", "mean_auroc", "redrawn", "resampled"]
+__all__ = ["Scores", "high", "low", "mean_auroc", "ranked_pairs", "redrawn", "resampled"]
 
 NUM_BOOTSTRAP = 1000
 
@@ -45,15 +45,23 @@ def mean_auroc(
     found = []
     for scores_S, labels_S in zip(scores_SP.T, labels_SP.T, strict=True):
         known_S = labels_S != BLANK
-        order = np.argsort(scores_S[known_S], kind="stable")
-        ranked, positive = scores_S[known_S][order], labels_S[known_S][order] == 1
-        starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))  # ties count half
-        weight = weight_NS[:, known_S][:, order]
-        positive_NG = np.add.reduceat(weight * positive, starts, axis=1)
-        negative_NG = np.add.reduceat(weight * ~positive, starts, axis=1)
-        below_NG = negative_NG.cumsum(axis=1) - negative_NG / 2
-        found.append((positive_NG * below_NG).sum(axis=1) / (positive_NG.sum(axis=1) * negative_NG.sum(axis=1)))
+        right_N, all_N = ranked_pairs(scores_S[known_S], labels_S[known_S] == 1, weight_NS[:, known_S])
+        found.append(right_N / all_N)
     return np.asarray(np.mean(found, axis=0))
+
+
+def ranked_pairs(
+    scores_S: Scores, positive_S: npt.NDArray[np.bool_], weight_NS: npt.NDArray[np.float64]
+) -> tuple[Scores, Scores]:
+    """Pairs of a positive and a negative that are ranked right, and all pairs, for each row of weights (N,) each."""
+    order = np.argsort(scores_S, kind="stable")
+    ranked, positive = scores_S[order], positive_S[order]
+    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))  # ties count half
+    weight = weight_NS[:, order]
+    positive_NG = np.add.reduceat(weight * positive, starts, axis=1)
+    negative_NG = np.add.reduceat(weight * ~positive, starts, axis=1)
+    below_NG = negative_NG.cumsum(axis=1) - negative_NG / 2
+    return (positive_NG * below_NG).sum(axis=1), positive_NG.sum(axis=1) * negative_NG.sum(axis=1)
 
 
 def low(values: npt.NDArray[np.float64]) -> float:

@@ -27,7 +27,7 @@ from components.train.labeled import labels_kept
 from components.train.train import VERSION, train
 from pipeline.synthetic.studies import Study
 
-__all__ = ["CONDITIONS", "base_values", "keep_training"]
+__all__ = ["CONDITIONS", "base_values", "keep_training", "labeled_studies"]
 
 CONDITIONS: tuple[Literal["all", "image"], ...] = ("all", "image")
 
@@ -72,7 +72,7 @@ def keep_training(
         for condition, answer in zip(CONDITIONS, answers, strict=True)
     }
     run = {
-        **told, "labeled_studies": _labeled(config, loaded),
+        **told, "labeled_studies": labeled_studies(config, loaded),
         "test_studies": len(test), "test_patients": len(set(test.patient_ids)),
         "minutes": round(minutes, 1), "cpu_minutes": round(cpu_minutes, 1),
         "revision": git_revision(), "machine": f"{platform.machine()}, torch {torch.__version__.split('+')[0]}",
@@ -83,7 +83,8 @@ def keep_training(
     print(f"learning: {', '.join(str(each) for each in told.values())}: {shown}", flush=True)
 
 
-def _labeled(config: TrainConfig, loaded: LoadedManifest) -> int:
+def labeled_studies(config: TrainConfig, loaded: LoadedManifest) -> int:
+    """How many training studies keep their labels."""
     data = StudyDataset(loaded, splits=["train"], text=config.text)
     kept_S = labels_kept(data.patient_ids, fraction=config.labeled_fraction, seed=config.labeled_seed)
     return int((data.labeled_S & kept_S).sum())

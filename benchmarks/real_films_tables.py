@@ -1,0 +1,94 @@
+"""What benchmarks/real_films.py prints of the runs that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.film_folds import LEAKING, SOURCES
+from benchmarks.kept_runs import over_seeds, told
+from benchmarks.resampled import low
+
+__all__ = ["print_tables"]
+
+Run = Mapping[str, Any]
+SHORT = {"all": "all inputs", "image": "films alone"}
+
+
+def print_tables(runs: Sequence[Run], *, arms: Sequence[str]) -> dict[str, Any]:
+    """Print every arm in all films, in those of each source and by pathology, and return the JSON's numbers."""
+    by_arm = {name: {run["seed"]: run for run in runs if run["arm"] == name} for name in arms}
+    by_arm = {name: of_seed for name, of_seed in by_arm.items() if of_seed}
+    if not by_arm:
+        return {}
+    some = next(iter(next(iter(by_arm.values())).values()))
+    print(f"{some['films']} films of {some['patients']} patients, five folds; mean AUROC (95 % interval)")
+    print(f"{'':28}{'seeds':>6}{'CPU s':>7}{'all inputs':>26}{'films alone':>26}")
+    for name, of_seed in by_arm.items():
+        cells = [_cell(of_seed, condition) for condition in SHORT]
+        print(f"{name:28}{len(of_seed):>6}{_seconds(of_seed):>7.0f}" + "".join(f"{cell:>26}" for cell in cells))
+    for name, of_seed in by_arm.items():
+        if (last := _cell(of_seed, "last")) != "-":
+            print(f"{f'{name}, the last epoch':41}{last:>26}")
+    _print_sources(by_arm)
+    _print_pathologies(by_arm)
+    return _summary(by_arm)
+
+
+def _print_sources(by_arm: Mapping[str, Mapping[int, Run]]) -> None:
+    wanted = {f"{source} px": f"films of {source} px" for source in SOURCES}
+    wanted |= {f"{LEAKING}, 1024 px": f"{LEAKING}, 1024 px"}
+    print(f"\n{'by source; best inputs of the arm':34}" + "".join(f"{title:>26}" for title in wanted.values()))
+    for name, of_seed in by_arm.items():
+        best = _best(of_seed)
+        print(f"{name:34}" + "".join(f"{_cell(of_seed, f'{best}, {which}'):>26}" for which in wanted))
+
+
+def _print_pathologies(by_arm: Mapping[str, Mapping[int, Run]]) -> None:
+    print(f"\n{'by pathology, mean over seeds':30}{'positive':>9}" + "".join(f"{name[:16]:>18}" for name in by_arm))
+    some = next(iter(next(iter(by_arm.values())).values()))
+    for pathology in next(iter(some["pathologies"].values())):
+        cells = []
+        for of_seed in by_arm.values():
+            values = [run["pathologies"][_best(of_seed)][pathology][0] for run in of_seed.values()]
+            cells.append(f"{np.mean(values) / 10_000:.3f}")
+        print(f"{pathology:30}{sum(some['positives'][pathology]):>9}" + "".join(f"{cell:>18}" for cell in cells))
+
+
+def _summary(by_arm: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    def gain(one: str, other: str, *, of: str, less: str) -> tuple[float, float, int] | None:
+        both = sorted(by_arm.get(one, {}).keys() & by_arm.get(other, {}).keys())
+        if not both or of not in by_arm[one][both[0]]["auroc_times_10000"]:
+            return None
+        difference = over_seeds(by_arm[one], both, of) - over_seeds(by_arm[other], both, less)
+        return float(difference[0]), low(difference[1:]), len(both)
+
+    for label, of in (("nih_gain", "all"), ("nih_gain_films", "image"), ("nih_gain_last_epoch", "last")):
+        if (compared := gain("shipped", "plain", of=of, less="image")) is not None:
+            found |= {label: compared[0], f"{label}_low": compared[1], "nih_seeds": compared[2]}
+    if (few := gain("self-training, 10 % labeled", "none, 10 % labeled", of="all", less="all")) is not None:
+        found |= {"nih_ssl_gain": few[0], "nih_ssl_low": few[1], "nih_ssl_seeds": few[2]}
+    if "shipped" in by_arm and "plain" in by_arm:
+        found["nih_times"] = _seconds(by_arm["shipped"]) / _seconds(by_arm["plain"])
+    found["seconds_per_fold"] = {name: round(_seconds(of_seed)) for name, of_seed in by_arm.items()}
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
+
+
+def _seconds(of_seed: Mapping[int, Run]) -> float:
+    """CPU seconds of a fold, training and answers; the median."""
+    return float(np.median([each for run in of_seed.values() for each in run["cpu_seconds"]]))
+
+
+def _best(of_seed: Mapping[int, Run]) -> str:
+    """All inputs, where an arm has more than films."""
+    some = next(iter(of_seed.values()))
+    return "all" if "all" in some["pathologies"] else "image"
+
+
+def _cell(of_seed: Mapping[int, Run], which: str) -> str:
+    some = next(iter(of_seed.values()))
+    return told(over_seeds(of_seed, sorted(of_seed), which)) if which in some["auroc_times_10000"] else "-"

@@ -1,0 +1,65 @@
+"""What benchmarks on real films compare."""
+
+from tests.mutants.mutant import Mutant
+
+FOLDS = "tests/benchmarks/test_film_folds.py"
+FILMS = "tests/benchmarks/test_real_films.py"
+
+MUTANTS = [
+    Mutant(
+        "films-that-picked-the-weights-are-scored",
+        file="benchmarks/film_folds.py",
+        old='    test = [StudyDataset(loaded, splits=["test"], text=TextConfig()) for loaded in folds]\n',
+        new='    test = [StudyDataset(loaded, splits=["test", "validate"], text=TextConfig()) for loaded in folds]\n',
+        test=f"{FOLDS}::test_every_film_has_its_label_and_source",
+    ),
+    Mutant(
+        "folds-are-dealt-by-film-and-not-by-patient",
+        file="benchmarks/film_folds.py",
+        old='"test" if fold_of(row["patient_id"]) == fold',
+        new='"test" if int(row["image"][:8]) % 5 == fold',
+        test=f"{FOLDS}::test_a_patient_is_tested_in_one_fold_and_teaches_the_others",
+    ),
+    Mutant(
+        "scores-of-two-trainings-are-compared",
+        file="benchmarks/film_folds.py",
+        old="                mine = rows_S & (self.fold_S == fold)\n",
+        new="                mine = rows_S & (self.fold_S >= fold)\n",
+        test=f"{FOLDS}::test_pairs_of_two_folds_are_not_compared",
+    ),
+    Mutant(
+        "films-are-resampled-and-not-patients",
+        file="benchmarks/film_folds.py",
+        old="np.unique(np.asarray(self.patient_S), return_inverse=True)",
+        new="np.unique(np.arange(len(self.patient_S)), return_inverse=True)",
+        test=f"{FOLDS}::test_resamples_draw_whole_patients_alike_for_every_arm",
+    ),
+    Mutant(
+        "every-arm-is-resampled-its-own-way",
+        file="benchmarks/film_folds.py",
+        old="redrawn(len(every), np.random.default_rng(0), num=num)",
+        new="redrawn(len(every), np.random.default_rng(), num=num)",
+        test=f"{FOLDS}::test_pairs_of_two_folds_are_not_compared",
+    ),
+    Mutant(
+        "the-leak-counts-for-the-mean",
+        file="benchmarks/film_folds.py",
+        old=" if count >= least and name != LEAKING]",
+        new=" if count >= least]",
+        test=f"{FOLDS}::test_every_film_has_its_label_and_source",
+    ),
+    Mutant(
+        "seeds-that-one-arm-lacks-are-compared",
+        file="benchmarks/real_films_tables.py",
+        old="over_seeds(by_arm[one], both, of)",
+        new="over_seeds(by_arm[one], sorted(by_arm[one]), of)",
+        test=f"{FILMS}::test_only_seeds_that_both_arms_have_are_compared",
+    ),
+    Mutant(
+        "a-kept-run-is-trained-again",
+        file="benchmarks/real_films.py",
+        old="        if not path.exists():\n",
+        new="        if path:\n",
+        test=f"{FILMS}::test_a_run_is_scored_out_of_fold_and_kept_once",
+    ),
+]
