@@ -18,10 +18,21 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.resampled import Scores, high, low, mean_auroc, redrawn
+from components.cxr.config import content_hash
+from components.cxr.shards import LoadedManifest
 
-__all__ = ["NUM_SAMPLES", "add_run", "over_seeds", "read_runs", "sampled", "told"]
+__all__ = ["NUM_SAMPLES", "add_run", "over_seeds", "read_runs", "run_key", "sampled", "told"]
 
 NUM_SAMPLES = 200
+
+
+def run_key(code: str, values: Mapping[str, Any], *data: LoadedManifest) -> str:
+    """16 hex digits over what decides a run: the code's version, the configuration and the bytes of the shards.
+
+    Where the data lie and where they came from does not count, so that a run is found again on another machine.
+    """
+    shards = (shard.sha256 for loaded in data for shard in loaded.manifest.shards)
+    return content_hash(code, json.dumps(values, sort_keys=True), *shards)
 
 
 def read_runs(path: Path) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from collections.abc import Mapping
@@ -12,10 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from benchmarks.kept_runs import add_run, read_runs, sampled
+from benchmarks.kept_runs import add_run, read_runs, run_key, sampled
 from benchmarks.yardstick_studies import VISION, truth_by_study
 from components.cxr.bundle import load_bundle
-from components.cxr.config import content_hash
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
@@ -56,7 +54,7 @@ def keep_training(
         told: what else the run's entry says, such as arm and seed.
         kept: the file of runs.
     """
-    key = content_hash(f"train {VERSION}", json.dumps(values, sort_keys=True), loaded.hash)
+    key = run_key(f"train {VERSION}", values, loaded)
     if key in read_runs(kept):
         return
     config = TrainConfig.parse(dict(values), where="train")

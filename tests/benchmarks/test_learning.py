@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from benchmarks import learning
-from benchmarks.kept_runs import NUM_SAMPLES, add_run, read_runs
+from benchmarks.kept_runs import NUM_SAMPLES, add_run, read_runs, run_key
+from components.cxr.shards import LoadedManifest
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -127,6 +129,18 @@ def test_runs_of_several_processes_are_all_kept(tmp_path: Path) -> None:
         add_run(tmp_path / "runs.json", key, {"arm": key})
     assert read_runs(tmp_path / "runs.json") == {"a": {"arm": "a"}, "b": {"arm": "b"}}
     assert read_runs(tmp_path / "none.json") == {}
+
+
+def test_a_run_is_found_again_where_the_data_moved() -> None:
+    def data(*shards: str, place: str = "here") -> LoadedManifest:
+        manifest = SimpleNamespace(shards=tuple(SimpleNamespace(sha256=sha256) for sha256 in shards))
+        return LoadedManifest(manifest, None, place)  # type: ignore[arg-type]
+
+    key = run_key("train 1", {"epochs": 2}, data("a", "b"))
+    assert key == run_key("train 1", {"epochs": 2}, data("a", "b", place="there"))
+    assert key != run_key("train 1", {"epochs": 2}, data("a", "c"))
+    assert key != run_key("train 2", {"epochs": 2}, data("a", "b"))
+    assert key != run_key("train 1", {"epochs": 3}, data("a", "b"))
 
 
 def test_the_docs_show_what_the_kept_runs_say(capsys: pytest.CaptureFixture[str]) -> None:
