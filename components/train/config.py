@@ -89,7 +89,7 @@ class SemiSupervised(Config):
 class ReportAlignmentConfig(Config):
     """How findings and impression teach the image side, of labeled and unlabeled training studies alike."""
 
-    weight: float = Field(0.1, gt=0.0)
+    weight: float = Field(1.0, gt=0.0)
     """Weight of the loss."""
     temperature: float = Field(0.1, gt=0.0)
     """Of the cosine between film and report."""
