@@ -45,6 +45,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "mean teacher": {"epochs": 8, "semi_supervised": {"method": "mean-teacher"}},
     "self-training": {"epochs": 8, "semi_supervised": {"method": "self-training", "weight": 2.0}},
     "report labels": {"epochs": 12, "semi_supervised": {"method": "none"}, "report_labels": True},
+    "report alignment": {"epochs": 8, "semi_supervised": {"method": "none"}, "report_alignment": {"weight": 1.0}},
     "oracle": {"epochs": 12, "semi_supervised": {"method": "none"}, "labeled_fraction": 1.0},
 }
 """What each arm changes of the shared configuration; epochs were chosen on other patients."""
