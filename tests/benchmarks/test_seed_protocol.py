@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import seed_protocol
-from benchmarks.kept_runs import NUM_SAMPLES
+from benchmarks.kept_runs import NUM_SAMPLES, read_runs
 from components.cxr.labels import PATHOLOGIES
 from components.train.config import TrainConfig
 
@@ -51,3 +51,20 @@ def test_the_recipes_are_what_they_are_called() -> None:
     assert shipped.architecture.fusion.kind == "experts"
     assert seed.batch_size == shipped.batch_size
     assert seed.architecture.vision == shipped.architecture.vision
+
+
+def test_the_docs_show_what_the_kept_runs_say(capsys: pytest.CaptureFixture[str]) -> None:
+    seed_protocol.print_report(seed_protocol.RESULTS)
+    shown = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
+    assert f"```text\n{shown}\n```" in (REPOSITORY / "docs" / "learning.md").read_text()
+
+
+def test_every_kept_run_is_whole_and_of_the_recipes_of_today() -> None:
+    kept = read_runs(seed_protocol.RESULTS)
+    assert len({(each["recipe"], each["seed"]) for each in kept.values()}) == len(kept) > 0
+    for each in kept.values():
+        values = seed_protocol.values_of(each["recipe"], each["seed"])
+        assert each["configuration"] == seed_protocol.recipe_hash(values)
+        for samples in each["auroc_times_10000"].values():
+            assert len(samples) == 1 + NUM_SAMPLES
+            assert all(4000 < value < 10_000 for value in samples)
