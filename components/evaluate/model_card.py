@@ -120,7 +120,7 @@ def _scores(report: Report) -> str:
             f"{PROTOCOLS[score.protocol]}, with {CONDITION_NAMES[score.condition]}. Intervals: 95 % percentile "
             f"bootstrap over patients, {report.num_bootstrap} resamples.",
             _table(head, rows),
-            *filter(None, [support_note(report)]),
+            *filter(None, [support_note(score)]),
             "Mean AUROC by what the model sees:",
             _table(("Input", "Labels", "Rows", "Studies", "AUROC", "95 % interval"), _condition_rows(report)),
             "The common subset has a film, text and metadata in every study: only there do differences between inputs "

@@ -57,7 +57,7 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
         console.print(Text(leaky_warning(report), style="bold red"))
     score = report.headline
     console.print(_headline_table(score))
-    if note := support_note(report):
+    if note := support_note(score):
         console.print(Text(note))
     console.print()
     console.print(_condition_table(report))
@@ -66,6 +66,8 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
     console.print()
     if report.second_truth is not None:
         console.print(_truth_table(report, report.second_truth))
+        if note := support_note(report.score("all", protocol="truth")):
+            console.print(Text(note))
         console.print(Text(f"Missed: positive by {report.second_truth.name}, not by label; invented: the reverse."))
         console.print()
     console.print(Text(f"By study, {PROTOCOLS[score.protocol]}. {policy_line(report.label_policy)}"))
@@ -87,9 +89,9 @@ def marked(name: str, score: PathologyScore) -> str:
     return f"{name} *" if score.low_support else name
 
 
-def support_note(report: Report) -> str:
-    """What the star means; empty where no pathology has one."""
-    few = any(found.low_support for score in report.scores for found in score.pathologies.values())
+def support_note(score: Score) -> str:
+    """What the star means; empty where no pathology of the table has one."""
+    few = any(found.low_support for found in score.pathologies.values())
     return f"* fewer than {LOW_SUPPORT} patients with, or without, the finding: hardly known." if few else ""
 
 

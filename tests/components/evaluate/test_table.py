@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components.cxr.report import LEAKY_TEXT, Decision, Difference, Gain, Interval, Report
-from components.evaluate.table import gain_line, print_report
+from components.evaluate.table import gain_line, print_report, support_note
 
 DECISION = Decision(
     promoted=False,
@@ -56,3 +56,9 @@ def test_what_text_and_metadata_add_is_one_sentence(report: Report, low: float, 
     assert line.endswith(f": {verdict}.")
     assert len(line) <= 100
     assert gain_line(report) == ""
+
+
+def test_a_star_is_explained_only_where_there_is_one(report: Report) -> None:
+    score = report.headline
+    assert support_note(score)
+    assert support_note(score.model_copy(update={"pathologies": {"Edema": score.pathologies["Edema"]}})) == ""
