@@ -28,7 +28,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from benchmarks.film_folds import CONFIG, LEAKING, NUM_FOLDS, SOURCES, OutOfFold, out_of_fold, prepare_fold
-from benchmarks.kept_runs import NUM_SAMPLES, add_run, read_runs
+from benchmarks.kept_runs import NUM_SAMPLES, add_run, read_runs, run_key
 from benchmarks.real_films_tables import print_tables
 from benchmarks.resampled import Scores
 from components.cxr.bundle import load_bundle
@@ -110,7 +110,7 @@ def keep_run(
     """Train one arm in every fold, score the fold's films, and keep the run; nothing where it is kept already."""
     values, is_plain = values_of(name, seed, quick=quick), ARMS[name] is None
     recipe = f"plain {PLAIN}" if is_plain else f"train {VERSION}"
-    key = content_hash(recipe, json.dumps(values, sort_keys=True), *(loaded.hash for loaded in folds))
+    key = run_key(recipe, values, *folds)
     if key in read_runs(kept):
         return
     config = TrainConfig.parse(values, where="train")

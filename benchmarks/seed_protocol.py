@@ -24,7 +24,7 @@ import numpy.typing as npt
 import torch
 import typer
 
-from benchmarks.kept_runs import add_run, over_seeds, read_runs, sampled, told
+from benchmarks.kept_runs import add_run, over_seeds, read_runs, run_key, sampled, told
 from benchmarks.resampled import low
 from benchmarks.yardstick_studies import DATA_SEED, FULL, QUICK, draw_studies, truth_by_study
 from benchmarks.yardstick_training import labeled_studies
@@ -105,7 +105,7 @@ def _keep(
     root: Path,
     kept: Path,
 ) -> None:
-    key = content_hash(f"train {VERSION}", json.dumps(values, sort_keys=True), loaded.hash)
+    key = run_key(f"train {VERSION}", values, loaded)
     if key in read_runs(kept):
         return
     config = TrainConfig.parse(values, where="train")
