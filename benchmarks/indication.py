@@ -3,7 +3,7 @@
 Patients, reports, labels and splits are those of `benchmarks.fusion`, without films: every study has one black film of
 16 pixels, so that a training costs its text alone. Trainings are the pipeline's own, without the teacher, who would
 have no films to tell of. Data, bundles and scores are kept under --root, so a run that was stopped continues. It prints
-a table and ends in one JSON line. Its table is not in the docs yet.
+a table and ends in one JSON line; docs/benchmarks.md has them.
 
 Shape letters: S studies.
 """
