@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import real_films, seed_protocol
-from benchmarks.kept_runs import over_seeds, read_runs, told
+from benchmarks.kept_runs import over_seeds, read_runs, seeds_told, told
 from components.cxr.cli import run_cli
 
 __all__ = ["config_costs"]
@@ -41,7 +41,8 @@ def config_costs() -> dict[str, list[str]]:
         command = f"python -m benchmarks.{unit}"
         found[name] = [f"Not run here yet: {command}"]
         if of_recipe:
-            measured = f"{of_recipe[0][tested]:,} {tested.removeprefix('test_')}, {len(of_recipe)} seed(s): {command}"
+            what = f"{of_recipe[0][tested]:,} {tested.removeprefix('test_')}"
+            measured = f"{what}, {seeds_told(len(of_recipe))}: {command}"
             found[name] = _measured(of_recipe, on=measured)
     return found
 

@@ -135,7 +135,7 @@ def _rows(films: Path) -> list[dict[str, str]]:
             "no real films",
             where=films,
             expected="labels.csv and images/ of NIH ChestX-ray14",
-            remedy="Name their folder with --films; docs/learning.md says what the table holds.",
+            remedy="Name their folder with --films; pipeline/configs/nih-cxr14.yaml names the columns of the table.",
         )
     with table.open(newline="") as file:
         return list(csv.DictReader(file))

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import typer
 
+from benchmarks.kept_runs import check_arms
 from benchmarks.loader_data import write_bare_manifest
 from benchmarks.resampled import Scores, high, low, resampled
 from benchmarks.yardstick_studies import DATA_SEED, FULL, QUICK
@@ -55,6 +56,7 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the studies: does it run?")] = False,
 ) -> None:
     """Train, score, and print the table and the JSON line."""
+    check_arms(arm, ARMS)
     started = time.monotonic()
     torch.set_num_threads(1)
     place = root / ("quick" if quick else "full")

@@ -10,18 +10,26 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Mapping, Sequence
+import platform
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from benchmarks.resampled import Scores, high, low, mean_auroc, redrawn
 from components.cxr.config import content_hash
+from components.cxr.errors import UserError
 from components.cxr.shards import LoadedManifest
+from components.train.build import git_revision
 
-__all__ = ["NUM_SAMPLES", "add_run", "over_seeds", "read_runs", "run_key", "sampled", "told"]
+__all__ = [
+    "NUM_SAMPLES",
+    "add_run", "check_arms", "made_here", "over_seeds", "read_runs", "recipe_hash", "run_key", "sampled",
+    "seeds_told", "told",
+]  # fmt: skip
 
 NUM_SAMPLES = 200
 
@@ -33,6 +41,30 @@ def run_key(code: str, values: Mapping[str, Any], *data: LoadedManifest) -> str:
     """
     shards = (shard.sha256 for loaded in data for shard in loaded.manifest.shards)
     return content_hash(code, json.dumps(values, sort_keys=True), *shards)
+
+
+def recipe_hash(values: Mapping[str, Any]) -> str:
+    """Of a section `train` but for seeds and threads: which configuration a kept run is of."""
+    unseeded = {name: value for name, value in values.items() if name not in ("seed", "labeled_seed", "num_threads")}
+    return content_hash(json.dumps(unseeded, sort_keys=True))
+
+
+def made_here() -> dict[str, str | None]:
+    """Revision and machine, for a run's entry."""
+    machine = f"{platform.machine()}, torch {torch.__version__.split('+')[0]}"
+    return {"revision": git_revision(), "machine": machine}
+
+
+def check_arms(asked: Sequence[str] | None, known: Iterable[str]) -> None:
+    """Refuse a misspelled arm, which would train nothing.
+
+    Raises:
+        UserError: naming those that there are.
+    """
+    names = list(known)
+    for name in asked or ():
+        if name not in names:
+            raise UserError("unknown-arm", "no such arm", where="--arm", found=name, expected="; ".join(names))
 
 
 def read_runs(path: Path) -> dict[str, dict[str, Any]]:
@@ -63,6 +95,11 @@ def over_seeds(of_seed: Mapping[int, Mapping[str, Any]], seeds: Sequence[int], c
     share_NR = redrawn(len(seeds), np.random.default_rng(1), num=NUM_SAMPLES) / len(seeds)
     samples: npt.NDArray[np.float64] = np.einsum("nr,rn->n", share_NR, auroc_RN)
     return samples
+
+
+def seeds_told(count: int) -> str:
+    """Their number in words: 1 seed, 2 seeds."""
+    return f"{count} seed{'' if count == 1 else 's'}"
 
 
 def told(samples: Scores) -> str:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import torch
 import typer
 
-from benchmarks.kept_runs import over_seeds, read_runs, told
+from benchmarks.kept_runs import check_arms, over_seeds, read_runs, told
 from benchmarks.resampled import Scores, low
 from benchmarks.yardstick_studies import DATA_SEED, FULL, QUICK, draw_studies
 from benchmarks.yardstick_training import CONDITIONS, base_values, keep_training
@@ -77,6 +77,7 @@ def main(
     report: Annotated[bool, typer.Option("--report", help="Train nothing; print what is kept.")] = False,
 ) -> None:
     """Train what is missing, then print the tables and the JSON line."""
+    check_arms(arm, [*ARMS, *ABLATIONS])
     torch.set_num_threads(1)
     kept = RESULTS if not quick else root / "quick" / "learning.json"
     if not report:
@@ -99,7 +100,9 @@ def main(
 def print_report(kept: Path, preset: Preset = "medium") -> None:
     """The tables of all parts and the JSON line, from the file of runs."""
     runs = [run for run in read_runs(kept).values() if run["preset"] == preset]
-    found = methods_table(runs) | curve_table(runs) | ablations_table(runs)
+    found = methods_table(runs)
+    curve_table(runs)
+    ablations_table(runs)
     print(json.dumps({name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}))
 
 
@@ -154,6 +157,9 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
         best = max(ready, key=lambda name: float(ready[name][0]))
         summary |= {"ssl_method": best, "ssl_gain": float(ready[best][0]), "ssl_gain_low": low(ready[best][1:])}
         summary |= {"ssl_seeds": len(by_arm[best].keys() & by_arm["none"].keys())}
+        longer = _difference(by_arm[best], by_arm["none, equal time"])
+        if longer is not None:
+            summary |= {"ssl_gain_equal_time": float(longer[0]), "ssl_gain_equal_time_low": low(longer[1:])}
     report, oracle = (_difference(by_arm[name], by_arm["none"]) for name in ("report labels", "oracle"))
     if report is not None and oracle is not None:
         summary["report_gap_closed"] = float(report[0] / oracle[0])
@@ -161,11 +167,11 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
     return summary
 
 
-def curve_table(runs: list[Run]) -> dict[str, Any]:
+def curve_table(runs: list[Run]) -> None:
     """Print what the shares of labels are worth, all inputs; nothing where the curve has not begun."""
     shares = sorted({run["percent"] for run in runs if run["arm"] in CURVE_ARMS})
     if len(shares) < 2:
-        return {}
+        return
     print("\nby the share of the patients with labels, all inputs (seeds)")
     print(f"{'':8}" + "".join(f"{name:>31}" for name in CURVE_ARMS))
     for percent in (*shares, 100):
@@ -174,10 +180,9 @@ def curve_table(runs: list[Run]) -> dict[str, Any]:
             of_seed = _of_seed(runs, name, percent)
             cells.append(f"{told(over_seeds(of_seed, list(of_seed), 'all'))} ({len(of_seed)})" if of_seed else "")
         print(f"{f'{percent} %':8}{''.join(f'{cell:>31}' for cell in cells)}".rstrip())
-    return {}
 
 
-def ablations_table(runs: list[Run]) -> dict[str, Any]:
+def ablations_table(runs: list[Run]) -> None:
     """Print what each default adds to the oracle; nothing where none has run."""
     oracle = _of_seed(runs, "oracle", 100)
     rows = []
@@ -190,7 +195,6 @@ def ablations_table(runs: list[Run]) -> dict[str, Any]:
     if rows:
         print(f"\n{'less oracle, the same seeds':36}{'all inputs':>26}{'films alone':>26}")
         print("\n".join(rows))
-    return {}
 
 
 def _of_seed(runs: list[Run], arm: str, percent: int) -> dict[int, Run]:

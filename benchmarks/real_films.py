@@ -11,7 +11,6 @@ Shape letters: S films, P pathologies, B films of a batch.
 from __future__ import annotations
 
 import json
-import platform
 import resource
 import time
 from collections.abc import Sequence
@@ -28,19 +27,18 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from benchmarks.film_folds import CONFIG, LEAKING, NUM_FOLDS, SOURCES, OutOfFold, out_of_fold, prepare_fold
-from benchmarks.kept_runs import NUM_SAMPLES, add_run, read_runs, run_key
+from benchmarks.kept_runs import NUM_SAMPLES, add_run, check_arms, made_here, read_runs, recipe_hash, run_key
 from benchmarks.real_films_tables import print_tables
 from benchmarks.resampled import Scores
 from components.cxr.bundle import load_bundle
 from components.cxr.cli import run_cli
-from components.cxr.config import content_hash, load_yaml, section
+from components.cxr.config import load_yaml, section
 from components.cxr.labels import POSITIVE
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.predict import Job, run_model
-from components.train.build import git_revision
 from components.train.config import TrainConfig
 from components.train.train import VERSION, train, training_key
 
@@ -67,6 +65,7 @@ def main(
     report: Annotated[bool, typer.Option("--report", help="Train nothing; print what is kept.")] = False,
 ) -> None:
     """Train what is missing, then print the tables and the JSON line."""
+    check_arms(arm, ARMS)
     torch.set_num_threads(1)
     kept = root / "quick" / RESULTS.name if quick else RESULTS
     if not report:
@@ -134,18 +133,12 @@ def keep_run(
         "patients": len(set(labels.patient_S)), "positives": labels.positives(),
         "seconds": [round(wall, 1) for wall, _ in seconds], "cpu_seconds": [round(cpu, 1) for _, cpu in seconds],
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "revision": git_revision(), "machine": f"{platform.machine()}, torch {torch.__version__.split('+')[0]}",
+        **made_here(),
         "auroc_times_10000": auroc, "pathologies": _points(whole, labels),
     }  # fmt: skip
     add_run(kept, key, run)
     means = ", ".join(f"{c} {auroc[c][0] / 10_000:.4f}" for c in whole)
     print(f"real films: {name}, seed {seed}: {means}", flush=True)
-
-
-def recipe_hash(values: dict[str, Any]) -> str:
-    """Of a section `train` but for the seeds: which configuration a kept run is of."""
-    unseeded = {name: value for name, value in values.items() if name not in ("seed", "labeled_seed", "num_threads")}
-    return content_hash(json.dumps(unseeded, sort_keys=True))
 
 
 def _pipeline_scores(config: TrainConfig, loaded: LoadedManifest, root: Path) -> dict[str, npt.NDArray[np.float32]]:

@@ -12,7 +12,6 @@ Shape letters: S studies, P pathologies.
 from __future__ import annotations
 
 import json
-import platform
 import resource
 import time
 from collections.abc import Mapping, Sequence
@@ -24,13 +23,23 @@ import numpy.typing as npt
 import torch
 import typer
 
-from benchmarks.kept_runs import add_run, over_seeds, read_runs, run_key, sampled, told
+from benchmarks.kept_runs import (
+    add_run,
+    made_here,
+    over_seeds,
+    read_runs,
+    recipe_hash,
+    run_key,
+    sampled,
+    seeds_told,
+    told,
+)
 from benchmarks.resampled import low
 from benchmarks.yardstick_studies import DATA_SEED, FULL, QUICK, draw_studies, truth_by_study
 from benchmarks.yardstick_training import labeled_studies
 from components.cxr.bundle import load_bundle
 from components.cxr.cli import run_cli
-from components.cxr.config import content_hash, load_yaml, section
+from components.cxr.config import load_yaml, section
 from components.cxr.labels import PATHOLOGIES, truth_of
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.shards import LoadedManifest
@@ -39,7 +48,6 @@ from components.evaluate.calibration import operating_points
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.metrics import pathology_score
 from components.evaluate.predict import Job, run_model
-from components.train.build import git_revision
 from components.train.config import TrainConfig
 from components.train.train import VERSION, train
 from pipeline.config import CONFIGS
@@ -89,12 +97,6 @@ def values_of(name: str, seed: int) -> dict[str, Any]:
     return {**values, **RECIPES[name], **few}
 
 
-def recipe_hash(values: Mapping[str, Any]) -> str:
-    """Of a section `train` but for seeds and threads: which configuration a kept run is of."""
-    unseeded = {name: value for name, value in values.items() if name not in ("seed", "labeled_seed", "num_threads")}
-    return content_hash(json.dumps(unseeded, sort_keys=True))
-
-
 def _keep(
     name: str,
     seed: int,
@@ -132,7 +134,7 @@ def _keep(
         "training_studies": labeled_studies(config, loaded), "test_studies": len(test),
         "test_patients": len(set(patients)), "seconds": round(seconds, 1), "cpu_seconds": round(cpu_seconds, 1),
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "revision": git_revision(), "machine": f"{platform.machine()}, torch {torch.__version__.split('+')[0]}",
+        **made_here(),
         "auroc_times_10000": auroc,
         "positives": [each.positives for each in found],
         "times_10000": {c: [round(10_000 * (getattr(each, c) or 0.0)) for each in found] for c in COLUMNS},
@@ -150,7 +152,7 @@ def print_table(runs: Sequence[Run]) -> dict[str, Any]:
     some = next(iter(next(iter(by_recipe.values())).values()))
     print(f"{some['test_studies']} test studies of {some['test_patients']} patients; learned from "
           f"{some['training_studies']}; against mined labels, mean of the seeds")  # fmt: skip
-    print(f"{'':28}{'':>6}" + "".join(f"{f'{name}, {len(of)} seeds':>42}" for name, of in by_recipe.items()))
+    print(f"{'':28}{'':>6}" + "".join(f"{f'{name}, {seeds_told(len(of))}':>42}" for name, of in by_recipe.items()))
     titles = "".join(f"{title:>8}" for title in COLUMNS.values())
     print(f"{'Pathology':28}{'Pos.':>6}" + f"  {titles}" * len(by_recipe))
     means = {name: _means(of_seed) for name, of_seed in by_recipe.items()}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
-from benchmarks.kept_runs import add_run, read_runs, run_key, sampled
+from benchmarks.kept_runs import add_run, made_here, read_runs, run_key, sampled
 from benchmarks.yardstick_studies import VISION, truth_by_study
 from components.cxr.bundle import load_bundle
 from components.cxr.model.dataset import StudyDataset
@@ -19,7 +17,6 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.predict import Job, run_model
-from components.train.build import git_revision
 from components.train.config import TrainConfig
 from components.train.labeled import labels_kept
 from components.train.train import VERSION, train
@@ -73,7 +70,7 @@ def keep_training(
         **told, "labeled_studies": labeled_studies(config, loaded),
         "test_studies": len(test), "test_patients": len(set(test.patient_ids)),
         "minutes": round(minutes, 1), "cpu_minutes": round(cpu_minutes, 1),
-        "revision": git_revision(), "machine": f"{platform.machine()}, torch {torch.__version__.split('+')[0]}",
+        **made_here(),
         "auroc_times_10000": auroc,
     }  # fmt: skip
     add_run(kept, key, run)

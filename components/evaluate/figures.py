@@ -13,6 +13,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from components.cxr.report import PathologyScore, Score
 from components.evaluate.metrics import NUM_BINS, bins_of
+from components.evaluate.table import marked, support_note
 
 __all__ = ["Panel", "figures"]
 
@@ -83,9 +84,10 @@ def _grid(
     )
     figure.text(0.2 / width, 1 - 0.28 / height, title, fontsize=15, fontweight="bold", va="center")
     figure.text(0.2 / width, 1 - 0.56 / height, subtitle, fontsize=9.5, color=GRAY, va="center")
+    figure.text(0.2 / width, 0.08 / height, support_note(score), fontsize=8, color=GRAY, va="center")
     cells = list(figure.subplots(num_rows, num_columns, squeeze=False).flat)
     for axes, (name, panel) in zip(cells, panels.items(), strict=False):
-        axes.set_title(name, fontsize=10, fontweight="bold", pad=5)
+        axes.set_title(marked(name, score.pathologies[name]), fontsize=10, fontweight="bold", pad=5)
         if panel.positive.any() and not panel.positive.all():
             draw(axes, panel, score.pathologies[name])
         else:

@@ -12,19 +12,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from sklearn.metrics import average_precision_score
 
-from components.cxr.auroc import aurocs
 from components.cxr.errors import UserError
-from components.cxr.labels import BLANK
+from components.cxr.operating_points import OperatingPoint
 from components.cxr.report import LOW_SUPPORT, Difference, Interval
-from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamples
+from components.evaluate.bootstrap import auroc_resamples
 from components.evaluate.gains import paired
+from components.evaluate.metrics import mean_score, pathology_score
 from components.evaluate.scored_file import Blank, ScoredFile, read_scored
 
 __all__ = ["compare", "compared", "score", "scored"]
 
 _WIDTH = 100
+_UNCALIBRATED = OperatingPoint(threshold=0.5)
+"""Nothing that a table of scores is asked for depends on it."""
 
 PatientOption = Annotated[str, typer.Option(metavar="COLUMN", help="Rows of one patient are resampled together.")]
 StudyOption = Annotated[str, typer.Option(metavar="COLUMN", help="One row each.")]
@@ -60,8 +61,8 @@ def score(
         table.add_column(name, justify="right", no_wrap=True)
     for name, row in found["findings"].items():
         counts = (f"{row[key]:,}" for key in ("positives", "negatives", "unknown"))
-        star = " *" if row["low_support"] else ""
-        table.add_row(name + star, _number(row["auroc"]), _span(row["auroc_ci"]), _number(row["ap"]), *counts)
+        cells = (_number(row["auroc"]), _span(row["auroc_ci"]), _number(row["average_precision"]), *counts)
+        table.add_row(name + (" *" if row["low_support"] else ""), *cells)
     table.add_section()
     mean = found["mean"]
     table.add_row(f"Mean of {len(mean['findings'])}", _number(mean["auroc"]), _span(mean["auroc_ci"]), style="bold")
@@ -97,29 +98,26 @@ def scored(read: ScoredFile, *, blank: Blank | None, num_bootstrap: int) -> dict
     """What `score` prints: by finding, and the mean over those whose AUROC is defined."""
     blank = blank or _default(read)
     truth_NP = read.truth(blank)
-    auroc_P = aurocs(read.score_NP, truth_NP)
     auroc_RP = auroc_resamples(read.score_NP, truth_NP, read.patients, num_resamples=num_bootstrap, seed=0)
-    patient_N, findings = np.asarray(read.patients), {}
-    for p, name in enumerate(read.findings):
-        truth_N = truth_NP[:, p]
-        patients = [len(np.unique(patient_N[truth_N == each])) for each in (1, 0)]
-        known_N = truth_N != BLANK
-        defined = auroc_P[p] is not None
-        ap = float(average_precision_score(truth_N[known_N], read.score_NP[known_N, p])) if defined else None
-        findings[name] = {
-            "auroc": auroc_P[p], "auroc_ci": _ends(interval(auroc_RP[:, p]) if defined else None), "ap": ap,
-            "positives": int((truth_N == 1).sum()), "negatives": int((truth_N == 0).sum()),
-            "unknown": int((~known_N).sum()), "positive_patients": patients[0], "negative_patients": patients[1],
-            "low_support": min(patients) < LOW_SUPPORT,
-        }  # fmt: skip
-    both = [p for p, value in enumerate(auroc_P) if value is not None]
-    mean = {
-        "findings": [read.findings[p] for p in both],
-        "auroc": float(np.mean([auroc_P[p] for p in both])) if both else None,
-        "auroc_ci": _ends(interval(mean_resamples(auroc_RP[:, both])) if both else None),
+    scores = {
+        name: pathology_score(
+            read.score_NP[:, p], truth_NP[:, p], _UNCALIBRATED, patients=read.patients, auroc_R=auroc_RP[:, p]
+        )
+        for p, name in enumerate(read.findings)
     }
+    mean = mean_score(scores, headline=read.findings, pathologies=read.findings, auroc_RP=auroc_RP)
+    findings = {
+        name: {
+            "auroc": found.auroc, "auroc_ci": _ends(found.auroc_ci), "auroc_resamples": found.auroc_resamples,
+            "average_precision": found.average_precision, "positives": found.positives, "negatives": found.negatives,
+            "unknown": found.unknown, "positive_patients": found.positive_patients,
+            "negative_patients": found.negative_patients, "low_support": found.low_support,
+        }
+        for name, found in scores.items()
+    }  # fmt: skip
     counts = {"rows": len(read.studies), "patients": len(set(read.patients)), "resamples": num_bootstrap}
-    return counts | {"blank": blank, "findings": findings, "mean": mean}
+    means = {"findings": list(mean.pathologies), "auroc": mean.auroc, "auroc_ci": _ends(mean.auroc_ci)}
+    return counts | {"blank": blank, "findings": findings, "mean": means | {"auroc_resamples": mean.auroc_resamples}}
 
 
 def compared(first: ScoredFile, second: ScoredFile, *, blank: Blank | None, num_bootstrap: int) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks import learning
+from benchmarks import indication, learning, real_films
 from benchmarks.kept_runs import NUM_SAMPLES, add_run, read_runs, run_key
+from components.cxr.errors import UserError
 from components.cxr.shards import LoadedManifest
 
 REPOSITORY = Path(__file__).parents[2]
@@ -58,6 +59,23 @@ def test_the_best_method_is_compared_with_none_patient_by_patient(
     lines = capsys.readouterr().out.splitlines()
     (none,) = [line for line in lines if line.startswith("none ")]
     assert "0.6700 (" in none
+
+
+def test_the_gain_over_labels_alone_in_equal_time_is_told_beside(runs: list[dict]) -> None:
+    equal = [each | {"arm": "none, equal time"} for each in runs if each["arm"] == "mean teacher"]
+    found = learning.methods_table(runs + equal)
+    assert found["ssl_gain"] == pytest.approx(0.03, abs=1e-6)
+    assert found["ssl_gain_equal_time"] == pytest.approx(0.04, abs=1e-6)
+    assert found["ssl_gain_equal_time_low"] == pytest.approx(0.04, abs=2e-4)
+    assert "ssl_gain_equal_time" not in learning.methods_table(runs)
+
+
+@pytest.mark.parametrize("benchmark", [learning, real_films, indication])
+def test_a_misspelled_arm_is_refused_before_anything_runs(benchmark: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="found nonne") as error:
+        benchmark.main(root=tmp_path, arm=["nonne"])
+    assert error.value.code == "unknown-arm"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_seeds_that_both_arms_have_are_compared(runs: list[dict]) -> None:

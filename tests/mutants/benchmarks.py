@@ -62,4 +62,18 @@ MUTANTS = [
         new="        if path:\n",
         test=f"{FILMS}::test_a_run_is_scored_out_of_fold_and_kept_once",
     ),
+    Mutant(
+        "a-misspelled-arm-trains-nothing",
+        file="benchmarks/kept_runs.py",
+        old="        if name not in names:\n",
+        new="        if False:\n",
+        test="tests/benchmarks/test_learning.py::test_a_misspelled_arm_is_refused_before_anything_runs",
+    ),
+    Mutant(
+        "the-gain-in-equal-time-is-that-over-the-short-training",
+        file="benchmarks/learning.py",
+        old='longer = _difference(by_arm[best], by_arm["none, equal time"])',
+        new='longer = _difference(by_arm[best], by_arm["none"])',
+        test="tests/benchmarks/test_learning.py::test_the_gain_over_labels_alone_in_equal_time_is_told_beside",
+    ),
 ]

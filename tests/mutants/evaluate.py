@@ -113,6 +113,14 @@ MUTANTS = [
         test="tests/components/evaluate/test_score_file.py::test_predictions_of_an_evaluation_are_scored_as_it_did",
     ),
     Mutant(
+        "figures-without-the-star",
+        file="components/evaluate/figures.py",
+        old="axes.set_title(marked(name, score.pathologies[name])",
+        new="axes.set_title(name",
+        test="tests/components/evaluate/test_figures.py"
+        "::test_a_finding_of_few_patients_is_marked_and_the_mark_explained",
+    ),
+    Mutant(
         "no-adjustment-for-many-findings",
         file="components/evaluate/gains.py",
         old="holm([p_value(*each) for each in found.values()])",

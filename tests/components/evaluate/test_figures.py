@@ -49,3 +49,9 @@ def test_the_roc_dot_is_the_threshold(report: Report, panels: dict[str, Panel]) 
     answer = probability >= 0.4
     assert dot.get_xdata()[0] == answer[~positive].mean()
     assert dot.get_ydata()[0] == answer[positive].mean()
+
+
+def test_a_finding_of_few_patients_is_marked_and_the_mark_explained(report: Report, panels: dict[str, Panel]) -> None:
+    figure = figures(panels, report.headline, subtitle="Made up.")["roc.png"]
+    assert [axes.get_title() for axes in figure.axes][:2] == ["Edema", "Fracture *"]
+    assert any(text.get_text().startswith("* fewer than 10 patients") for text in figure.texts)
