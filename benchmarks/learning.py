@@ -20,6 +20,7 @@ import torch
 import typer
 
 from benchmarks.kept_runs import check_arms, over_seeds, read_runs, told
+from benchmarks.learning_curve import curve_figure, curve_table
 from benchmarks.resampled import Scores, low
 from benchmarks.yardstick_studies import DATA_SEED, FULL, QUICK, draw_studies
 from benchmarks.yardstick_training import CONDITIONS, base_values, keep_training
@@ -46,6 +47,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "self-training": {"epochs": 8, "semi_supervised": {"method": "self-training", "weight": 2.0}},
     "report labels": {"epochs": 12, "semi_supervised": {"method": "none"}, "report_labels": True},
     "report alignment": {"epochs": 8, "semi_supervised": {"method": "none"}, "report_alignment": {"weight": 1.0}},
+    "both from reports": {"epochs": 12, "semi_supervised": {"method": "none"}}
+    | {"report_labels": True, "report_alignment": {"weight": 1.0}},
     "oracle": {"epochs": 12, "semi_supervised": {"method": "none"}, "labeled_fraction": 1.0},
 }
 """What each arm changes of the shared configuration; epochs were chosen on other patients."""
@@ -75,6 +78,7 @@ def main(
     preset: Annotated[Preset, typer.Option(help="Of the yardstick: medium or hard.")] = "medium",
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the studies, one seed: does it run?")] = False,
     report: Annotated[bool, typer.Option("--report", help="Train nothing; print what is kept.")] = False,
+    figure: Annotated[Path | None, typer.Option(help="Draw the curve into this file too.")] = None,
 ) -> None:
     """Train what is missing, then print the tables and the JSON line."""
     check_arms(arm, [*ARMS, *ABLATIONS])
@@ -94,16 +98,22 @@ def main(
                             told=entry, loaded=loaded, studies=studies, root=place, kept=kept,
                         )  # fmt: skip
             print(f"learning: part {part} in {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
-    print_report(kept, preset)
+    print_report(kept, preset, figure=figure)
 
 
-def print_report(kept: Path, preset: Preset = "medium") -> None:
-    """The tables of all parts and the JSON line, from the file of runs."""
+def print_report(kept: Path, preset: Preset = "medium", *, figure: Path | None = None) -> None:
+    """The tables of all parts and the JSON line, from the file of runs.
+
+    Args:
+        figure: where the curve is drawn; None for nowhere.
+    """
     runs = [run for run in read_runs(kept).values() if run["preset"] == preset]
     found = methods_table(runs)
-    curve_table(runs)
+    curve_table(runs, arms=CURVE_ARMS, everything="oracle")
     ablations_table(runs)
     print(json.dumps({name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}))
+    if figure and (drawn := curve_figure(runs, arms=CURVE_ARMS, everything="oracle")):
+        drawn.savefig(figure)
 
 
 def _arms(part: Part, seed: int) -> list[tuple[str, int, dict[str, Any]]]:
@@ -165,21 +175,6 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
         summary["report_gap_closed"] = float(report[0] / oracle[0])
         summary["report_gap_closed_low"] = low(report[1:] / oracle[1:])
     return summary
-
-
-def curve_table(runs: list[Run]) -> None:
-    """Print what the shares of labels are worth, all inputs; nothing where the curve has not begun."""
-    shares = sorted({run["percent"] for run in runs if run["arm"] in CURVE_ARMS})
-    if len(shares) < 2:
-        return
-    print("\nby the share of the patients with labels, all inputs (seeds)")
-    print(f"{'':8}" + "".join(f"{name:>31}" for name in CURVE_ARMS))
-    for percent in (*shares, 100):
-        cells = []
-        for name in CURVE_ARMS if percent < 100 else ("oracle",):
-            of_seed = _of_seed(runs, name, percent)
-            cells.append(f"{told(over_seeds(of_seed, list(of_seed), 'all'))} ({len(of_seed)})" if of_seed else "")
-        print(f"{f'{percent} %':8}{''.join(f'{cell:>31}' for cell in cells)}".rstrip())
 
 
 def ablations_table(runs: list[Run]) -> None:

@@ -3,7 +3,8 @@
 The loop is train's own, timed between the ends of its optimizer steps: loading, views, losses, clipping, EMA, logging.
 Bare is forward, loss, backward and optimizer step of the same network on one batch that lies on the device. Its
 variants are what the loop could do otherwise: weights in channels_last, an optimizer that is not fused, a compiled
-network. They take turns, and medians of single steps count. Every encoder ends with a line of JSON.
+network. They take turns; medians of single steps count, with 95 % intervals from a bootstrap over the steps. Every
+encoder ends with a line of JSON.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import typer
+from scipy.stats import bootstrap
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from benchmarks.loader_data import write_set
@@ -70,7 +72,7 @@ def measure(
     loaded: LoadedManifest, place: Path, *, encoder: dict[str, Any], device: str, batch: int, steps: int, rounds: int,
     threads: int, compiled: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """Median milliseconds of a step, and their ratios.
+    """Median milliseconds of a step, and their ratios, each with its interval under `name_ci`.
 
     Args:
         place: where trainings are kept between turns.
@@ -105,21 +107,36 @@ def measure(
             stop_after, root = turn * (steps + 2), Root(str(place / name))
             seconds[name] += _intervals(partial(train, config, loaded=loaded, root=root, stop_after=stop_after), device)
     ms = {name: round(1000 * statistics.median(values), 2) for name, values in seconds.items()}
+    ratios = {
+        "loop_efficiency": ("bare", "loop"),
+        "ssl_cost_ratio": ("semi_supervised", "loop"),
+        "accumulate_ratio": ("accumulate_4", "loop"),
+        "channels_last_ratio": ("channels_last", "bare"),
+        "fused_ratio": ("bare", "not_fused"),
+        **({"compiled_ratio": ("compiled", "bare")} if compiled else {}),
+    }
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else f"cpu, {threads} threads",
         "steps": len(seconds["loop"]),
         "ms": ms,
         "images_per_second": round(1000 * batch / ms["loop"], 1),
         "peak_memory_mb": round(torch.cuda.max_memory_allocated() / 1e6) if device == "cuda" else None,
-        "loop_efficiency": round(ms["bare"] / ms["loop"], 3),
-        "ssl_cost_ratio": round(ms["semi_supervised"] / ms["loop"], 3),
-        "accumulate_ratio": round(ms["accumulate_4"] / ms["loop"], 3),
-        "channels_last_ratio": round(ms["channels_last"] / ms["bare"], 3),
-        "fused_ratio": round(ms["bare"] / ms["not_fused"], 3),
-        "compiled_ratio": round(ms["compiled"] / ms["bare"], 3) if compiled else None,
+        **{name: round(ms[over] / ms[under], 3) for name, (over, under) in ratios.items()},
+        **{f"{name}_ci": _interval(seconds[over], seconds[under]) for name, (over, under) in ratios.items()},
     }
 
 
+def _interval(over: list[float], under: list[float]) -> list[float]:
+    """95 % bounds of the ratio of the medians, over the steps of both."""
+
+    def ratio(over_N: Floats, under_N: Floats, axis: int = -1) -> Floats:
+        return np.asarray(np.median(over_N, axis=axis) / np.median(under_N, axis=axis))
+
+    found = bootstrap((over, under), ratio, n_resamples=1000, method="percentile", rng=0).confidence_interval
+    return [round(float(found.low), 3), round(float(found.high), 3)]
+
+
+Floats = npt.NDArray[np.float64]
 Variant = Literal["bare", "channels_last", "not_fused", "compiled"]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import indication, learning, real_films
 from benchmarks.kept_runs import NUM_SAMPLES, add_run, read_runs, run_key
+from benchmarks.learning_curve import curve_figure, curve_table
 from components.cxr.errors import UserError
 from components.cxr.shards import LoadedManifest
 
@@ -92,7 +93,8 @@ def test_without_runs_there_is_nothing_to_tell() -> None:
 
 def test_shares_of_labels_are_rows_of_the_curve(runs: list[dict], capsys: pytest.CaptureFixture[str]) -> None:
     few = [each | {"percent": 1, "arm": each["arm"]} for each in runs if each["arm"] in ("none", "report labels")]
-    learning.curve_table(runs + few[:1])
+    curve = {"arms": learning.CURVE_ARMS, "everything": "oracle"}
+    curve_table(runs + few[:1], **curve)
     table = capsys.readouterr().out
     (one,) = [line for line in table.splitlines() if line.startswith("1 %")]
     (ten,) = [line for line in table.splitlines() if line.startswith("10 %")]
@@ -102,8 +104,21 @@ def test_shares_of_labels_are_rows_of_the_curve(runs: list[dict], capsys: pytest
     assert "0.6700 (" in ten
     assert "(3)" in ten
     assert "0.7600 (" in whole
-    learning.curve_table(runs)
+    curve_table(runs, **curve)
     assert not capsys.readouterr().out, "10 % alone is no curve"
+    assert curve_figure(runs, **curve) is None
+
+
+def test_every_curve_of_the_figure_ends_where_all_labels_are_used(runs: list[dict]) -> None:
+    few = [each | {"percent": 1} for each in runs if each["arm"] in learning.CURVE_ARMS]
+    drawn = curve_figure(runs + few, arms=learning.CURVE_ARMS, everything="oracle")
+    (axes,) = drawn.axes
+    curves = {each.get_label(): each.lines[0] for each in axes.containers}
+    assert tuple(curves) == learning.CURVE_ARMS
+    for line in curves.values():
+        assert line.get_ydata()[-1] == pytest.approx(0.76, abs=1e-4)
+    assert curves["none"].get_ydata()[1] == pytest.approx(0.67, abs=1e-4)
+    assert len({line.get_marker() for line in curves.values()}) == 3, "told apart without colors"
 
 
 def test_ablations_are_compared_with_the_oracle(runs: list[dict], capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,81 @@
+"""What shares of the labels are worth: one table and one figure, from runs that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.kept_runs import over_seeds, told
+from benchmarks.resampled import Scores, high, low
+
+__all__ = ["curve_figure", "curve_table"]
+
+COLORS = ("#6b7280", "#1f4e8c", "#d9730d")
+MARKERS = ("s", "o", "^")
+"""Curves are told apart without colors too."""
+
+Run = Mapping[str, Any]
+Points = dict[int, tuple[Scores, int]]
+"""By percent of the patients with labels: mean AUROC and its resamples, and the number of seeds."""
+
+
+def curve_table(runs: Sequence[Run], *, arms: Sequence[str], everything: str) -> None:
+    """Print the mean AUROC of each arm by the share of the labels; nothing where the curve has not begun.
+
+    Args:
+        everything: the arm with all labels, where all curves end.
+    """
+    points = _points(runs, arms, everything)
+    shares = sorted({percent for of_share in points.values() for percent in of_share})
+    if not _begun(points):
+        return
+    print("\nby the share of the patients with labels, all inputs (seeds)")
+    print(f"{'':8}" + "".join(f"{name:>31}" for name in arms))
+    for percent in shares:
+        cells = [points[name].get(percent) for name in (arms if percent < 100 else arms[:1])]
+        texts = ["" if cell is None else f"{told(cell[0])} ({cell[1]})" for cell in cells]
+        print(f"{f'{percent} %':8}{''.join(f'{text:>31}' for text in texts)}".rstrip())
+
+
+def curve_figure(runs: Sequence[Run], *, arms: Sequence[str], everything: str) -> Figure | None:
+    """The same as curves with 95 % intervals; None where there is nothing to draw."""
+    points = _points(runs, arms, everything)
+    if not _begun(points):
+        return None
+    figure = Figure(figsize=(6.4, 4.0), dpi=130, layout="constrained")
+    axes = figure.subplots()
+    for i, (name, color, marker) in enumerate(zip(arms, COLORS, MARKERS, strict=True)):
+        shares = sorted(points[name])
+        samples = [points[name][percent][0] for percent in shares]
+        value = np.array([each[0] for each in samples])
+        ends = np.array([[each[0] - low(each[1:]), high(each[1:]) - each[0]] for each in samples]).T
+        shifted = np.array(shares) * 1.04 ** (i - 1)  # side by side, so that no interval hides another
+        axes.errorbar(shifted, value, yerr=ends, color=color, marker=marker, markersize=5, capsize=3, label=name)
+    axes.set_xscale("log")
+    shares = sorted({percent for of_share in points.values() for percent in of_share})
+    axes.set_xticks(shares, [f"{percent} %" for percent in shares])
+    axes.minorticks_off()
+    axes.set_xlabel("patients whose labels are used")
+    axes.set_ylabel("mean AUROC of 14, all inputs")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e5e7eb")
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def _points(runs: Sequence[Run], arms: Sequence[str], everything: str) -> dict[str, Points]:
+    found: dict[str, Points] = {}
+    for name in arms:
+        mine = [run for run in runs if run["arm"] == name or (run["arm"] == everything and run["percent"] == 100)]
+        found[name] = {}
+        for percent in {run["percent"] for run in mine}:
+            of_seed = {run["seed"]: run for run in mine if run["percent"] == percent}
+            found[name][percent] = over_seeds(of_seed, sorted(of_seed), "all"), len(of_seed)
+    return found
+
+
+def _begun(points: Mapping[str, Points]) -> bool:
+    return any(len(of_share.keys() - {100}) > 1 for of_share in points.values())
