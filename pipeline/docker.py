@@ -192,7 +192,7 @@ def _mounts(config: PipelineConfig) -> list[Mount]:
 def _read_paths(config: PipelineConfig) -> Iterator[str]:
     encoders = config.arguments["train"]["architecture"]
     data = config.arguments["data"]
-    values = [*data.values(), (data.get("unlabeled") or {}).get("dir")]
+    values = [*data.values(), *(folder["dir"] for folder in data.get("unlabeled", ()))]
     values += [encoders[name].get("pretrained") for name in ("vision", "text")]
     values.append((config.arguments["evaluate"].get("second_truth") or {}).get("table"))
     values.append(os.environ.get(CREDENTIALS))

@@ -95,8 +95,7 @@ def _data(config: PipelineConfig, *, pods: bool) -> str:
     data = config.arguments["data"]
     names = ("dir", "tables_dir", "mimic_iv_dir", "table", "image_dir")
     places = {name: str(value) for name in names if (value := data.get(name))}
-    if more := data.get("unlabeled"):
-        places["unlabeled.dir"] = str(more["dir"])
+    places |= {f"unlabeled.{i}.dir": str(more["dir"]) for i, more in enumerate(data.get("unlabeled", ()))}
     for name, place in places.items():
         if "://" in place:
             continue

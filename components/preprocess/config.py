@@ -84,8 +84,8 @@ class MimicCxrData(Config):
     """Project billed for requester-pays buckets."""
     labels: Literal["chexpert", "negbio"] = "chexpert"
     """Which labeler's table."""
-    unlabeled: DicomFolder | None = None
-    """More films for training alone, without labels or reports."""
+    unlabeled: tuple[DicomFolder, ...] = ()
+    """Folders of more films for training alone, without labels or reports."""
 
 
 class Columns(Config):
@@ -166,8 +166,8 @@ class CsvData(Config):
     """Share of the training patients, by keyed hash, that validates where the table has no validation split."""
     fractions: Fractions = Field(default_factory=lambda: dict(_FRACTIONS))
     """Shares of the patients, by keyed hash, where the table has no split column; they sum to 1."""
-    unlabeled: DicomFolder | None = None
-    """More films for training alone, without labels or reports."""
+    unlabeled: tuple[DicomFolder, ...] = ()
+    """Folders of more films for training alone, without labels or reports."""
 
     _read_zero = model_validator(mode="before")(_zero_as_text)
 
@@ -187,8 +187,8 @@ class OpeniData(Config):
     fractions: Fractions = Field(default_factory=lambda: dict(_FRACTIONS))
     """Shares of the studies, by keyed hash; they sum to 1. Each study counts as a patient: the set names none."""
 
-    unlabeled: DicomFolder | None = None
-    """More films for training alone, without labels or reports."""
+    unlabeled: tuple[DicomFolder, ...] = ()
+    """Folders of more films for training alone, without labels or reports."""
 
     _read_zero = model_validator(mode="before")(_zero_as_text)
 

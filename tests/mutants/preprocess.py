@@ -242,8 +242,15 @@ MUTANTS = [
     Mutant(
         "unlabeled-patients-of-other-names-pass-in-silence",
         file="components/preprocess/adapters/dicom_folder.py",
-        old="if apart and shape_of(ours) != shape_of(theirs):",
-        new="if apart and shape_of(ours) == shape_of(theirs):",
+        old="if same or shape_of(ours) == shape_of(theirs):",
+        new="if same or shape_of(ours) != shape_of(theirs):",
         test="tests/components/preprocess/test_dicom_folder.py::test_unlabeled_films_of_patients_who_are_named_otherwise_are_warned_about",
+    ),
+    Mutant(
+        "a-study-of-two-unlabeled-folders-counts-twice",
+        file="components/preprocess/adapters/dicom_folder.py",
+        old="                known.add(study.study_id)\n",
+        new="",
+        test="tests/components/preprocess/test_dicom_folder.py::test_unlabeled_films_of_several_folders",
     ),
 ]

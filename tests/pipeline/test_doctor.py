@@ -192,7 +192,12 @@ def test_what_is_no_image_is_said(image: str) -> None:
 
 def test_every_place_of_the_data_is_looked_at(tmp_path: Path, gcs_bucket: str) -> None:
     """Also where MIMIC-IV lies, and the unlabeled films."""
-    for field in ("tables_dir", "mimic_iv_dir", "unlabeled.dir"):
-        places = [f"root={gcs_bucket}", f"data.dir={gcs_bucket}/mimic", f"data.{field}=/nowhere"]
+    more = {
+        "tables_dir": "tables_dir=/nowhere",
+        "mimic_iv_dir": "mimic_iv_dir=/nowhere",
+        "unlabeled.1.dir": f"unlabeled=[{{dir: {gcs_bucket}/mimic}}, {{dir: /nowhere}}]",
+    }
+    for field, value in more.items():
+        places = [f"root={gcs_bucket}", f"data.dir={gcs_bucket}/mimic", f"data.{value}"]
         result = doctor(*(part for place in places for part in ("--set", place)))
         assert f"data.{field}; found /nowhere" in lines(result)["data"][1]

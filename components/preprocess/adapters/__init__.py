@@ -28,4 +28,4 @@ def read_source(config: DataConfig, *, key: IdKey) -> Source:
             source = read_openi(config, key=key)
         case DicomFolderData():
             return read_dicom_folder(config, key=key)
-    return source if config.unlabeled is None else join_unlabeled(source, config.unlabeled, key=key)
+    return join_unlabeled(source, config.unlabeled, key=key) if config.unlabeled else source

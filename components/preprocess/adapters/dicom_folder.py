@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 from components.cxr.errors import UserError
@@ -85,45 +86,56 @@ def read_dicom_folder(config: DicomFolderData, *, key: IdKey) -> Source:
     )
 
 
-def join_unlabeled(source: Source, folder: DicomFolder, *, key: IdKey) -> Source:
-    """Add a folder's studies to the training split.
+def join_unlabeled(source: Source, folders: Sequence[DicomFolder], *, key: IdKey) -> Source:
+    """Add the studies of folders of films to the training split.
 
-    Left out and counted are those that the source has already, and those of its patients who validate or test.
+    Left out and counted are those that are there already, in the table or a folder before, and those of patients of
+    the table who validate or test.
 
     Raises:
         UserError: see read_dicom_folder.
     """
-    config = DicomFolderData(
-        dir=folder.dir, user_project=folder.user_project, pathologies=source.pathologies, split="train"
-    )
-    more = read_dicom_folder(config, key=key)
     known = {study.study_id for study in source.studies}
     held_out = {study.patient_id for study in source.studies if study.split != "train"}
-    left_out = Counter(source.left_out) + Counter(more.left_out)
-    ours = [study.patient_id for study in source.studies]
-    theirs = [study.patient_id for study in more.studies]
-    warnings = source.warnings
-    apart = not set(ours) & set(theirs) and not known & {study.study_id for study in more.studies}
-    if apart and shape_of(ours) != shape_of(theirs):
-        warnings += (
-            f"unlabeled films have no patient of the table: {more.where}; found ids like {shape_of(theirs)}, "
-            f"the table's are like {shape_of(ours)}. "
-            "If these are the same patients, those who validate or test are trained on.",
-        )
-    added = []
-    for study in more.studies:
-        if study.study_id in known:
-            left_out["unlabeled studies that are in the table already"] += 1
-        elif study.patient_id in held_out:
-            left_out["unlabeled studies of patients who validate or test"] += 1
-        else:
-            added.append(replace(study, folder=more.films))
+    left_out, warnings, added = Counter(source.left_out), source.warnings, []
+    hashes = [("source", source.hash)]
+    for folder in folders:
+        more = _unlabeled(folder, pathologies=source.pathologies, key=key)
+        hashes.append(("unlabeled", more.hash))
+        left_out += Counter(more.left_out)
+        warnings += _other_names(source, more)
+        for study in more.studies:
+            if study.study_id in known:
+                left_out["unlabeled studies that are there already"] += 1
+            elif study.patient_id in held_out:
+                left_out["unlabeled studies of patients who validate or test"] += 1
+            else:
+                added.append(replace(study, folder=more.films))
+                known.add(study.study_id)
     return replace(
         source,
         studies=(*source.studies, *added),
-        hash=hash_source([("source", source.hash), ("unlabeled", more.hash)], []),
+        hash=hash_source(hashes, []),
         left_out=dict(left_out),
         warnings=warnings,
+    )
+
+
+def _unlabeled(folder: DicomFolder, *, pathologies: tuple[str, ...], key: IdKey) -> Source:
+    config = DicomFolderData(dir=folder.dir, user_project=folder.user_project, pathologies=pathologies, split="train")
+    return read_dicom_folder(config, key=key)
+
+
+def _other_names(source: Source, more: Source) -> tuple[str, ...]:
+    """A warning where no id of the folder is one of the table, and the two write theirs differently."""
+    ours, theirs = ([study.patient_id for study in each.studies] for each in (source, more))
+    same = set(ours) & set(theirs) or {s.study_id for s in source.studies} & {s.study_id for s in more.studies}
+    if same or shape_of(ours) == shape_of(theirs):
+        return ()
+    return (
+        f"unlabeled films have no patient of the table: {more.where}; found ids like {shape_of(theirs)}, "
+        f"the table's are like {shape_of(ours)}. "
+        "If these are the same patients, those who validate or test are trained on.",
     )
 
 

@@ -22,7 +22,7 @@ from components.preprocess.config import (
         {"adapter": "mimic-cxr", "dir": "x", "labels": "negbio"},
         {"adapter": "openi", "reports": "r.tgz", "image_dir": "i", "not_mentioned": 0},
         {"adapter": "openi", "reports": "r"},
-        {"adapter": "csv", "table": "t.csv", "image_dir": "i", "unlabeled": {"dir": "more"}},
+        {"adapter": "csv", "table": "t.csv", "image_dir": "i", "unlabeled": [{"dir": "more"}]},
         {"adapter": "dicom-folder", "dir": "x"},
         {"adapter": "dicom-folder", "dir": "x", "split": "hash", "fractions": {"train": 1}, "pathologies": ["Edema"]},
         {

@@ -182,23 +182,39 @@ def test_unlabeled_films_beside_a_table(folder: Folder, table: Table, tmp_path: 
     labeled = rows_of(run(table.values(), tmp_path / "alone"))
     train = {row["patient_id"] for row in labeled.values() if row["split"] == "train"}
     expected = {"1"} | ({"2"} if hash_id("patient", "pat1") in train else set())
-    loaded = run(table.values(unlabeled={"dir": str(folder.path)}), tmp_path / "root")
+    loaded = run(table.values(unlabeled=[{"dir": str(folder.path)}]), tmp_path / "root")
     rows = rows_of(loaded)
     added = {image: row for image, row in rows.items() if image not in labeled}
     assert {image: row for image, row in rows.items() if image in labeled} == labeled
     assert set(added) == {hash_id("image", f"1.2.{i}") for i in expected}
     assert all(row["split"] == "train" and not row["labeled"] and row["Edema"] is None for row in added.values())
     assert loaded.manifest.left_out == {"unlabeled studies of patients who validate or test": 3 - len(expected)}
-    again = run(table.values(unlabeled={"dir": str(folder.path)}), tmp_path / "root")
+    again = run(table.values(unlabeled=[{"dir": str(folder.path)}]), tmp_path / "root")
     assert again.hash == loaded.hash
     folder.film("4", study="4", image="4", patient="another")
-    assert run(table.values(unlabeled={"dir": str(folder.path)}), tmp_path / "root").storage.uri != loaded.storage.uri
+    assert run(table.values(unlabeled=[{"dir": str(folder.path)}]), tmp_path / "root").storage.uri != loaded.storage.uri
+
+
+def test_unlabeled_films_of_several_folders(folder: Folder, table: Table, tmp_path: Path) -> None:
+    """A study that two of them hold counts once, and each is compared with the table alone."""
+    folder.film("1", study="1", image="1", patient="PATIENT-1")
+    other = Folder(tmp_path / "other", folder.dicom_bytes)
+    other.film("1", study="1", image="1", patient="PATIENT-1")
+    other.film("2", study="2", image="2", patient="PATIENT-1")
+    values = table.values(unlabeled=[{"dir": str(folder.path)}, {"dir": str(other.path)}])
+    loaded = run(values, tmp_path / "root")
+    labeled = rows_of(run(table.values(), tmp_path / "alone"))
+    assert set(rows_of(loaded)) - set(labeled) == {hash_id("image", "1.2.1"), hash_id("image", "1.2.2")}
+    assert loaded.manifest.left_out == {"unlabeled studies that are there already": 1}
+    assert [
+        str(place) in warning for place, warning in zip((folder.path, other.path), warnings_of(values), strict=True)
+    ]
 
 
 def test_unlabeled_films_beside_mimic(mimic: Mimic, folder: Folder, tmp_path: Path) -> None:
     folder.film("1", study="1", image="1", patient="10000000", PatientSex="F")
     values = mimic.values(num_workers=2)
-    values["data"]["unlabeled"] = {"dir": str(folder.path)}
+    values["data"]["unlabeled"] = [{"dir": str(folder.path)}]
     rows = rows_of(run(values, tmp_path / "root"))
     assert len(rows) == 19
     row = rows[hash_id("image", "1.2.1")]
@@ -207,7 +223,7 @@ def test_unlabeled_films_beside_mimic(mimic: Mimic, folder: Folder, tmp_path: Pa
 
 def test_unlabeled_films_of_patients_who_are_named_otherwise_are_warned_about(folder: Folder, table: Table) -> None:
     folder.film("1", study="1", image="1", patient="PATIENT-1")
-    values = table.values(unlabeled={"dir": str(folder.path)})
+    values = table.values(unlabeled=[{"dir": str(folder.path)}])
     assert any("no patient of the table" in warning for warning in warnings_of(values))
     folder.film("2", study="2", image="2", patient="pat1")
     assert warnings_of(values) == ()
