@@ -44,7 +44,8 @@ from components.cxr.labels import PATHOLOGIES, truth_of
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
-from components.evaluate.calibration import operating_points
+from components.evaluate.bootstrap import draw
+from components.evaluate.calibration import calibrate, operating_points
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.metrics import pathology_score
 from components.evaluate.predict import Job, run_model
@@ -120,9 +121,16 @@ def _keep(
     known_SP = truth_of(validation.states_SP, validation.labeled_S, protocol="A")
     points = operating_points(chosen_on_SP, known_SP, pathologies=PATHOLOGIES, rule="youden")
     labels_SP = truth_of(test.states_SP, test.labeled_S, protocol="A")
-    patients, unused_R = test.patient_ids, np.zeros(2)
+    patients = test.patient_ids
+    draws = draw(patients, num_resamples=1, seed=0)  # the intervals are of several seeds
     found = [
-        pathology_score(score_SP[:, p], labels_SP[:, p], points[pathology], patients=patients, auroc_R=unused_R)
+        pathology_score(
+            score_SP[:, p],
+            labels_SP[:, p],
+            draws=draws,
+            threshold=points[pathology].threshold,
+            probability_N=calibrate(score_SP[:, p], points[pathology].calibration),
+        ).score
         for p, pathology in enumerate(PATHOLOGIES)
     ]
     auroc = {

@@ -55,11 +55,11 @@ def write_operating_points(storage: Storage, points: OperatingPoints) -> None:
     storage.write(OPERATING_POINTS, data.encode())
 
 
-def load_operating_points(storage: Storage, *, bundle_hash: str) -> OperatingPoints:
+def load_operating_points(storage: Storage, *, bundle_hash: str | None) -> OperatingPoints:
     """Read the operating points in an evaluation's or a deployed bundle's folder.
 
     Args:
-        bundle_hash: of the model that they are wanted for.
+        bundle_hash: of the model that they are wanted for; None for whichever they are of.
 
     Raises:
         UserError: none here, another schema version, or those of another model.
@@ -76,7 +76,7 @@ def load_operating_points(storage: Storage, *, bundle_hash: str) -> OperatingPoi
         ) from None
     values = read_versioned(data, where=where, version=SCHEMA_VERSION, made_by="evaluate")
     points = OperatingPoints.parse(values, where=where)
-    if points.bundle_hash != bundle_hash:
+    if bundle_hash is not None and points.bundle_hash != bundle_hash:
         raise UserError(
             "other-bundle-evaluated",
             "operating points are of another model",

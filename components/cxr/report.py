@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Literal
+from typing import Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from components.cxr.config import Config
 from components.cxr.labels import LabelPolicy
@@ -16,13 +17,13 @@ from components.cxr.storage.parquet import parquet_table
 from components.cxr.storage.storage import Storage
 
 __all__ = [
-    "CONDITIONS", "DECISION", "LEAKY_TEXT", "LOW_SUPPORT", "PREDICTIONS", "REPORT",
-    "Agreement", "Condition", "Decision", "Difference", "Gain", "GoldenStudy", "Interval", "MeanScore",
-    "PathologyScore", "Protocol", "Report", "Score", "TruthReport",
+    "CONDITIONS", "DECISION", "LEAKY_TEXT", "LOW_SUPPORT", "METRICS", "PREDICTIONS", "REPORT",
+    "Agreement", "Condition", "Decision", "Difference", "Gain", "GoldenStudy", "Interval", "MeanScore", "Metric",
+    "Metrics", "PathologyScore", "Protocol", "Report", "Score", "TruthReport",
     "load_decision", "load_predictions", "load_report", "write_decision", "write_predictions", "write_report",
 ]  # fmt: skip
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 REPORT = "report.json"
 DECISION = "decision.json"
 PREDICTIONS = "predictions.parquet"
@@ -43,29 +44,72 @@ the labels of a second truth in place of the data set's."""
 
 
 class Interval(Config):
-    """A 95 % percentile interval from a bootstrap over patients.
-
-    None stands for it where fewer than 90 % of the resamples have both classes.
-    """
+    """A 95 % percentile interval from a bootstrap over patients."""
 
     low: float
     high: float
 
 
-class PathologyScore(Config):
-    """Scores of one pathology; undefined is None, never 0."""
+Metric = Literal[
+    "auroc",
+    "average_precision",
+    "accuracy",
+    "precision",
+    "recall",
+    "specificity",
+    "f1",
+    "sensitivity_at_90_specificity",
+    "sensitivity_at_95_specificity",
+    "specificity_at_90_sensitivity",
+    "specificity_at_95_sensitivity",
+    "ppv",
+    "npv",
+    "brier",
+    "ece",
+]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+"""What a table has per pathology and as a mean, each with an interval, in the order of wide tables."""
 
-    auroc: float | None
-    auroc_ci: Interval | None
-    average_precision: float | None
-    accuracy: float | None
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    ece: float | None
-    """Expected calibration error of the calibrated probability, 10 equal-width bins, in [0, 1]."""
-    threshold: float
-    """Probability from which the answer is positive, chosen on validation."""
+
+class Metrics(Config):
+    """Values of every one of METRICS, in [0, 1]; undefined is None, never 0."""
+
+    auroc: float | None = None
+    average_precision: float | None = None
+    accuracy: float | None = None
+    """This, precision, recall, specificity and F1 at the threshold from validation."""
+    precision: float | None = None
+    """None where no answer is positive."""
+    recall: float | None = None
+    specificity: float | None = None
+    f1: float | None = None
+    sensitivity_at_90_specificity: float | None = None
+    """On the ROC curve of these very rows, as the next three: the highest sensitivity of all thresholds with at least
+    that specificity. No threshold that could be served."""
+    sensitivity_at_95_specificity: float | None = None
+    specificity_at_90_sensitivity: float | None = None
+    specificity_at_95_sensitivity: float | None = None
+    ppv: float | None = None
+    """Positive predictive value of the answer at `PathologyScore.prevalence`, from recall and specificity."""
+    npv: float | None = None
+    """Negative predictive value, likewise."""
+    brier: float | None = None
+    """Mean squared error of the calibrated probability (Brier 1950)."""
+    ece: float | None = None
+    """Expected calibration error of the calibrated probability, 10 equal-width bins."""
+    intervals: dict[Metric, Interval] = Field(default_factory=dict)
+    """By metric; none for one that is undefined, or is so in more than 10 % of the resamples."""
+    resamples: dict[Metric, int] = Field(default_factory=dict)
+    """How many resamples define the metric, where not all do."""
+
+
+class PathologyScore(Metrics):
+    """Scores of one pathology, with the counts behind them."""
+
+    threshold: float | None = None
+    """Probability from which the answer is positive, chosen on validation; None for a table that comes without."""
+    prevalence: float | None = None
+    """Share of positives that PPV and NPV are for: of these rows where the configuration states none."""
     positives: int
     negatives: int
     unknown: int
@@ -74,8 +118,6 @@ class PathologyScore(Config):
     """Patients with a positive row."""
     negative_patients: int
     """Patients with a negative row."""
-    auroc_resamples: int
-    """Resamples in which the AUROC is defined."""
 
     @property
     def low_support(self) -> bool:
@@ -83,23 +125,14 @@ class PathologyScore(Config):
         return min(self.positive_patients, self.negative_patients) < LOW_SUPPORT
 
 
-class MeanScore(Config):
+class MeanScore(Metrics):
     """Means over `pathologies`: those of the configured list whose AUROC is defined on all rows.
 
-    The list is the same in every resample; one that lacks a class of any of them has no mean.
+    The list is the same for every metric and in every resample: where a metric is undefined for one of them, so is its
+    mean.
     """
 
     pathologies: tuple[str, ...]
-    auroc: float | None
-    auroc_ci: Interval | None
-    auroc_resamples: int
-    """Resamples in which the mean AUROC is defined."""
-    average_precision: float | None
-    accuracy: float | None
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    ece: float | None
 
 
 class Score(Config):

@@ -1,51 +1,77 @@
-"""Intervals by resampling patients: AUROC under all resamples at once, and paired differences of two models.
+"""Intervals by resampling patients: all resamples at once, the same for everything that is compared.
 
 Shape letters: N rows (studies or images), P pathologies, R resamples, G patients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from components.cxr.labels import BLANK
 from components.cxr.report import Interval
+from components.evaluate.ranking import ranking_of
 
-__all__ = ["DEFINED_SHARE", "auroc_resamples", "interval", "mean_resamples", "num_defined", "weighted_auroc"]
+__all__ = ["DEFINED_SHARE", "Draws", "auroc_resamples", "draw", "interval", "mean_resamples", "num_defined"]
 
 DEFINED_SHARE = 0.9
 """Of the resamples: with fewer in which a value is defined there is no interval."""
 
-_CHUNK = 2_000_000
-"""Weights (resamples x rows) held at once: 8 MB of float32, so that they stay in the cache."""
+_CHUNK = 128
+"""Resamples computed at once, so that counts of a thousand positives in each stay in the cache."""
 
 
-def weighted_auroc(
-    score_N: npt.NDArray[np.floating], positive_N: npt.NDArray[np.bool_], weight_NR: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float64]:
-    """AUROC (R,) under each of R weightings of the rows, NaN where a class has no weight.
+@dataclass(frozen=True)
+class Draws:
+    """How often each resample draws each patient, who brings all of his rows."""
 
-    The probability that a positive outscores a negative, ties counting half (Hanley and McNeil 1982), where a row with
-    weight k stands for k equal rows. Weights are whole numbers; float32 adds them exactly up to 16 million rows.
+    patient_N: npt.NDArray[np.int64]
+    """Index of each row's patient."""
+    drawn_GR: npt.NDArray[np.uint16]
 
-    >>> once_N1 = np.ones((4, 1), dtype=np.float32)
-    >>> weighted_auroc(np.array([0.1, 0.4, 0.3, 0.9]), np.array([False, False, True, True]), once_N1).tolist()
-    [0.75]
+    def weights(self) -> Iterator[tuple[slice, npt.NDArray[np.float64]]]:
+        """Weights of the patients (G, some of R), and which resamples these are."""
+        for start in range(0, self.drawn_GR.shape[1], _CHUNK):
+            chunk = slice(start, min(start + _CHUNK, self.drawn_GR.shape[1]))
+            yield chunk, self.drawn_GR[:, chunk].astype(np.float64, order="C")
+
+    @property
+    def num_resamples(self) -> int:
+        """R."""
+        return int(self.drawn_GR.shape[1])
+
+    def once(self) -> Draws:
+        """Every patient once: the test set itself as the only resample."""
+        return Draws(self.patient_N, np.ones((len(self.drawn_GR), 1), dtype=np.uint16))
+
+
+def draw(patients: Sequence[str], *, num_resamples: int, seed: int) -> Draws:
+    """Draw as many patients as there are, with replacement, `num_resamples` times.
+
+    Equal patients, seed and number give equal resamples, so two models' results are paired by resample.
+
+    Args:
+        patients: of each row, N.
+
+    >>> draws = draw(["a", "a", "b"], num_resamples=1000, seed=0)
+    >>> draws.patient_N.tolist(), draws.drawn_GR.shape, set(draws.drawn_GR.sum(axis=0).tolist())
+    ([0, 0, 1], (2, 1000), {2})
     """
-    order_K = np.flatnonzero(~positive_N)[np.argsort(score_N[~positive_N], kind="stable")]
-    negative_K = score_N[order_K]
-    cumulated_KR = np.zeros((len(order_K) + 1, weight_NR.shape[1]), dtype=np.float32)
-    np.cumsum(weight_NR[order_K], axis=0, out=cumulated_KR[1:])
-    below_M = np.searchsorted(negative_K, score_N[positive_N], side="left")
-    not_above_M = np.searchsorted(negative_K, score_N[positive_N], side="right")
-    weight_MR = weight_NR[positive_N]
-    beaten_MR = cumulated_KR[below_M] + cumulated_KR[not_above_M]
-    won_R = np.einsum("mr,mr->r", beaten_MR, weight_MR, dtype=np.float64) / 2
-    pairs_R = weight_MR.sum(axis=0, dtype=np.float64) * cumulated_KR[-1]
-    auroc_R: npt.NDArray[np.float64] = np.divide(won_R, pairs_R, out=np.full_like(won_R, np.nan), where=pairs_R > 0)
-    return auroc_R
+    names, patient_N = np.unique(np.asarray(patients), return_inverse=True)
+    return Draws(patient_N, _drawn(len(names), num_resamples, seed))
+
+
+@lru_cache(maxsize=2)  # a report's tables are over all patients or those of the common subset
+def _drawn(num_patients: int, num_resamples: int, seed: int) -> npt.NDArray[np.uint16]:
+    rng = np.random.default_rng(seed)
+    drawn_RG = rng.multinomial(num_patients, np.full(num_patients, 1 / num_patients), size=num_resamples)
+    drawn_GR = np.ascontiguousarray(drawn_RG.T.astype(np.uint16))
+    drawn_GR.setflags(write=False)
+    return drawn_GR
 
 
 def auroc_resamples(
@@ -58,8 +84,6 @@ def auroc_resamples(
 ) -> npt.NDArray[np.float64]:
     """AUROC (R, P) of each pathology in each resample of the patients; NaN where a class is missing.
 
-    Equal patients, seed and number give equal resamples, so two models' results are paired by row.
-
     Args:
         truth_NP: 1, 0, or BLANK for a row that is left out of a pathology.
         patients: of each row, N; a drawn patient brings all of his rows.
@@ -71,26 +95,25 @@ def auroc_resamples(
     >>> auroc_RP.shape, interval(auroc_RP[:, 0])
     ((1000, 1), Interval(low=0.7504875, high=0.860105))
     """
-    names, patient_N = np.unique(np.asarray(patients), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    drawn_RG = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=num_resamples)
-    auroc_RP = np.full((num_resamples, truth_NP.shape[1]), np.nan)
-    step = max(1, _CHUNK // len(patient_N))
-    for start in range(0, num_resamples, step):
-        weight_NR = drawn_RG[start : start + step].astype(np.float32).T[patient_N]
-        for p in range(truth_NP.shape[1]):
-            known_N = truth_NP[:, p] != BLANK
-            positive_N = truth_NP[known_N, p] == 1
-            auroc_RP[start : start + step, p] = weighted_auroc(score_NP[known_N, p], positive_N, weight_NR[known_N])
+    draws = draw(patients, num_resamples=num_resamples, seed=seed)
+    rankings = []
+    for p in range(truth_NP.shape[1]):
+        known_N = truth_NP[:, p] != BLANK
+        positive_K, patient_K = truth_NP[known_N, p] == 1, draws.patient_N[known_N]
+        rankings.append(ranking_of(score_NP[known_N, p], positive_K, patient_K, num_patients=len(draws.drawn_GR)))
+    auroc_RP = np.full((num_resamples, len(rankings)), np.nan)
+    for chunk, weight_GR in draws.weights():
+        for p, ranking in enumerate(rankings):
+            auroc_RP[chunk, p] = ranking.auroc(weight_GR)
     return auroc_RP
 
 
-def mean_resamples(auroc_RP: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean AUROC (R,) over the pathologies of each resample; NaN where any of them lacks a class.
+def mean_resamples(value_RP: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean (R,) over the pathologies of each resample; NaN where it is undefined for any of them.
 
     A mean over whichever are defined would be another quantity in every resample.
     """
-    mean_R: npt.NDArray[np.float64] = auroc_RP.mean(axis=1)
+    mean_R: npt.NDArray[np.float64] = value_RP.mean(axis=1)
     return mean_R
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -49,6 +49,9 @@ class EvaluateConfig(Config):
     """Pathologies behind every mean and the decision; empty for all of the data set."""
     threshold: Literal["youden", "f1"] = "youden"
     """What the threshold maximizes on validation: Youden's J (recall + specificity - 1) or F1."""
+    prevalence: dict[str, Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default_factory=dict)
+    """Share of positives by pathology for which PPV and NPV are told, such as that of the patients whom the model would
+    read for; that of the test studies where it is not stated."""
     num_bootstrap: int = Field(1000, ge=100)
     """Resamples of the patients behind every interval."""
     seed: int = Field(0, ge=0)

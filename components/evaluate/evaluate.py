@@ -54,7 +54,7 @@ from components.evaluate.truth_table import SecondTruth, read_second_truth
 
 __all__ = ["Evaluation", "evaluation_key", "run"]
 
-VERSION = 3
+VERSION = 4
 """Of the code that decides the report from the scores: metrics, calibration, tables and card."""
 EXPERIMENT = "cxrflow"
 """Of a bundle whose training left no run."""
@@ -128,16 +128,17 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
 
 def _check(config: EvaluateConfig, model: Description, manifest: LoadedManifest) -> None:
     check_same_pixels(model.info, manifest.manifest, where=manifest.storage.uri)
-    for name in config.headline:
-        if name not in model.info.pathologies:
-            known = ", ".join(model.info.pathologies)
-            raise UserError(
-                "unknown-pathology",
-                "unknown pathology",
-                where="evaluate.headline",
-                found=name,
-                expected=f"some of {known}",
-            )
+    for field, names in (("headline", config.headline), ("prevalence", config.prevalence)):
+        for name in names:
+            if name not in model.info.pathologies:
+                known = ", ".join(model.info.pathologies)
+                raise UserError(
+                    "unknown-pathology",
+                    "unknown pathology",
+                    where=f"evaluate.{field}",
+                    found=name,
+                    expected=f"some of {known}",
+                )
     if not (counts := manifest.manifest.counts.get("test")) or not counts.labeled_studies:
         raise UserError(
             "nothing-to-evaluate",

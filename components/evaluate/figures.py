@@ -107,6 +107,7 @@ def _roc(axes: Axes, panel: Panel, score: PathologyScore) -> None:
     axes.plot([0, 1], [0, 1], color=LIGHT, linewidth=1.2)
     axes.fill_between(false_rate, true_rate, color=BLUE, alpha=0.08, linewidth=0)
     axes.plot(false_rate, true_rate, color=BLUE, linewidth=1.8)
+    assert score.threshold is not None  # every table of a report has one
     answer = panel.probability >= score.threshold
     axes.plot(answer[~panel.positive].mean(), answer[panel.positive].mean(), "o", color=ORANGE, markersize=5)
     _note(axes, f"AUROC {_number(score.auroc)}{_interval(score)}")
@@ -150,6 +151,7 @@ def _reliability(axes: Axes, panel: Panel, score: PathologyScore) -> None:
 
 
 def _confusion(axes: Axes, panel: Panel, score: PathologyScore) -> None:
+    assert score.threshold is not None  # every table of a report has one
     answer = panel.probability >= score.threshold
     counts = np.array([[np.sum((panel.positive == truth) & (answer == said)) for said in (0, 1)] for truth in (0, 1)])
     shares = counts / counts.sum(axis=1, keepdims=True)
@@ -182,4 +184,5 @@ def _number(value: float | None) -> str:
 
 
 def _interval(score: PathologyScore) -> str:
-    return "" if score.auroc_ci is None else f"\n[{score.auroc_ci.low:.3f}, {score.auroc_ci.high:.3f}]"
+    found = score.intervals.get("auroc")
+    return "" if found is None else f"\n[{found.low:.3f}, {found.high:.3f}]"

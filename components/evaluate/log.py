@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.cxr.labels import BLANK, truth_of
-from components.cxr.report import Report, Score
+from components.cxr.report import METRICS, Report, Score
 from components.cxr.shards import LoadedManifest
 from components.cxr.tracking.tracked_run import TrackedRun
 from components.evaluate.figures import Panel, figures
@@ -76,8 +76,9 @@ def metrics_of(report: Report) -> dict[str, float]:
         parts += ["by_image"] if score.unit == "image" else []
         name = "/".join([prefix, *parts, "auroc", "mean"])
         values[name] = score.mean.auroc
-        values[f"{name}_low"] = score.mean.auroc_ci.low if score.mean.auroc_ci else None
-        values[f"{name}_high"] = score.mean.auroc_ci.high if score.mean.auroc_ci else None
+        ci = score.mean.intervals.get("auroc")
+        values[f"{name}_low"] = ci.low if ci else None
+        values[f"{name}_high"] = ci.high if ci else None
     if report.second_truth is not None:
         second = report.second_truth
         for name, found in report.score("all", protocol="truth").pathologies.items():
@@ -117,14 +118,15 @@ def _condition_table(report: Report) -> pa.Table:
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """The interval as two columns, in place."""
+    """Every interval as two columns."""
     return dict(_flattened(values))
 
 
 def _flattened(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        if name == "auroc_ci":
-            yield "auroc_low", value["low"] if value else None
-            yield "auroc_high", value["high"] if value else None
-        else:
+        if name == "intervals":
+            for metric in METRICS:
+                for end in ("low", "high"):
+                    yield f"{metric}_{end}", value[metric][end] if metric in value else None
+        elif name != "resamples":
             yield name, value

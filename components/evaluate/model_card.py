@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from components.cxr.bundle_info import BundleInfo, Description
 from components.cxr.operating_points import OperatingPoints
-from components.cxr.report import CONDITIONS, Difference, Report, Score
+from components.cxr.report import CONDITIONS, Difference, Metric, Report, Score
 from components.cxr.shards import SPLITS, Manifest
 from components.evaluate.table import (
     CONDITION_NAMES,
@@ -17,9 +17,20 @@ from components.evaluate.table import (
     policy_line,
     span,
     support_note,
+    with_interval,
 )
 
 __all__ = ["model_card"]
+
+_AT_THRESHOLD: tuple[tuple[str, Metric], ...] = (
+    ("Sensitivity", "recall"),
+    ("Specificity", "specificity"),
+    ("PPV", "ppv"),
+    ("NPV", "npv"),
+    ("Brier", "brier"),
+    ("Sens. at 90 %", "sensitivity_at_90_specificity"),
+    ("Spec. at 90 %", "specificity_at_90_sensitivity"),
+)
 
 
 def model_card(model: Description, report: Report, points: OperatingPoints, *, manifest: Manifest) -> str:
@@ -121,12 +132,24 @@ def _scores(report: Report) -> str:
             f"bootstrap over patients, {report.num_bootstrap} resamples.",
             _table(head, rows),
             *filter(None, [support_note(score)]),
+            "At these thresholds, with the prevalence that the predictive values are for, and on the ROC curve itself "
+            "the sensitivity at 90 % specificity and the reverse:",
+            _table(("Finding", *(title for title, _ in _AT_THRESHOLD), "Prevalence"), _rates(score)),
             "Mean AUROC by what the model sees:",
             _table(("Input", "Labels", "Rows", "Studies", "AUROC", "95 % interval"), _condition_rows(report)),
             "The common subset has a film, text and metadata in every study: only there do differences between inputs "
             "compare like with like.",
         ]
     )
+
+
+def _rates(score: Score) -> list[tuple[str, ...]]:
+    rows = []
+    for name, found in score.pathologies.items():
+        cells = (with_interval(found, metric) for _, metric in _AT_THRESHOLD)
+        rows.append((marked(name, found), *cells, number(found.prevalence)))
+    means = (with_interval(score.mean, metric) for _, metric in _AT_THRESHOLD)
+    return [*rows, (f"**Mean of {len(score.mean.pathologies)}**", *means, "")]
 
 
 def _gains(report: Report) -> str:

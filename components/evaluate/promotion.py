@@ -57,13 +57,15 @@ def _judge(report: Report, comparison: Comparison | None, config: PromotionConfi
         return False, f"{' and '.join(report.leaks)} (LEAKY), so its scores prove nothing."
     if mean.auroc is None:
         return False, "no mean AUROC: no pathology of the headline has both positive and negative test studies."
-    if mean.auroc_ci is None:
-        found = f"in {mean.auroc_resamples:,} of {report.num_bootstrap:,} resamples of the patients"
+    auroc_ci = mean.intervals.get("auroc")
+    if auroc_ci is None:
+        defined = mean.resamples.get("auroc", report.num_bootstrap)
+        found = f"in {defined:,} of {report.num_bootstrap:,} resamples of the patients"
         rare = "Leave the rarest pathologies out of evaluate.headline, or test on more patients."
         return False, f"no interval: the mean AUROC is defined {found}, and 9 in 10 are needed. {rare}"
     if comparison is None:
-        score = f"mean AUROC {mean.auroc:.3f}, 95 % interval {_span(mean.auroc_ci)}"
-        if mean.auroc_ci.low > CHANCE:
+        score = f"mean AUROC {mean.auroc:.3f}, 95 % interval {_span(auroc_ci)}"
+        if auroc_ci.low > CHANCE:
             return True, f"nothing is deployed yet, and the model is better than chance: {score}."
         return (
             False,

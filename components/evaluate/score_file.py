@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from components.cxr.errors import UserError
-from components.cxr.operating_points import OperatingPoint
-from components.cxr.report import LOW_SUPPORT, Difference, Interval
-from components.evaluate.bootstrap import auroc_resamples
+from components.cxr.report import LOW_SUPPORT, METRICS, Difference, Interval, MeanScore, PathologyScore
+from components.evaluate.bootstrap import draw
 from components.evaluate.gains import paired
 from components.evaluate.metrics import mean_score, pathology_score
 from components.evaluate.scored_file import Blank, ScoredFile, read_scored
@@ -24,8 +24,18 @@ from components.evaluate.scored_file import Blank, ScoredFile, read_scored
 __all__ = ["compare", "compared", "score", "scored"]
 
 _WIDTH = 100
-_UNCALIBRATED = OperatingPoint(threshold=0.5)
-"""Nothing that a table of scores is asked for depends on it."""
+_TITLES = {
+    "auroc": "AUROC",
+    "average_precision": "AP",
+    "sensitivity_at_90_specificity": "Sens. at 90",
+    "sensitivity_at_95_specificity": "Sens. at 95",
+    "specificity_at_90_sensitivity": "Spec. at 90",
+    "specificity_at_95_sensitivity": "Spec. at 95",
+    "f1": "F1",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "ece": "ECE",
+}
 
 PatientOption = Annotated[str, typer.Option(metavar="COLUMN", help="Rows of one patient are resampled together.")]
 StudyOption = Annotated[str, typer.Option(metavar="COLUMN", help="One row each.")]
@@ -40,6 +50,18 @@ BlankOption = Annotated[
         show_default=False,
     ),
 ]
+MetricOption = Annotated[
+    list[str] | None,
+    typer.Option("--metric", metavar="NAME", help="Print these; --json has all.", show_default=False),
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Probability (or score, where scores leave 0 to 1) from which the answer is yes; without one an "
+        "evaluation's own, or no accuracy, precision, recall, specificity, F1, PPV and NPV.",
+        show_default=False,
+    ),
+]
 BootstrapOption = Annotated[int, typer.Option(min=100, help="Resamples of the patients.")]
 JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers there too.")]
 
@@ -50,22 +72,30 @@ def score(
     study: StudyOption = "study_id",
     condition: ConditionOption = "all",
     blank: BlankOption = None,
+    metric: MetricOption = None,
+    threshold: ThresholdOption = None,
     bootstrap: BootstrapOption = 1000,
     json_file: JsonOption = None,
 ) -> None:
-    """AUROC and average precision of every finding in a table of scores and labels, with intervals over patients."""
+    """Scores of every finding in a table of scores and labels, with intervals over patients."""
+    for name in metric or ():
+        if name not in METRICS:
+            raise UserError(
+                "unknown-metric", "no such metric", where="--metric", found=name, expected=", ".join(METRICS)
+            )
     read = read_scored(file, patient=patient, study=study, condition=condition)
-    found = scored(read, blank=blank, num_bootstrap=bootstrap)
+    found = scored(read, blank=blank, threshold=threshold, num_bootstrap=bootstrap)
+    shown = metric or ["auroc", "average_precision"]
     table = _table(f"{len(read.studies):,} rows of {len(set(read.patients)):,} patients")
-    for name in ("AUROC", "95 % interval", "AP", "Pos.", "Neg.", "Unknown"):
-        table.add_column(name, justify="right", no_wrap=True)
+    titles = [title for name in shown for title in (_TITLES.get(name, name.capitalize()), "95 % interval")]
+    for title in (*titles, "Pos.", "Neg.", "Unknown"):
+        table.add_column(title, justify="right", no_wrap=True)
     for name, row in found["findings"].items():
         counts = (f"{row[key]:,}" for key in ("positives", "negatives", "unknown"))
-        cells = (_number(row["auroc"]), _span(row["auroc_ci"]), _number(row["average_precision"]), *counts)
-        table.add_row(name + (" *" if row["low_support"] else ""), *cells)
+        table.add_row(name + (" *" if row["low_support"] else ""), *_cells(row, shown), *counts)
     table.add_section()
     mean = found["mean"]
-    table.add_row(f"Mean of {len(mean['findings'])}", _number(mean["auroc"]), _span(mean["auroc_ci"]), style="bold")
+    table.add_row(f"Mean of {len(mean['findings'])}", *_cells(mean, shown), style="bold")
     _print(table, found, json_file)
 
 
@@ -94,30 +124,31 @@ def compare(
     _print(table, found, json_file)
 
 
-def scored(read: ScoredFile, *, blank: Blank | None, num_bootstrap: int) -> dict[str, Any]:
-    """What `score` prints: by finding, and the mean over those whose AUROC is defined."""
+def scored(
+    read: ScoredFile, *, blank: Blank | None = None, threshold: float | None = None, num_bootstrap: int = 1000
+) -> dict[str, Any]:
+    """What `score` writes with --json: by finding, and the mean over those whose AUROC is defined.
+
+    Args:
+        threshold: of every finding; None for an evaluation's own.
+    """
     blank = blank or _default(read)
     truth_NP = read.truth(blank)
-    auroc_RP = auroc_resamples(read.score_NP, truth_NP, read.patients, num_resamples=num_bootstrap, seed=0)
+    draws = draw(read.patients, num_resamples=num_bootstrap, seed=0)
     scores = {
         name: pathology_score(
-            read.score_NP[:, p], truth_NP[:, p], _UNCALIBRATED, patients=read.patients, auroc_R=auroc_RP[:, p]
+            read.score_NP[:, p],
+            truth_NP[:, p],
+            draws=draws,
+            threshold=read.threshold_P[p] if threshold is None else threshold,
+            probability_N=None if read.probability_NP is None else read.probability_NP[:, p],
         )
         for p, name in enumerate(read.findings)
     }
-    mean = mean_score(scores, headline=read.findings, pathologies=read.findings, auroc_RP=auroc_RP)
-    findings = {
-        name: {
-            "auroc": found.auroc, "auroc_ci": _ends(found.auroc_ci), "auroc_resamples": found.auroc_resamples,
-            "average_precision": found.average_precision, "positives": found.positives, "negatives": found.negatives,
-            "unknown": found.unknown, "positive_patients": found.positive_patients,
-            "negative_patients": found.negative_patients, "low_support": found.low_support,
-        }
-        for name, found in scores.items()
-    }  # fmt: skip
+    mean = mean_score(scores, headline=read.findings)
+    findings = {name: _plain(each.score) | {"low_support": each.score.low_support} for name, each in scores.items()}
     counts = {"rows": len(read.studies), "patients": len(set(read.patients)), "resamples": num_bootstrap}
-    means = {"findings": list(mean.pathologies), "auroc": mean.auroc, "auroc_ci": _ends(mean.auroc_ci)}
-    return counts | {"blank": blank, "findings": findings, "mean": means | {"auroc_resamples": mean.auroc_resamples}}
+    return counts | {"blank": blank, "findings": findings, "mean": {"findings": mean.pathologies, **_plain(mean)}}
 
 
 def compared(first: ScoredFile, second: ScoredFile, *, blank: Blank | None, num_bootstrap: int) -> dict[str, Any]:
@@ -179,6 +210,12 @@ def _difference(found: Difference) -> dict[str, Any]:
     return {"difference": found.difference, "ci": _ends(found.ci), "p_value": found.p_value}
 
 
+def _plain(score: PathologyScore | MeanScore) -> dict[str, Any]:
+    """Values, their intervals as pairs, and counts."""
+    intervals = {name: _ends(found) for name, found in score.intervals.items()}
+    return score.model_dump(exclude={"pathologies"}) | {"intervals": intervals}
+
+
 def _ends(found: Interval | None) -> list[float] | None:
     return None if found is None else [found.low, found.high]
 
@@ -198,6 +235,10 @@ def _print(table: Table, found: dict[str, Any], json_file: Path | None) -> None:
         console.print(Text(f"* fewer than {LOW_SUPPORT} patients with, or without, the finding: hardly known."))
     if json_file is not None:
         json_file.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _cells(row: dict[str, Any], shown: Sequence[str]) -> list[str]:
+    return [cell for name in shown for cell in (_number(row[name]), _span(row["intervals"].get(name)))]
 
 
 def _number(value: float | None, form: str = ".3f") -> str:

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from components.cxr.labels import BLANK, truth_of
 from components.cxr.operating_points import OperatingPoint
 from components.cxr.report import Condition, Protocol, Score
-from components.evaluate.bootstrap import auroc_resamples
+from components.evaluate.bootstrap import draw
+from components.evaluate.calibration import calibrate
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.metrics import mean_score, pathology_score
 from components.evaluate.predictions import Rows
@@ -43,10 +44,15 @@ def score_rows(
     counted: Literal["A", "B"] = "B" if protocol == "B" else "A"
     truth_NP = truth_of(rows.states_NP, rows.labeled_N, protocol=counted, pathologies=pathologies)
     truth_NP[:, [list(pathologies).index(name) for name in missing]] = BLANK
-    auroc_RP = auroc_resamples(score_NP, truth_NP, rows.patients, num_resamples=config.num_bootstrap, seed=config.seed)
-    scores = {
+    draws = draw(rows.patients, num_resamples=config.num_bootstrap, seed=config.seed)
+    scored = {
         name: pathology_score(
-            score_NP[:, p], truth_NP[:, p], points[name], patients=rows.patients, auroc_R=auroc_RP[:, p]
+            score_NP[:, p],
+            truth_NP[:, p],
+            draws=draws,
+            threshold=points[name].threshold,
+            probability_N=calibrate(score_NP[:, p], points[name].calibration),
+            prevalence=config.prevalence.get(name),
         )
         for p, name in enumerate(pathologies)
     }
@@ -59,6 +65,6 @@ def score_rows(
         num_patients=len(set(rows.patients)),
         num_studies=len(set(rows.studies)),
         num_rows=len(rows.studies),
-        pathologies=scores,
-        mean=mean_score(scores, headline=headline, pathologies=pathologies, auroc_RP=auroc_RP),
+        pathologies={name: found.score for name, found in scored.items()},
+        mean=mean_score(scored, headline=headline),
     )

@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from components.cxr.errors import UserError
 from components.cxr.labels import BLANK, NEGATIVE, POSITIVE, UNCERTAIN
+from components.cxr.operating_points import OPERATING_POINTS, load_operating_points
 from components.cxr.storage.parquet import parquet_table
-from components.cxr.storage.storage import open_storage
+from components.cxr.storage.storage import Storage, open_storage
 from components.cxr.storage.tables import Table, open_table, shown
 
 __all__ = ["Blank", "ScoredFile", "read_scored"]
@@ -31,6 +32,10 @@ class ScoredFile(NamedTuple):
     findings: tuple[str, ...]
     score_NP: npt.NDArray[np.float64]
     """Any number that grows with the probability."""
+    probability_NP: npt.NDArray[np.float64] | None
+    """In [0, 1]; None where the file has none."""
+    threshold_P: tuple[float | None, ...]
+    """Probability from which an evaluation says yes, from `operating_points.json` beside its `predictions.parquet`."""
     state_NP: npt.NDArray[np.int8]
     """1, 0, -1, or BLANK."""
     patients: list[str]
@@ -53,7 +58,8 @@ def read_scored(path: str, *, patient: str = "patient_id", study: str = "study_i
     """Read a table with a column of patients, one of studies, and `score/<finding>` and `label/<finding>` columns.
 
     `score_<finding>` and `label_<finding>` do as well, and `score` and `label` alone for one finding. A Parquet file
-    with a column `condition`, as evaluation writes it, is read for one of them.
+    with a column `condition`, as evaluation writes it, is read for one of them. Probabilities are its
+    `probability/<finding>` columns; of other files the scores, where all lie between 0 and 1.
 
     Args:
         path: local or gs://; .parquet, .csv, .csv.gz or .tsv.
@@ -83,12 +89,14 @@ def read_scored(path: str, *, patient: str = "patient_id", study: str = "study_i
 def _from_csv(path: str, patient: str, study: str) -> ScoredFile:
     table = open_table(path)
     pairs = _pairs(table.header, where=table.where)
-    scores = [_numbers(table, score) for score, _ in pairs.values()]
+    score_NP = np.array([_numbers(table, score) for score, _ in pairs.values()], dtype=np.float64).T
     states = [[BLANK if state is None else state for state in table.states(label)] for _, label in pairs.values()]
     return ScoredFile(
         where=table.where,
         findings=tuple(pairs),
-        score_NP=np.array(scores, dtype=np.float64).T,
+        score_NP=score_NP,
+        probability_NP=_if_probabilities(score_NP),
+        threshold_P=(None,) * len(pairs),
         state_NP=np.array(states, dtype=np.int8).T,
         patients=table.ids(patient),
         studies=table.ids(study),
@@ -99,7 +107,8 @@ def _from_csv(path: str, patient: str, study: str) -> ScoredFile:
 def _from_parquet(path: str, patient: str, study: str, condition: str) -> ScoredFile:
     folder, slash, name = path.rpartition("/")
     try:
-        table = parquet_table(open_storage(folder or slash or ".").read(name).data)
+        storage = open_storage(folder or slash or ".")
+        table = parquet_table(storage.read(name).data)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise UserError("missing-table", "table is missing", where=path) from None
     except pa.ArrowInvalid:
@@ -122,9 +131,37 @@ def _from_parquet(path: str, patient: str, study: str, condition: str) -> Scored
     )
     if not np.isin(state_NP, (POSITIVE, NEGATIVE, UNCERTAIN, BLANK)).all():
         raise UserError("bad-label", "bad label", where=path, expected="1, 0, -1 or null")
+    said = [f"probability/{name}" for name in pairs]
+    if set(said) <= set(table.column_names):
+        probability_NP = _if_probabilities(np.stack([_column(table, name, path) for name in said], axis=1))
+    else:
+        probability_NP = _if_probabilities(score_NP)
     labeled_N = table["labeled"].to_numpy().astype(bool) if "labeled" in table.column_names else None
     patients, studies = ([str(value or "") for value in table[name].to_pylist()] for name in (patient, study))
-    return ScoredFile(path, tuple(pairs), score_NP, state_NP, patients, studies, labeled_N)
+    return ScoredFile(
+        where=path,
+        findings=tuple(pairs),
+        score_NP=score_NP,
+        probability_NP=probability_NP,
+        threshold_P=_thresholds(storage, condition, tuple(pairs)),
+        state_NP=state_NP,
+        patients=patients,
+        studies=studies,
+        labeled_N=labeled_N,
+    )
+
+
+def _thresholds(storage: Storage, condition: str, findings: tuple[str, ...]) -> tuple[float | None, ...]:
+    """Of the evaluation in whose folder the table lies, if it does."""
+    if not storage.exists(OPERATING_POINTS):
+        return (None,) * len(findings)
+    points = load_operating_points(storage, bundle_hash=None)
+    known = {str(name): found for name, found in points.conditions.items()}.get(condition, {})
+    return tuple(known[name].threshold if name in known else None for name in findings)
+
+
+def _if_probabilities(value_NP: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    return value_NP if ((value_NP >= 0.0) & (value_NP <= 1.0)).all() else None
 
 
 def _column(table: pa.Table, name: str, path: str) -> npt.NDArray[np.float64]:

@@ -16,6 +16,7 @@ from components.cxr.report import (
     Decision,
     Interval,
     MeanScore,
+    Metric,
     PathologyScore,
     Report,
     Score,
@@ -25,6 +26,7 @@ from components.cxr.report import (
 __all__ = [
     "CAVEAT", "CONDITION_NAMES", "PROTOCOLS",
     "gain_line", "leaky_warning", "marked", "number", "policy_line", "print_report", "span", "support_note",
+    "with_interval",
 ]  # fmt: skip
 
 CONDITION_NAMES: dict[Condition, str] = {
@@ -118,7 +120,13 @@ def number(value: float | None, *, digits: int = 3) -> str:
 
 def span(score: PathologyScore | MeanScore) -> str:
     """The interval of the AUROC, or a dash."""
-    return _interval(score.auroc_ci)
+    return _interval(score.intervals.get("auroc"))
+
+
+def with_interval(score: PathologyScore | MeanScore, metric: Metric) -> str:
+    """A metric as `0.712 (0.640–0.771)`."""
+    found = score.intervals.get(metric)
+    return number(getattr(score, metric)) + (f" ({_interval(found)})" if found else "")
 
 
 def _headline_table(score: Score) -> Table:

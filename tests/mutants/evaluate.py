@@ -7,6 +7,7 @@ BOOTSTRAP = f"{FOLDER}/test_bootstrap.py"
 DELONG = "tests/components/evaluate/test_delong.py"
 CALIBRATION = f"{FOLDER}/test_calibration.py"
 METRICS = f"{FOLDER}/test_metrics.py"
+RANKING = f"{FOLDER}/test_ranking.py"
 PROMOTION = f"{FOLDER}/test_promotion.py"
 CONFIG = f"{FOLDER}/test_config.py"
 AGREEMENT = f"{FOLDER}/test_agreement.py"
@@ -23,23 +24,23 @@ MUTANTS = [
     ),
     Mutant(
         "ties-count-for-nothing",
-        file="components/evaluate/bootstrap.py",
-        old='not_above_M = np.searchsorted(negative_K, score_N[positive_N], side="right")',
-        new='not_above_M = np.searchsorted(negative_K, score_N[positive_N], side="left")',
-        test=f"{BOOTSTRAP}::test_weighted_auroc_is_sklearns_with_ties_and_weights",
+        file="components/evaluate/ranking.py",
+        old="        if self.tied_MG is not None:\n",
+        new="        if self.tied_MG is None:\n",
+        test=f"{RANKING}::test_areas_are_scikit_learns_with_ties_and_weights",
     ),
     Mutant(
         "a-resample-without-a-class-scores-0",
-        file="components/evaluate/bootstrap.py",
-        old="np.divide(won_R, pairs_R, out=np.full_like(won_R, np.nan), where=pairs_R > 0)",
-        new="np.divide(won_R, pairs_R, out=np.zeros_like(won_R), where=pairs_R > 0)",
-        test=f"{BOOTSTRAP}::test_weighted_auroc_is_nan_where_a_class_has_no_weight",
+        file="components/evaluate/ranking.py",
+        old="np.divide(won_R, pairs_R, out=np.full(len(pairs_R), np.nan), where=pairs_R > 0)",
+        new="np.divide(won_R, pairs_R, out=np.zeros(len(pairs_R)), where=pairs_R > 0)",
+        test=f"{RANKING}::test_without_a_class_everything_is_undefined",
     ),
     Mutant(
         "rows-that-the-protocol-leaves-out-are-negatives",
         file="components/evaluate/bootstrap.py",
-        old="            known_N = truth_NP[:, p] != BLANK\n",
-        new="            known_N = np.ones(len(truth_NP), dtype=bool)\n",
+        old="        known_N = truth_NP[:, p] != BLANK\n",
+        new="        known_N = np.ones(len(truth_NP), dtype=bool)\n",
         test=f"{BOOTSTRAP}::test_rows_that_the_protocol_leaves_out_do_not_count",
     ),
     Mutant(
@@ -59,8 +60,8 @@ MUTANTS = [
     Mutant(
         "a-mean-over-what-a-resample-has",
         file="components/evaluate/bootstrap.py",
-        old="mean_R: npt.NDArray[np.float64] = auroc_RP.mean(axis=1)",
-        new="mean_R: npt.NDArray[np.float64] = np.nanmean(auroc_RP, axis=1)",
+        old="mean_R: npt.NDArray[np.float64] = value_RP.mean(axis=1)",
+        new="mean_R: npt.NDArray[np.float64] = np.nanmean(value_RP, axis=1)",
         test=f"{BOOTSTRAP}::test_a_resample_without_a_class_of_one_pathology_has_no_mean",
     ),
     Mutant(
@@ -71,9 +72,30 @@ MUTANTS = [
         test=f"{BOOTSTRAP}::test_an_interval_needs_nine_resamples_in_ten",
     ),
     Mutant(
+        "one-negative-in-ten-is-more-than-a-tenth",
+        file="components/evaluate/ranking.py",
+        old="false_MR <= (100 - percent) * negatives_R / 100",
+        new="false_MR <= (1 - percent / 100) * negatives_R",
+        test=f"{RANKING}::test_exactly_one_negative_in_ten_may_be_called_positive",
+    ),
+    Mutant(
+        "predictive-values-of-a-stated-prevalence-are-the-test-sets",
+        file="components/evaluate/metrics.py",
+        old="    if prevalence is None:\n",
+        new="    if prevalence is None or True:\n",
+        test=f"{METRICS}::test_every_metric_of_every_resample_is_scikit_learns",
+    ),
+    Mutant(
+        "the-mean-leaves-out-what-is-undefined",
+        file="components/evaluate/metrics.py",
+        old="        if None not in values:\n",
+        new="        if values := [value for value in values if value is not None]:\n",
+        test=f"{METRICS}::test_means_are_over_the_same_pathologies_whatever_the_metric",
+    ),
+    Mutant(
         "support-in-studies",
         file="components/evaluate/metrics.py",
-        old="positive_patients=len(np.unique(patient_K[positive]))",
+        old="positive_patients=len(np.unique(patient_K[positive_K]))",
         new="positive_patients=num_positives",
         test="tests/components/evaluate/test_metrics.py::test_support_is_counted_in_patients",
     ),
@@ -163,17 +185,24 @@ MUTANTS = [
         test=f"{CALIBRATION}::test_the_threshold_is_the_best_cut",
     ),
     Mutant(
-        "metrics-cut-the-uncalibrated-probability",
+        "metrics-cut-the-score-and-not-the-probability",
         file="components/evaluate/metrics.py",
-        old="    answer = probability >= point.threshold\n",
-        new="    answer = 1 / (1 + np.exp(-score_N[known_N])) >= point.threshold\n",
-        test=f"{METRICS}::test_the_threshold_is_on_the_calibrated_probability",
+        old="said_K = rows.score_K if rows.probability_K is None else rows.probability_K",
+        new="said_K = rows.score_K",
+        test=f"{METRICS}::test_the_answer_is_cut_from_the_probability_where_there_is_one",
+    ),
+    Mutant(
+        "tables-are-cut-at-uncalibrated-probabilities",
+        file="components/evaluate/score_table.py",
+        old="calibrate(score_NP[:, p], points[name].calibration)",
+        new="1 / (1 + np.exp(-score_NP[:, p]))",
+        test=f"{SCORE}::test_tables_hold_the_metrics_of_calibrated_probabilities",
     ),
     Mutant(
         "an-undefined-score-is-0",
         file="components/evaluate/metrics.py",
-        old="    return None if np.isnan(value) else float(value)\n",
-        new="    return 0.0 if np.isnan(value) else float(value)\n",
+        old="{name: None if np.isnan(found) else found for name, found in value.items()}",
+        new="{name: 0.0 if np.isnan(found) else found for name, found in value.items()}",
         test=f"{METRICS}::test_without_a_positive_answer_precision_is_none_and_f1_is_zero",
     ),
     Mutant(
@@ -200,7 +229,7 @@ MUTANTS = [
     Mutant(
         "the-first-model-is-promoted-whatever-it-scores",
         file="components/evaluate/promotion.py",
-        old="        if mean.auroc_ci.low > CHANCE:\n",
+        old="        if auroc_ci.low > CHANCE:\n",
         new="        if mean.auroc > CHANCE:\n",
         test=f"{PROMOTION}::test_the_first_model_must_beat_chance",
     ),
@@ -214,8 +243,8 @@ MUTANTS = [
     Mutant(
         "every-table-is-resampled-by-study",
         file="components/evaluate/score_table.py",
-        old="auroc_resamples(score_NP, truth_NP, rows.patients,",
-        new="auroc_resamples(score_NP, truth_NP, rows.studies,",
+        old="draw(rows.patients,",
+        new="draw(rows.studies,",
         test=f"{SCORE}::test_every_table_is_resampled_by_patient",
     ),
     Mutant(
@@ -333,7 +362,7 @@ MUTANTS = [
     Mutant(
         "points-of-another-model-are-served",
         file="components/cxr/operating_points.py",
-        old="    if points.bundle_hash != bundle_hash:\n",
+        old="    if bundle_hash is not None and points.bundle_hash != bundle_hash:\n",
         new="    if not points.bundle_hash:\n",
         test="tests/components/cxr/test_bundle.py::test_operating_points",
     ),

@@ -28,26 +28,19 @@ from components.cxr.report import (
 from components.cxr.storage.storage import Storage, open_storage
 
 UNDEFINED = PathologyScore(
-    auroc=None,
-    auroc_ci=None,
-    average_precision=None,
     accuracy=0.5,
-    precision=None,
-    recall=None,
-    f1=None,
+    specificity=0.5,
     ece=0.25,
+    intervals={"ece": Interval(low=0.2, high=0.3)},
     threshold=0.5,
     positives=0,
     negatives=4,
     unknown=1,
     positive_patients=0,
     negative_patients=3,
-    auroc_resamples=0,
+    resamples={"auroc": 0},
 )
-MEAN = MeanScore(
-    pathologies=(), auroc=None, auroc_ci=None, auroc_resamples=0, average_precision=None, accuracy=None, precision=None,
-    recall=None, f1=None, ece=None,
-)  # fmt: skip
+MEAN = MeanScore(pathologies=())
 SCORE = Score(
     condition="all",
     protocol="A",
@@ -111,10 +104,10 @@ def test_predictions_round_trip(storage: Storage) -> None:
 def test_another_version_is_refused(storage: Storage, name: str, load: object) -> None:
     assert callable(load)
     for content, message in (
-        (b'{"schema_version": 99}', "found 99, expected 3. Delete it and run evaluate again"),
+        (b'{"schema_version": 99}', "found 99, expected 4. Delete it and run evaluate again"),
         (b"{", "file is not JSON"),
         (b"[]", "another schema version"),
-        (b'{"schema_version": 3}', "missing configuration field"),
+        (b'{"schema_version": 4}', "missing configuration field"),
     ):
         storage.write(name, content)
         with pytest.raises(UserError, match=message) as error:

@@ -39,19 +39,16 @@ def _score(*, condition: str, auroc: float) -> Score:
     ci = Interval(low=auroc - 0.05, high=auroc + 0.05)
     edema = PathologyScore(
         auroc=auroc,
-        auroc_ci=ci,
         threshold=0.4,
         positives=12,
         negatives=1027,
         unknown=1,
         positive_patients=11,
         negative_patients=515,
-        auroc_resamples=1000,
+        intervals={"auroc": ci},
         **numbers,
     )
-    none = dict.fromkeys(("auroc", "auroc_ci", "average_precision", "precision", "recall", "f1"))
     fracture = PathologyScore(
-        **none,
         accuracy=1.0,
         ece=0.01,
         threshold=0.5,
@@ -60,7 +57,7 @@ def _score(*, condition: str, auroc: float) -> Score:
         unknown=1,
         positive_patients=0,
         negative_patients=520,
-        auroc_resamples=0,
+        resamples={"auroc": 0},
     )
     return Score(
         condition=condition,
@@ -71,5 +68,5 @@ def _score(*, condition: str, auroc: float) -> Score:
         num_studies=1040,
         num_rows=1040,
         pathologies={"Edema": edema, "Fracture": fracture},
-        mean=MeanScore(pathologies=("Edema",), auroc=auroc, auroc_ci=ci, auroc_resamples=1000, **numbers),
+        mean=MeanScore(pathologies=("Edema",), auroc=auroc, intervals={"auroc": ci}, **numbers),
     )

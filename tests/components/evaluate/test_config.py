@@ -55,6 +55,7 @@ def test_every_field_of_the_configuration_changes_the_key_or_has_a_reason_not_to
     values: dict[str, Any] = {
         "headline": ["Edema"],
         "threshold": "f1",
+        "prevalence": {"Edema": 0.1},
         "num_bootstrap": 500,
         "seed": 1,
         "num_golden": 3,

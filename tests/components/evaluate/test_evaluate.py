@@ -119,7 +119,7 @@ def test_subsets_and_units_count_what_they_should(world: World) -> None:
 
 def test_the_fitted_model_reads_films_and_metadata_tells_nothing(world: World) -> None:
     assert world.report.score("image").mean.auroc > 0.7
-    meta = world.report.score("meta").mean.auroc_ci
+    meta = world.report.score("meta").mean.intervals["auroc"]
     assert meta is not None
     assert meta.low < 0.5 < meta.high
 
@@ -170,7 +170,7 @@ def test_everything_is_in_the_trainings_run(world: World) -> None:
     assert only.info.run_id == world.run_id
     assert only.info.status == "FINISHED"
     assert only.data.metrics["test/auroc/Edema"] == world.report.headline.pathologies["Edema"].auroc
-    assert only.data.metrics["test/auroc/mean_low"] == world.report.headline.mean.auroc_ci.low
+    assert only.data.metrics["test/auroc/mean_low"] == world.report.headline.mean.intervals["auroc"].low
     assert "test/auroc/Fracture" not in only.data.metrics
     assert only.data.metrics["test/image_meta/common/auroc/mean"] > 0.5
     losses = {found.step: found.value for found in client.get_metric_history(world.run_id, "train/loss")}

@@ -1,126 +1,200 @@
-"""Scores by hand and against scikit-learn; undefined is None."""
+"""Scores by hand and against scikit-learn, under any resample; undefined is None."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    brier_score_loss,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from components.cxr.labels import BLANK
-from components.cxr.operating_points import Calibration, OperatingPoint
-from components.cxr.report import Interval, PathologyScore
-from components.evaluate.metrics import expected_calibration_error, mean_score, pathology_score
+from components.cxr.report import METRICS, Interval, PathologyScore
+from components.evaluate.bootstrap import Draws, draw
+from components.evaluate.metrics import Scored, mean_score, pathology_score
 
-NO_RESAMPLES = np.array([np.nan])
 PATIENTS = [f"p{i // 2}" for i in range(30)]
 """Two rows each."""
-HALF = OperatingPoint(threshold=0.5)
 
 
 def scored(
-    score: np.ndarray, truth: np.ndarray, point: OperatingPoint = HALF, *, auroc_R: np.ndarray = NO_RESAMPLES
-) -> PathologyScore:
-    return pathology_score(score, truth, point, patients=PATIENTS[: len(truth)], auroc_R=auroc_R)
+    score: np.ndarray,
+    truth: np.ndarray,
+    *,
+    draws: Draws | None = None,
+    threshold: float = 0.5,
+    prevalence: float | None = None,
+) -> Scored:
+    """The probability is the sigmoid of the score."""
+    draws = draws or draw(PATIENTS[: len(truth)], num_resamples=100, seed=0)
+    probability = 1 / (1 + np.exp(-score))
+    return pathology_score(
+        score, truth, draws=draws, threshold=threshold, probability_N=probability, prevalence=prevalence
+    )
 
 
 def test_counts_and_rates_by_hand() -> None:
-    """Probability is the sigmoid of the score; the cut at 0.5 is the cut of the score at 0."""
+    """The cut at 0.5 is the cut of the score at 0."""
     score = np.array([2.0, 1.0, -1.0, 3.0, -2.0, -3.0, 9.0])
     truth = np.array([1, 1, 1, 0, 0, 0, BLANK], dtype=np.int8)
-    found = scored(score, truth, auroc_R=np.array([0.5, 0.6, 0.7]))
+    found = scored(score, truth).score
     assert (found.positives, found.negatives, found.unknown) == (3, 3, 1)
     assert (found.positive_patients, found.negative_patients) == (2, 2), "the second has one row of each"
     assert found.low_support
-    assert found.auroc_resamples == 3
+    assert found.prevalence == 0.5
     assert found.accuracy == pytest.approx(4 / 6)
-    assert found.precision == pytest.approx(2 / 3)
+    assert found.precision == found.ppv == pytest.approx(2 / 3)
     assert found.recall == pytest.approx(2 / 3)
+    assert found.specificity == found.npv == pytest.approx(2 / 3)
     assert found.f1 == pytest.approx(2 / 3)
     assert found.auroc == pytest.approx(roc_auc_score(truth[:6], score[:6]))
-    assert found.average_precision == pytest.approx(average_precision_score(truth[:6], score[:6]))
-    assert found.auroc_ci == Interval(low=0.505, high=0.695)
 
 
-def test_the_threshold_is_on_the_calibrated_probability() -> None:
-    point = OperatingPoint(threshold=0.5, calibration=Calibration(slope=1.0, intercept=-5.0))
-    found = pathology_score(
-        np.array([4.0, 6.0]), np.array([1, 1], np.int8), point, patients=PATIENTS[:2], auroc_R=NO_RESAMPLES
-    )
-    assert found.recall == 0.5
+@pytest.mark.parametrize("prevalence", [None, 0.02])
+def test_every_metric_of_every_resample_is_scikit_learns(prevalence: float | None) -> None:
+    """A row that is drawn k times counts k times."""
+    rng = np.random.default_rng(1)
+    truth = (rng.random(30) < 0.4).astype(np.int8)
+    score = (rng.normal(size=30) + truth).round(1)
+    probability, draws = 1 / (1 + np.exp(-score)), draw(PATIENTS, num_resamples=40, seed=2)
+    resamples = scored(score, truth, draws=draws, threshold=0.6, prevalence=prevalence).resamples
+    assert set(resamples) == set(METRICS)
+    for r in range(40):
+        rows = np.repeat(np.arange(30), draws.drawn_GR[draws.patient_N, r])
+        positive, said = truth[rows] == 1, probability[rows]
+        answer = said >= 0.6
+        recall, specificity = recall_score(positive, answer), recall_score(~positive, ~answer)
+        share = positive.mean() if prevalence is None else prevalence
+        right, wrong = recall * share, (1 - specificity) * (1 - share)
+        expected = {
+            "auroc": roc_auc_score(positive, score[rows]),
+            "average_precision": average_precision_score(positive, score[rows]),
+            "accuracy": accuracy_score(positive, answer),
+            "precision": precision_score(positive, answer),
+            "recall": recall,
+            "specificity": specificity,
+            "f1": f1_score(positive, answer),
+            "ppv": right / (right + wrong),
+            "npv": specificity * (1 - share) / (specificity * (1 - share) + (1 - recall) * share),
+            "brier": brier_score_loss(positive, said),
+        }
+        for name, value in expected.items():
+            assert resamples[name][r] == pytest.approx(value, abs=1e-12), name
+
+
+def test_the_value_lies_in_its_interval_and_the_interval_is_of_its_own_resamples() -> None:
+    rng = np.random.default_rng(2)
+    truth = (rng.random(300) < 0.4).astype(np.int8)
+    score = rng.normal(size=300) + truth
+    draws = draw([f"p{i // 2}" for i in range(300)], num_resamples=200, seed=0)
+    found = scored(score, truth, draws=draws)
+    assert set(found.score.intervals) == set(METRICS)
+    assert found.score.resamples == {}
+    for name in METRICS:
+        low, high = np.percentile(found.resamples[name], [2.5, 97.5])
+        assert found.score.intervals[name] == Interval(low=low, high=high)
+        if name != "ece":  # resampled gaps are wider than the set's own
+            assert low < getattr(found.score, name) < high
+
+
+def test_the_answer_is_cut_from_the_probability_where_there_is_one() -> None:
+    score, truth = np.array([4.0, 6.0, 5.0]), np.array([1, 1, 0], np.int8)
+    draws = draw(PATIENTS[:3], num_resamples=10, seed=0)
+    said = np.array([0.3, 0.7, 0.1])
+    calibrated = pathology_score(score, truth, draws=draws, threshold=0.5, probability_N=said).score
+    assert (calibrated.recall, calibrated.specificity) == (0.5, 1.0)
+    raw = pathology_score(score, truth, draws=draws, threshold=4.5).score
+    assert (raw.recall, raw.specificity, raw.brier, raw.ece) == (0.5, 0.0, None, None)
+    ranks = pathology_score(score, truth, draws=draws).score
+    assert (ranks.auroc, ranks.recall, ranks.ppv, ranks.threshold) == (0.5, None, None, None)
 
 
 def test_without_positives_what_needs_them_is_none() -> None:
-    score, truth = np.array([-1.0, -2.0]), np.array([0, 0], np.int8)
-    found = scored(score, truth)
-    undefined = ("auroc", "auroc_ci", "average_precision", "precision", "recall", "f1")
+    found = scored(np.array([-1.0, -2.0]), np.array([0, 0], np.int8)).score
+    undefined = ("auroc", "average_precision", "precision", "recall", "f1", "ppv", "sensitivity_at_90_specificity")
     assert [getattr(found, name) for name in undefined] == [None] * len(undefined)
-    assert found.accuracy == 1.0
+    assert not set(undefined) & set(found.intervals)
+    assert {found.resamples[name] for name in undefined} == {0}
+    assert (found.accuracy, found.specificity, found.npv) == (1.0, 1.0, 1.0)
 
 
 def test_without_a_positive_answer_precision_is_none_and_f1_is_zero() -> None:
-    score, truth = np.array([-1.0, -2.0]), np.array([1, 0], np.int8)
-    found = scored(score, truth)
+    found = scored(np.array([-1.0, -2.0]), np.array([1, 0], np.int8)).score
     assert (found.precision, found.recall, found.f1) == (None, 0.0, 0.0)
 
 
 def test_without_any_known_study_everything_is_none() -> None:
-    found = pathology_score(
-        np.array([1.0]),
-        np.array([BLANK], np.int8),
-        OperatingPoint(threshold=0.5),
-        patients=PATIENTS[:1],
-        auroc_R=NO_RESAMPLES,
-    )
-    counts = {"positives": 0, "negatives": 0, "unknown": 1, "threshold": 0.5}
-    counts |= {"positive_patients": 0, "negative_patients": 0, "auroc_resamples": 0}
-    assert {name: value for name, value in found.model_dump().items() if value is not None} == counts
+    found = scored(np.array([1.0]), np.array([BLANK], np.int8)).score
+    expected = PathologyScore(
+        threshold=0.5, positives=0, negatives=0, unknown=1, positive_patients=0, negative_patients=0,
+        resamples=dict.fromkeys(METRICS, 0),
+    )  # fmt: skip
+    assert found == expected
+
+
+def test_a_metric_that_few_resamples_define_has_no_interval() -> None:
+    """Of the patients one in seven has a positive: 0.86^7 = 35 % of the resamples lack him."""
+    truth = np.array([1, 1] + [0] * 12, np.int8)
+    found = scored(np.arange(14.0) - 7, truth, draws=draw(PATIENTS[:14], num_resamples=1000, seed=0)).score
+    assert 600 < found.resamples["auroc"] == found.resamples["recall"] < 700
+    assert found.auroc is not None
+    assert not {"auroc", "recall", "f1"} & set(found.intervals)
+    assert "specificity" in found.intervals
 
 
 def test_calibration_error_by_hand() -> None:
-    """Two bins: 0.8 said and 0.5 seen for two studies, 0.1 said and 0 seen for two: (0.3 * 2 + 0.1 * 2) / 4."""
-    probability, positive = np.array([0.85, 0.85 - 0.1, 0.1, 0.1]), np.array([True, False, False, False])
-    expected = (abs(0.85 - 1) + abs(0.75 - 0) + abs(0.1) * 2) / 4
-    assert expected_calibration_error(probability, positive) == pytest.approx(expected)
-    together = expected_calibration_error(np.array([0.81, 0.89, 0.15, 0.19]), positive)
-    assert together == pytest.approx((abs(0.81 + 0.89 - 1) + 0.15 + 0.19) / 4)
+    """Two bins: of four studies 0.81 and 0.89 said and one of two seen, 0.15 and 0.19 said and none seen."""
+
+    def error(probability: list[float], truth: list[int]) -> float | None:
+        draws = draw(PATIENTS[: len(truth)], num_resamples=10, seed=0)
+        said, labels = np.array(probability), np.array(truth, np.int8)
+        return pathology_score(said, labels, draws=draws, probability_N=said).score.ece
+
+    assert error([0.85, 0.75, 0.1, 0.1], [1, 0, 0, 0]) == pytest.approx((0.15 + 0.75 + 0.2) / 4)
+    assert error([0.81, 0.89, 0.15, 0.19], [1, 0, 0, 0]) == pytest.approx((abs(0.81 + 0.89 - 1) + 0.15 + 0.19) / 4)
+    assert error([1.0, 0.95], [1, 1]) == pytest.approx(0.025), "1 is in the last bin"
 
 
-def test_a_probability_of_one_is_in_the_last_bin() -> None:
-    assert expected_calibration_error(np.array([1.0, 0.95]), np.array([True, True])) == pytest.approx(0.025)
-
-
-def test_means_are_over_the_defined_part_of_the_headline() -> None:
+def test_means_are_over_the_same_pathologies_whatever_the_metric() -> None:
     rng = np.random.default_rng(0)
     names = ("Edema", "Fracture", "Pneumonia")
     truth = (rng.random((30, 3)) < 0.5).astype(np.int8)
     truth[:, 1] = 0
     score = rng.normal(size=(30, 3))
-    auroc_RP = rng.random((100, 3))
-    scores = {
-        name: pathology_score(
-            score[:, p], truth[:, p], OperatingPoint(threshold=0.5), patients=PATIENTS, auroc_R=auroc_RP[:, p]
-        )
-        for p, name in enumerate(names)
-    }
-    found = mean_score(scores, headline=("Edema", "Fracture"), pathologies=names, auroc_RP=auroc_RP)
-    assert found.pathologies == ("Edema",)
-    assert found.auroc == scores["Edema"].auroc
-    assert found.auroc_ci == scores["Edema"].auroc_ci
-    every = mean_score(scores, headline=names, pathologies=names, auroc_RP=auroc_RP)
+    draws = draw(PATIENTS, num_resamples=100, seed=0)
+    found = {name: scored(score[:, p], truth[:, p], draws=draws) for p, name in enumerate(names)}
+    one = mean_score(found, headline=("Edema", "Fracture"))
+    assert one.pathologies == ("Edema",)
+    assert one.model_dump(include=set(METRICS)) == found["Edema"].score.model_dump(include=set(METRICS))
+    assert one.intervals == found["Edema"].score.intervals
+    every = mean_score(found, headline=names)
     assert every.pathologies == ("Edema", "Pneumonia")
-    assert every.f1 == pytest.approx(np.mean([scores["Edema"].f1, scores["Pneumonia"].f1]))
-    auroc_RP[:11, 2] = np.nan  # the rare one's class is missing in 11 of 100
-    rare = mean_score(scores, headline=names, pathologies=names, auroc_RP=auroc_RP)
-    assert (rare.auroc, rare.auroc_ci, rare.auroc_resamples) == (every.auroc, None, 89)
-    none = mean_score(scores, headline=("Fracture",), pathologies=names, auroc_RP=auroc_RP)
-    assert (none.pathologies, none.auroc, none.auroc_ci, none.f1) == ((), None, None, None)
+    for name in METRICS:
+        assert getattr(every, name) == pytest.approx(
+            np.mean([getattr(found[p].score, name) for p in ("Edema", "Pneumonia")])
+        )
+    found["Pneumonia"].resamples["auroc"][:11] = np.nan  # the rare one's class is missing in 11 of 100
+    rare = mean_score(found, headline=names)
+    assert (rare.auroc, rare.intervals.get("auroc"), rare.resamples) == (every.auroc, None, {"auroc": 89})
+    assert rare.intervals["recall"] == every.intervals["recall"]
+    silent = scored(np.full(30, -9.0), truth[:, 2], draws=draws)  # no answer is positive
+    partly = mean_score(found | {"Pneumonia": silent}, headline=names)
+    assert (partly.pathologies, partly.precision) == (every.pathologies, None)
+    assert partly.recall == pytest.approx(found["Edema"].score.recall / 2)
+    none = mean_score(found, headline=("Fracture",))
+    assert (none.pathologies, none.auroc, none.intervals, none.f1) == ((), None, {}, None)
 
 
 @pytest.mark.parametrize(("count", "few"), [(9, True), (10, False)])
 def test_support_is_counted_in_patients(count: int, few: bool) -> None:
     truth = np.array([1] * 30 + [0] * 30, np.int8)
     patients = [f"p{i % count}" for i in range(30)] + [f"n{i}" for i in range(30)]
-    score = np.arange(60.0)
+    draws = draw(patients, num_resamples=10, seed=0)
     for labels in (truth, 1 - truth):
-        found = pathology_score(score, labels, HALF, patients=patients, auroc_R=NO_RESAMPLES)
-        assert found.low_support == few
+        assert pathology_score(np.arange(60.0), labels, draws=draws).score.low_support == few

@@ -69,10 +69,9 @@ def test_a_leaky_model_is_never_promoted(report: Report) -> None:
 
 
 def test_without_a_score_nothing_is_promoted(report: Report) -> None:
-    empty = dict.fromkeys(MeanScore.model_fields, None) | {"pathologies": (), "auroc_resamples": 0}
-    decision = decide(_with_mean(report, mean=MeanScore(**empty)), None, config=SUPERIOR)
+    decision = decide(_with_mean(report, mean=MeanScore(pathologies=())), None, config=SUPERIOR)
     assert not decision.promoted
-    rare = report.headline.mean.model_copy(update={"auroc_ci": None, "auroc_resamples": 850})
+    rare = report.headline.mean.model_copy(update={"intervals": {}, "resamples": {"auroc": 850}})
     decision = decide(_with_mean(report, mean=rare), None, config=SUPERIOR)
     assert not decision.promoted
     assert "defined in 850 of 1,000 resamples" in decision.reason
@@ -85,5 +84,5 @@ def _with_mean(
     report: Report, *, mean: MeanScore | None = None, auroc: float = 0, low: float = 0, high: float = 0
 ) -> Report:
     first, *rest = report.scores
-    mean = mean or first.mean.model_copy(update={"auroc": auroc, "auroc_ci": Interval(low=low, high=high)})
+    mean = mean or first.mean.model_copy(update={"auroc": auroc, "intervals": {"auroc": Interval(low=low, high=high)}})
     return report.model_copy(update={"scores": (first.model_copy(update={"mean": mean}), *rest)})

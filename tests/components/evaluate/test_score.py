@@ -71,9 +71,9 @@ def test_every_table_is_resampled_by_patient(found: Assessment, predictions: Pre
             score_NP, truth_NP, [str(n) for n in range(len(rows.patients))], num_resamples=300, seed=0
         )
         for p, name in enumerate(NAMES):
-            reported, narrow = table.pathologies[name].auroc_ci, interval(by_row_RP[:, p])
+            reported, narrow = table.pathologies[name].intervals["auroc"], interval(by_row_RP[:, p])
             assert _width(reported) > 1.5 * _width(narrow), (table.condition, table.protocol, table.unit, name)
-        assert _width(table.mean.auroc_ci) > 1.5 * _width(interval(mean_resamples(by_row_RP)))
+        assert _width(table.mean.intervals["auroc"]) > 1.5 * _width(interval(mean_resamples(by_row_RP)))
         assert table.num_patients == NUM_PATIENTS - (5 if table.protocol == "truth" else 0)
 
 
@@ -120,6 +120,32 @@ def test_operating_points_are_validations_under_the_same_condition(found: Assess
     assert len(thresholds) == len(CONDITIONS), "the conditions differ in what this test tells apart"
     films = found.report.score("image", unit="image").pathologies["Edema"]
     assert films.threshold == found.points.conditions["image"]["Edema"].threshold
+
+
+def test_tables_hold_the_metrics_of_calibrated_probabilities(found: Assessment, predictions: Predictions) -> None:
+    rows = predictions.test.rows
+    positive = rows.states_NP[:, 1] == 1
+    for condition in CONDITIONS:
+        point = found.points.conditions[condition]["Edema"]
+        said = calibrate(predictions.scores[Pass("test", condition)].score_NP[:, 1], point.calibration)
+        edema = found.report.score(condition).pathologies["Edema"]
+        assert edema.brier == pytest.approx(((said - positive) ** 2).mean())
+        assert edema.recall == pytest.approx((said[positive] >= point.threshold).mean())
+        assert edema.intervals["brier"].low < edema.brier < edema.intervals["brier"].high
+
+
+def test_predictive_values_are_for_the_stated_prevalence(model: Description, predictions: Predictions) -> None:
+    config = CONFIG.model_copy(update={"second_truth": None, "prevalence": {"Edema": 0.01}})
+    rng, job = np.random.default_rng(7), Pass("validate", "all")
+    alike = _scores(rng, predictions.validation, films=False, shift=0.0)
+    predictions = replace(predictions, scores=predictions.scores | {job: alike})
+    stated = score(config, model, predictions, manifest_hash="m", run_id=None).report.headline.pathologies
+    edema, fracture = stated["Edema"], stated["Fracture"]
+    said_yes = edema.recall * 0.01 + (1 - edema.specificity) * 0.99
+    assert (edema.prevalence, edema.ppv) == (0.01, pytest.approx(edema.recall * 0.01 / said_yes))
+    assert edema.ppv < edema.precision
+    assert fracture.ppv == fracture.precision
+    assert fracture.prevalence == fracture.positives / (fracture.positives + fracture.negatives)
 
 
 def test_probabilities_are_calibrated_by_their_own_condition(found: Assessment, predictions: Predictions) -> None:

@@ -15,6 +15,8 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from components.cxr.errors import UserError
+from components.cxr.operating_points import OperatingPoint, OperatingPoints, write_operating_points
+from components.cxr.storage.storage import open_storage
 from components.evaluate.score_file import compared, scored
 from components.evaluate.scored_file import read_scored
 
@@ -56,7 +58,7 @@ def test_a_csv_is_scored_as_scikit_learn_does(tmp_path: Path, mark: str) -> None
     for p, row in enumerate(found["findings"].values()):
         assert row["auroc"] == pytest.approx(roc_auc_score(LABEL[:, p], SCORE[:, p]), abs=1e-12)
         assert row["average_precision"] == pytest.approx(average_precision_score(LABEL[:, p], SCORE[:, p]), abs=1e-12)
-        assert row["auroc_ci"][0] < row["auroc"] < row["auroc_ci"][1]
+        assert row["intervals"]["auroc"][0] < row["auroc"] < row["intervals"]["auroc"][1]
         assert (row["positives"], row["negatives"]) == (LABEL[:, p].sum(), (1 - LABEL[:, p]).sum())
         assert not row["low_support"]
     assert found["mean"]["auroc"] == pytest.approx(np.mean([row["auroc"] for row in found["findings"].values()]))
@@ -106,6 +108,44 @@ def test_predictions_of_an_evaluation_are_scored_as_it_did(tmp_path: Path) -> No
     assert other["auroc"] == pytest.approx(1.0 - found["auroc"])
     with pytest.raises(UserError, match="expected all, image"):
         read_scored(path, condition="text")
+
+
+def test_answers_need_a_threshold_and_calibration_needs_probabilities(tmp_path: Path) -> None:
+    """Scores between 0 and 1 are probabilities; others have ranks alone."""
+    raw = scored(read_scored(write(tmp_path / "a.csv", wide()), condition="all"), num_bootstrap=100)
+    edema = raw["findings"]["Edema"]
+    assert (edema["recall"], edema["brier"], edema["threshold"]) == (None, None, None)
+    assert edema["sensitivity_at_90_specificity"] is not None
+    probability = 1 / (1 + np.exp(-SCORE))
+    read = read_scored(write(tmp_path / "b.csv", wide(probability)), condition="all")
+    edema = scored(read, threshold=0.5, num_bootstrap=100)["findings"]["Edema"]
+    positive, said = LABEL[:, 0] == 1, probability[:, 0]
+    assert edema["brier"] == pytest.approx(((said - positive) ** 2).mean())
+    assert edema["recall"] == pytest.approx((said[positive] >= 0.5).mean())
+    assert edema["intervals"]["recall"][0] < edema["recall"] < edema["intervals"]["recall"][1]
+    cut = scored(read_scored(write(tmp_path / "a.csv", wide()), condition="all"), threshold=0.0, num_bootstrap=100)
+    assert cut["findings"]["Edema"]["recall"] == edema["recall"], "of scores that are none, the threshold is a score"
+
+
+def test_an_evaluations_thresholds_lie_beside_its_predictions(tmp_path: Path) -> None:
+    point = OperatingPoint(threshold=0.6)
+    points = OperatingPoints(bundle_hash="b", conditions={"all": dict.fromkeys(NAMES, point)})
+    write_operating_points(open_storage(tmp_path), points)
+    columns = {"study_id": [f"s{i}" for i in range(120)], "patient_id": PATIENTS, "condition": ["all"] * 120}
+    probability = 1 / (1 + np.exp(1 - SCORE))
+    for p, name in enumerate(NAMES):
+        columns |= {
+            f"score/{name}": SCORE[:, p],
+            f"probability/{name}": probability[:, p],
+            f"label/{name}": LABEL[:, p],
+        }
+    pq.write_table(pa.table(columns), tmp_path / "predictions.parquet")
+    read = read_scored(str(tmp_path / "predictions.parquet"), condition="all")
+    found = scored(read, num_bootstrap=100)["findings"]["Fracture"]
+    positive = LABEL[:, 1] == 1
+    assert found["threshold"] == 0.6
+    assert found["recall"] == pytest.approx((probability[positive, 1] >= 0.6).mean())
+    assert found["brier"] == pytest.approx(((probability[:, 1] - positive) ** 2).mean())
 
 
 @pytest.mark.parametrize(
@@ -177,6 +217,11 @@ def test_the_commands_print_tables_and_write_json(tmp_path: Path) -> None:
     assert f"{auroc:.3f}" in done.stdout
     assert "120 rows of 60 patients" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
+    done = command("score", first, "--metric", "recall", "--metric", "ppv", "--threshold", "0")
+    findings = scored(read_scored(first, condition="all"), threshold=0.0)["findings"]
+    assert f"{findings['Edema']['recall']:.3f}" in done.stdout
+    assert "Recall" in done.stdout
+    assert "PPV" in done.stdout
     done = command("compare", first, second)
     assert done.returncode == 0, done.stderr
     assert "First minus second" in done.stdout
