@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.cxr.report import load_decision, load_report
+from components.cxr.decision import load_decision
+from components.cxr.report import load_report
 from components.cxr.storage.pointers import read_pointer
 from components.cxr.storage.storage import Root, Storage
 from components.evaluate.table import print_report

@@ -33,6 +33,9 @@ NEUTRAL = {
     "components/evaluate/log.py": "what MLflow is told of a report",
     "components/evaluate/promotion.py": "the decision, which is made anew each time",
     "components/evaluate/champion.py": "the decision, which is made anew each time",
+    "components/evaluate/calibration_change.py": "the decision, which is made anew each time",
+    "components/evaluate/decided.py": "the decision, which is made anew each time",
+    "components/cxr/decision.py": "the decision, which is made anew each time",
 }
 """Files and folders that a step imports and that no result depends on, each with the reason."""
 

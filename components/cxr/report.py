@@ -1,4 +1,4 @@
-"""The third contract: what evaluation found, for the tables, the promotion decision and the deployment check."""
+"""The third contract: what evaluation found, for the tables, the decision and the deployment check."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from components.cxr.storage.parquet import parquet_table
 from components.cxr.storage.storage import Storage
 
 __all__ = [
-    "CONDITIONS", "DECISION", "LEAKY_TEXT", "LOW_SUPPORT", "METRICS", "PREDICTIONS", "REPORT",
-    "Agreement", "Condition", "Decision", "Difference", "Gain", "GoldenStudy", "Interval", "MeanScore", "Metric",
+    "CONDITIONS", "LEAKY_TEXT", "LOW_SUPPORT", "METRICS", "PREDICTIONS", "REPORT",
+    "Agreement", "Condition", "Difference", "Gain", "GoldenStudy", "Interval", "MeanScore", "Metric",
     "Metrics", "PathologyScore", "Protocol", "Report", "Score", "TruthReport",
-    "load_decision", "load_predictions", "load_report", "write_decision", "write_predictions", "write_report",
+    "load_predictions", "load_report", "write_predictions", "write_report",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 4
 REPORT = "report.json"
-DECISION = "decision.json"
 PREDICTIONS = "predictions.parquet"
 
 Condition = Literal["all", "image", "image+meta", "text", "meta"]
@@ -207,28 +206,6 @@ class TruthReport(Config):
     """By pathology; the data set's labels are the first, the second truth's the second."""
 
 
-class Decision(Config):
-    """`decision.json`: whether the evaluated bundle replaces the deployed one, and why."""
-
-    schema_version: int = SCHEMA_VERSION
-    promoted: bool
-    policy: Literal["superior", "non_inferior"]
-    reason: str
-    """One sentence with the numbers."""
-    challenger_bundle: str
-    champion_bundle: str | None
-    """Bundle hash of the deployed model that was compared; None when nothing is deployed."""
-    difference: float | None
-    """Mean AUROC of challenger minus champion on the same rows."""
-    difference_ci: Interval | None
-    registered_model: str | None = None
-    """Name in MLflow's registry; None when MLflow did not answer."""
-    challenger_version: str | None = None
-    """Of the registered model; None when MLflow did not answer."""
-    champion_version: str | None = None
-    """Version that had the alias `champion` when the decision was made."""
-
-
 class GoldenStudy(Config):
     """A study and the answer that a faithful server must give for it."""
 
@@ -294,10 +271,17 @@ class Report(Config):
         raise KeyError(wanted)
 
 
-def write_report(storage: Storage, report: Report) -> None:
-    """Write the report, the last file of an evaluation: its presence means complete."""
+def write_report(storage: Storage, report: Report, *, over: int | None = None) -> None:
+    """Write the report, the last file of an evaluation: its presence means complete.
+
+    Args:
+        over: generation of the file that it may replace, ABSENT for none; None for whichever.
+
+    Raises:
+        StaleWriteError: there is another one.
+    """
     data = json.dumps(report.model_dump(mode="json"), indent=1) + "\n"  # in the pathologies' order
-    storage.write(REPORT, data.encode())
+    storage.write(REPORT, data.encode(), if_generation=over)
 
 
 def load_report(storage: Storage) -> Report:
@@ -310,24 +294,6 @@ def load_report(storage: Storage) -> Report:
     where = f"{storage.uri}/{REPORT}"
     values = read_versioned(storage.read(REPORT).data, where=where, version=SCHEMA_VERSION, made_by="evaluate")
     return Report.parse(values, where=where)
-
-
-def write_decision(storage: Storage, decision: Decision) -> None:
-    """Write the decision beside the report."""
-    data = json.dumps(decision.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
-    storage.write(DECISION, data.encode())
-
-
-def load_decision(storage: Storage) -> Decision:
-    """Read a decision.
-
-    Raises:
-        UserError: not JSON, or another schema version.
-        FileNotFoundError: there is none.
-    """
-    where = f"{storage.uri}/{DECISION}"
-    values = read_versioned(storage.read(DECISION).data, where=where, version=SCHEMA_VERSION, made_by="evaluate")
-    return Decision.parse(values, where=where)
 
 
 def write_predictions(storage: Storage, table: pa.Table) -> None:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.cxr.auroc import mean_auroc
 from components.cxr.bundle_info import Description, check_same_pixels, describe
 from components.cxr.errors import UserError
-from components.cxr.labels import truth_of
+from components.cxr.labels import NEGATIVE, POSITIVE, truth_of
+from components.cxr.operating_points import load_operating_points
+from components.cxr.report import LOW_SUPPORT, Condition
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage, open_storage
-from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamples
+from components.evaluate.calibration import calibrate
+from components.evaluate.calibration_change import ece_difference
 from components.evaluate.config import EvaluateConfig
+from components.evaluate.gains import paired
 from components.evaluate.predictions import Pass, Rows, Studies, predictions_key
 from components.evaluate.promotion import Comparison
 
-__all__ = ["compare", "deployed_now", "paired_difference"]
+__all__ = ["Answers", "compare", "compare_answers", "deployed_now"]
 
 CURRENT = "current.json"
 
@@ -76,64 +80,114 @@ def compare(
     storage = open_storage(current["bundle"])
     try:
         champion = _describe_champion(storage, current, manifest)
+        points = load_operating_points(storage, bundle_hash=champion.hash)
     except UserError as error:
         return Comparison(current["bundle_hash"], problem=str(error))
-    job = Pass("test", "all")
+    jobs = [Pass("test", "all"), Pass("test", "image")]
     found = predict(
         config,
         storage=root.predictions(predictions_key(champion.hash, manifest.hash)),
         bundle=storage,
         model=champion,
         manifest=manifest,
-        passes=[job],
+        passes=jobs,
         unit="studies by the deployed model",
     )
     fair_S = ~found.test.trained_on_S
     if not fair_S.any():
         problem = "it was trained or selected on every test patient; compare them on other data."
         return Comparison(champion.hash, problem=problem)
-    compared = paired_difference(
-        _scores(predictions, found.test, model.info.pathologies)[fair_S],
-        found.scores[job].score_NP[fair_S],
+    names = model.info.pathologies
+    score_SP, film_SP = (found.scores[job].score_NP for job in jobs)
+    probability_SP = np.stack(
+        [calibrate(score_SP[:, p], points.conditions["all"][name].calibration) for p, name in enumerate(names)], axis=1
+    )
+    compared = compare_answers(
+        _answers(predictions, found.test, names).select(fair_S),
+        Answers(score_SP, film_SP, probability_SP).select(fair_S),
         found.test.rows.select(fair_S),
-        pathologies=model.info.pathologies,
+        pathologies=names,
         config=config,
         champion_bundle=champion.hash,
     )
     return compared._replace(left_out=_left_out(found.test))
 
 
-def paired_difference(
-    challenger_SP: npt.NDArray[np.floating],
-    champion_SP: npt.NDArray[np.floating],
+class Answers(NamedTuple):
+    """What a model says of S studies."""
+
+    score_SP: npt.NDArray[np.floating]
+    """z1 - z0 with every input."""
+    film_SP: npt.NDArray[np.floating]
+    """z1 - z0 with films alone."""
+    probability_SP: npt.NDArray[np.floating]
+    """With every input, calibrated by its own operating points, in [0, 1]."""
+
+    def select(self, chosen_S: npt.NDArray[np.bool_]) -> Answers:
+        """Of the chosen studies."""
+        return Answers(*(values_SP[chosen_S] for values_SP in self))
+
+
+def compare_answers(
+    challenger: Answers,
+    champion: Answers,
     rows: Rows,
     *,
     pathologies: Sequence[str],
     config: EvaluateConfig,
     champion_bundle: str,
 ) -> Comparison:
-    """Mean AUROC of challenger minus champion (protocol A, by study) under the same resamples of the patients."""
-    columns = [list(pathologies).index(name) for name in config.headline or pathologies]
-    truth_SP = truth_of(rows.states_NP, rows.labeled_N, protocol="A", pathologies=pathologies)[:, columns]
-    defined_P = (truth_SP == 1).any(axis=0) & (truth_SP == 0).any(axis=0)
-    columns, truth_SP = np.array(columns)[defined_P].tolist(), truth_SP[:, defined_P]
-    challenger_SP, champion_SP = challenger_SP[:, columns], champion_SP[:, columns]
-    challenger, champion = mean_auroc(challenger_SP, truth_SP), mean_auroc(champion_SP, truth_SP)
-    if challenger is None or champion is None:
+    """Challenger minus champion, protocol A, by study, everything under the same resamples of the patients."""
+    headline = config.headline or tuple(pathologies)
+    truth_SP = truth_of(rows.states_NP, rows.labeled_N, protocol="A", pathologies=pathologies)
+    differences = partial(
+        paired,
+        truth_SP=truth_SP,
+        patients=rows.patients,
+        names=pathologies,
+        headline=headline,
+        num_resamples=config.num_bootstrap,
+        seed=config.seed,
+    )
+    by_pathology, mean = differences(challenger.score_SP, champion.score_SP)
+    _, films = differences(challenger.film_SP, champion.film_SP)
+    supported = [name for p, name in enumerate(pathologies) if _supported(truth_SP[:, p], rows.patients)]
+    defined = [name for name in headline if by_pathology[name].difference is not None]
+    if not defined:
         return Comparison(champion_bundle)
-    settings = {"num_resamples": config.num_bootstrap, "seed": config.seed}
-    challenger_RP = auroc_resamples(challenger_SP, truth_SP, rows.patients, **settings)
-    champion_RP = auroc_resamples(champion_SP, truth_SP, rows.patients, **settings)
-    difference_R = mean_resamples(challenger_RP) - mean_resamples(champion_RP)
-    return Comparison(champion_bundle, difference=challenger - champion, difference_ci=interval(difference_R))
+    counted_P = [list(pathologies).index(name) for name in defined]
+    ece = ece_difference(
+        challenger.probability_SP[:, counted_P],
+        champion.probability_SP[:, counted_P],
+        truth_SP[:, counted_P],
+        rows.patients,
+        num_resamples=config.num_bootstrap,
+        seed=config.seed,
+    )
+    return Comparison(
+        champion_bundle,
+        mean=mean,
+        films=films,
+        pathologies={name: by_pathology[name] for name in supported},
+        ece=ece,
+    )
 
 
-def _scores(predictions: pa.Table, test: Studies, pathologies: Sequence[str]) -> npt.NDArray[np.floating]:
-    """The challenger's z1 - z0 (S, P) under the condition `all`, study by study as in `test`."""
-    table = predictions.filter(pc.equal(predictions.column("condition"), "all"))
-    row = {study: i for i, study in enumerate(table.column("study_id").to_pylist())}
-    order_S = [row[study] for study in test.rows.studies]
-    return np.stack([table.column(f"score/{name}").to_numpy()[order_S] for name in pathologies], axis=1)
+def _supported(truth_S: npt.NDArray[np.int8], patients: Sequence[str]) -> bool:
+    patient_S = np.asarray(patients)
+    return min(len(np.unique(patient_S[truth_S == state])) for state in (POSITIVE, NEGATIVE)) >= LOW_SUPPORT
+
+
+def _answers(predictions: pa.Table, test: Studies, pathologies: Sequence[str]) -> Answers:
+    """The challenger's, study by study as in `test`."""
+
+    def columns(kind: str, condition: Condition) -> npt.NDArray[np.floating]:
+        table = predictions.filter(pc.equal(predictions.column("condition"), condition))
+        row = {study: i for i, study in enumerate(table.column("study_id").to_pylist())}
+        order_S = [row[study] for study in test.rows.studies]
+        return np.stack([table.column(f"{kind}/{name}").to_numpy()[order_S] for name in pathologies], axis=1)
+
+    return Answers(columns("score", "all"), columns("score", "image"), columns("probability", "all"))
 
 
 def _left_out(test: Studies) -> str:

@@ -18,11 +18,27 @@ class PromotionConfig(Config):
     """The lower 95 % bound of the paired difference of the mean AUROC must be above 0, or above -margin."""
     margin: float = Field(0.0, ge=0.0, lt=0.5)
     """Loss of mean AUROC that `non_inferior` tolerates."""
+    min_auroc: float = Field(0.5, ge=0.5, lt=1.0)
+    """What the lower 95 % bound of the mean AUROC must be above where nothing is deployed, or nothing comparable."""
+    max_film_drop: float = Field(0.02, gt=0.0, lt=0.5)
+    """Films alone must be shown to lose less of the mean AUROC than this (by the lower 95 % bound of the paired
+    difference): a better guess from text is no better reader of films."""
+    max_pathology_drop: float = Field(0.05, ge=0.0, lt=0.5)
+    """A pathology whose AUROC is shown to be lower (the upper 95 % bound is below 0), and by more than this, stops the
+    promotion; one of fewer than ten positive or negative patients never does."""
+    max_ece_increase: float = Field(0.02, ge=0.0, lt=1.0)
+    """A mean expected calibration error that is shown to be larger (the lower 95 % bound of the paired difference is
+    above 0), and by more than this, stops the promotion; each model is taken with its own operating points."""
+    force: bool = False
+    """Let the model replace a deployed one with which it cannot be compared (other pathologies, other pixels), where
+    `min_auroc` and the reason suffice. It never lets a model pass that was compared and lost."""
     reason: str = ""
-    """Why a model that is not shown to be better may be deployed; `non_inferior` needs it."""
+    """Why a model that is not shown to be better may be deployed; `non_inferior` and `force` need it."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.force and not self.reason.strip():
+            raise ValueError("force with a reason")
         if self.policy == "non_inferior" and not (self.margin > 0.0 and self.reason.strip()):
             raise ValueError("non_inferior with a margin above 0 and a reason")
         if self.policy == "superior" and self.margin > 0.0:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from components.cxr.bundle_info import Description, check_same_pixels, describe, local_folder
 from components.cxr.config import content_hash
+from components.cxr.decision import Decision, write_decision
 from components.cxr.errors import UserError
 from components.cxr.model.device import pick_device
 from components.cxr.operating_points import (
@@ -26,23 +27,22 @@ from components.cxr.operating_points import (
 from components.cxr.report import (
     REPORT,
     SCHEMA_VERSION,
-    Decision,
     Report,
     load_predictions,
     load_report,
-    write_decision,
     write_predictions,
     write_report,
 )
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import write_pointer
-from components.cxr.storage.storage import Root, Storage
+from components.cxr.storage.storage import ABSENT, Root, StaleWriteError, Storage
 from components.cxr.tracking.journal import JOURNAL
-from components.cxr.tracking.registry import register_model
+from components.cxr.tracking.registry import challenger_version, register_model
 from components.cxr.tracking.tracked_run import TrackedRun, replay
 from components.cxr.tracking.tracking import joined_run
 from components.evaluate.champion import compare
 from components.evaluate.config import EvaluateConfig
+from components.evaluate.decided import decision_tags, generation_of, log_decision, register_look
 from components.evaluate.log import log_evaluation
 from components.evaluate.model_card import model_card
 from components.evaluate.predict import predict
@@ -96,9 +96,11 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
     scores_key = predictions_key(model.hash, manifest.hash)
     key = evaluation_key(config, predictions=scores_key, truth_hash=truth.sha256 if truth else "")
     storage = root.evaluation(key)
+    before = generation_of(storage)
     known = load_report(storage) if storage.exists(REPORT) else None
     run_id = known.mlflow_run_id if known else model.info.mlflow_run_id
     with joined_run(root, experiment=EXPERIMENT, run_id=run_id) as tracked:
+        challenger = challenger_version(tracked, config.registered_model)
         _replay_training(tracked, root, bundle)
         if known is None:
             scores = root.predictions(scores_key)
@@ -110,16 +112,33 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
         report, told = known or load_report(storage), load_predictions(storage)
 
         points = load_operating_points(storage, bundle_hash=model.hash).hash
+        if points != report.operating_points_hash:
+            raise UserError(
+                "other-operating-points",
+                "operating points and report are of two evaluations at once",
+                where=storage.uri,
+                found=points,
+                expected=report.operating_points_hash,
+                remedy="Delete this folder and run evaluate again.",
+            )
         comparison = compare(
             config, root=root, manifest=manifest, model=model, operating_points=points, predictions=told
         )
-        decision = decide(report, comparison, config=config.promotion)
+        champion = comparison.champion_bundle if comparison else None
+        earlier = 0
+        if comparison is None or (comparison.problem is None and champion != model.hash):
+            earlier = register_look(root, manifest.hash, evaluation=key, champion=champion, config=config.promotion)
+        decision = decide(report, comparison, config=config.promotion, earlier_decisions=earlier)
 
         card = storage.read(MODEL_CARD).data.decode()
         log_evaluation(tracked, report, told, card=card, manifest=manifest, key=key)
         with _as_served(bundle, storage) as artifacts:
-            decision = _register(config, decision, comparison, report, tracked, artifacts=artifacts, model=model)
-    write_decision(storage, decision)
+            decision = _register(
+                config, decision, comparison, report, tracked,
+                artifacts=artifacts, model=model, instead_of=challenger,
+            )  # fmt: skip
+        write_decision(storage, decision, over=before)
+        log_decision(tracked, decision)
     write_pointer(root, "evaluation", storage.uri)
     print_report(report, decision)
     print(f"evaluate: {'promoted' if decision.promoted else 'not promoted'}: {decision.reason}", flush=True)
@@ -161,11 +180,12 @@ def _second_truth(config: EvaluateConfig, model: Description, manifest: LoadedMa
 
 
 def _write(storage: Storage, found: Assessment, *, card: str) -> None:
-    """The report goes last: its presence means complete."""
+    """The report goes last: its presence means complete. Of two evaluations at once the first one's counts."""
     write_predictions(storage, found.predictions)
     write_operating_points(storage, found.points)
     storage.write(MODEL_CARD, card.encode())
-    write_report(storage, found.report)
+    with contextlib.suppress(StaleWriteError):
+        write_report(storage, found.report, over=ABSENT)
 
 
 @contextlib.contextmanager
@@ -186,6 +206,7 @@ def _register(
     *,
     artifacts: dict[str, Path],
     model: Description,
+    instead_of: str | None,
 ) -> Decision:
     """Make bundle and operating points MLflow's challenger; the decision comes back with the versions."""
     registration = register_model(
@@ -194,11 +215,8 @@ def _register(
         artifacts=artifacts,
         pathologies=model.info.pathologies,
         identity={"bundle_hash": model.hash, "operating_points": report.operating_points_hash},
-        tags={
-            "decision": "promoted" if decision.promoted else "rejected",
-            "reason": decision.reason,
-            "leaky": str(report.leaky).lower(),
-        },
+        tags=decision_tags(decision) | {"leaky": str(report.leaky).lower()},
+        instead_of=instead_of,
     )
     if registration is None:
         return decision
@@ -212,7 +230,7 @@ def _register(
         and registration.champion != registration.version
     ):
         reason = "this model is in service already, but its deployment ended before MLflow's champion was set"
-        decision = decision.model_copy(update={"promoted": True, "reason": reason})
+        decision = decision.model_copy(update={"promoted": True, "verdict": "unfinished", "reason": reason})
     return decision
 
 

@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from components.cxr.decision import Decision
 from components.cxr.labels import LabelPolicy
 from components.cxr.report import (
     CONDITIONS,
     LOW_SUPPORT,
     Condition,
-    Decision,
     Interval,
     MeanScore,
     Metric,

@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Iterator
 
 from components.cxr.bundle_info import local_folder
+from components.cxr.decision import Decision, load_decision
 from components.cxr.errors import UserError
 from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS, OperatingPoints, load_operating_points
-from components.cxr.report import Decision, Report, load_decision, load_report
+from components.cxr.report import Report, load_report
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking.mlflow_server import MlflowError, with_client

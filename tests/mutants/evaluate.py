@@ -1,4 +1,4 @@
-"""Scores, intervals, calibration, thresholds, promotion, and the keys of evaluations."""
+"""Scores, intervals, calibration, thresholds, and the keys of evaluations."""
 
 from tests.mutants.mutant import Mutant
 
@@ -8,7 +8,6 @@ DELONG = "tests/components/evaluate/test_delong.py"
 CALIBRATION = f"{FOLDER}/test_calibration.py"
 METRICS = f"{FOLDER}/test_metrics.py"
 RANKING = f"{FOLDER}/test_ranking.py"
-PROMOTION = f"{FOLDER}/test_promotion.py"
 CONFIG = f"{FOLDER}/test_config.py"
 AGREEMENT = f"{FOLDER}/test_agreement.py"
 PREDICTIONS = f"{FOLDER}/test_predictions.py"
@@ -150,13 +149,6 @@ MUTANTS = [
         test="tests/components/evaluate/test_gains.py::test_a_difference_is_paired_and_its_p_value_adjusted",
     ),
     Mutant(
-        "a-finding-that-nobody-has-decides-the-comparison",
-        file="components/evaluate/champion.py",
-        old="columns, truth_SP = np.array(columns)[defined_P].tolist(), truth_SP[:, defined_P]",
-        new="pass",
-        test="tests/components/evaluate/test_evaluate.py::test_the_deployed_model_decides_the_next",
-    ),
-    Mutant(
         "calibration-turns-ranks-around",
         file="components/evaluate/calibration.py",
         old="bounds=[(SMALLEST_SLOPE, None), (None, None)]",
@@ -206,34 +198,6 @@ MUTANTS = [
         test=f"{METRICS}::test_without_a_positive_answer_precision_is_none_and_f1_is_zero",
     ),
     Mutant(
-        "a-leaky-model-is-promoted",
-        file="components/evaluate/promotion.py",
-        old="    if report.leaky:\n",
-        new="    if report.leaky and comparison is not None:\n",
-        test=f"{PROMOTION}::test_a_leaky_model_is_never_promoted",
-    ),
-    Mutant(
-        "the-difference-decides-without-its-interval",
-        file="components/evaluate/promotion.py",
-        old="    if comparison.difference_ci.low > bound:\n",
-        new="    if comparison.difference > bound:\n",
-        test=f"{PROMOTION}::test_the_lower_bound_of_the_difference_decides",
-    ),
-    Mutant(
-        "a-tie-is-a-promotion",
-        file="components/evaluate/promotion.py",
-        old="    if comparison.difference_ci.low > bound:\n",
-        new="    if comparison.difference_ci.low >= bound:\n",
-        test=f"{PROMOTION}::test_the_lower_bound_of_the_difference_decides",
-    ),
-    Mutant(
-        "the-first-model-is-promoted-whatever-it-scores",
-        file="components/evaluate/promotion.py",
-        old="        if auroc_ci.low > CHANCE:\n",
-        new="        if mean.auroc > CHANCE:\n",
-        test=f"{PROMOTION}::test_the_first_model_must_beat_chance",
-    ),
-    Mutant(
         "uncertain-agrees-with-positive",
         file="components/evaluate/agreement.py",
         old="first_N, second_N = first_NP[:, p] == POSITIVE, second_NP[:, p] == POSITIVE",
@@ -253,13 +217,6 @@ MUTANTS = [
         old="    common = test.rows.select(common_S)\n",
         new='    common = test.rows.select(common_S)\n    object.__setattr__(common, "patients", common.studies)\n',
         test=f"{SCORE}::test_every_table_is_resampled_by_patient",
-    ),
-    Mutant(
-        "the-comparison-is-resampled-by-study",
-        file="components/evaluate/champion.py",
-        old='    settings = {"num_resamples"',
-        new='    object.__setattr__(rows, "patients", rows.studies)\n    settings = {"num_resamples"',
-        test=f"{SCORE}::test_agreement_and_the_comparison_are_resampled_by_patient",
     ),
     Mutant(
         "kappa-is-resampled-by-study",
@@ -344,13 +301,6 @@ MUTANTS = [
         old="        if same_id_key:\n",
         new="        if same_id_key or len(self.patients):\n",
         test=f"{PREDICTIONS}::test_a_model_trained_on_test_patients_is_never_promoted",
-    ),
-    Mutant(
-        "a-champion-is-compared-on-its-own-training-patients",
-        file="components/evaluate/champion.py",
-        old="fair_S = ~found.test.trained_on_S",
-        new="fair_S = ~found.test.trained_on_S | True",
-        test=f"{PREDICTIONS}::test_a_deployed_model_is_compared_on_the_patients_that_it_does_not_know",
     ),
     Mutant(
         "the-served-points-are-not-the-reports",

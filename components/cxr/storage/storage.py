@@ -60,6 +60,10 @@ class Root:
         """Report and operating points; `key` covers scores and configuration."""
         return self.storage.child(f"evaluations/{key}")
 
+    def decisions(self, manifest_hash: str) -> Storage:
+        """A file for every judgment that was made on the test studies of one data set."""
+        return self.storage.child(f"decisions/{manifest_hash}")
+
     def deployed(self) -> Storage:
         """The deployed bundles and the pointer to the one in service."""
         return self.storage.child("deployed")

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
-from components.cxr.tracking.mlflow_server import MlflowError, with_client
+from components.cxr.tracking.mlflow_server import MlflowError, warn, with_client
 from components.cxr.tracking.tracked_run import TrackedRun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["CHALLENGER", "CHAMPION", "Registration", "champion_version", "register_model", "set_champion"]
+__all__ = [
+    "CHALLENGER", "CHAMPION",
+    "Registration", "challenger_version", "champion_version", "register_model", "set_champion",
+]  # fmt: skip
 
 CHALLENGER, CHAMPION = "challenger", "champion"
 """Aliases: the newest evaluated model, and the one in service."""
@@ -39,14 +42,19 @@ def register_model(
     pathologies: Sequence[str],
     identity: Mapping[str, str],
     tags: Mapping[str, str],
+    instead_of: str | None,
 ) -> Registration | None:
     """Register an evaluated bundle and give it the alias `challenger`.
+
+    The alias stays where another evaluation has put it since; that is said, and nothing else follows from it, as
+    deployment goes by the version in the decision.
 
     Args:
         name: of the registered model.
         artifacts: folders on this machine: `bundle`, and `evaluation` with its operating points.
         identity: tags that make it that model; a version that has them is found and not registered again.
         tags: further tags, replacing their former values.
+        instead_of: the version that had the alias when the evaluation began (challenger_version).
 
     Returns:
         The versions; None when MLflow does not answer.
@@ -58,10 +66,23 @@ def register_model(
         version = str(found[0].version) if found else _register(client, run_id, name, artifacts, pathologies)
         for tag, value in {**tags, **identity}.items():
             client.set_model_version_tag(name, version, tag, value)
-        client.set_registered_model_alias(name, CHALLENGER, version)
-        return Registration(version, _champion(client, name))
+        now = _alias(client, name, CHALLENGER)
+        if now in (instead_of, version):
+            client.set_registered_model_alias(name, CHALLENGER, version)
+        else:
+            warn(f"version {now} of {name} has become challenger meanwhile and stays it; this is version {version}")
+        return Registration(version, _alias(client, name, CHAMPION))
 
     return run.attempt(register)
+
+
+def challenger_version(run: TrackedRun, name: str) -> str | None:
+    """The version with the alias `challenger`; None without one, or when MLflow does not answer."""
+
+    def ask(client: MlflowClient, _: str) -> str | None:
+        return _alias(client, name, CHALLENGER) if client.search_registered_models(f"name = '{name}'") else None
+
+    return run.attempt(ask)
 
 
 def champion_version(root: Root, name: str) -> str | None:
@@ -71,7 +92,7 @@ def champion_version(root: Root, name: str) -> str | None:
         UserError: MLflow does not answer.
     """
     try:
-        return with_client(root, lambda client: _champion(client, name))
+        return with_client(root, lambda client: _alias(client, name, CHAMPION))
     except MlflowError as error:
         if error.unknown:
             return None
@@ -135,8 +156,8 @@ def _tracking_at(uri: str) -> Iterator[None]:
             os.environ["MLFLOW_TRACKING_URI"] = before
 
 
-def _champion(client: MlflowClient, name: str) -> str | None:
-    version = client.get_registered_model(name).aliases.get(CHAMPION)
+def _alias(client: MlflowClient, name: str, alias: str) -> str | None:
+    version = client.get_registered_model(name).aliases.get(alias)
     return None if version is None else str(version)
 
 

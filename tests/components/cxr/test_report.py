@@ -11,21 +11,18 @@ import pytest
 from components.cxr.errors import UserError
 from components.cxr.labels import LabelPolicy
 from components.cxr.report import (
-    Decision,
     GoldenStudy,
     Interval,
     MeanScore,
     PathologyScore,
     Report,
     Score,
-    load_decision,
     load_predictions,
     load_report,
-    write_decision,
     write_predictions,
     write_report,
 )
-from components.cxr.storage.storage import Storage, open_storage
+from components.cxr.storage.storage import ABSENT, StaleWriteError, Storage, open_storage
 
 UNDEFINED = PathologyScore(
     accuracy=0.5,
@@ -64,16 +61,6 @@ REPORT = Report(
     golden=(GoldenStudy(shard="test-0.parquet", row=3, num_images=2, probabilities={"Edema": 0.1}),),
     num_bootstrap=1000,
 )
-DECISION = Decision(
-    promoted=True,
-    policy="superior",
-    reason="better.",
-    challenger_bundle="b",
-    champion_bundle="c",
-    difference=0.1,
-    difference_ci=Interval(low=0.05, high=0.15),
-    challenger_version="3",
-)
 
 
 @pytest.fixture
@@ -83,11 +70,12 @@ def storage(tmp_path: Path) -> Storage:
 
 def test_round_trips(storage: Storage) -> None:
     write_report(storage, REPORT)
-    write_decision(storage, DECISION)
     assert load_report(storage) == REPORT
-    assert load_decision(storage) == DECISION
     assert list(load_report(storage).headline.pathologies) == ["Edema", "Atelectasis"]  # not sorted
     assert json.loads(storage.read("report.json").data)["scores"][0]["pathologies"]["Edema"]["auroc"] is None
+    with pytest.raises(StaleWriteError):
+        write_report(storage, REPORT.model_copy(update={"num_bootstrap": 100}), over=ABSENT)
+    assert load_report(storage) == REPORT, "of two evaluations at once the first one's stays"
 
 
 def test_predictions_round_trip(storage: Storage) -> None:
@@ -96,26 +84,20 @@ def test_predictions_round_trip(storage: Storage) -> None:
     assert load_predictions(storage).equals(table)
 
 
-@pytest.mark.parametrize(
-    ("name", "load"),
-    [("report.json", load_report), ("decision.json", load_decision)],
-    ids=["report", "decision"],
-)
-def test_another_version_is_refused(storage: Storage, name: str, load: object) -> None:
-    assert callable(load)
+def test_another_version_is_refused(storage: Storage) -> None:
     for content, message in (
         (b'{"schema_version": 99}', "found 99, expected 4. Delete it and run evaluate again"),
         (b"{", "file is not JSON"),
         (b"[]", "another schema version"),
         (b'{"schema_version": 4}', "missing configuration field"),
     ):
-        storage.write(name, content)
+        storage.write("report.json", content)
         with pytest.raises(UserError, match=message) as error:
-            load(storage)
-        assert name in str(error.value)
-    storage.delete(name)
+            load_report(storage)
+        assert "report.json" in str(error.value)
+    storage.delete("report.json")
     with pytest.raises(FileNotFoundError):
-        load(storage)
+        load_report(storage)
 
 
 def test_a_table_is_found_by_its_keys() -> None:

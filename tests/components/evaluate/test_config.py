@@ -19,6 +19,8 @@ from components.evaluate.predictions import predictions_key
         ({"policy": "non_inferior", "reason": "half the size"}, "a margin above 0"),
         ({"policy": "superior", "margin": 0.01}, "no margin"),
         ({"policy": "better"}, "superior"),
+        ({"force": True}, "force with a reason"),
+        ({"min_auroc": 0.4}, "greater than or equal to 0.5"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(promotion: dict[str, Any], message: str) -> None:

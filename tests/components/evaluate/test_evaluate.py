@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,18 +20,17 @@ from sklearn.metrics import roc_auc_score
 
 from components.cxr.bundle import load_bundle
 from components.cxr.bundle_info import BUNDLE, TOKENIZER, WEIGHTS
+from components.cxr.decision import Decision, load_decision
 from components.cxr.errors import UserError
 from components.cxr.films.pixels import encode_png
 from components.cxr.labels import truth_of
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import answer, predict
-from components.cxr.operating_points import MODEL_CARD, OperatingPoints, load_operating_points
+from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS, OperatingPoints, load_operating_points
 from components.cxr.report import (
     CONDITIONS,
     LEAKY_TEXT,
-    Decision,
     Report,
-    load_decision,
     load_predictions,
     load_report,
 )
@@ -53,6 +53,7 @@ from components.evaluate.log import metrics_of
 
 CONFIG = EvaluateConfig(num_bootstrap=200, num_golden=5)
 KEY = "trained"
+_SUPPORTED = ["pathology/No Finding", "pathology/Edema", "pathology/Pleural Effusion"]
 
 
 class World(NamedTuple):
@@ -177,7 +178,8 @@ def test_everything_is_in_the_trainings_run(world: World) -> None:
     assert losses == {1: 0.5, 2: 0.25}
     assert only.inputs.dataset_inputs[0].dataset.digest == world.report.manifest_hash[:36]
     names = [item.path for item in client.list_artifacts(world.run_id, "evaluation")]
-    expected = ["MODEL_CARD.md", "conditions.csv", "confusion.png", "pathologies.csv", "precision_recall.png"]
+    expected = ["MODEL_CARD.md", "conditions.csv", "confusion.png", "decision.json", "pathologies.csv"]
+    expected += ["precision_recall.png"]
     assert names == [f"evaluation/{name}" for name in [*expected, "reliability.png", "roc.png"]]
 
 
@@ -186,6 +188,17 @@ def test_nothing_in_mlflow_holds_an_id(world: World) -> None:
     assert any(path.name == "mlflow.db" for path in files)
     assert not [path.name for path in files if b"test-patient" in path.read_bytes()]
     assert "test-patient-0" in load_predictions(world.evaluation).column("patient_id").to_pylist()
+
+
+def test_the_decision_is_in_the_run(world: World, tmp_path: Path) -> None:
+    client = MlflowClient(tracking_uri(world.root))
+    tags = client.get_run(world.run_id).data.tags
+    assert (tags["decision"], tags["verdict"], tags["earlier_decisions"]) == ("promoted", "first", "0")
+    assert tags["reason"] == world.decision.reason
+    assert re.fullmatch(r"passed: \+0\.\d{4} \[.*\], lower end above \+0\.5000", tags["check/floor"])
+    artifact = Path(client.download_artifacts(world.run_id, "evaluation/decision.json", str(tmp_path)))
+    told = Decision.parse(json.loads(artifact.read_text()), where="the artifact")
+    assert told == world.decision
 
 
 def test_the_first_model_is_promoted_and_registered_as_challenger(world: World) -> None:
@@ -220,7 +233,7 @@ def test_another_threshold_rule_needs_no_model_and_changes_nothing_in_service(
     root = Root(tmp_path / "root")
     shutil.copytree(world.root.uri, root.uri)
     bundle = root.bundle(KEY)
-    _deploy(root, bundle.uri, world.report.bundle_hash, points=world.report.operating_points_hash)
+    _deploy(root, bundle, world.evaluation)
     before = {name: bundle.read(name).data for name in bundle.sizes()}
     monkeypatch.setattr(predict_step, "load_bundle", lambda _: pytest.fail("the model is loaded"))
     other = CONFIG.model_copy(update={"threshold": "f1", "num_bootstrap": 150})
@@ -240,7 +253,7 @@ def test_the_deployed_model_decides_the_next(
     shutil.copytree(world.root.uri, root.uri)
     bundle, evaluation = root.bundle(KEY), root.evaluation(Path(world.evaluation.uri).name)
 
-    _deploy(root, bundle.uri, world.report.bundle_hash, points=world.report.operating_points_hash)
+    _deploy(root, bundle, evaluation)
     _, cut_short, _ = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
     assert cut_short.promoted, "deploy runs again to make it MLflow's champion"
     assert "before MLflow's champion was set" in cut_short.reason
@@ -251,20 +264,26 @@ def test_the_deployed_model_decides_the_next(
 
     worse = root.bundle("worse")
     worse.upload_folder(Path(untrained_bundle.uri))
-    _, rejected, _ = run(CONFIG, root=root, manifest=tiny_data, bundle=worse)
+    _, rejected, evaluation_of_worse = run(CONFIG, root=root, manifest=tiny_data, bundle=worse)
     assert not rejected.promoted
     assert rejected.champion_bundle == world.report.bundle_hash
     assert rejected.difference_ci.high < 0
     assert rejected.challenger_version == "2"
+    assert rejected.verdict == "not_shown"
+    assert rejected.earlier_decisions == 1, "the first model's, above its floor"
+    assert [check.name for check in rejected.checks] == ["mean", "films", "calibration", *_SUPPORTED]
 
-    _deploy(root, worse.uri, load_bundle(worse).hash)
+    _deploy(root, worse, evaluation_of_worse)
     _, better, _ = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
     assert better.promoted
+    assert better.earlier_decisions == 2
     assert better.difference == pytest.approx(-rejected.difference)
+    mirrored = zip(better.checks, rejected.checks, strict=True)
+    assert all(one.value == pytest.approx(-other.value) for one, other in mirrored), "calibration too"
     assert better.difference_ci.low == pytest.approx(-rejected.difference_ci.high)
     assert load_decision(evaluation) == better
 
-    _deploy(root, worse.uri, "0" * 64)
+    _deploy(root, worse, evaluation_of_worse, bundle_hash="0" * 64)
     _, changed, _ = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
     assert not changed.promoted
     assert "changed after its deployment" in changed.reason
@@ -392,9 +411,13 @@ def _edit(bundle: Storage, **values: Any) -> None:
     bundle.write(BUNDLE, json.dumps(found | values).encode())
 
 
-def _deploy(root: Root, uri: str, bundle_hash: str, *, points: str = "0" * 16) -> None:
-    values = {"bundle": uri, "bundle_hash": bundle_hash, "operating_points_hash": points}
-    root.deployed().write("current.json", json.dumps(values).encode())
+def _deploy(root: Root, bundle: Storage, evaluation: Storage, *, bundle_hash: str | None = None) -> None:
+    """As deployment leaves it: the operating points beside the model, and a pointer."""
+    report = load_report(evaluation)
+    bundle.write(OPERATING_POINTS, evaluation.read(OPERATING_POINTS).data)
+    points = {"operating_points_hash": report.operating_points_hash}
+    values = {"bundle": bundle.uri, "bundle_hash": bundle_hash or report.bundle_hash}
+    root.deployed().write("current.json", json.dumps(values | points).encode())
 
 
 def _row(image: dict[str, Any], *, study: str) -> dict[str, Any]:

@@ -11,11 +11,12 @@ import pytest
 
 from components.cxr.bundle_info import Description, describe
 from components.cxr.labels import BLANK, UNCERTAIN, truth_of
+from components.cxr.operating_points import Calibration
 from components.cxr.report import CONDITIONS, Interval
 from components.cxr.storage.storage import Storage
 from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamples
 from components.evaluate.calibration import calibrate, operating_points
-from components.evaluate.champion import paired_difference
+from components.evaluate.champion import Answers, compare_answers
 from components.evaluate.config import EvaluateConfig, SecondTruthConfig
 from components.evaluate.predictions import PASSES, Pass, Predictions, Rows, Scores, Studies
 from components.evaluate.score import Assessment, leaks_of, score
@@ -81,12 +82,16 @@ def test_agreement_and_the_comparison_are_resampled_by_patient(found: Assessment
     agreement = found.report.second_truth.agreement["Edema"]
     assert agreement.kappa_ci.low < agreement.kappa < agreement.kappa_ci.high
     rows = predictions.test.rows
-    challenger_SP, champion_SP = (predictions.scores[Pass("test", c)].score_NP for c in ("all", "text"))
+    all_SP, text_SP, image_SP = (predictions.scores[Pass("test", c)].score_NP for c in ("all", "text", "image"))
+    challenger, champion = (
+        Answers(score_SP, image_SP, calibrate(score_SP, Calibration())) for score_SP in (all_SP, text_SP)
+    )
     keys = {"pathologies": NAMES, "config": CONFIG, "champion_bundle": "c"}
-    whole = paired_difference(challenger_SP, champion_SP, rows, **keys)
-    narrow = paired_difference(challenger_SP, champion_SP, replace(rows, patients=rows.studies), **keys)
-    assert whole.difference == narrow.difference
-    assert _width(whole.difference_ci) > 1.5 * _width(narrow.difference_ci)
+    whole = compare_answers(challenger, champion, rows, **keys)
+    narrow = compare_answers(challenger, champion, replace(rows, patients=rows.studies), **keys)
+    assert whole.mean.difference == narrow.mean.difference
+    assert _width(whole.mean.ci) > 1.5 * _width(narrow.mean.ci)
+    assert _width(whole.pathologies["Edema"].ci) > 1.5 * _width(narrow.pathologies["Edema"].ci)
 
 
 def test_kappa_is_resampled_by_patient(model: Description, predictions: Predictions, truth: SecondTruth) -> None:

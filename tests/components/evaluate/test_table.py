@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from components.cxr.report import LEAKY_TEXT, Decision, Difference, Gain, Interval, Report
+from components.cxr.decision import Decision
+from components.cxr.report import LEAKY_TEXT, Difference, Gain, Interval, Report
 from components.evaluate.table import gain_line, print_report, support_note
 
 DECISION = Decision(
     promoted=False,
+    verdict="not_shown",
     policy="superior",
     reason="not shown to be better.",
     challenger_bundle="b",

@@ -36,10 +36,11 @@ class World(NamedTuple):
 
     def decide(self, **changes: Any) -> None:
         """Write a decision that promotes the model over nothing, with some fields changed."""
-        from components.cxr.report import Decision, write_decision
+        from components.cxr.decision import Decision, write_decision
 
         values: dict[str, Any] = {
             "promoted": True,
+            "verdict": "first",
             "policy": "superior",
             "reason": "nothing is deployed yet.",
             "challenger_bundle": self.report.bundle_hash,

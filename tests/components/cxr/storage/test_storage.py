@@ -214,6 +214,7 @@ def test_root_names_every_folder(tmp_path: Path) -> None:
     root = Root(tmp_path)
     assert root.data("k").uri == f"{tmp_path}/data/k"
     assert root.latest().uri == f"{tmp_path}/latest"
+    assert root.decisions("m").uri == f"{tmp_path}/decisions/m"
     assert root.checkpoints("k").uri != root.bundle("k").uri
 
 

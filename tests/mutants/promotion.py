@@ -1,0 +1,153 @@
+"""The decision: its checks, what they are made of, who else has decided, and who may overwrite what."""
+
+from tests.mutants.mutant import Mutant
+
+FOLDER = "tests/components/evaluate"
+PROMOTION = f"{FOLDER}/test_promotion.py"
+DECIDED = f"{FOLDER}/test_decided.py"
+STEP = f"{FOLDER}/test_evaluate.py::test_the_deployed_model_decides_the_next"
+
+MUTANTS = [
+    Mutant(
+        "a-leaky-model-is-promoted",
+        file="components/evaluate/promotion.py",
+        old="    if report.leaky:\n",
+        new="    if report.leaky and comparison is not None:\n",
+        test=f"{PROMOTION}::test_a_leaky_model_is_never_promoted",
+    ),
+    Mutant(
+        "the-difference-decides-without-its-interval",
+        file="components/evaluate/promotion.py",
+        old="passed = ci is not None and ci.low > bound",
+        new="passed = value is not None and value > bound",
+        test=f"{PROMOTION}::test_the_lower_bound_of_the_difference_decides",
+    ),
+    Mutant(
+        "a-tie-is-a-promotion",
+        file="components/evaluate/promotion.py",
+        old="passed = ci is not None and ci.low > bound",
+        new="passed = ci is not None and ci.low >= bound",
+        test=f"{PROMOTION}::test_the_lower_bound_of_the_difference_decides",
+    ),
+    Mutant(
+        "the-first-model-is-promoted-whatever-it-scores",
+        file="components/evaluate/promotion.py",
+        old="ci=ci, p_value=None), config.min_auroc)",
+        new="ci=ci, p_value=None), 0.0)",
+        test=f"{PROMOTION}::test_the_first_model_must_beat_chance",
+    ),
+    Mutant(
+        "a-better-guess-from-text-is-promoted",
+        file="components/evaluate/promotion.py",
+        old='        _check("films", "low_above", comparison.films, -config.max_film_drop),\n',
+        new='        _check("films", "low_above", comparison.mean, -config.max_film_drop),\n',
+        test=f"{PROMOTION}::test_films_alone_must_be_shown_to_lose_little",
+    ),
+    Mutant(
+        "a-pathology-that-only-looks-worse-stops-a-model",
+        file="components/evaluate/promotion.py",
+        old="(value >= bound or (ci is not None and ci.high >= 0.0))",
+        new="value >= bound",
+        test=f"{PROMOTION}::test_a_pathology_that_is_shown_to_lose_much_stops_the_promotion",
+    ),
+    Mutant(
+        "any-loss-of-a-pathology-stops-a-model",
+        file="components/evaluate/promotion.py",
+        old="(value >= bound or (ci is not None and ci.high >= 0.0))",
+        new="ci is not None and ci.high >= 0.0",
+        test=f"{PROMOTION}::test_a_pathology_that_is_shown_to_lose_much_stops_the_promotion",
+    ),
+    Mutant(
+        "calibration-that-only-looks-worse-stops-a-model",
+        file="components/evaluate/promotion.py",
+        old="(value <= bound or (ci is not None and ci.low <= 0.0))",
+        new="value <= bound",
+        test=f"{PROMOTION}::test_calibration_must_not_be_shown_to_get_much_worse",
+    ),
+    Mutant(
+        "what-cannot-be-compared-replaces-what-is-deployed",
+        file="components/evaluate/promotion.py",
+        old="        if not config.force:\n",
+        new='        if config.policy != "superior":\n',
+        test=f"{PROMOTION}::test_what_cannot_be_compared_stays_unless_forced",
+    ),
+    Mutant(
+        "a-check-that-fails-is-only-told",
+        file="components/evaluate/promotion.py",
+        old="    if failed := [_failure(check) for check in others if not check.passed]:\n",
+        new='    if (failed := [_failure(check) for check in others if not check.passed]) and config.policy == "x":\n',
+        test=f"{PROMOTION}::test_films_alone_must_be_shown_to_lose_little",
+    ),
+    Mutant(
+        "another-policy-is-no-new-judgment",
+        file="components/evaluate/decided.py",
+        old="content_hash(json.dumps(judged), config.canonical_json())",
+        new="content_hash(json.dumps(judged))",
+        test=f"{DECIDED}::test_another_model_champion_or_policy_is_one_more",
+    ),
+    Mutant(
+        "every-judgment-of-one-model-is-the-same",
+        file="components/evaluate/decided.py",
+        old='    judged = {"evaluation": evaluation, "champion": champion}\n',
+        new='    judged = {"evaluation": evaluation}\n',
+        test=f"{DECIDED}::test_another_model_champion_or_policy_is_one_more",
+    ),
+    Mutant(
+        "of-two-decisions-at-once-the-last-stays",
+        file="components/cxr/decision.py",
+        old="data.encode(), if_generation=over)",
+        new="data.encode())",
+        test="tests/components/cxr/test_decision.py"
+        "::test_of_two_decisions_at_once_the_first_stays_and_the_second_is_told",
+    ),
+    Mutant(
+        "a-challenger-made-meanwhile-is-replaced",
+        file="components/cxr/tracking/registry.py",
+        old="        if now in (instead_of, version):\n",
+        new="        if version:\n",
+        test="tests/components/cxr/tracking/test_registry.py"
+        "::test_of_two_evaluations_at_once_one_is_challenger_and_the_other_is_told",
+    ),
+    Mutant(
+        "a-finding-of-few-patients-stops-a-model",
+        file="components/evaluate/champion.py",
+        old=">= LOW_SUPPORT\n",
+        new=">= 0\n",
+        test=STEP,
+    ),
+    Mutant(
+        "the-champion-is-calibrated-by-nothing",
+        file="components/evaluate/champion.py",
+        old='points.conditions["all"][name].calibration)',
+        new='type(points.conditions["all"][name].calibration)())',
+        test=STEP,
+    ),
+    Mutant(
+        "a-finding-that-nobody-has-decides-the-comparison",
+        file="components/evaluate/gains.py",
+        old="for name in headline if name in found]",
+        new="for name in headline]",
+        test=STEP,
+    ),
+    Mutant(
+        "the-comparison-is-resampled-by-study",
+        file="components/evaluate/champion.py",
+        old="        patients=rows.patients,\n        names=pathologies,\n",
+        new="        patients=rows.studies,\n        names=pathologies,\n",
+        test=f"{FOLDER}/test_score.py::test_agreement_and_the_comparison_are_resampled_by_patient",
+    ),
+    Mutant(
+        "calibration-is-compared-on-two-draws",
+        file="components/evaluate/calibration_change.py",
+        old="    difference_R = one_R - other_R\n",
+        new="    difference_R = one_R - other_R[np.r_[0, num_resamples:0:-1]]\n",
+        test=f"{FOLDER}/test_calibration_change.py::test_it_is_the_metrics_difference_in_the_sample_and_in_resamples",
+    ),
+    Mutant(
+        "a-champion-is-compared-on-its-own-training-patients",
+        file="components/evaluate/champion.py",
+        old="fair_S = ~found.test.trained_on_S",
+        new="fair_S = ~found.test.trained_on_S | True",
+        test=f"{FOLDER}/test_predictions.py::test_a_deployed_model_is_compared_on_the_patients_that_it_does_not_know",
+    ),
+]
