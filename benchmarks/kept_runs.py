@@ -22,8 +22,8 @@ import torch
 from benchmarks.resampled import Scores, high, low, mean_auroc, redrawn
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
+from components.cxr.revision import git_revision
 from components.cxr.shards import LoadedManifest
-from components.train.build import git_revision
 
 __all__ = [
     "NUM_SAMPLES",

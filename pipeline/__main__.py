@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +11,6 @@ import typer
 from components.cxr.cli import ConfigOption, SetOption, clean_errors
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
-from components.cxr.tracking.mlflow_server import tracking_uri
 from pipeline.config import load_pipeline_config
 from pipeline.encoders import check_encoders
 
@@ -120,15 +117,13 @@ def mlflow(
     config: ConfigOption,
     overrides: SetOption,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
+    browse: Annotated[bool, typer.Option(help="Open a browser, where this machine has a screen.")] = True,
 ) -> None:
-    """Open the MLflow UI on the runs of a configuration's root."""
-    uri = tracking_uri(Root(load_pipeline_config(config, overrides).root))
-    if not uri.startswith("sqlite:"):
-        print(f"runs are tracked by a server: {uri}")
-        return
-    print(f"MLflow UI on http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
-    raise typer.Exit(subprocess.run([*command, "--port", str(port), "--workers", "1"], check=False).returncode)
+    """Show the runs of a configuration's root in MLflow's pages, until Ctrl-C."""
+    from pipeline.mlflow_ui import show_runs
+
+    pipeline = load_pipeline_config(config, overrides)
+    show_runs(Root(pipeline.root), experiment=pipeline.arguments["train"]["experiment"], port=port, browse=browse)
 
 
 @app.command()

@@ -48,6 +48,7 @@ def build(config: PipelineConfig, target: Target | None) -> GraphComponent:
             evaluate: Scores and the promotion policy.
             serve: The server and its check.
         """
+        this_run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         source = {"root": root, "data": data, "config": preprocess}
         with dsl.ParallelFor(list(range(partitions)), name="partitions") as partition:
             part = preprocess_step(**source, partition=partition, num_partitions=partitions)
@@ -57,11 +58,11 @@ def build(config: PipelineConfig, target: Target | None) -> GraphComponent:
         at(collected, step="preprocess", title="Collect the manifest")
         manifest = collected.outputs["manifest"]
 
-        trained = train_step(root=root, config=train, manifest=manifest)
+        trained = train_step(root=root, config=train, manifest=manifest, pipeline_run=this_run)
         at(trained, step="train", title="Train")
         bundle = trained.outputs["bundle"]
 
-        evaluated = evaluate_step(root=root, config=evaluate, manifest=manifest, bundle=bundle)
+        evaluated = evaluate_step(root=root, config=evaluate, manifest=manifest, bundle=bundle, pipeline_run=this_run)
         at(evaluated, step="evaluate", title="Evaluate and decide")
 
         with dsl.If(evaluated.outputs["Output"] == True, name="promoted"):  # noqa: E712 - becomes a KFP condition

@@ -6,6 +6,7 @@ from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
 from components.cxr.errors import UserError
+from components.cxr.tracking.identity import IMAGE
 from pipeline.config import ImageName, Platform, StepPlatform, Target
 
 __all__ = ["place"]
@@ -28,7 +29,7 @@ def place(task: PipelineTask, platform: Platform, *, step: ImageName, title: str
     if target is None:
         return
     _set_resources(task, platform.step(step), accelerator=_accelerator(platform.step(step), step, target))
-    for name, value in platform.env.items():
+    for name, value in {IMAGE: platform.image_of(step), **platform.env}.items():
         task.set_env_variable(name, value)
     retries = platform.retries
     task.set_retry(retries.count, f"{retries.backoff_s}s", retries.factor, f"{retries.max_s}s")

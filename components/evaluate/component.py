@@ -14,6 +14,7 @@ def evaluate(
     evaluation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
     curve: dsl.Output[dsl.ClassificationMetrics],
+    pipeline_run: str = "",
 ) -> bool:
     """Score the model, compare it with the deployed one, and say whether it should replace it.
 
@@ -25,6 +26,7 @@ def evaluate(
         evaluation: Points at report, predictions and decision.
         metrics: Mean and per-pathology AUROC for KFP's UI.
         curve: ROC curve and confusion matrix over all pathologies for KFP's UI.
+        pipeline_run: Id of the pipeline's run, for MLflow.
     """
     from components.cxr.report import load_predictions
     from components.cxr.shards import load_manifest
@@ -34,7 +36,7 @@ def evaluate(
     from components.evaluate.evaluate import run
     from components.evaluate.pooled import CATEGORIES, pooled
 
-    with clean_exit():
+    with clean_exit(pipeline_run):
         step = EvaluateConfig.parse(config, where="evaluate")
         where, loaded = Root(root), load_manifest(pointed(manifest))
         report, decision, storage = run(step, root=where, manifest=loaded, bundle=pointed(bundle))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +25,7 @@ from components.train.pretrained_vision import (
 )
 from components.train.tokenizer import learn_tokenizer
 
-__all__ = ["build_model", "git_revision", "log_class_shares"]
+__all__ = ["build_model", "log_class_shares"]
 
 
 def build_model(
@@ -90,24 +88,6 @@ def log_class_shares(target_SP: Tensor, weight_SP: Tensor) -> Tensor:
     """
     counts_P3 = torch.stack([((target_SP == c) * weight_SP).sum(dim=0) for c in range(3)], dim=1) + 1.0
     return (counts_P3 / counts_P3.sum(dim=1, keepdim=True)).log()
-
-
-def git_revision() -> str | None:
-    """The source's revision: $CXRFLOW_REVISION (set in the images), else git's; None when unknown."""
-    if revision := os.environ.get("CXRFLOW_REVISION"):
-        return revision
-    try:
-        found = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip()
 
 
 def _completed(encoder: EncoderConfig, values: dict[str, Any]) -> dict[str, Any]:

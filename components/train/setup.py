@@ -16,10 +16,11 @@ from components.cxr.model.dropout import dropout_keys
 from components.cxr.model.feature_maps import FeatureMaps
 from components.cxr.model.network import CxrModel
 from components.cxr.model.study_batches import StudyBatches
+from components.cxr.revision import git_revision
 from components.cxr.shards import LoadedManifest
 from components.cxr.text.text import is_leaky
 from components.cxr.trained_on import TrainedOn, trained_on
-from components.train.build import build_model, git_revision
+from components.train.build import build_model
 from components.train.config import TrainConfig
 from components.train.distributed import is_main, world_size
 from components.train.ema import Ema

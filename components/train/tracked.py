@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from components.cxr.errors import UserError
+from components.cxr.report import LEAKY_TEXT
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import pointed_at
 from components.cxr.storage.storage import Root, Storage
+from components.cxr.tracking.identity import NOTE, flat, run_name
 from components.cxr.tracking.journal import JOURNAL, upload_journal
 from components.cxr.tracking.mlflow_server import warn
 from components.cxr.tracking.tracked_run import TrackedRun, replay
@@ -45,20 +48,30 @@ def tracked_training(
             stack.callback(upload_journal, checkpoints, journal)
             with contextlib.suppress(FileNotFoundError):
                 checkpoints.download(JOURNAL, journal)
-        experiment = setup.config.experiment
         known = progress.run_id = progress.run_id or _known_run(checkpoints)
-        with joined_run(root, experiment=experiment, run_id=known, journal=journal, system_metrics=True) as tracked:
-            _describe(tracked, setup, loaded, progress, checkpoints, known=known)
+        join = functools.partial(
+            joined_run,
+            root,
+            experiment=setup.config.experiment,
+            run_id=known,
+            run_name=run_name(_data_set(root), *_recipe(setup)),
+            source="components.train",
+            journal=journal,
+        )
+        with join(system_metrics=True) as tracked:
+            if tracked.link:
+                print(f"train: MLflow run {tracked.link}", flush=True)
+            _describe(tracked, root, setup, loaded, progress, checkpoints, known=known)
             replay(journal, tracked)
             yield tracked
             if tracked.missed:
                 tracked.ask_again()
-                _describe(tracked, setup, loaded, progress, checkpoints, known=None)
+                _describe(tracked, root, setup, loaded, progress, checkpoints, known=None)
                 replay(journal, tracked)
         if tracked.id is None:
             try:
-                with joined_run(root, experiment=experiment, run_id=known, journal=journal) as late:
-                    _describe(late, setup, loaded, progress, checkpoints, known=None)
+                with join() as late:
+                    _describe(late, root, setup, loaded, progress, checkpoints, known=None)
                     replay(journal, late)
             except UserError as error:
                 warn(f"the training is not tracked ({error})")
@@ -66,6 +79,7 @@ def tracked_training(
 
 def _describe(
     tracked: TrackedRun,
+    root: Root,
     setup: Setup,
     loaded: LoadedManifest,
     progress: Progress,
@@ -80,10 +94,54 @@ def _describe(
     if tracked.id == known:
         return
     checkpoints.write(RUN, (json.dumps({"run_id": tracked.id}) + "\n").encode())
-    tracked.params(_flat(setup.config.model_dump(mode="json", exclude={"architecture"})))
-    tracked.params({"num_parameters": setup.info.num_parameters, "num_training_studies": len(setup.training)})
+    tracked.params(_params(setup, loaded))
     tracked.dataset(loaded, "train")
-    tracked.tags({"manifest_hash": loaded.hash, "leaky": str(setup.info.leaky).lower()})
+    leaky = setup.info.leaky
+    tracked.tags(
+        {
+            NOTE: _note(root, setup, loaded),
+            "manifest_hash": loaded.hash,
+            "text_sections": ", ".join(setup.info.text.sections) or "none",
+            "leaky": str(leaky).lower(),
+            **({"LEAKY": LEAKY_TEXT} if leaky else {}),
+        }
+    )
+
+
+def _params(setup: Setup, loaded: LoadedManifest) -> dict[str, object]:
+    """What decides the weights, as dotted names: what is trained, on what, how."""
+    config = setup.config.model_dump(mode="json", exclude={"architecture", "cluster", "experiment"})
+    architecture = setup.config.architecture.model_dump(mode="json")
+    return {
+        **flat(architecture, "architecture."),
+        "architecture.num_parameters": setup.info.num_parameters,
+        **flat(loaded.manifest.pixel_preset.model_dump(mode="json"), "pixels."),
+        "data.num_training_studies": len(setup.training),
+        "data.num_validation_studies": len(setup.validation),
+        "data.num_pathologies": len(setup.info.pathologies),
+        **flat(config, "train."),
+    }
+
+
+def _note(root: Root, setup: Setup, loaded: LoadedManifest) -> str:
+    """The run's description until its evaluation replaces it."""
+    counts = loaded.manifest.counts["train"]
+    return (
+        f"**{', '.join([_data_set(root), *_recipe(setup)])}**: {len(setup.training):,} training studies of "
+        f"{counts.patients:,} patients, {setup.info.num_parameters:,} parameters. Not evaluated yet."
+    )
+
+
+def _recipe(setup: Setup) -> list[str]:
+    """Encoder, side of a film in pixels, and how unlabeled studies are used."""
+    vision = setup.config.architecture.vision
+    encoder = (vision.pretrained or vision.model_type).rstrip("/").rpartition("/")[2]
+    return [f"{encoder} {setup.info.pixel_preset.size} px", "supervised" if setup.method == "none" else setup.method]
+
+
+def _data_set(root: Root) -> str:
+    """The last part of the root, which is what a person called it."""
+    return root.uri.rstrip("/").rpartition("/")[2]
 
 
 def _known_run(checkpoints: Storage) -> str | None:
@@ -91,11 +149,3 @@ def _known_run(checkpoints: Storage) -> str | None:
     with contextlib.suppress(FileNotFoundError, UserError):  # damaged: a new run takes its place
         return pointed_at(checkpoints.read(RUN).data, "run_id", where=RUN, remedy="")
     return None
-
-
-def _flat(values: dict[str, object], prefix: str = "") -> dict[str, object]:
-    """Nested configuration as dotted names."""
-    flat: dict[str, object] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

@@ -35,8 +35,8 @@ MUTANTS = [
     Mutant(
         "train-gets-the-configuration-of-evaluate",
         file="pipeline/dag.py",
-        old="trained = train_step(root=root, config=train, manifest=manifest)",
-        new="trained = train_step(root=root, config=evaluate, manifest=manifest)",
+        old="trained = train_step(root=root, config=train, manifest=manifest, pipeline_run=this_run)",
+        new="trained = train_step(root=root, config=evaluate, manifest=manifest, pipeline_run=this_run)",
         test=f"{DAG}::test_each_step_gets_its_own_section_and_the_results_before_it",
     ),
     Mutant(

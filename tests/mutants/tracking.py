@@ -43,6 +43,20 @@ MUTANTS = [
         test=f"{TRACKING}::test_a_failure_is_a_failed_run_and_ctrl_c_a_killed_one",
     ),
     Mutant(
+        "evaluation-logs-into-the-closed-run-of-the-training",
+        file="components/cxr/tracking/tracking.py",
+        old="    wanted = given or run_id\n",
+        new="    wanted = run_id or given\n",
+        test=f"{TRACKING}::test_the_environments_run_goes_before_the_one_that_a_bundle_names",
+    ),
+    Mutant(
+        "a-run-that-kubeflow-has-closed-is-opened-again",
+        file="components/cxr/tracking/tracking.py",
+        old="        if parent and run.info.status in CLOSED:\n",
+        new="        if parent and run.info.status not in CLOSED:\n",
+        test=f"{TRACKING}::test_a_task_of_kubeflow_leaves_its_run_open_and_a_closed_one_alone",
+    ),
+    Mutant(
         "a-server-that-is-away-is-asked-at-every-step",
         file="components/cxr/tracking/tracked_run.py",
         old="self.missed, self._silent_until = True, time.monotonic() + PAUSE_S",

@@ -93,9 +93,10 @@ def test_mlflow_has_one_run_with_everything(root: Path) -> None:
     assert len(runs) == 1
     data = runs[0].data
     assert runs[0].info.status == "FINISHED"
-    assert data.params["epochs"] == "10"
+    assert data.params["train.epochs"] == "10"
     assert {f"test/auroc/{name}" for name in ("Edema", "Pneumonia", "Fracture")} <= set(data.metrics)
     assert len(client.get_metric_history(runs[0].info.run_id, "train/supervised_loss")) > 5
+    assert re.fullmatch(r"cxrflow-\d{14}|[0-9a-z-]{8,}", data.tags["pipeline_run"])
     version = client.get_model_version_by_alias("cxrflow", "champion")
     assert version.run_id == runs[0].info.run_id
     assert client.get_model_version_by_alias("cxrflow", "challenger").version == version.version

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 from components.cxr.errors import UserError
 from components.cxr.storage.pointers import pointed_at
 from components.cxr.storage.storage import Storage, open_storage
+from components.cxr.tracking.identity import PIPELINE_RUN
 
 __all__ = ["Artifact", "clean_exit", "point", "pointed"]
 
@@ -44,8 +46,14 @@ def pointed(artifact: Artifact) -> Storage:
 
 
 @contextlib.contextmanager
-def clean_exit() -> Iterator[None]:
-    """End the container with one line instead of a traceback for a user's mistake."""
+def clean_exit(pipeline_run: str = "") -> Iterator[None]:
+    """End the container with one line instead of a traceback for a user's mistake.
+
+    Args:
+        pipeline_run: id of the pipeline's run, which MLflow's runs are tagged with.
+    """
+    if pipeline_run:
+        os.environ[PIPELINE_RUN] = pipeline_run
     try:
         yield
     except UserError as error:

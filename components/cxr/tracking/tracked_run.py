@@ -40,11 +40,24 @@ class TrackedRun:
     Attributes:
         id: the run's id; None when the server could not be reached, so that there is no run.
         journal: the file that metrics are appended to.
+        link: its page; None where no server shows it.
+        parent_id: the run that it is nested in: of a pipeline, under Kubeflow's MLflow plugin.
+        of_a_task: whether that plugin made it, which closes it too.
         missed: whether MLflow failed to answer at least once.
     """
 
-    def __init__(self, client: MlflowClient | None, run_id: str | None, *, journal: Path | None) -> None:
+    def __init__(
+        self,
+        client: MlflowClient | None,
+        run_id: str | None,
+        *,
+        journal: Path | None,
+        link: str | None = None,
+        parent_id: str | None = None,
+        of_a_task: bool = False,
+    ) -> None:
         self.client, self.id, self.journal = client, run_id, journal
+        self.link, self.parent_id, self.of_a_task = link, parent_id, of_a_task
         self._silent_until = 0.0
         self._warned = self.missed = False
         self._sent: set[tuple[str, int]] = set()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
 from components.cxr.termination import sigterm_raises
+from components.cxr.tracking.identity import DESCRIPTION, NOTE, PARENT, made_by, run_link
 from components.cxr.tracking.mlflow_server import (
     MlflowError,
     mlflow_errors,
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["joined_run"]
 
 TRAINING_PAGES = {"mlflow.experimentKind": "custom_model_development"}
-"""Lets MLflow's UI open an experiment on its pages for model training, not on those for language models."""
+"""What kind of experiment it is. MLflow 3.17 opens one on its pages for language models all the same: see run_link."""
+
+CLOSED = ("FINISHED", "FAILED", "KILLED")
 
 
 @contextlib.contextmanager
@@ -38,16 +41,21 @@ def joined_run(
     experiment: str,
     run_id: str | None = None,
     run_name: str | None = None,
+    source: str = "",
     journal: Path | None = None,
     system_metrics: bool = False,
 ) -> Iterator[TrackedRun]:
-    """Join the run `run_id`, else MLFLOW_RUN_ID, else create one; it ends FINISHED, FAILED after an
+    """Join the run MLFLOW_RUN_ID, else `run_id`, else create one; it ends FINISHED, FAILED after an
     exception, or KILLED by Ctrl-C or SIGTERM.
 
     A run that the server does not know is replaced by a new one. When the server does not answer, the run has no id and
-    only the journal is written.
+    only the journal is written. A nested run of MLFLOW_RUN_ID is a task's under Kubeflow's MLflow plugin, which closes
+    it; one that it has closed is left as it is, and a new one beside it takes its place.
 
     Args:
+        experiment: of a new run, where MLFLOW_EXPERIMENT_ID names none.
+        run_name: of a new run.
+        source: the module that runs, such as components.train, for a new run's tags.
         journal: file to which metrics are appended as well.
         system_metrics: sample CPU, memory, disk, network and GPU every 5 s.
 
@@ -56,8 +64,7 @@ def joined_run(
     """
     uri = tracking_uri(root)
     try:
-        wanted = run_id or os.environ.get("MLFLOW_RUN_ID")
-        tracked = with_client(root, lambda client: _join(client, root, experiment, wanted, run_name, journal))
+        tracked = with_client(root, lambda client: _join(client, root, experiment, run_id, run_name, source, journal))
     except MlflowError as error:
         place = without_secret(uri)
         if error.refused:
@@ -78,20 +85,49 @@ def joined_run(
         if monitor is not None:
             with quiet_mlflow():
                 monitor.finish()
-        tracked.end(status)
+        if not tracked.of_a_task:
+            tracked.end(status)
 
 
 def _join(
-    client: MlflowClient, root: Root, experiment: str, run_id: str | None, run_name: str | None, journal: Path | None
+    client: MlflowClient,
+    root: Root,
+    experiment: str,
+    run_id: str | None,
+    run_name: str | None,
+    source: str,
+    journal: Path | None,
 ) -> TrackedRun:
-    run = _find_run(client, run_id) if run_id else None
+    given = os.environ.get("MLFLOW_RUN_ID")
+    wanted = given or run_id
+    run, parent = _find_run(client, wanted) if wanted else None, None
+    if wanted and run is None:
+        warn(f"MLflow has no run {wanted}; a new one takes its place")
+    if run is not None:
+        parent = run.data.tags.get(PARENT) if given else None
+        if parent and run.info.status in CLOSED:
+            warn(f"MLflow's run {wanted} is closed; a new one beside it takes its place")
+            experiment_id, run = run.info.experiment_id, None
+        elif given:
+            for name, value in made_by(source).items():
+                client.set_tag(wanted, name, value)
     if run is None:
-        if run_id:
-            warn(f"MLflow has no run {run_id}; a new one takes its place")
-        run = client.create_run(_experiment_id(client, root, experiment), run_name=run_name)
+        experiment_id = experiment_id if parent else _experiment_id(client, root, experiment)
+        tags = made_by(source) | ({PARENT: parent} if parent else {})
+        run = client.create_run(experiment_id, run_name=run_name, tags=tags)
+        of_a_task = False
     else:
+        of_a_task = parent is not None
         client.update_run(run.info.run_id, status="RUNNING")
-    return TrackedRun(client, run.info.run_id, journal=journal)
+    link = run_link(client.tracking_uri, run.info.experiment_id, run.info.run_id)
+    return TrackedRun(
+        client,
+        run.info.run_id,
+        journal=journal,
+        link=without_secret(link) if client.tracking_uri.startswith("http") else None,
+        parent_id=parent,
+        of_a_task=of_a_task,
+    )
 
 
 def _find_run(client: MlflowClient, run_id: str) -> Any:
@@ -107,15 +143,21 @@ def _find_run(client: MlflowClient, run_id: str) -> Any:
 
 
 def _experiment_id(client: MlflowClient, root: Root, name: str) -> str:
-    """The experiment's id; a new one under SQLite keeps its artifacts under the root."""
+    """The experiment's id, MLFLOW_EXPERIMENT_ID if set; a new one under SQLite keeps its artifacts under the root."""
+    if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+        return given
     found = client.get_experiment_by_name(name)
     if found is not None:
+        if NOTE not in found.tags:
+            client.set_experiment_tag(found.experiment_id, NOTE, DESCRIPTION)
         return str(found.experiment_id)
     folder = root.storage.local_path("mlflow/artifacts")
     location = folder.as_uri() if folder is not None and client.tracking_uri.startswith("sqlite:") else None
     try:
         with mlflow_errors():
-            return str(client.create_experiment(name, artifact_location=location, tags=TRAINING_PAGES))
+            return str(
+                client.create_experiment(name, artifact_location=location, tags=TRAINING_PAGES | {NOTE: DESCRIPTION})
+            )
     except MlflowError:
         found = client.get_experiment_by_name(name)  # another training was first
         if found is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -133,7 +135,7 @@ def test_a_deleted_run_is_replaced_by_a_whole_one(
     assert run_id != deleted
     found = run_of(root, run_id)
     assert found.info.status == "FINISHED"
-    assert found.data.params["batch_size"] == "15"
+    assert found.data.params["train.batch_size"] == "15"
     assert found.data.tags["manifest_hash"] == tiny_data.hash
     assert len(found.inputs.dataset_inputs) == 1
     assert steps_of(root, run_id, "train/supervised_loss") == list(range(2, 25, 2))
@@ -154,7 +156,7 @@ def test_a_server_that_was_away_at_the_start_gets_the_whole_run(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", there)
     found = run_of(root, progress.run_id)
     assert found.info.status == "FINISHED"
-    assert found.data.params["batch_size"] == "15"
+    assert found.data.params["train.batch_size"] == "15"
     assert steps_of(root, progress.run_id, "train/supervised_loss") == [2]
 
 
@@ -198,6 +200,31 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowSe
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     yield made
     made.stop()
+
+
+def test_a_run_says_what_was_trained_on_what_by_whom(
+    setup: Setup, tiny_data: LoadedManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXRFLOW_PIPELINE_RUN", "run-7")
+    monkeypatch.setenv("CXRFLOW_IMAGE", "registry/train@sha256:abc")
+    monkeypatch.setenv("CXRFLOW_REVISION", "0123abc")
+    root, progress = Root(tmp_path / "clinic"), Progress()
+    with tracked_training(root, setup, tiny_data, progress, root.checkpoints("1")):
+        pass
+    found = run_of(root, progress.run_id)
+    assert re.fullmatch(r"clinic, resnet 32 px, mean-teacher, 20\d\d-\d\d-\d\d \d\d:\d\d", found.info.run_name)
+    tags, params = found.data.tags, found.data.params
+    assert tags["manifest_hash"] == tiny_data.hash
+    assert (tags["pipeline_run"], tags["image"]) == ("run-7", "registry/train@sha256:abc")
+    assert (tags["git_revision"], tags["mlflow.source.git.commit"]) == ("0123abc", "0123abc")
+    assert (tags["mlflow.user"], tags["mlflow.source.name"]) == (getpass.getuser(), "components.train")
+    assert (tags["text_sections"], tags["leaky"]) == ("indication", "false")
+    assert "LEAKY" not in tags
+    assert tags["mlflow.note.content"].startswith("**clinic, resnet 32 px, mean-teacher**: 60 training studies")
+    assert params["architecture.vision.model_type"] == "resnet"
+    assert params["pixels.size"] == "32"
+    assert (params["data.num_training_studies"], params["train.labels.blank"]) == ("60", "negative")
+    assert not {"None", "", "[]"} & set(params.values())
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from matplotlib.figure import Figure
+from mlflow import MlflowClient
 
 from components.cxr.errors import UserError
 from components.cxr.shards import LoadedManifest
@@ -81,6 +82,7 @@ def test_a_run_is_created_finished_and_joined(
     assert found.inputs.dataset_inputs[0].dataset.digest == tiny_data.hash[:36]
     experiment = with_client(root, lambda client: client.get_experiment(found.info.experiment_id))
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert experiment.tags["mlflow.note.content"].startswith("Chest X-ray classifiers.")
     artifacts = Path(root.uri, "mlflow", "artifacts", run.id, "artifacts")
     assert (artifacts / "evaluation" / "table.csv").read_text() == '"pathology","auroc"\n"Edema",0.75\n'
     assert {path.name for path in artifacts.rglob("*") if path.is_file()} == {
@@ -107,6 +109,45 @@ def test_the_environment_names_a_run(root: Root, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MLFLOW_RUN_ID", run.id)
     with joined_run(root, experiment="two") as joined:
         assert joined.id == run.id
+
+
+def test_the_environments_run_goes_before_the_one_that_a_bundle_names(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Kubeflow task that evaluates must not log into the run of the task that trained, which is closed."""
+    with joined_run(root, experiment="one") as training, joined_run(root, experiment="one") as own:
+        pass
+    assert own.id is not None
+    monkeypatch.setenv("MLFLOW_RUN_ID", own.id)
+    with joined_run(root, experiment="one", run_id=training.id) as joined:
+        assert joined.id == own.id
+
+
+def test_a_task_of_kubeflow_leaves_its_run_open_and_a_closed_one_alone(
+    root: Root, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The plugin makes a nested run per task and closes it, whatever the task does; a retry may find it closed."""
+    with joined_run(root, experiment="kubeflow") as pipeline:
+        pass
+
+    def nested(client: MlflowClient) -> str:
+        experiment = client.get_run(pipeline.id).info.experiment_id
+        return str(client.create_run(experiment, tags={"mlflow.parentRunId": pipeline.id}).info.run_id)
+
+    task = with_client(root, nested)
+    monkeypatch.setenv("MLFLOW_RUN_ID", task)
+    with joined_run(root, experiment="one", source="components.train") as first:
+        assert (first.id, first.parent_id, first.of_a_task) == (task, pipeline.id, True)
+    assert _status(root, first) == "RUNNING"
+    with_client(root, lambda client: client.set_terminated(task, "FAILED"))
+    with joined_run(root, experiment="one") as again:
+        assert again.id != task
+        assert (again.parent_id, again.of_a_task) == (pipeline.id, False)
+    assert (_status(root, first), _status(root, again)) == ("FAILED", "FINISHED")
+    beside = with_client(root, lambda client: client.get_run(again.id))
+    assert beside.data.tags["mlflow.parentRunId"] == pipeline.id
+    assert beside.info.experiment_id == with_client(root, lambda client: client.get_run(task)).info.experiment_id
+    assert "is closed; a new one beside it takes its place" in capfd.readouterr().err
 
 
 def test_an_unknown_run_is_replaced(root: Root, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,72 @@
+"""MLflow's pages on the runs of a local root, opened where the trainings are."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+import webbrowser
+
+from components.cxr.errors import UserError
+from components.cxr.storage.storage import Root
+from components.cxr.tracking.identity import experiment_link
+from components.cxr.tracking.mlflow_server import QUIET_ENVIRONMENT, tracking_uri, with_client, without_secret
+
+__all__ = ["show_runs"]
+
+READY_S = 120.0
+
+
+def show_runs(root: Root, *, experiment: str, port: int, browse: bool) -> None:
+    """Serve MLflow's pages until Ctrl-C; with a tracking server elsewhere only print the address.
+
+    Args:
+        experiment: whose runs are shown first.
+        browse: open a browser too, where this machine has a screen.
+
+    Raises:
+        UserError: the server does not start, such as on a port that is taken.
+    """
+    uri = tracking_uri(root)
+    experiment_id = with_client(root, lambda client: _id_of(client.get_experiment_by_name(experiment)))
+    if not uri.startswith("sqlite:"):
+        print(f"runs are tracked by a server: {experiment_link(without_secret(uri), experiment_id)}")
+        return
+    server = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1"]
+    # A session of its own: Ctrl-C reaches this process alone, which then ends the server without its traceback.
+    process = subprocess.Popen(command, env=QUIET_ENVIRONMENT | os.environ, start_new_session=True)
+    try:
+        _wait(process, server)
+        link = experiment_link(server, experiment_id)
+        print(f"MLflow: {link} (Ctrl-C ends it)", flush=True)
+        if browse and (sys.platform in ("darwin", "win32") or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}):
+            webbrowser.open(link)
+        process.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def _id_of(experiment: object) -> str:
+    return "0" if experiment is None else str(experiment.experiment_id)  # type: ignore[attr-defined]
+
+
+def _wait(process: subprocess.Popen[bytes], server: str) -> None:
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{server}/health", timeout=5):
+            if process.poll() is None:
+                return
+        time.sleep(0.2)
+    raise UserError(
+        "no-mlflow", "MLflow's server does not start", where=server, remedy="Its message is above; try another --port."
+    )
