@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from kfp import dsl
 
 from pipeline.compile import compile_pipeline
 from pipeline.config import CONFIGS, load_pipeline_config
@@ -75,8 +76,9 @@ def test_each_step_gets_its_own_section_and_the_results_before_it(compiled: dict
     results = {"manifest": "collect", "bundle": "train"}
     assert found["preprocess"] == source | {"partition": "loop-item-param-1", "num_partitions": "3.0"}
     assert found["collect"] == source | {"partitions": loop}
-    assert found["train"] == {"root": "root", "config": "train", "manifest": "collect"}
-    assert found["evaluate"] == {"root": "root", "config": "evaluate", **results}
+    this_run = {"pipeline_run": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
+    assert found["train"] == {"root": "root", "config": "train", "manifest": "collect", **this_run}
+    assert found["evaluate"] == {"root": "root", "config": "evaluate", **results, **this_run}
     assert found["deploy"] == {
         "root": "root", "config": "serve", "manifest": "collect-manifest", "bundle": "train-bundle",
         "evaluation": "evaluate-evaluation",
