@@ -29,7 +29,7 @@ from components.cxr.cli import run_cli
 from components.cxr.ids import hash_id
 from components.cxr.labels import PATHOLOGIES, truth_of
 from components.cxr.model.dataset import StudyDataset
-from components.cxr.report import CONDITIONS
+from components.cxr.report import CONDITIONS, ThresholdRule
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.evaluate.calibration import operating_points
@@ -160,7 +160,7 @@ def _late(scores: Mapping[str, Scores]) -> Scores:
     parts = []
     for condition in ("image+meta", "text"):
         validation_SP = scores[f"validate/{condition}"].astype(np.float32)
-        points = operating_points(validation_SP, labels_SP, pathologies=PATHOLOGIES, rule="youden")
+        points = operating_points(validation_SP, labels_SP, pathologies=PATHOLOGIES, rule=ThresholdRule())
         slopes = [points[name].calibration.slope for name in PATHOLOGIES]
         shifts = [points[name].calibration.intercept for name in PATHOLOGIES]
         parts.append(scores[condition] * slopes + shifts)

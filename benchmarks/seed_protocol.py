@@ -42,6 +42,7 @@ from components.cxr.cli import run_cli
 from components.cxr.config import load_yaml, section
 from components.cxr.labels import PATHOLOGIES, truth_of
 from components.cxr.model.dataset import StudyDataset
+from components.cxr.report import ThresholdRule
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.evaluate.bootstrap import draw
@@ -119,7 +120,7 @@ def _keep(
     answers = run_model(bundle, [Job(test, "all"), Job(validation, "all")], config=EvaluateConfig(batch_size=64))
     score_SP, chosen_on_SP = (answer.score_SP.astype(np.float64) for answer in answers)
     known_SP = truth_of(validation.states_SP, validation.labeled_S, protocol="A")
-    points = operating_points(chosen_on_SP, known_SP, pathologies=PATHOLOGIES, rule="youden")
+    points = operating_points(chosen_on_SP, known_SP, pathologies=PATHOLOGIES, rule=ThresholdRule())
     labels_SP = truth_of(test.states_SP, test.labeled_S, protocol="A")
     patients = test.patient_ids
     draws = draw(patients, num_resamples=1, seed=0)  # the intervals are of several seeds

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from components.cxr.config import Config, content_hash
 from components.cxr.errors import UserError
-from components.cxr.report import Condition
+from components.cxr.labels import UNCERTAIN
+from components.cxr.report import Condition, ThresholdRule
 from components.cxr.shards import read_versioned
 from components.cxr.storage.storage import Storage
 
 __all__ = [
     "MODEL_CARD", "OPERATING_POINTS",
-    "Calibration", "OperatingPoint", "OperatingPoints", "load_operating_points", "write_operating_points",
+    "Calibration", "OperatingPoint", "OperatingPoints",
+    "load_operating_points", "states_of", "write_operating_points",
 ]  # fmt: skip
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 OPERATING_POINTS = "operating_points.json"
 MODEL_CARD = "MODEL_CARD.md"
 
@@ -33,6 +39,11 @@ class OperatingPoint(Config):
     threshold: float
     """Calibrated probability in [0, 1] from which the answer is positive."""
     calibration: Calibration = Calibration()
+    uncertain_threshold: float | None = None
+    """Probability of uncertain in [0, 1] from which the answer is -1; None where it must be the likeliest state."""
+    positives: int = 0
+    """Validation studies behind threshold and calibration; without both kinds they are 0.5 and the identity."""
+    negatives: int = 0
 
 
 class OperatingPoints(Config):
@@ -41,12 +52,41 @@ class OperatingPoints(Config):
     schema_version: int = SCHEMA_VERSION
     bundle_hash: str
     """Of the model whose scores they are for."""
+    protocol: Literal["A"] = "A"
+    """Of the labels they were chosen by: blank and uncertain ones count as negative."""
+    threshold_rule: ThresholdRule = ThresholdRule()
+    validation_studies: int = 0
+    """Labeled studies that they were chosen on."""
+    validation_patients: int = 0
     conditions: dict[Condition, dict[str, OperatingPoint]]
 
     @property
     def hash(self) -> str:
         """16 hex digits; a report, a deployment and a server name them by it."""
         return content_hash(self.canonical_json())
+
+
+def states_of(
+    score: npt.ArrayLike, probability: npt.ArrayLike, uncertain: npt.ArrayLike, point: OperatingPoint
+) -> npt.NDArray[np.int8]:
+    """The answer of one pathology, of any shape: -1 where it is left open, else 1 from the threshold up, else 0.
+
+    Args:
+        score: z1 - z0.
+        probability: calibrated, in [0, 1].
+        uncertain: 3-way probability of uncertain, in [0, 1].
+
+    >>> point = OperatingPoint(threshold=0.5)
+    >>> states_of([2.0, -2.0, 0.1], [0.9, 0.1, 0.5], [0.1, 0.2, 0.6], point).tolist()
+    [1, 0, -1]
+    """
+    score, uncertain = np.asarray(score, dtype=np.float64), np.asarray(uncertain, dtype=np.float64)
+    if point.uncertain_threshold is None:
+        likelier = (1.0 - uncertain) / (1.0 + np.exp(-np.abs(score)))  # of the other two states
+        is_open = uncertain > likelier
+    else:
+        is_open = uncertain >= point.uncertain_threshold
+    return np.where(is_open, UNCERTAIN, np.asarray(probability) >= point.threshold).astype(np.int8)
 
 
 def write_operating_points(storage: Storage, points: OperatingPoints) -> None:

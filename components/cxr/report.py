@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.cxr.config import Config
 from components.cxr.labels import LabelPolicy
@@ -19,7 +19,8 @@ from components.cxr.storage.storage import Storage
 __all__ = [
     "CONDITIONS", "LEAKY_TEXT", "LOW_SUPPORT", "METRICS", "PREDICTIONS", "REPORT",
     "Agreement", "Condition", "Difference", "Gain", "GoldenStudy", "Interval", "MeanScore", "Metric",
-    "Metrics", "PathologyScore", "Protocol", "Report", "Score", "TruthReport",
+    "Metrics", "PathologyScore", "Protocol", "Reliability", "Report", "Score", "ThresholdRule", "TruthReport",
+    "UncertainScore",
     "load_predictions", "load_report", "write_predictions", "write_report",
 ]  # fmt: skip
 
@@ -40,6 +41,33 @@ LOW_SUPPORT = 10
 Protocol = Literal["A", "B", "truth"]
 """A: blank and uncertain count as 0. B: explicit 1 and 0, and 0 beside No Finding (labels.truth_of). truth: as A, on
 the labels of a second truth in place of the data set's."""
+
+
+class ThresholdRule(Config):
+    """How the threshold of an answer is chosen on validation."""
+
+    rule: Literal["youden", "f1", "sensitivity", "specificity"] = "youden"
+    """The best of Youden's J (recall + specificity - 1) or F1, or the most specific answer of at least the sensitivity
+    `level`, or the most sensitive one of at least the specificity `level`."""
+    level: float | None = Field(None, gt=0.0, lt=1.0)
+    """Of sensitivity or specificity on validation; for these two rules alone."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.level is None) is (self.rule in ("sensitivity", "specificity")):
+            raise ValueError("a level with the rules sensitivity and specificity, and with no other")
+        return self
+
+    @property
+    def told(self) -> str:
+        """In words.
+
+        >>> ThresholdRule(rule="sensitivity", level=0.9).told
+        'at least 90 % sensitivity'
+        """
+        if self.level is not None:
+            return f"at least {100 * self.level:g} % {self.rule}"
+        return {"youden": "the best Youden's J", "f1": "the best F1"}[self.rule]
 
 
 class Interval(Config):
@@ -191,6 +219,36 @@ class Agreement(Config):
     """Over the resamples in which kappa is defined."""
 
 
+class UncertainScore(Config):
+    """How one pathology's third state does: labels and answers of 1, 0 and -1, blank labels counting as 0."""
+
+    uncertain: int
+    """Studies with the label -1."""
+    uncertain_patients: int
+    auroc: float | None
+    """Of the probability of uncertain, for uncertain against all other labels."""
+    auroc_ci: Interval | None
+    abstention: float
+    """Share of the answers that are -1."""
+    abstention_ci: Interval | None
+    confusion: tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
+    """Studies by label (row) and answer (column), each in the order -1, 0, 1."""
+
+    @property
+    def low_support(self) -> bool:
+        """Fewer than `LOW_SUPPORT` patients with an uncertain label."""
+        return self.uncertain_patients < LOW_SUPPORT
+
+
+class Reliability(Config):
+    """Of one pathology's probabilities."""
+
+    brier: float | None
+    brier_ci: Interval | None
+    ece: float | None
+    ece_ci: Interval | None
+
+
 class TruthReport(Config):
     """A second truth of the test studies, and how far the data set's labels agree with it."""
 
@@ -232,10 +290,14 @@ class Report(Config):
     patients. Such a model is never promoted."""
     label_policy: LabelPolicy
     """The policies that the model was trained with."""
-    threshold_rule: Literal["youden", "f1"]
+    threshold_rule: ThresholdRule
     scores: tuple[Score, ...]
     gains: tuple[Gain, ...]
     """Empty where no study has films, text and metadata."""
+    uncertain: dict[str, UncertainScore] = Field(default_factory=dict)
+    """On the headline's studies, of pathologies that have uncertain labels there."""
+    uncalibrated: dict[str, Reliability] = Field(default_factory=dict)
+    """Of the headline's probabilities as they were before Platt scaling; how they are after it, the headline says."""
     golden: tuple[GoldenStudy, ...]
     num_bootstrap: int
     second_truth: TruthReport | None = None

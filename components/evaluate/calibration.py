@@ -6,7 +6,6 @@ Shape letters: S studies, P pathologies.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +13,14 @@ from scipy.optimize import minimize
 
 from components.cxr.labels import BLANK
 from components.cxr.operating_points import Calibration, OperatingPoint
+from components.cxr.report import ThresholdRule
 
 __all__ = ["DEFAULT_THRESHOLD", "calibrate", "choose_threshold", "fit_calibration", "operating_points"]
 
 DEFAULT_THRESHOLD = 0.5
 SMALLEST_SLOPE = 1e-3
+_ROUNDING = 1e-9
+"""Of a share of a count: nine in ten of 30 are 27."""
 
 _Floats = npt.NDArray[np.floating]
 
@@ -28,7 +30,7 @@ def operating_points(
     truth_SP: npt.NDArray[np.int8],
     *,
     pathologies: Sequence[str],
-    rule: Literal["youden", "f1"],
+    rule: ThresholdRule,
 ) -> dict[str, OperatingPoint]:
     """Calibration and threshold of every pathology from validation studies.
 
@@ -42,7 +44,9 @@ def operating_points(
         score_S, positive_S = score_SP[known_S, p], truth_SP[known_S, p] == 1
         calibration = fit_calibration(score_S, positive_S)
         threshold = choose_threshold(calibrate(score_S, calibration), positive_S, rule=rule)
-        points[name] = OperatingPoint(threshold=threshold, calibration=calibration)
+        positives = int(positive_S.sum())
+        counts = {"positives": positives, "negatives": len(positive_S) - positives}
+        points[name] = OperatingPoint(threshold=threshold, calibration=calibration, **counts)
     return points
 
 
@@ -77,13 +81,16 @@ def calibrate(score: _Floats, calibration: Calibration) -> npt.NDArray[np.float6
     return _sigmoid(calibration.slope * score.astype(np.float64) + calibration.intercept)
 
 
-def choose_threshold(
-    probability_S: _Floats, positive_S: npt.NDArray[np.bool_], *, rule: Literal["youden", "f1"]
-) -> float:
+def choose_threshold(probability_S: _Floats, positive_S: npt.NDArray[np.bool_], *, rule: ThresholdRule) -> float:
     """The probability from which the answer is positive.
 
-    The best cut between two neighboring probabilities, at their middle, so that rounding does not flip an answer; of
-    equally good cuts the highest. 0.5 where a class is missing or no cut beats the answer "always positive".
+    A cut between two neighboring probabilities, at their middle, so that rounding does not flip an answer; of equally
+    good cuts the highest. 0.5 where a class is missing, or no cut has a better J or F1 than the answer "always yes".
+
+    >>> probability_S, positive_S = np.array([0.1, 0.3, 0.5, 0.7]), np.array([False, True, False, True])
+    >>> rules = [ThresholdRule(), ThresholdRule(rule="sensitivity", level=0.9)]
+    >>> [round(choose_threshold(probability_S, positive_S, rule=rule), 2) for rule in rules]
+    [0.6, 0.2]
     """
     num_positives, num_negatives = int(positive_S.sum()), int((~positive_S).sum())
     if num_positives == 0 or num_negatives == 0:
@@ -92,7 +99,14 @@ def choose_threshold(
     # true and false positives of the cut below each value, from the lowest (everything is positive) up
     true_K = num_positives - np.concatenate([[0], np.cumsum(np.bincount(group_S, weights=positive_S))[:-1]])
     false_K = num_negatives - np.concatenate([[0], np.cumsum(np.bincount(group_S, weights=~positive_S))[:-1]])
-    if rule == "youden":
+    if rule.level is not None:
+        if rule.rule == "sensitivity":
+            best = int(np.count_nonzero(true_K >= rule.level * num_positives - _ROUNDING)) - 1
+        else:
+            best = int(np.count_nonzero(num_negatives - false_K < rule.level * num_negatives - _ROUNDING))
+        below, above = np.append(0.0, values_K), np.append(values_K, 1.0)
+        return float((below[best] + above[best]) / 2)
+    if rule.rule == "youden":
         gain_K = true_K / num_positives - false_K / num_negatives
     else:
         gain_K = 2 * true_K / (true_K + false_K + num_positives)

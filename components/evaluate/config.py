@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from components.cxr.config import Config, content_hash
+from components.cxr.report import ThresholdRule
 
 __all__ = ["EvaluateConfig", "PromotionConfig", "SecondTruthConfig"]
 
@@ -63,8 +64,11 @@ class EvaluateConfig(Config):
 
     headline: tuple[str, ...] = ()
     """Pathologies behind every mean and the decision; empty for all of the data set."""
-    threshold: Literal["youden", "f1"] = "youden"
-    """What the threshold maximizes on validation: Youden's J (recall + specificity - 1) or F1."""
+    threshold: ThresholdRule = ThresholdRule()
+    """How the threshold of an answer is chosen on validation."""
+    uncertain: Literal["likeliest", "youden"] = "likeliest"
+    """When the answer is -1 (uncertain): where that is the likeliest of three states, or from the probability with the
+    best Youden's J on validation, which leaves far more studies open (docs/evaluation.md)."""
     prevalence: dict[str, Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default_factory=dict)
     """Share of positives by pathology for which PPV and NPV are told, such as that of the patients whom the model would
     read for; that of the test studies where it is not stated."""

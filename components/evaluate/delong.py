@@ -18,7 +18,7 @@ from scipy.stats import norm, rankdata
 
 from components.cxr.report import Interval
 
-__all__ = ["Areas", "areas", "difference_interval", "holm", "logit_interval", "p_value"]
+__all__ = ["Areas", "areas", "difference_interval", "holm", "influence", "logit_interval", "p_value"]
 
 _Z = float(norm.ppf(0.975))
 
@@ -57,18 +57,10 @@ def areas(
     """
     _, patient_N = np.unique(np.asarray(patients), return_inverse=True)
     num_patients = int(patient_N.max(initial=-1)) + 1
-    groups = (patient_N[positive_N], patient_N[~positive_N])
-    patients_of = [len(np.unique(group)) for group in groups]
+    patients_of = [len(np.unique(patient_N[rows_N])) for rows_N in (positive_N, ~positive_N)]
     if min(patients_of) < 2:
         return None
-    num_positives, num_negatives = int(positive_N.sum()), int((~positive_N).sum())
-    won_MI, won_MJ = _placements(score_MN, positive_N)
-    auroc_M = won_MI.mean(axis=1)
-    shares = []
-    for won_MK, group, count in ((won_MI, groups[0], num_positives), (won_MJ, groups[1], num_negatives)):
-        apart_MK = (won_MK - auroc_M[:, None]) / count
-        shares.append(np.stack([np.bincount(group, weights=row, minlength=num_patients) for row in apart_MK]))
-    positive_MG, negative_MG = shares
+    auroc_M, positive_MG, negative_MG = influence(score_MN, positive_N, patient_N, num_patients=num_patients)
     both_MM = positive_MG @ negative_MG.T
     covariance_MM = (
         positive_MG @ positive_MG.T * patients_of[0] / (patients_of[0] - 1)
@@ -76,6 +68,28 @@ def areas(
         + (both_MM + both_MM.T) * num_patients / (num_patients - 1)
     )
     return Areas(auroc_M, covariance_MM)
+
+
+def influence(
+    score_MN: npt.NDArray[np.floating],
+    positive_N: npt.NDArray[np.bool_],
+    patient_N: npt.NDArray[np.integer],
+    *,
+    num_patients: int,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """AUROCs (M,), and how far each patient moves them by his positives and by his negatives (M, G each), summing to 0.
+
+    Args:
+        patient_N: index of each row's patient, below `num_patients`.
+    """
+    won_MI, won_MJ = _placements(score_MN, positive_N)
+    auroc_M = won_MI.mean(axis=1)
+    moved: list[npt.NDArray[np.float64]] = []
+    for won_MK, patient_K in ((won_MI, patient_N[positive_N]), (won_MJ, patient_N[~positive_N])):
+        apart_MK = (won_MK - auroc_M[:, None]) / len(patient_K)
+        by_patient = [np.bincount(patient_K, weights=row, minlength=num_patients) for row in apart_MK]
+        moved.append(np.stack(by_patient).astype(np.float64))
+    return auroc_M, moved[0], moved[1]
 
 
 def logit_interval(auroc: float, standard_error: float) -> Interval | None:

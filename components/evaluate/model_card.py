@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from components.cxr.bundle_info import BundleInfo, Description
 from components.cxr.operating_points import OperatingPoints
-from components.cxr.report import CONDITIONS, Difference, Metric, Report, Score
+from components.cxr.report import CONDITIONS, LOW_SUPPORT, Difference, Metric, Report, Score
 from components.cxr.shards import SPLITS, Manifest
 from components.evaluate.table import (
     CONDITION_NAMES,
     PROTOCOLS,
+    estimate,
     leaky_warning,
     marked,
     number,
@@ -45,6 +46,7 @@ def model_card(model: Description, report: Report, points: OperatingPoints, *, m
         _gains(report),
         _second_truth(report),
         _calibration(report, points),
+        _uncertain(report),
         _use(model.info),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -216,21 +218,44 @@ def _condition_row(score: Score) -> tuple[str, ...]:
 
 
 def _calibration(report: Report, points: OperatingPoints) -> str:
-    rule = {"youden": "Youden's J", "f1": "F1"}[report.threshold_rule]
-    rows = [
-        (
-            name,
-            f"{point.calibration.slope:.3f}",
-            f"{point.calibration.intercept:+.3f}",
-            f"{point.threshold:.3f}",
-        )
-        for name, point in points.conditions["all"].items()
-    ]
+    rows = []
+    for name, point in points.conditions["all"].items():
+        calibration = point.calibration
+        numbers = (f"{calibration.slope:.3f}", f"{calibration.intercept:+.3f}", f"{point.threshold:.3f}")
+        before, after = report.uncalibrated[name], report.headline.pathologies[name]
+        reliability = (number(value) for value in (before.brier, after.brier, before.ece, after.ece))
+        rows.append((name, f"{point.positives:,}", f"{point.negatives:,}", *numbers, *reliability))
+    head = ("Finding", "Pos.", "Neg.", "Slope", "Intercept", "Threshold")
     return "\n\n".join(
         [
             "## Calibration and thresholds",
-            f"Platt scaling and the threshold with the best {rule}, both from validation studies, never from test.",
-            _table(("Finding", "Slope", "Intercept", "Threshold"), rows),
+            f"Platt scaling and thresholds (for {points.threshold_rule.told}) are from "
+            f"{points.validation_studies:,} validation studies of {points.validation_patients:,} patients under "
+            f"protocol {points.protocol}, never from test; one set for each kind of input, here for all of it. Brier "
+            "score and calibration error are of the test studies, before and after Platt scaling.",
+            _table((*head, "Brier before", "after", "ECE before", "after"), rows),
+        ]
+    )
+
+
+def _uncertain(report: Report) -> str:
+    if not report.uncertain:
+        return ""
+    rows = []
+    for name, found in report.uncertain.items():
+        of_uncertain, of_negative, of_positive = (row[0] for row in found.confusion)
+        counts = (f"{of_uncertain:,} of {found.uncertain:,}", f"{of_negative:,}", f"{of_positive:,}")
+        auroc, share = estimate(found.auroc, found.auroc_ci), estimate(found.abstention, found.abstention_ci)
+        rows.append((f"{name} *" if found.low_support else name, auroc, share, *counts))
+    head = ("Finding", "AUROC", "Left open", "Of uncertain", "Of negative", "Of positive")
+    few = any(found.low_support for found in report.uncertain.values())
+    return "\n\n".join(
+        [
+            "## Uncertain",
+            "The AUROC is of the probability of uncertain, for labels of -1 against all others. A study is left open "
+            "where the answer is -1; blank labels are negative.",
+            _table(head, rows),
+            *([f"* fewer than {LOW_SUPPORT} patients with an uncertain label: hardly known."] if few else []),
         ]
     )
 

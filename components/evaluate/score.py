@@ -21,9 +21,10 @@ from components.evaluate.calibration import DEFAULT_THRESHOLD, calibrate, operat
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.gains import gains_of
 from components.evaluate.predictions import Pass, Predictions, Scores, Studies
-from components.evaluate.score_table import score_rows
+from components.evaluate.score_table import score_rows, uncalibrated
 from components.evaluate.second_truth import second_truth_of
 from components.evaluate.truth_table import SecondTruth
+from components.evaluate.uncertain import uncertain_scores, with_uncertain_thresholds
 
 __all__ = ["Assessment", "leaks_of", "score"]
 
@@ -60,7 +61,14 @@ def score(
     points = {condition: _points(config, predictions, condition, pathologies) for condition in CONDITIONS}
     table = partial(score_rows, pathologies=pathologies, config=config)
     beside = second_truth_of(config, truth, test) if truth is not None else None
-    chosen = OperatingPoints(bundle_hash=model.hash, conditions=points)
+    known = predictions.validation.rows.select(predictions.validation.rows.labeled_N)
+    chosen = OperatingPoints(
+        bundle_hash=model.hash,
+        threshold_rule=config.threshold,
+        validation_studies=len(known.studies),
+        validation_patients=len(set(known.patients)),
+        conditions=points,
+    )
     report = Report(
         bundle_hash=model.hash,
         manifest_hash=manifest_hash,
@@ -75,6 +83,8 @@ def score(
             *(beside.scores(table, points, on_test) if beside else ()),
         ),
         gains=_gains(config, test, on_test, pathologies),
+        uncertain=uncertain_scores(on_test["all"], test.rows, points["all"], config=config),
+        uncalibrated=uncalibrated(on_test["all"].score_NP, test.rows, pathologies=pathologies, config=config),
         golden=_golden(config, test, on_test["all"], points["all"]),
         num_bootstrap=config.num_bootstrap,
         second_truth=beside.report if beside else None,
@@ -100,7 +110,8 @@ def _points(
         return {name: OperatingPoint(threshold=DEFAULT_THRESHOLD) for name in pathologies}
     rows = predictions.validation.rows
     truth_SP = truth_of(rows.states_NP, rows.labeled_N, protocol="A")
-    return operating_points(found.score_NP, truth_SP, pathologies=pathologies, rule=config.threshold)
+    points = operating_points(found.score_NP, truth_SP, pathologies=pathologies, rule=config.threshold)
+    return with_uncertain_thresholds(points, found.uncertain_NP, rows) if config.uncertain == "youden" else points
 
 
 def _by_study(

@@ -25,7 +25,7 @@ from components.cxr.report import (
 
 __all__ = [
     "CAVEAT", "CONDITION_NAMES", "PROTOCOLS",
-    "gain_line", "leaky_warning", "marked", "number", "policy_line", "print_report", "span", "support_note",
+    "estimate", "gain_line", "leaky_warning", "marked", "number", "policy_line", "print_report", "span", "support_note",
     "with_interval",
 ]  # fmt: skip
 
@@ -125,8 +125,12 @@ def span(score: PathologyScore | MeanScore) -> str:
 
 def with_interval(score: PathologyScore | MeanScore, metric: Metric) -> str:
     """A metric as `0.712 (0.640–0.771)`."""
-    found = score.intervals.get(metric)
-    return number(getattr(score, metric)) + (f" ({_interval(found)})" if found else "")
+    return estimate(getattr(score, metric), score.intervals.get(metric))
+
+
+def estimate(value: float | None, ci: Interval | None) -> str:
+    """A value as `0.712 (0.640–0.771)`, or without its interval, or a dash."""
+    return number(value) + (f" ({_interval(ci)})" if ci else "")
 
 
 def _headline_table(score: Score) -> Table:

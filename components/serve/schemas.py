@@ -50,7 +50,8 @@ class PathologyAnswer(Config):
     uncertain: float = Field(ge=0.0, le=1.0)
     """Probability that a report would call it uncertain."""
     state: int
-    """-1 uncertain, where that is the likeliest of the three classes; else 1 at or above `threshold`, else 0."""
+    """-1 uncertain, where that is the likeliest of the three classes or, if evaluation chose a threshold for it, from
+    there up; else 1 at or above `threshold`, else 0."""
     threshold: float
     """Chosen on validation data for this `condition`."""
 

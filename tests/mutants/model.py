@@ -80,15 +80,15 @@ MUTANTS = [
     Mutant(
         "the-threshold-is-on-the-uncalibrated-probability",
         file="components/cxr/model/predictor.py",
-        old="int(probability >= point.threshold)",
-        new="int(calibrated(score, slope=1.0, intercept=0.0) >= point.threshold)",
+        old="int(states_of(score, probability, uncertain, point))",
+        new="int(states_of(score, calibrated(score, slope=1.0, intercept=0.0), uncertain, point))",
         test=f"{PREDICTOR}::test_answers_are_calibrated_and_cut",
     ),
     Mutant(
         "an-answer-is-never-uncertain",
-        file="components/cxr/model/predictor.py",
-        old="state = -1 if uncertain > certain else int",
-        new="state = int",
+        file="components/cxr/operating_points.py",
+        old="is_open = uncertain > likelier",
+        new="is_open = uncertain > 1.0",
         test=f"{PREDICTOR}::test_answers_are_calibrated_and_cut",
     ),
     Mutant(

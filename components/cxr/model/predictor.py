@@ -13,7 +13,7 @@ from components.cxr.bundle import Bundle
 from components.cxr.model.batch import Batch, Study, collate
 from components.cxr.model.device import exact_float32
 from components.cxr.model.network import positive_score, probabilities
-from components.cxr.operating_points import OperatingPoints
+from components.cxr.operating_points import OperatingPoints, states_of
 from components.cxr.report import Condition
 
 __all__ = ["Answer", "Logits", "answer", "condition_of", "predict", "restrict"]
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
     uncertain: float
     """3-way probability of uncertain, in [0, 1]."""
     state: int
-    """1 at or above the threshold, -1 where uncertain is the likeliest of the three classes, else 0."""
+    """-1 where it is left open (operating_points.states_of), else 1 at or above the threshold, else 0."""
     threshold: float
 
 
@@ -95,8 +95,7 @@ def answer(
         point = points.conditions[condition][name]
         score, uncertain = float(logits.score_SP[row, p]), float(logits.uncertain_SP[row, p])
         probability = calibrated(score, slope=point.calibration.slope, intercept=point.calibration.intercept)
-        certain = (1.0 - uncertain) * float(1.0 / (1.0 + np.exp(-abs(score))))
-        state = -1 if uncertain > certain else int(probability >= point.threshold)
+        state = int(states_of(score, probability, uncertain, point))
         answers[name] = Answer(probability, uncertain, state, point.threshold)
     return answers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components.cxr.labels import LabelPolicy
-from components.cxr.report import CONDITIONS, Interval, MeanScore, PathologyScore, Report, Score
+from components.cxr.report import CONDITIONS, Interval, MeanScore, PathologyScore, Report, Score, ThresholdRule
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def report() -> Report:
         operating_points_hash="p" * 16,
         mlflow_run_id="r" * 32,
         label_policy=LabelPolicy(),
-        threshold_rule="youden",
+        threshold_rule=ThresholdRule(),
         scores=(*scores, common),
         gains=(),
         golden=(),

@@ -43,7 +43,7 @@ def test_a_typo_gets_a_suggestion() -> None:
         ({"num_bootstrap": 500}, True),
         ({"seed": 1}, True),
         ({"headline": ["Edema"]}, True),
-        ({"threshold": "f1"}, True),
+        ({"threshold": {"rule": "f1"}}, True),
         ({"num_golden": 3}, True),
     ],
 )
@@ -56,7 +56,8 @@ def test_every_field_of_the_configuration_changes_the_key_or_has_a_reason_not_to
     """Another value of every field: what is not on the list of neutral ones must count."""
     values: dict[str, Any] = {
         "headline": ["Edema"],
-        "threshold": "f1",
+        "threshold": {"rule": "f1"},
+        "uncertain": "youden",
         "prevalence": {"Edema": 0.1},
         "num_bootstrap": 500,
         "seed": 1,

@@ -31,6 +31,7 @@ from components.cxr.report import (
     CONDITIONS,
     LEAKY_TEXT,
     Report,
+    ThresholdRule,
     load_predictions,
     load_report,
 )
@@ -144,7 +145,7 @@ def test_operating_points_come_from_validation(world: World, tiny_data: LoadedMa
     found = _points(world)
     for condition in CONDITIONS:
         score_SP = predict(bundle, list(studies), condition=condition).score_SP
-        expected = operating_points(score_SP, truth_SP, pathologies=bundle.info.pathologies, rule="youden")
+        expected = operating_points(score_SP, truth_SP, pathologies=bundle.info.pathologies, rule=ThresholdRule())
         for name, point in found.conditions[condition].items():
             assert point.threshold == pytest.approx(expected[name].threshold, abs=1e-4)
             assert point.calibration.slope == pytest.approx(expected[name].calibration.slope, abs=1e-3)
@@ -236,7 +237,7 @@ def test_another_threshold_rule_needs_no_model_and_changes_nothing_in_service(
     _deploy(root, bundle, world.evaluation)
     before = {name: bundle.read(name).data for name in bundle.sizes()}
     monkeypatch.setattr(predict_step, "load_bundle", lambda _: pytest.fail("the model is loaded"))
-    other = CONFIG.model_copy(update={"threshold": "f1", "num_bootstrap": 150})
+    other = CONFIG.model_copy(update={"threshold": ThresholdRule(rule="f1"), "num_bootstrap": 150})
     report, decision, evaluation = run(other, root=root, manifest=tiny_data, bundle=bundle)
     assert Path(evaluation.uri).name != Path(world.evaluation.uri).name
     assert report.operating_points_hash != world.report.operating_points_hash

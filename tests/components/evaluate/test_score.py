@@ -12,7 +12,7 @@ import pytest
 from components.cxr.bundle_info import Description, describe
 from components.cxr.labels import BLANK, UNCERTAIN, truth_of
 from components.cxr.operating_points import Calibration
-from components.cxr.report import CONDITIONS, Interval
+from components.cxr.report import CONDITIONS, Interval, ThresholdRule
 from components.cxr.storage.storage import Storage
 from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamples
 from components.evaluate.calibration import calibrate, operating_points
@@ -116,7 +116,7 @@ def test_operating_points_are_validations_under_the_same_condition(found: Assess
     truth_SP = truth_of(rows.states_NP, rows.labeled_N, protocol="A")
     for condition in CONDITIONS:
         score_SP = predictions.scores[Pass("validate", condition)].score_NP
-        expected = operating_points(score_SP, truth_SP, pathologies=NAMES, rule="youden")
+        expected = operating_points(score_SP, truth_SP, pathologies=NAMES, rule=ThresholdRule())
         assert found.points.conditions[condition] == expected
         for protocol in ("A", "B"):
             pathologies = found.report.score(condition, protocol=protocol).pathologies
@@ -137,6 +137,28 @@ def test_tables_hold_the_metrics_of_calibrated_probabilities(found: Assessment, 
         assert edema.brier == pytest.approx(((said - positive) ** 2).mean())
         assert edema.recall == pytest.approx((said[positive] >= point.threshold).mean())
         assert edema.intervals["brier"].low < edema.brier < edema.intervals["brier"].high
+
+
+def test_reliability_is_told_before_and_after_calibration(found: Assessment, predictions: Predictions) -> None:
+    positive = predictions.test.rows.states_NP[:, 1] == 1
+    raw = calibrate(predictions.scores[Pass("test", "all")].score_NP[:, 1], Calibration())
+    before, after = found.report.uncalibrated["Edema"], found.report.headline.pathologies["Edema"]
+    assert before.brier == pytest.approx(((raw - positive) ** 2).mean())
+    assert before.brier_ci.low < before.brier < before.brier_ci.high
+    assert before.brier != pytest.approx(after.brier)
+    assert (before.ece_ci, set(found.report.uncalibrated)) != (None, set())
+
+
+def test_points_say_what_they_were_chosen_on(found: Assessment, predictions: Predictions) -> None:
+    points, rows = found.points, predictions.validation.rows
+    assert (points.protocol, points.threshold_rule) == ("A", ThresholdRule())
+    assert (points.validation_studies, points.validation_patients) == (len(rows.studies), NUM_PATIENTS)
+    for p, name in enumerate(NAMES):
+        positives = int((rows.states_NP[:, p] == 1).sum())
+        for condition in CONDITIONS:
+            point = points.conditions[condition][name]
+            assert (point.positives, point.negatives) == (positives, len(rows.studies) - positives)
+            assert point.uncertain_threshold is None
 
 
 def test_predictive_values_are_for_the_stated_prevalence(model: Description, predictions: Predictions) -> None:

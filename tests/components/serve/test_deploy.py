@@ -6,7 +6,7 @@ import pytest
 from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
 from components.cxr.operating_points import MODEL_CARD, load_operating_points, write_operating_points
-from components.cxr.report import write_report
+from components.cxr.report import ThresholdRule, write_report
 from components.cxr.storage.local import LocalStorage
 from components.cxr.storage.storage import ABSENT
 from components.serve import deploy as step
@@ -119,7 +119,7 @@ def test_a_later_evaluation_does_not_change_what_is_served(world, quick, tmp_pat
 
     first = _deploy(world)
     trained, deployed = (_bytes(storage) for storage in (world.bundle, open_storage(first.bundle)))
-    config, model = EvaluateConfig(num_bootstrap=100, threshold="f1"), describe(world.bundle)
+    config, model = EvaluateConfig(num_bootstrap=100, threshold=ThresholdRule(rule="f1")), describe(world.bundle)
     scores = predict(config, storage=open_storage(tmp_path), bundle=world.bundle, model=model, manifest=world.manifest)
     found = score(config, model, scores, manifest_hash=world.manifest.hash, run_id=None)
     again = world._replace(evaluation=world.root.evaluation("f1"), report=found.report)

@@ -103,6 +103,26 @@ def test_answers_are_calibrated_and_cut(bundle: Bundle) -> None:
     assert [one.uncertain for one in found.values()] == pytest.approx([0.2, 0.2, 0.1, 0.9])
 
 
+def test_a_threshold_of_uncertain_leaves_studies_open(bundle: Bundle) -> None:
+    """From there up, however likely the other states are."""
+    logits = Logits(np.array([[3.0] * 4], np.float32), np.array([[0.1, 0.2, 0.3, 0.6]], np.float32))
+    point = OperatingPoint(threshold=0.5, uncertain_threshold=0.2)
+    likeliest = OperatingPoint(threshold=0.5)
+    states = {
+        each.uncertain_threshold: [
+            one.state
+            for one in answer(
+                bundle,
+                logits,
+                OperatingPoints(bundle_hash="0" * 64, conditions={"all": dict.fromkeys(bundle.info.pathologies, each)}),
+                condition="all",
+            ).values()
+        ]
+        for each in (point, likeliest)
+    }
+    assert states == {0.2: [1, -1, -1, -1], None: [1, 1, 1, -1]}
+
+
 def test_calibration_is_monotone() -> None:
     values = [calibrated(score, slope=0.5, intercept=1.0) for score in np.linspace(-30, 30, 61)]
     assert values == sorted(values)
