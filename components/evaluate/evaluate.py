@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from components.cxr.bundle_info import Description, check_same_pixels, describe, local_folder
+from components.cxr.bundle_info import BundleInfo, Description, check_same_pixels, describe, local_folder
 from components.cxr.config import content_hash
 from components.cxr.decision import Decision, write_decision
 from components.cxr.errors import UserError
@@ -36,6 +36,7 @@ from components.cxr.report import (
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import write_pointer
 from components.cxr.storage.storage import ABSENT, Root, StaleWriteError, Storage
+from components.cxr.tracking.identity import data_set_name, flat, run_name
 from components.cxr.tracking.journal import JOURNAL
 from components.cxr.tracking.registry import challenger_version, register_model
 from components.cxr.tracking.tracked_run import TrackedRun, replay
@@ -43,7 +44,7 @@ from components.cxr.tracking.tracking import joined_run
 from components.evaluate.champion import compare
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.decided import decision_tags, generation_of, log_decision, register_look
-from components.evaluate.log import log_evaluation
+from components.evaluate.log import log_evaluation, note_of
 from components.evaluate.model_card import model_card
 from components.evaluate.predict import predict
 from components.evaluate.predictions import predictions_key
@@ -99,9 +100,10 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
     before = generation_of(storage)
     known = load_report(storage) if storage.exists(REPORT) else None
     run_id = known.mlflow_run_id if known else model.info.mlflow_run_id
-    with joined_run(root, experiment=EXPERIMENT, run_id=run_id) as tracked:
+    name = run_name(data_set_name(root), f"evaluation of {model.hash[:8]}")
+    with joined_run(root, experiment=EXPERIMENT, run_id=run_id, run_name=name, source="components.evaluate") as tracked:
         challenger = challenger_version(tracked, config.registered_model)
-        _replay_training(tracked, root, bundle)
+        _replay_training(tracked, root, bundle, run_id=model.info.mlflow_run_id)
         if known is None:
             scores = root.predictions(scores_key)
             predictions = predict(config, storage=scores, bundle=bundle, model=model, manifest=manifest)
@@ -131,12 +133,15 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
         decision = decide(report, comparison, config=config.promotion, earlier_decisions=earlier)
 
         card = storage.read(MODEL_CARD).data.decode()
-        log_evaluation(tracked, report, told, card=card, manifest=manifest, key=key)
         with _as_served(bundle, storage) as artifacts:
-            decision = _register(
+            decision, model_id = _register(
                 config, decision, comparison, report, tracked,
                 artifacts=artifacts, model=model, instead_of=challenger,
             )  # fmt: skip
+        log_evaluation(
+            tracked, report, told,
+            card=card, manifest=manifest, data_set=data_set_name(root), model_id=model_id, key=key,
+        )  # fmt: skip
         write_decision(storage, decision, over=before)
         log_decision(tracked, decision)
     write_pointer(root, "evaluation", storage.uri)
@@ -207,19 +212,21 @@ def _register(
     artifacts: dict[str, Path],
     model: Description,
     instead_of: str | None,
-) -> Decision:
-    """Make bundle and operating points MLflow's challenger; the decision comes back with the versions."""
+) -> tuple[Decision, str | None]:
+    """Make bundle and operating points MLflow's challenger; returns the decision with versions, and the model's id."""
     registration = register_model(
         tracked,
         name=config.registered_model,
         artifacts=artifacts,
         pathologies=model.info.pathologies,
+        params=_params(model.info),
         identity={"bundle_hash": model.hash, "operating_points": report.operating_points_hash},
         tags=decision_tags(decision) | {"leaky": str(report.leaky).lower()},
+        description=note_of(report),
         instead_of=instead_of,
     )
     if registration is None:
-        return decision
+        return decision, None
     versions = {"challenger_version": registration.version, "champion_version": registration.champion}
     decision = decision.model_copy(update={"registered_model": config.registered_model, **versions})
     in_service = decision.champion_bundle == decision.challenger_bundle
@@ -231,16 +238,35 @@ def _register(
     ):
         reason = "this model is in service already, but its deployment ended before MLflow's champion was set"
         decision = decision.model_copy(update={"promoted": True, "verdict": "unfinished", "reason": reason})
-    return decision
+    return decision, registration.model_id
 
 
-def _replay_training(tracked: TrackedRun, root: Root, bundle: Storage) -> None:
-    """Log what the training's journal has and MLflow missed; checkpoints have the bundle's key."""
+def _params(info: BundleInfo) -> dict[str, object]:
+    """What the model is, for its page in MLflow."""
+    architecture = info.architecture.model_dump(mode="json", exclude={"vision": {"config"}, "text": {"config"}})
+    return {
+        **flat(architecture, "architecture."),
+        "architecture.num_parameters": info.num_parameters,
+        **flat(info.pixel_preset.model_dump(mode="json"), "pixels."),
+        "text.sections": ", ".join(info.text.sections) or "none",
+        **flat(info.label_policy.model_dump(mode="json"), "labels."),
+        "data.num_pathologies": len(info.pathologies),
+        "data.manifest_hash": info.manifest_hash,
+    }
+
+
+def _replay_training(tracked: TrackedRun, root: Root, bundle: Storage, *, run_id: str | None) -> None:
+    """Log what the training's journal has and MLflow missed; checkpoints have the bundle's key.
+
+    Args:
+        run_id: the training's run, which is another one where every task of a pipeline has its own.
+    """
     checkpoints = root.checkpoints(bundle.uri.rstrip("/").rpartition("/")[2])
     if not checkpoints.exists(JOURNAL):
         return
     with tempfile.TemporaryDirectory() as temporary:
         journal = Path(temporary, JOURNAL)
         checkpoints.download(JOURNAL, journal)
-        if count := replay(journal, tracked):
+        of = run_id if tracked.of_a_task else None
+        if count := replay(journal, tracked, of=of):
             print(f"evaluate: logged {count} metric values that MLflow missed in training", flush=True)

@@ -1,25 +1,29 @@
-"""What evaluation writes into the training's MLflow run: metrics, figures, tables and the model card."""
+"""What evaluation writes into MLflow: few metrics, of the model and its data; figures, tables, report and card."""
 
 from __future__ import annotations
 
+import io
+import json
 import re
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from components.cxr.labels import BLANK, truth_of
-from components.cxr.report import METRICS, Report, Score
+from components.cxr.report import Metric, Metrics, Report, Score
 from components.cxr.shards import LoadedManifest
+from components.cxr.tracking.identity import NOTE
 from components.cxr.tracking.tracked_run import TrackedRun
 from components.evaluate.figures import Panel, figures
-from components.evaluate.table import CONDITION_NAMES
+from components.evaluate.table import CONDITION_NAMES, number, with_interval
+from components.evaluate.tables import agreement_table, all_scores, condition_table, pathology_table, without_ids
 
-__all__ = ["log_evaluation", "metrics_of"]
+__all__ = ["headline_of", "log_evaluation", "metrics_of", "note_of", "panels", "subtitle_of"]
 
-FIELDS = ("auroc", "average_precision", "accuracy", "precision", "recall", "f1", "ece")
+HEADLINE: tuple[Metric, ...] = ("auroc", "average_precision", "f1", "brier", "ece")
+"""Means that are metrics of the run; all others are in the tables."""
 
 
 def log_evaluation(
@@ -29,104 +33,128 @@ def log_evaluation(
     *,
     card: str,
     manifest: LoadedManifest,
+    data_set: str,
+    model_id: str | None,
     key: str,
 ) -> None:
     """Log everything of one evaluation once; `key` marks the run as done.
 
     Args:
-        predictions: as write_predictions documents; only drawn, never logged, because it holds ids.
+        predictions: as write_predictions documents; logged under running numbers, without ids.
         card: the model card.
+        data_set: its name, for people.
+        model_id: MLflow's logged model, whose metrics these are; None when it could not be registered.
     """
     if tracked.tag("evaluation") == key:
         return
-    tracked.dataset(manifest, "test")
-    tracked.metrics(metrics_of(report), step=0)
+    test = tracked.dataset(manifest, "test", name=data_set)
+    tracked.scores(metrics_of(report), model_id=model_id, dataset=test)
+    note = note_of(report)
+    for name, figure in figures(
+        panels(predictions, report.headline), report.headline, subtitle=subtitle_of(report)
+    ).items():
+        tracked.figure(figure, f"evaluation/{name}")
+    tables = {
+        "pathologies": pathology_table(report.headline),
+        "conditions": condition_table(report),
+        "all_scores": all_scores(report),
+        "agreement": agreement_table(report),
+    }
+    for name, table in tables.items():
+        if table is not None:
+            tracked.table(table, f"evaluation/{name}.csv")
+    buffer = io.BytesIO()
+    pq.write_table(without_ids(predictions), buffer, compression="zstd")
+    tracked.file(buffer.getvalue(), "evaluation/predictions.parquet")
+    tracked.text(json.dumps(report.model_dump(mode="json"), indent=1) + "\n", "evaluation/report.json")
+    tracked.text(card, "evaluation/MODEL_CARD.md")
+    tags = {NOTE: note, "bundle_hash": report.bundle_hash, "leaky": str(report.leaky).lower()}
+    tracked.tags(tags | ({"LEAKY": "; ".join(report.leaks)} if report.leaky else {}))
+    if tracked.parent is not None:
+        tracked.parent.scores(headline_of(report), model_id=None, dataset=None)
+        tracked.parent.tags({NOTE: note, "evaluate_run": str(tracked.id), "bundle_hash": report.bundle_hash})
+    tracked.tags({"evaluation": key})  # the last: everything is there
+
+
+def metrics_of(report: Report) -> dict[str, float]:
+    """Names and values for MLflow: the headline, and the AUROC per pathology as `test/auroc/<pathology>`.
+
+    Everything of a leaky model is named `LEAKY/test/…`.
+    """
+    values = headline_of(report)
+    for name, found in report.headline.pathologies.items():
+        if found.auroc is not None:
+            values[_named(f"{_prefix(report)}/auroc/{name}")] = found.auroc
+    return values
+
+
+def headline_of(report: Report) -> dict[str, float]:
+    """Means with their bounds: `test/auroc`, `test/auroc_low`, `test/auroc_high` …; from films alone as
+    `test/image/auroc`, against a second truth as `test/<its name>/auroc`."""
+    prefix = _prefix(report)
+    values: dict[str, float] = {}
+    for metric in HEADLINE:
+        values |= _bounded(f"{prefix}/{metric}", report.headline.mean, metric)
+    values |= _bounded(f"{prefix}/image/auroc", report.score("image").mean, "auroc")
+    if report.second_truth is not None:
+        truth = report.score("all", protocol="truth").mean
+        values |= _bounded(f"{prefix}/{report.second_truth.name}/auroc", truth, "auroc")
+    return values
+
+
+def note_of(report: Report) -> str:
+    """The run's description in MLflow, as Markdown: the headline, then a row per pathology."""
+    score = report.headline
+    lines = [
+        f"**LEAKY: {'; '.join(report.leaks)}.** The scores prove nothing.\n" if report.leaky else "",
+        f"**Mean AUROC {with_interval(score.mean, 'auroc')}**, from films alone "
+        f"{with_interval(report.score('image').mean, 'auroc')}: {subtitle_of(report)}\n",
+        "| Pathology | AUROC (95 % interval) | Average precision | Positives |",
+        "|:---|:---|:---|:---|",
+    ]
+    for name, found in score.pathologies.items():
+        shown = f"{name} (few)" if found.low_support else name
+        auroc, precision = with_interval(found, "auroc"), number(found.average_precision)
+        lines.append(f"| {shown} | {auroc} | {precision} | {found.positives:,} |")
+    lines.append("\nAll scores with intervals, figures and the model card: Artifacts, folder `evaluation`.")
+    return "\n".join(line for line in lines if line)
+
+
+def subtitle_of(report: Report) -> str:
+    """What the headline was computed on."""
     score = report.headline
     subtitle = (
         f"{CONDITION_NAMES[score.condition].capitalize()}; {score.num_studies:,} test studies of "
         f"{score.num_patients:,} patients; protocol {score.protocol}."
     )
-    subtitle = f"LEAKY. {subtitle}" if report.leaky else subtitle
-    for name, figure in figures(_panels(predictions, score), score, subtitle=subtitle).items():
-        tracked.figure(figure, f"evaluation/{name}")
-    tracked.table(_pathology_table(score), "evaluation/pathologies.csv")
-    tracked.table(_condition_table(report), "evaluation/conditions.csv")
-    tracked.text(card, "evaluation/MODEL_CARD.md")
-    tracked.tags({"leaky": str(report.leaky).lower(), "bundle_hash": report.bundle_hash, "evaluation": key})
+    return f"LEAKY. {subtitle}" if report.leaky else subtitle
 
 
-def metrics_of(report: Report) -> dict[str, float]:
-    """Names and values for MLflow: `test/auroc/<pathology>`, `test/auroc/mean`, `test/image/auroc/mean_low` …
-
-    Everything of a leaky model is named `LEAKY/test/…`.
-    """
-    prefix = "LEAKY/test" if report.leaky else "test"
-    values: dict[str, float | None] = {}
-    headline = report.headline
-    for field in FIELDS:
-        for name, found in headline.pathologies.items():
-            values[f"{prefix}/{field}/{name}"] = getattr(found, field)
-        values[f"{prefix}/{field}/mean"] = getattr(headline.mean, field)
-    for score in report.scores:
-        truth = report.second_truth if score.protocol == "truth" else None
-        parts = [truth.name] if truth else []
-        parts += [] if score is headline or (truth and score.condition == "all") else [score.condition]
-        parts += ["common"] if score.subset == "common" else []
-        parts += ["protocol_B"] if score.protocol == "B" else []
-        parts += ["by_image"] if score.unit == "image" else []
-        name = "/".join([prefix, *parts, "auroc", "mean"])
-        values[name] = score.mean.auroc
-        ci = score.mean.intervals.get("auroc")
-        values[f"{name}_low"] = ci.low if ci else None
-        values[f"{name}_high"] = ci.high if ci else None
-    if report.second_truth is not None:
-        second = report.second_truth
-        for name, found in report.score("all", protocol="truth").pathologies.items():
-            values[f"{prefix}/{second.name}/auroc/{name}"] = found.auroc
-        for name, agreed in second.agreement.items():
-            values[f"{prefix}/{second.name}/label_kappa/{name}"] = agreed.kappa
-    return {re.sub(r"[^\w\-. :/]", "_", name): value for name, value in values.items() if value is not None}
-
-
-def _panels(predictions: pa.Table, score: Score) -> dict[str, Panel]:
-    """The headline's studies by pathology."""
+def panels(predictions: pa.Table, score: Score) -> dict[str, Panel]:
+    """The studies of a score by pathology."""
     table = predictions.filter(pc.equal(predictions.column("condition"), score.condition))
     labeled_S = table.column("labeled").to_numpy()
-    panels = {}
+    found = {}
     for name in score.pathologies:
         states_S1 = table.column(f"label/{name}").fill_null(BLANK).to_numpy().astype(np.int8)[:, None]
         truth_S = truth_of(states_S1, labeled_S, protocol="A")[:, 0]
         known_S = truth_S != BLANK
         raw_S, probability_S = (table.column(f"{kind}/{name}").to_numpy() for kind in ("score", "probability"))
-        panels[name] = Panel(raw_S[known_S], probability_S[known_S], truth_S[known_S] == 1)
-    return panels
+        found[name] = Panel(raw_S[known_S], probability_S[known_S], truth_S[known_S] == 1)
+    return found
 
 
-def _pathology_table(score: Score) -> pa.Table:
-    rows = [{"pathology": name, **_flat(found.model_dump())} for name, found in score.pathologies.items()]
-    mean = {"pathology": "mean", **_flat(score.mean.model_dump(exclude={"pathologies"}))}
-    return pa.Table.from_pylist([*rows, mean], schema=pa.Table.from_pylist(rows).schema)
+def _bounded(name: str, mean: Metrics, metric: Metric) -> dict[str, float]:
+    value, ci = getattr(mean, metric), mean.intervals.get(metric)
+    if value is None:
+        return {}
+    return {_named(name): value} | ({_named(f"{name}_low"): ci.low, _named(f"{name}_high"): ci.high} if ci else {})
 
 
-def _condition_table(report: Report) -> pa.Table:
-    keys = ("condition", "protocol", "unit", "subset", "num_patients", "num_studies", "num_rows")
-    rows = [
-        {key: getattr(score, key) for key in keys} | _flat(score.mean.model_dump(exclude={"pathologies"}))
-        for score in report.scores
-    ]
-    return pa.Table.from_pylist(rows)
+def _prefix(report: Report) -> str:
+    return "LEAKY/test" if report.leaky else "test"
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """Every interval as two columns."""
-    return dict(_flattened(values))
-
-
-def _flattened(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if name == "intervals":
-            for metric in METRICS:
-                for end in ("low", "high"):
-                    yield f"{metric}_{end}", value[metric][end] if metric in value else None
-        elif name != "resamples":
-            yield name, value
+def _named(name: str) -> str:
+    """A name that MLflow allows."""
+    return re.sub(r"[^\w\-. :/]", "_", name)

@@ -12,8 +12,9 @@ from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS, Operat
 from components.cxr.report import Report, load_report
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
-from components.cxr.tracking.mlflow_server import MlflowError, with_client
+from components.cxr.tracking.mlflow_server import MlflowError
 from components.cxr.tracking.registry import champion_version, set_champion
+from components.cxr.tracking.tracking import tag_run
 from components.serve.config import ServeConfig
 from components.serve.deployment import Deployment, read_deployment, write_deployment
 from components.serve.golden import Server, check_answers, running_server
@@ -226,8 +227,7 @@ def _tell_mlflow(root: Root, deployment: Deployment, decision: Decision) -> None
         return
     try:
         set_champion(root, name=name, version=version, expected=decision.champion_version)
-        if (run_id := deployment.mlflow_run_id) is not None:
-            with_client(root, lambda client: client.set_tag(run_id, "deployed", deployment.bundle))
+        tag_run(root, deployment.mlflow_run_id, {"deployed": deployment.bundle})
     except (UserError, MlflowError) as error:
         raise UserError("mlflow-not-told", f"the model is in service, but MLflow does not know: {error}") from None
     print(f"serve: {name} version {version} is champion")

@@ -15,13 +15,14 @@ from components.cxr.cluster.kube import (
     last_lines,
     list_pods,
     log_lines,
+    own_secrets,
     stopped_by_sigterm,
 )
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root, Storage
 from components.train.config import TrainConfig
 from components.train.stopping import AGAIN
-from components.train.trainjob import CONTAINER, KIND, SPEC_ANNOTATION, train_job
+from components.train.trainjob import CONTAINER, KIND, SECRETS, SPEC_ANNOTATION, train_job
 
 __all__ = ["train_on_nodes"]
 
@@ -47,7 +48,7 @@ def train_on_nodes(config: TrainConfig, *, key: str, root: Root, manifest: Stora
     config.cluster.require_reachable(root.uri, where="train.cluster")
     config.cluster.require_reachable(manifest.uri, where="train.cluster")
     cluster = connect(config.cluster.namespace)
-    job = train_job(config, key=key, root=root, manifest=manifest)
+    job = train_job(config, key=key, root=root, manifest=manifest, secrets=own_secrets(cluster, SECRETS))
     name = job["metadata"]["name"]
     jobs, where = Objects(cluster, KIND), f"{cluster.namespace}/{name}"
     with stopped_by_sigterm():

@@ -14,7 +14,7 @@ from components.cxr.report import LEAKY_TEXT
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import pointed_at
 from components.cxr.storage.storage import Root, Storage
-from components.cxr.tracking.identity import NOTE, flat, run_name
+from components.cxr.tracking.identity import NOTE, data_set_name, flat, run_name
 from components.cxr.tracking.journal import JOURNAL, upload_journal
 from components.cxr.tracking.mlflow_server import warn
 from components.cxr.tracking.tracked_run import TrackedRun, replay
@@ -54,7 +54,7 @@ def tracked_training(
             root,
             experiment=setup.config.experiment,
             run_id=known,
-            run_name=run_name(_data_set(root), *_recipe(setup)),
+            run_name=run_name(data_set_name(root), *_recipe(setup)),
             source="components.train",
             journal=journal,
         )
@@ -95,7 +95,9 @@ def _describe(
         return
     checkpoints.write(RUN, (json.dumps({"run_id": tracked.id}) + "\n").encode())
     tracked.params(_params(setup, loaded))
-    tracked.dataset(loaded, "train")
+    for split in ("train", "validate"):
+        if split in loaded.manifest.counts:
+            tracked.dataset(loaded, split, name=data_set_name(root))
     leaky = setup.info.leaky
     tracked.tags(
         {
@@ -127,7 +129,7 @@ def _note(root: Root, setup: Setup, loaded: LoadedManifest) -> str:
     """The run's description until its evaluation replaces it."""
     counts = loaded.manifest.counts["train"]
     return (
-        f"**{', '.join([_data_set(root), *_recipe(setup)])}**: {len(setup.training):,} training studies of "
+        f"**{', '.join([data_set_name(root), *_recipe(setup)])}**: {len(setup.training):,} training studies of "
         f"{counts.patients:,} patients, {setup.info.num_parameters:,} parameters. Not evaluated yet."
     )
 
@@ -137,11 +139,6 @@ def _recipe(setup: Setup) -> list[str]:
     vision = setup.config.architecture.vision
     encoder = (vision.pretrained or vision.model_type).rstrip("/").rpartition("/")[2]
     return [f"{encoder} {setup.info.pixel_preset.size} px", "supervised" if setup.method == "none" else setup.method]
-
-
-def _data_set(root: Root) -> str:
-    """The last part of the root, which is what a person called it."""
-    return root.uri.rstrip("/").rpartition("/")[2]
 
 
 def _known_run(checkpoints: Storage) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -10,6 +11,7 @@ from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
 from components.cxr.config import content_hash
 from components.cxr.storage.storage import Root, Storage
+from components.cxr.tracking.identity import IMAGE, PIPELINE_RUN
 from components.train.config import TrainConfig
 
 __all__ = ["CONTAINER", "KIND", "SPEC_ANNOTATION", "train_job"]
@@ -19,11 +21,18 @@ CONTAINER = "node"
 """Name of the runtime's replicated job of training nodes, and of the container in its pods."""
 SPEC_ANNOTATION = "cxrflow/spec-hash"
 """By which a job that is there already is known to be the one wanted."""
-INHERITED = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID")
-"""The step's environment that the nodes get too. No secrets: those come from `cluster.secret_env`."""
+INHERITED = (
+    "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_WORKSPACE",
+    "MLFLOW_TRACKING_AUTH", PIPELINE_RUN,
+)  # fmt: skip
+"""The step's environment that the nodes get too. No secrets: see SECRETS."""
+SECRETS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+"""What the nodes get as the step's own pod has it, by reference to a secret, unless `cluster.secret_env` names it."""
 
 
-def train_job(config: TrainConfig, *, key: str, root: Root, manifest: Storage) -> dict[str, Any]:
+def train_job(
+    config: TrainConfig, *, key: str, root: Root, manifest: Storage, secrets: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
     """The object to create, with a name that is the same for the same training under the same root.
 
     The nodes run `python -m components.train` under torchrun, which reads number and rank of the node and the address
@@ -33,13 +42,16 @@ def train_job(config: TrainConfig, *, key: str, root: Root, manifest: Storage) -
     Args:
         key: the training's key.
         manifest: the data set's folder.
+        secrets: entries of the step's environment that refer to secrets.
 
     Raises:
         ValueError: not a TrainJob as Kubeflow's models know it.
     """
     cluster = config.cluster
     env = [{"name": name, "value": value} for name in INHERITED if (value := os.environ.get(name))]
+    env.append({"name": IMAGE, "value": cluster.image})
     env.append({"name": "OMP_NUM_THREADS", "value": str(config.num_threads)})
+    env += [entry for entry in secrets if entry["name"] not in cluster.secret_env]
     trainer: dict[str, Any] = {
         "image": cluster.image,
         "command": ["python", "-m", "components.train.torchrun"],

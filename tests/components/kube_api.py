@@ -131,7 +131,11 @@ class KubeApi:
             if verb == "create":
                 return self._create(kept, plural, body)
             if verb == "list":
-                wanted = dict(pair.split("=") for pair in parse_qs(parts.query)["labelSelector"][0].split(","))
+                asked = parse_qs(parts.query)
+                if named := asked.get("fieldSelector"):
+                    items = [o for o in kept.values() if named == [f"metadata.name={o['metadata']['name']}"]]
+                    return {"kind": "List", "metadata": {}, "items": items}
+                wanted = dict(pair.split("=") for pair in asked["labelSelector"][0].split(","))
                 items = [o for o in kept.values() if wanted.items() <= o["metadata"].get("labels", {}).items()]
                 return {"kind": "List", "metadata": {}, "items": items}
             if name not in kept:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from components.cxr.errors import UserError
 
 __all__ = [
     "Cluster", "ConflictError", "Objects", "Pod", "UnavailableError", "condition", "connect", "last_lines", "list_pods",
-    "log_lines", "services", "stopped_by_sigterm",
+    "log_lines", "own_secrets", "services", "stopped_by_sigterm",
 ]  # fmt: skip
 
 TIMEOUT_S = 30.0
@@ -170,6 +170,29 @@ def list_pods(cluster: Cluster, selector: str) -> list[Pod]:
             cluster.namespace, label_selector=selector, _request_timeout=TIMEOUT_S
         )
     return sorted(_pod(pod) for pod in found.items)
+
+
+def own_secrets(cluster: Cluster, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Entries of this pod's environment that come from secrets, as its specification has them: references, no values.
+
+    None where this is no pod, or where pods may not be listed.
+
+    Args:
+        names: of the variables wanted.
+    """
+    own = os.environ.get("KFP_POD_NAME") or os.environ.get("HOSTNAME")
+    if own is None or not any(os.environ.get(name) for name in names):
+        return []
+    with contextlib.suppress(UserError), _refusals("list", "pods", cluster):
+        found = api.CoreV1Api(cluster.client).list_namespaced_pod(
+            cluster.namespace, field_selector=f"metadata.name={own}", _request_timeout=TIMEOUT_S
+        )
+        pods = cluster.client.sanitize_for_serialization(found)["items"]
+        containers = [container for pod in pods for container in pod.get("spec", {}).get("containers", [])]
+        entries = [entry for container in containers for entry in container.get("env", [])]
+        wanted = (entry for entry in entries if entry["name"] in names and "secretKeyRef" in entry.get("valueFrom", {}))
+        return list({entry["name"]: entry for entry in wanted}.values())
+    return []
 
 
 def log_lines(cluster: Cluster, pod: str, *, container: str, **options: Any) -> list[str]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 
 from components.cxr.revision import git_revision
+from components.cxr.storage.storage import Root
 
 __all__ = [
     "DESCRIPTION",
@@ -16,6 +17,7 @@ __all__ = [
     "NOTE",
     "PARENT",
     "PIPELINE_RUN",
+    "data_set_name",
     "experiment_link",
     "flat",
     "made_by",
@@ -68,6 +70,11 @@ def run_name(*parts: str, now: datetime | None = None) -> str:
     """
     started = (now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M")
     return ", ".join([*(part for part in parts if part), started])
+
+
+def data_set_name(root: Root) -> str:
+    """What a person calls the data: the last part of the root."""
+    return root.uri.rstrip("/").rpartition("/")[2]
 
 
 def experiment_link(server: str, experiment_id: str) -> str:

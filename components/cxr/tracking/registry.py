@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
+from components.cxr.tracking.identity import NOTE
 from components.cxr.tracking.mlflow_server import MlflowError, warn, with_client
-from components.cxr.tracking.tracked_run import TrackedRun
+from components.cxr.tracking.tracked_run import MAX_CHARACTERS, TrackedRun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,6 +26,20 @@ __all__ = [
 CHALLENGER, CHAMPION = "challenger", "champion"
 """Aliases: the newest evaluated model, and the one in service."""
 
+DESCRIPTION = """Chest X-ray classifiers. Alias `challenger` is the newest that was evaluated, `champion` the one in \
+service. The scores of a version are on the page of its source model.
+
+```python
+import mlflow
+import pandas as pd
+
+mlflow.set_tracking_uri("...")  # the server's address, or sqlite:////folder/of/the/root/mlflow/mlflow.db
+model = mlflow.pyfunc.load_model("models:/cxrflow@champion")
+model.predict(pd.DataFrame([{"film": "film.dcm", "text": "cough and fever", "age_years": 63, "sex": "F"}]))
+```
+"""
+"""Of the registered model."""
+
 
 class Registration(NamedTuple):
     """Versions of a registered model."""
@@ -32,6 +48,8 @@ class Registration(NamedTuple):
     """Of the bundle."""
     champion: str | None
     """That had the alias `champion` at that moment."""
+    model_id: str | None
+    """Of MLflow's logged model."""
 
 
 def register_model(
@@ -40,8 +58,10 @@ def register_model(
     name: str,
     artifacts: Mapping[str, Path],
     pathologies: Sequence[str],
+    params: Mapping[str, object],
     identity: Mapping[str, str],
     tags: Mapping[str, str],
+    description: str,
     instead_of: str | None,
 ) -> Registration | None:
     """Register an evaluated bundle and give it the alias `challenger`.
@@ -52,8 +72,10 @@ def register_model(
     Args:
         name: of the registered model.
         artifacts: folders on this machine: `bundle`, and `evaluation` with its operating points.
+        params: what the model is, for its page.
         identity: tags that make it that model; a version that has them is found and not registered again.
         tags: further tags, replacing their former values.
+        description: of the model and of its version, as Markdown.
         instead_of: the version that had the alias when the evaluation began (challenger_version).
 
     Returns:
@@ -63,7 +85,14 @@ def register_model(
     def register(client: MlflowClient, run_id: str) -> Registration:
         known = "".join(f" and tag.{tag} = '{value}'" for tag, value in identity.items())
         found = client.search_model_versions(f"name = '{name}'{known}")
-        version = str(found[0].version) if found else _register(client, run_id, name, artifacts, pathologies)
+        if found:
+            version, model_id = str(found[0].version), _model_id(found[0].source)
+        else:
+            version, model_id = _register(client, run_id, name, artifacts, pathologies, params)
+        client.update_model_version(name, version, description=description)
+        if model_id is not None:
+            registered = json.dumps([{"name": name, "version": int(version)}])
+            client.set_logged_model_tags(model_id, {"mlflow.modelVersions": registered, NOTE: description, **identity})
         for tag, value in {**tags, **identity}.items():
             client.set_model_version_tag(name, version, tag, value)
         now = _alias(client, name, CHALLENGER)
@@ -71,7 +100,7 @@ def register_model(
             client.set_registered_model_alias(name, CHALLENGER, version)
         else:
             warn(f"version {now} of {name} has become challenger meanwhile and stays it; this is version {version}")
-        return Registration(version, _alias(client, name, CHAMPION))
+        return Registration(version, _alias(client, name, CHAMPION), model_id)
 
     return run.attempt(register)
 
@@ -129,17 +158,29 @@ def set_champion(root: Root, *, name: str, version: str, expected: str | None) -
 
 
 def _register(
-    client: MlflowClient, run_id: str, name: str, artifacts: Mapping[str, Path], pathologies: Sequence[str]
-) -> str:
-    """Log the bundle as a model of the run and make it a new version."""
+    client: MlflowClient,
+    run_id: str,
+    name: str,
+    artifacts: Mapping[str, Path],
+    pathologies: Sequence[str],
+    params: Mapping[str, object],
+) -> tuple[str, str]:
+    """Log the bundle as a model of the run and make it a new version; returns the version and the model's id."""
     from components.cxr.tracking.mlflow_model import log_model
 
-    uri = log_model(client, run_id, artifacts=artifacts, pathologies=pathologies)
+    shown = {param: str(value)[:MAX_CHARACTERS] for param, value in params.items()}
+    uri = log_model(client, run_id, name=name, artifacts=artifacts, pathologies=pathologies, params=shown)
+    model_id = uri.rpartition("/")[2]
     if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=DESCRIPTION)
     with _tracking_at(client.tracking_uri):
-        version = client.create_model_version(name, source=uri, run_id=run_id, model_id=uri.rpartition("/")[2])
-    return str(version.version)
+        version = client.create_model_version(name, source=uri, run_id=run_id, model_id=model_id)
+    return str(version.version), model_id
+
+
+def _model_id(source: str) -> str | None:
+    """Of the logged model that a version was made of; MLflow's registry does not keep it apart."""
+    return source.removeprefix("models:/") if source.startswith("models:/m-") else None
 
 
 @contextlib.contextmanager

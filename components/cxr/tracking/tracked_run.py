@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 from pyarrow.csv import write_csv
 
+from components.cxr.config import content_hash
 from components.cxr.shards import LoadedManifest
 from components.cxr.tracking.journal import JournaledMetric, append_metrics, read_journal
 from components.cxr.tracking.mlflow_server import MlflowError, mlflow_errors, warn
@@ -20,18 +22,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
-__all__ = ["TrackedRun", "replay"]
+__all__ = ["CLOSED", "TrackedRun", "replay"]
 
 T = TypeVar("T")
 
+CLOSED = ("FINISHED", "FAILED", "KILLED")
+"""How a run ended."""
+CONTEXTS = {"train": "training", "validate": "validation", "test": "test"}
+"""What MLflow calls the use of a split."""
 PAUSE_S = 60.0
 """Seconds without a further attempt after the server did not answer."""
 
 TRAINING_METRICS = ("train/", "validate/")
 """How the names of metrics start that training logs."""
 
-MAX_METRICS, MAX_PARAMS, MAX_CHARACTERS, MAX_DIGEST = 1000, 100, 6000, 36
-"""MLflow's limits: metrics and parameters per request, characters of a parameter and of a data set's digest."""
+MAX_METRICS, MAX_PARAMS, MAX_CHARACTERS = 1000, 100, 6000
+"""MLflow's limits: metrics and parameters per request, characters of a parameter."""
 
 
 class TrackedRun:
@@ -95,19 +101,40 @@ class TrackedRun:
             JournaledMetric(name, value, time_ms, step) for name, value in fresh.items() if (name, step) not in sent
         )
 
-    def dataset(self, loaded: LoadedManifest, context: str) -> None:
-        """Log the data set as an input; its digest is the start of the manifest's hash."""
+    def dataset(self, loaded: LoadedManifest, split: str, *, name: str) -> tuple[str, str]:
+        """Log a split of the data set as an input of the run; returns MLflow's name and digest of it.
+
+        The digest is of the split's shards: the same wherever they lie, and another for another split.
+
+        Args:
+            name: of the data set, for people.
+        """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        counts = loaded.manifest.counts
+        shards = [shard.sha256 for shard in loaded.manifest.shards_of(split)]
         entity = Dataset(
-            name="cxrflow",
-            digest=loaded.hash[:MAX_DIGEST],
+            name=f"{name} {split}",
+            digest=content_hash(*shards),
             source_type="gs" if loaded.storage.local_path("") is None else "local",
             source=json.dumps({"uri": loaded.storage.uri}),
-            profile=json.dumps({split: count.model_dump(exclude={"labels"}) for split, count in counts.items()}),
+            profile=json.dumps(loaded.manifest.counts[split].model_dump(exclude={"labels"})),
         )
-        self.send("log_inputs", datasets=[DatasetInput(entity, tags=[InputTag("mlflow.data.context", context)])])
+        context = InputTag("mlflow.data.context", CONTEXTS.get(split, split))
+        self.send("log_inputs", datasets=[DatasetInput(entity, tags=[context])])
+        return entity.name, entity.digest
+
+    def scores(self, values: Mapping[str, float], *, model_id: str | None, dataset: tuple[str, str] | None) -> None:
+        """Log metrics of a model on a data set, at step 0; they show on the model's page and in the registry.
+
+        Args:
+            dataset: name and digest, as `dataset` returns them.
+        """
+        from mlflow.entities import Metric
+
+        time_ms, (name, digest) = int(time.time() * 1000), dataset or (None, None)
+        metrics = [Metric(metric, value, time_ms, 0, model_id, name, digest) for metric, value in values.items()]
+        for chunk in _chunks(metrics, MAX_METRICS):
+            self.send("log_batch", metrics=chunk)
 
     def figure(self, figure: Figure, name: str) -> None:
         """Log a matplotlib figure as the artifact `name` (`evaluation/roc.png`)."""
@@ -126,6 +153,22 @@ class TrackedRun:
     def artifact(self, path: Path) -> None:
         """Log a file as an artifact under its own name."""
         self.send("log_artifact", str(path))
+
+    def file(self, data: bytes, name: str) -> None:
+        """Log bytes as the artifact `name` (`evaluation/predictions.parquet`)."""
+        folder, _, file = name.rpartition("/")
+        with tempfile.TemporaryDirectory() as temporary:
+            Path(temporary, file).write_bytes(data)
+            self.send("log_artifact", f"{temporary}/{file}", folder or None)
+
+    @property
+    def parent(self) -> TrackedRun | None:
+        """The pipeline's run; None without one, when it is closed, or when MLflow does not answer."""
+        if self.parent_id is None or self.client is None:
+            return None
+        parent = TrackedRun(self.client, self.parent_id, journal=None)
+        run = parent.send("get_run")
+        return parent if run is not None and run.info.status not in CLOSED else None
 
     def send_metrics(self, metrics: Iterable[JournaledMetric]) -> None:
         """Log metrics past the journal."""
@@ -183,10 +226,15 @@ class TrackedRun:
             return None
 
 
-def replay(journal: Path, run: TrackedRun) -> int:
-    """Log what the journal has and the run lacks; returns the number of metric values."""
+def replay(journal: Path, run: TrackedRun, *, of: str | None = None) -> int:
+    """Log what the journal has and MLflow lacks; returns the number of metric values.
+
+    Args:
+        of: the run that the journal is of, where it is another one, maybe closed: what that lacks is logged here.
+    """
     metrics = read_journal(journal)
-    known = run.known({metric.name for metric in metrics})
+    own = run if of in (None, run.id) else TrackedRun(run.client, of, journal=None)
+    known = own.known({metric.name for metric in metrics})
     if known is None:
         return 0
     missing = [metric for metric in metrics if (metric.name, metric.step) not in known]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +21,15 @@ from components.cxr.tracking.mlflow_server import (
     with_client,
     without_secret,
 )
-from components.cxr.tracking.tracked_run import TrackedRun
+from components.cxr.tracking.tracked_run import CLOSED, TrackedRun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["joined_run"]
+__all__ = ["joined_run", "tag_run"]
 
 TRAINING_PAGES = {"mlflow.experimentKind": "custom_model_development"}
 """What kind of experiment it is. MLflow 3.17 opens one on its pages for language models all the same: see run_link."""
-
-CLOSED = ("FINISHED", "FAILED", "KILLED")
 
 
 @contextlib.contextmanager
@@ -163,6 +161,27 @@ def _experiment_id(client: MlflowClient, root: Root, name: str) -> str:
         if found is None:
             raise
         return str(found.experiment_id)
+
+
+def tag_run(root: Root, run_id: str | None, tags: Mapping[str, str]) -> None:
+    """Set tags of a run; under Kubeflow's MLflow plugin of this task's and the pipeline's, as the others are closed.
+
+    Raises:
+        MlflowError: MLflow refuses or does not answer.
+        UserError: no place to track.
+    """
+
+    def tag(client: MlflowClient) -> None:
+        run = client.get_run(os.environ.get("MLFLOW_RUN_ID") or run_id)
+        tagged = [run.info.run_id]
+        if (parent := run.data.tags.get(PARENT)) and client.get_run(parent).info.status not in CLOSED:
+            tagged.append(parent)
+        for each in tagged:
+            for name, value in tags.items():
+                client.set_tag(each, name, value)
+
+    if run_id or os.environ.get("MLFLOW_RUN_ID"):
+        with_client(root, tag)
 
 
 def _start_monitor(run_id: str, uri: str) -> Any:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import csv
 import json
 import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from kfp import dsl
 from mlflow import MlflowClient
@@ -20,6 +29,7 @@ from sklearn.metrics import roc_auc_score
 
 from components.cxr.bundle import load_bundle
 from components.cxr.bundle_info import BUNDLE, TOKENIZER, WEIGHTS
+from components.cxr.config import content_hash
 from components.cxr.decision import Decision, load_decision
 from components.cxr.errors import UserError
 from components.cxr.films.pixels import encode_png
@@ -42,7 +52,7 @@ from components.cxr.tracking import artifacts
 from components.cxr.tracking.journal import append_metrics
 from components.cxr.tracking.mlflow_server import tracking_uri
 from components.cxr.tracking.registry import champion_version, set_champion
-from components.cxr.tracking.tracking import joined_run
+from components.cxr.tracking.tracking import joined_run, tag_run
 from components.cxr.trained_on import TRAINED_ON
 from components.evaluate import predict as predict_step
 from components.evaluate.__main__ import main
@@ -50,7 +60,7 @@ from components.evaluate.calibration import operating_points
 from components.evaluate.component import evaluate as component
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import run
-from components.evaluate.log import metrics_of
+from components.evaluate.log import headline_of, metrics_of
 
 CONFIG = EvaluateConfig(num_bootstrap=200, num_golden=5)
 KEY = "trained"
@@ -171,17 +181,114 @@ def test_everything_is_in_the_trainings_run(world: World) -> None:
     (only,) = client.search_runs([experiment.experiment_id])
     assert only.info.run_id == world.run_id
     assert only.info.status == "FINISHED"
-    assert only.data.metrics["test/auroc/Edema"] == world.report.headline.pathologies["Edema"].auroc
-    assert only.data.metrics["test/auroc/mean_low"] == world.report.headline.mean.intervals["auroc"].low
-    assert "test/auroc/Fracture" not in only.data.metrics
-    assert only.data.metrics["test/image_meta/common/auroc/mean"] > 0.5
+    metrics, headline = only.data.metrics, world.report.headline
+    assert metrics["test/auroc/Edema"] == headline.pathologies["Edema"].auroc
+    interval = headline.mean.intervals["auroc"]
+    assert (metrics["test/auroc"], metrics["test/auroc_low"]) == (headline.mean.auroc, interval.low)
+    assert metrics["test/image/auroc_high"] == world.report.score("image").mean.intervals["auroc"].high
+    assert "test/auroc/Fracture" not in metrics
+    assert sum(name.startswith("test/") for name in metrics) <= 21, "the rest is in tables"
     losses = {found.step: found.value for found in client.get_metric_history(world.run_id, "train/loss")}
     assert losses == {1: 0.5, 2: 0.25}
-    assert only.inputs.dataset_inputs[0].dataset.digest == world.report.manifest_hash[:36]
+    assert "| Edema |" in only.data.tags["mlflow.note.content"]
     names = [item.path for item in client.list_artifacts(world.run_id, "evaluation")]
-    expected = ["MODEL_CARD.md", "conditions.csv", "confusion.png", "decision.json", "pathologies.csv"]
-    expected += ["precision_recall.png"]
-    assert names == [f"evaluation/{name}" for name in [*expected, "reliability.png", "roc.png"]]
+    expected = ["MODEL_CARD.md", "all_scores.csv", "conditions.csv", "confusion.png", "decision.json"]
+    expected += ["pathologies.csv", "precision_recall.png", "predictions.parquet", "reliability.png"]
+    assert names == [f"evaluation/{name}" for name in [*expected, "report.json", "roc.png"]]
+
+
+def test_scores_are_the_models_on_its_test_data(world: World, tiny_data: LoadedManifest) -> None:
+    """What the model's page and the registry show."""
+    client = MlflowClient(tracking_uri(world.root))
+    version = client.get_model_version_by_alias("cxrflow", "challenger")
+    model = client.get_logged_model(version.source.removeprefix("models:/"))
+    (test,) = client.get_run(world.run_id).inputs.dataset_inputs
+    assert test.dataset.name == f"{Path(world.root.uri).name} test"
+    assert test.dataset.digest == content_hash(*(s.sha256 for s in tiny_data.manifest.shards_of("test")))
+    assert {tag.key: tag.value for tag in test.tags} == {"mlflow.data.context": "test"}
+    scores = {metric.key: metric for metric in model.metrics}
+    assert scores.keys() == metrics_of(world.report).keys()
+    headline = scores["test/auroc"]
+    assert headline.value == world.report.headline.mean.auroc
+    assert (headline.dataset_name, headline.dataset_digest) == (test.dataset.name, test.dataset.digest)
+    assert (model.name, model.source_run_id) == ("cxrflow", world.run_id)
+    assert model.params["architecture.vision.model_type"] == "resnet"
+    assert model.params["pixels.size"] == "32"
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "cxrflow", "version": 1}]
+    assert version.description == model.tags["mlflow.note.content"]
+    assert "load_model" in client.get_registered_model("cxrflow").description
+
+
+def test_predictions_in_mlflow_hold_no_ids_and_give_the_same_scores(world: World, tmp_path: Path) -> None:
+    client = MlflowClient(tracking_uri(world.root))
+    file = client.download_artifacts(world.run_id, "evaluation/predictions.parquet", str(tmp_path))
+    found, told = pq.read_table(file), load_predictions(world.evaluation)
+    assert {"patient_id", "study_id"}.isdisjoint(found.column_names)
+    assert not [field.name for field in found.schema if field.type == pa.string() and field.name != "condition"]
+    for number, name in (("patient", "patient_id"), ("study", "study_id")):
+        pairs = set(zip(found.column(number).to_pylist(), told.column(name).to_pylist(), strict=True))
+        assert len(pairs) == len(set(told.column(name).to_pylist()))
+        assert {pair[0] for pair in pairs} == set(range(1, len(pairs) + 1))
+    assert found.column("score/Edema").equals(told.column("score/Edema"))
+
+
+def test_tables_in_mlflow_have_every_metric_with_its_bounds(world: World, tmp_path: Path) -> None:
+    client = MlflowClient(tracking_uri(world.root))
+    file = client.download_artifacts(world.run_id, "evaluation/all_scores.csv", str(tmp_path))
+    rows = list(csv.DictReader(Path(file).read_text().splitlines()))
+    assert len(rows) == sum(len(score.pathologies) + 1 for score in world.report.scores)
+    (row,) = [
+        row for row in rows
+        if (row["condition"], row["protocol"], row["unit"], row["subset"]) == ("image", "B", "study", "all")
+        and row["pathology"] == "Edema"
+    ]  # fmt: skip
+    edema = world.report.score("image", protocol="B").pathologies["Edema"]
+    assert float(row["recall"]) == edema.recall
+    assert float(row["recall_high"]) == edema.intervals["recall"].high
+    assert int(row["positives"]) == edema.positives
+
+
+def test_under_kubeflow_a_task_logs_into_its_own_run_and_the_headline_into_the_pipelines(
+    tiny_data: LoadedManifest, fitted_bundle: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubeflow's MLflow plugin closes the run of the task that trained; what that missed goes to the open one."""
+    root = Root(tmp_path / "root")
+    with joined_run(root, experiment="kubeflow") as pipeline:
+        pass
+    client = MlflowClient(tracking_uri(root))
+    nested = {"mlflow.parentRunId": pipeline.id}
+    experiment = client.get_run(pipeline.id).info.experiment_id
+    client.update_run(pipeline.id, status="RUNNING")
+    trained, task = (client.create_run(experiment, tags=nested).info.run_id for _ in range(2))
+    client.log_metric(trained, "train/loss", 0.5, step=1)
+    client.set_terminated(trained)
+    bundle = root.bundle(KEY)
+    bundle.upload_folder(Path(fitted_bundle.uri))
+    _edit(bundle, mlflow_run_id=trained)
+    journal = Path(root.checkpoints(KEY).uri, "metrics.jsonl")
+    for step in (1, 2):
+        append_metrics(journal, {"train/loss": 0.5 / step}, step=step, time_ms=1)
+    closed = client.get_run(trained).to_dictionary()
+
+    monkeypatch.setenv("MLFLOW_RUN_ID", task)
+    report, _, _ = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
+    assert client.get_run(trained).to_dictionary() == closed
+    own, whole = client.get_run(task), client.get_run(pipeline.id)
+    assert metrics_of(report).items() <= own.data.metrics.items()
+    assert [found.step for found in client.get_metric_history(task, "train/loss")] == [2]
+    assert own.info.status == "RUNNING", "Kubeflow closes it"
+    assert whole.data.metrics == headline_of(report)
+    assert whole.data.tags["evaluate_run"] == task
+    assert whole.data.tags["mlflow.note.content"].startswith("**Mean AUROC")
+    version = client.get_model_version_by_alias("cxrflow", "challenger")
+    assert version.run_id == task
+
+    deploy = client.create_run(experiment, tags=nested).info.run_id
+    client.set_terminated(task)
+    monkeypatch.setenv("MLFLOW_RUN_ID", deploy)
+    tag_run(root, report.mlflow_run_id, {"deployed": "bundle"})
+    tags = {one: client.get_run(one).data.tags.get("deployed") for one in (trained, task, deploy, pipeline.id)}
+    assert tags == {trained: None, task: None, deploy: "bundle", pipeline.id: "bundle"}
 
 
 def test_nothing_in_mlflow_holds_an_id(world: World) -> None:
@@ -329,6 +436,96 @@ print(model.predict(frame).to_json(orient="records"))
         assert one == pytest.approx(other, abs=1e-5)
 
 
+def test_the_docs_snippet_answers_for_any_form_of_a_row(
+    world: World, tiny_data: LoadedManifest, tmp_path: Path
+) -> None:
+    """As written but for address, alias and film; in a clean process, in a folder where it leaves nothing."""
+    golden = next(golden for golden in world.report.golden if golden.num_images == 1)
+    info = next(shard for shard in tiny_data.manifest.shards if shard.name == golden.shard)
+    (image,) = read_shard(tiny_data.storage, info).slice(golden.row, 1).to_pylist()
+    row = _row(image, study="s")
+    (tmp_path / "here").mkdir()
+    film = tmp_path / "film.png"
+    film.write_bytes(base64.b64decode(row["film"]))
+    docs = Path(__file__).parents[3].joinpath("docs", "running.md").read_text()
+    (snippet,) = re.findall(r"```python\n(import mlflow\n.*?)```", docs, re.DOTALL)
+    uri = next(iter(re.findall(r'"(sqlite:[^"]+)"', snippet)))
+    program = snippet.replace(uri, tracking_uri(world.root)).replace("@champion", "@challenger")
+    assert "film.dcm" in program
+    program = (
+        "import warnings\nwarnings.simplefilter('ignore')\n"
+        + program.replace("film.dcm", str(film))
+        + f"""
+import json
+row = {row!r}
+given = dict(row, age_years=row["age_years"] and int(row["age_years"]))
+lower = dict(given, view_position=str(row["view_position"] or "").lower(), sex=str(row["sex"] or "").lower())
+forms = [row, given, lower, dict(given, film=open({str(film)!r}, "rb").read()), dict(given, film={str(film)!r})]
+answers = [model.predict(pd.DataFrame([form])) for form in forms] + [model.predict(given)]
+empty = model.predict(pd.DataFrame([row])[:0])
+assert (len(empty), list(empty.columns)) == (0, list(answers[0].columns))
+example = model.predict(model.input_example)
+assert len(example) == 1
+print(json.dumps([answer.to_dict("records")[0] for answer in answers]))
+"""
+    )
+    here, environment = tmp_path / "here", _environment()
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout.strip().splitlines()[-1])
+    assert len(answers) == 6
+    for found in answers:
+        assert found == pytest.approx(golden.probabilities, abs=1e-5)
+    assert list(here.iterdir()) == [], "no mlflow.db is left behind"
+
+
+@pytest.mark.slow
+def test_mlflows_scoring_server_answers_as_evaluation_did(
+    world: World, tiny_data: LoadedManifest, tmp_path: Path
+) -> None:
+    golden = next(golden for golden in world.report.golden if golden.num_images == 1)
+    info = next(shard for shard in tiny_data.manifest.shards if shard.name == golden.shard)
+    (image,) = read_shard(tiny_data.storage, info).slice(golden.row, 1).to_pylist()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/cxrflow@challenger"]
+    command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    environment = _environment() | {"MLFLOW_TRACKING_URI": tracking_uri(world.root)}
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 300
+        while True:
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/ping"):
+                break
+            time.sleep(0.5)
+        (found,) = _scored(port, [_row(image, study="s")])["predictions"]
+        assert found == pytest.approx(golden.probabilities, abs=1e-5)
+        film = tmp_path / "film.png"
+        film.write_bytes(base64.b64decode(_row(image, study="s")["film"]))
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            _scored(port, [{"film": str(film)}])
+        refused.value.close()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+
+
+def _scored(port: int, records: list[dict[str, Any]]) -> Any:
+    data = json.dumps({"dataframe_records": records}).encode()
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", data=data, headers=headers)
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return json.load(answer)
+
+
 def test_without_a_server_the_decision_is_made_all_the_same(
     world: World,
     tiny_data: LoadedManifest,
@@ -359,9 +556,9 @@ def test_kfp_gets_metrics_a_curve_and_a_confusion_matrix(
     manifest, bundle, evaluation = (dsl.Artifact(uri=str(tmp_path / name)) for name in ("m", "b", "e"))
     artifacts.point(manifest, tiny_data.storage)
     artifacts.point(bundle, world.bundle)
-    metrics, curve = dsl.Metrics(), dsl.ClassificationMetrics()
+    metrics, curve, page = dsl.Metrics(), dsl.ClassificationMetrics(), dsl.HTML(uri=str(tmp_path / "page" / "page"))
     promoted = component.python_func(
-        world.root.uri, CONFIG.model_dump(mode="json"), manifest, bundle, evaluation, metrics, curve
+        world.root.uri, CONFIG.model_dump(mode="json"), manifest, bundle, evaluation, metrics, curve, page
     )
     assert promoted is world.decision.promoted
     assert metrics.metadata["mean AUROC"] == world.report.headline.mean.auroc
@@ -372,6 +569,12 @@ def test_kfp_gets_metrics_a_curve_and_a_confusion_matrix(
     assert sum(rows[1]) == sum(score.positives for score in scores if score.auroc is not None)
     assert sum(rows[0]) == sum(score.negatives for score in scores if score.auroc is not None)
     assert json.dumps([metrics.metadata, curve.metadata], allow_nan=False)
+    html = Path(page.path).read_text()
+    assert f"Mean AUROC {world.report.headline.mean.auroc:.3f}" in html
+    assert "<td>Edema" in html
+    figures = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    assert [base64.b64decode(figure)[:4] for figure in figures] == [b"\x89PNG"] * 4
+    assert not re.search(r"https?://|<script|test-patient", html)
 
 
 @pytest.mark.parametrize(

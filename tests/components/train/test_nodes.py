@@ -82,6 +82,28 @@ def test_the_job_says_what_the_configuration_says(kube: KubeApi, monkeypatch: py
     assert given["weight_decay"] == 1e-5
 
 
+def test_the_nodes_log_into_the_run_of_the_task_with_its_token_by_reference(
+    kube: KubeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Kubeflow's MLflow plugin gives the step's pod; a token as a plain value goes nowhere."""
+    given = {"MLFLOW_RUN_ID": "r" * 32, "MLFLOW_EXPERIMENT_ID": "7", "MLFLOW_WORKSPACE": "cxr"}
+    given |= {"MLFLOW_TRACKING_AUTH": "kubernetes", "CXRFLOW_PIPELINE_RUN": "run-7"}
+    secret = {"MLFLOW_TRACKING_TOKEN": "hunter2", "MLFLOW_TRACKING_USERNAME": "hunter3"}
+    for name, value in (given | secret | {"KFP_POD_NAME": "train-1"}).items():
+        monkeypatch.setenv(name, value)
+    reference = {"name": "MLFLOW_TRACKING_TOKEN", "valueFrom": {"secretKeyRef": {"name": "kfp-mlflow", "key": "token"}}}
+    plain = {"name": "MLFLOW_TRACKING_USERNAME", "value": "hunter3"}
+    kube.add_pod("train-1", {}, phase="Running")
+    kube.objects["pods"]["train-1"]["spec"] = {"containers": [{"name": "main", "env": [reference, plain]}]}
+    kube.controllers["trainjobs"] = ends("Complete")
+    run(config_of())
+    env = {entry["name"]: entry for entry in created(kube)[0]["spec"]["trainer"]["env"]}
+    assert {name: env[name]["value"] for name in given} == given
+    assert env["MLFLOW_TRACKING_TOKEN"] == reference
+    assert env["CXRFLOW_IMAGE"]["value"] == CLUSTER["image"]
+    assert "hunter" not in json.dumps(created(kube))
+
+
 def test_a_field_that_kubeflow_does_not_know_is_refused(kube: KubeApi) -> None:
     kube.controllers["trainjobs"] = ends("Complete")
     run()

@@ -137,7 +137,7 @@ def test_a_deleted_run_is_replaced_by_a_whole_one(
     assert found.info.status == "FINISHED"
     assert found.data.params["train.batch_size"] == "15"
     assert found.data.tags["manifest_hash"] == tiny_data.hash
-    assert len(found.inputs.dataset_inputs) == 1
+    assert len(found.inputs.dataset_inputs) == 2
     assert steps_of(root, run_id, "train/supervised_loss") == list(range(2, 25, 2))
     assert json.loads(checkpoints.read(RUN).data)["run_id"] == run_id
     assert f"MLflow has no run {deleted}" in capfd.readouterr().err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import warnings
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,7 +90,12 @@ def test_a_dicom_header_fills_in_what_is_not_given(model: CxrflowModel, dicom_by
     ("row", "message"),
     [
         ({"age_years": 60.0}, "neither film nor text: row 0"),
-        ({"film": "not base64!"}, "film is not base64: row 0"),
+        (
+            {"film": "not base64!"},
+            "film cannot be read: row 0; expected bytes, base64 or the path of a file here",
+        ),
+        ({"text": "cough", "age_years": 131}, "bad age: row 0; expected 0 to 130 years, or nothing"),
+        ({"text": "cough", "age_years": "old"}, "bad age: row 0; expected 0 to 130 years, or nothing"),
         (
             {"film": base64.b64encode(b"GIF89a").decode()},
             "film cannot be used: row 0; found neither DICOM, PNG nor JPEG",
@@ -103,6 +109,31 @@ def test_what_cannot_be_read_is_refused_without_its_content(
     with pytest.raises(UserError, match=re.escape(message)) as error:
         model.predict(None, pd.DataFrame([row]))
     assert "Jane" not in str(error.value)
+
+
+def test_a_film_comes_as_bytes_as_base64_or_as_a_path(model: CxrflowModel, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 255, size=(32, 32)).astype(np.uint8)
+    file = tmp_path / "film.png"
+    file.write_bytes(encode_png(pixels))
+    forms = [file.read_bytes(), bytearray(file.read_bytes()), _encoded(file.read_bytes()), str(file), file]
+    found = model.predict(None, pd.DataFrame({"film": forms, "view_position": ["PA", "pa", " Pa ", "PA", "PA"]}))
+    for row in range(1, len(forms)):
+        assert found.iloc[row].to_dict() == pytest.approx(found.iloc[0].to_dict(), abs=1e-6)
+
+
+def test_a_server_takes_no_paths(model: CxrflowModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may ask it would otherwise read films of the server's disk."""
+    file = tmp_path / "film.png"
+    file.write_bytes(encode_png(np.zeros((32, 32), np.uint8)))
+    monkeypatch.setenv("_MLFLOW_IS_IN_SERVING_ENVIRONMENT", "true")
+    with pytest.raises(UserError, match="film cannot be read: row 0; expected bytes or base64"):
+        model.predict(None, pd.DataFrame([{"film": str(file)}]))
+
+
+def test_a_bad_view_is_refused(model: CxrflowModel) -> None:
+    row = {**_film(np.zeros((32, 32), np.uint8)), "view_position": "OBLIQUE"}
+    with pytest.raises(UserError, match="bad view position: row 0; expected PA, AP"):
+        model.predict(None, pd.DataFrame([row]))
 
 
 def test_the_input_example_fits_signature_and_model(model: CxrflowModel) -> None:

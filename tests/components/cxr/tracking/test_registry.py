@@ -56,7 +56,14 @@ def test_of_two_evaluations_at_once_one_is_challenger_and_the_other_is_told(
         assert challenger_version(run, "cxr") is None
         assert challenger_version(run, "never registered") is None
         both_saw = challenger_version(run, "cxr")
-        keys = {"name": "cxr", "artifacts": {}, "pathologies": [], "tags": {"decision": "promoted"}}
+        keys = {
+            "name": "cxr",
+            "artifacts": {},
+            "pathologies": [],
+            "params": {},
+            "description": "",
+            "tags": {"decision": "promoted"},
+        }
         second = register_model(run, **keys, identity={"bundle_hash": "of 3"}, instead_of=both_saw)
         first = register_model(run, **keys, identity={"bundle_hash": "of 2"}, instead_of=both_saw)
         assert (first.version, second.version) == ("2", "3")

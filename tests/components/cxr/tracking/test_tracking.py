@@ -63,7 +63,8 @@ def test_a_run_is_created_finished_and_joined(
     with joined_run(root, experiment="one", run_name="first", journal=journal, system_metrics=True) as run:
         run.params({f"train.field_{i}": i for i in range(120)} | {"long": "x" * 7000})
         run.metrics({"train/loss": 0.5, "validate/auroc": 0.75}, step=3)
-        run.dataset(tiny_data, "train")
+        run.dataset(tiny_data, "train", name="tiny")
+        run.dataset(tiny_data, "validate", name="tiny")
         assert _status(root, run) == "RUNNING"
     assert run.id is not None
     with joined_run(root, experiment="ignored", run_id=run.id) as again:
@@ -79,7 +80,12 @@ def test_a_run_is_created_finished_and_joined(
     assert (found.info.status, found.info.run_name) == ("FINISHED", "first")
     assert (len(found.data.params), len(found.data.params["long"])) == (121, 6000)
     assert {"train/loss": 0.5, "validate/auroc": 0.75}.items() <= found.data.metrics.items()
-    assert found.inputs.dataset_inputs[0].dataset.digest == tiny_data.hash[:36]
+    logged = {each.dataset.name: each for each in found.inputs.dataset_inputs}
+    assert {name: each.tags[0].value for name, each in logged.items()} == {
+        "tiny train": "training",
+        "tiny validate": "validation",
+    }
+    assert len({each.dataset.digest for each in logged.values()}) == 2, "two splits are two data sets"
     experiment = with_client(root, lambda client: client.get_experiment(found.info.experiment_id))
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     assert experiment.tags["mlflow.note.content"].startswith("Chest X-ray classifiers.")
