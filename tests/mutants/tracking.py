@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 TRACKING = "tests/components/cxr/tracking/test_tracking.py"
 JOURNAL = "tests/components/cxr/tracking/test_journal.py"
+EVALUATE = "tests/components/evaluate/test_evaluate.py"
 REGISTRY = "tests/components/cxr/tracking/test_registry.py"
 
 MUTANTS = [
@@ -41,6 +42,34 @@ MUTANTS = [
         old='    status = "FAILED"\n',
         new='    status = "FINISHED"\n',
         test=f"{TRACKING}::test_a_failure_is_a_failed_run_and_ctrl_c_a_killed_one",
+    ),
+    Mutant(
+        "scores-belong-to-no-model",
+        file="components/cxr/tracking/tracked_run.py",
+        old="Metric(metric, value, time_ms, 0, model_id, name, digest)",
+        new="Metric(metric, value, time_ms, 0, None, name, digest)",
+        test=f"{EVALUATE}::test_scores_are_the_models_on_its_test_data",
+    ),
+    Mutant(
+        "predictions-in-mlflow-have-ids",
+        file="components/evaluate/log.py",
+        old="pq.write_table(without_ids(predictions), buffer",
+        new="pq.write_table(predictions, buffer",
+        test=f"{EVALUATE}::test_predictions_in_mlflow_hold_no_ids_and_give_the_same_scores",
+    ),
+    Mutant(
+        "a-scoring-server-reads-its-own-disk",
+        file="components/cxr/tracking/mlflow_model.py",
+        old="        if not served and len(text) <= MAX_PATH",
+        new="        if len(text) <= MAX_PATH",
+        test="tests/components/cxr/tracking/test_mlflow_model.py::test_a_server_takes_no_paths",
+    ),
+    Mutant(
+        "what-the-closed-training-missed-is-logged-whole",
+        file="components/cxr/tracking/tracked_run.py",
+        old="own = run if of in (None, run.id) else TrackedRun(run.client, of, journal=None)",
+        new="own = run",
+        test=f"{EVALUATE}::test_under_kubeflow_a_task_logs_into_its_own_run_and_the_headline_into_the_pipelines",
     ),
     Mutant(
         "evaluation-logs-into-the-closed-run-of-the-training",
@@ -87,8 +116,8 @@ MUTANTS = [
     Mutant(
         "the-same-bundle-is-registered-again",
         file="components/cxr/tracking/registry.py",
-        old="version = str(found[0].version) if found else _register(client, run_id, name, artifacts, pathologies)",
-        new="version = _register(client, run_id, name, artifacts, pathologies)",
+        old="        if found:\n            version, model_id",
+        new="        if None:\n            version, model_id",
         test="tests/components/evaluate/test_evaluate.py::test_a_second_evaluation_reuses_the_first",
     ),
 ]

@@ -131,7 +131,7 @@ def test_a_server_takes_no_paths(model: CxrflowModel, tmp_path: Path, monkeypatc
 
 
 def test_a_bad_view_is_refused(model: CxrflowModel) -> None:
-    row = {**_film(np.zeros((32, 32), np.uint8)), "view_position": "OBLIQUE"}
+    row = {**_film(np.arange(1024, dtype=np.uint8).reshape(32, 32)), "view_position": "OBLIQUE"}
     with pytest.raises(UserError, match="bad view position: row 0; expected PA, AP"):
         model.predict(None, pd.DataFrame([row]))
 
