@@ -34,7 +34,7 @@ class Check(Config):
     """One condition of a promotion, with its number."""
 
     name: str
-    """`floor`, `mean`, `films`, `calibration`, `pathology/<name>` …"""
+    """`floor`, `mean`, `films`, `calibration`, `pathology/<name>`, `subgroup/<attribute>: <group>`."""
     rule: Rule
     value: float | None
     """None where it is undefined: the check fails."""

@@ -12,8 +12,8 @@ from pydantic import Field
 from components.cxr.config import Config
 
 __all__ = [
-    "BLANK", "NEGATIVE", "NO_FINDING", "NO_TARGET", "PATHOLOGIES", "POSITIVE", "UNCERTAIN", "UNCERTAIN_CLASS",
-    "LabelPolicy", "Targets", "derive_no_finding", "targets_of", "truth_of",
+    "BLANK", "NEGATIVE", "NO_FINDING", "NO_TARGET", "PATHOLOGIES", "POSITIVE", "SUPPORT_DEVICES", "UNCERTAIN",
+    "UNCERTAIN_CLASS", "LabelPolicy", "Targets", "derive_no_finding", "targets_of", "truth_of",
 ]  # fmt: skip
 
 PATHOLOGIES: tuple[str, ...] = (

@@ -18,9 +18,9 @@ from components.cxr.storage.storage import Storage
 
 __all__ = [
     "CONDITIONS", "LEAKY_TEXT", "LOW_SUPPORT", "METRICS", "PREDICTIONS", "REPORT",
-    "Agreement", "Condition", "Difference", "Gain", "GoldenStudy", "Interval", "MeanScore", "Metric",
-    "Metrics", "PathologyScore", "Protocol", "Reliability", "Report", "Score", "ThresholdRule", "TruthReport",
-    "UncertainScore",
+    "Agreement", "Condition", "Difference", "Gain", "GoldenStudy", "GroupValue", "Interval", "MeanScore", "Metric",
+    "Metrics", "PathologyScore", "Protocol", "Reliability", "Report", "Score", "Subgroup", "ThresholdRule",
+    "TruthReport", "UncertainScore",
     "load_predictions", "load_report", "write_predictions", "write_report",
 ]  # fmt: skip
 
@@ -264,6 +264,37 @@ class TruthReport(Config):
     """By pathology; the data set's labels are the first, the second truth's the second."""
 
 
+class GroupValue(Config):
+    """A number of one subgroup, in [0, 1]; undefined is None, never 0."""
+
+    value: float | None = None
+    ci: Interval | None = None
+    gap: float | None = None
+    """To all other studies of which the attribute is known; None where they are too few."""
+    gap_ci: Interval | None = None
+
+
+class Subgroup(Config):
+    """One group of test studies, protocol A, by study, with every input; no scores where it is too small."""
+
+    attribute: str
+    """sex, age, race, insurance, view, images, indication or support devices."""
+    group: str
+    studies: int
+    patients: int
+    too_small: bool
+    """Fewer than 50 studies."""
+    pathologies: tuple[str, ...]
+    """Over which the next three are means: of the headline, those with enough patients on both sides."""
+    auroc: GroupValue
+    tpr: GroupValue
+    """Sensitivity at the threshold from validation."""
+    fpr: GroupValue
+    """1 - specificity, likewise."""
+    underdiagnosis: GroupValue
+    """Share of the studies with a finding (Support Devices aside) that are answered with No Finding."""
+
+
 class GoldenStudy(Config):
     """A study and the answer that a faithful server must give for it."""
 
@@ -302,6 +333,7 @@ class Report(Config):
     num_bootstrap: int
     second_truth: TruthReport | None = None
     """None when none is configured."""
+    subgroups: tuple[Subgroup, ...] = ()
 
     @property
     def leaky(self) -> bool:

@@ -51,8 +51,9 @@ def ece_difference(
 def _mean(
     probability_SP: npt.NDArray[np.floating], truth_SP: npt.NDArray[np.int8], draws: Draws
 ) -> npt.NDArray[np.float64]:
+    unranked_S = np.zeros(len(truth_SP))  # one score for all costs nothing, and a ranking is not asked for
     scored = [
-        pathology_score(probability_S, truth_S, draws=draws, probability_N=probability_S)
+        pathology_score(unranked_S, truth_S, draws=draws, probability_N=probability_S)
         for probability_S, truth_S in zip(probability_SP.T, truth_SP.T, strict=True)
     ]
     return mean_resamples(np.stack([each.resamples["ece"] for each in scored], axis=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from components.cxr.bundle_info import Description, check_same_pixels, describe
 from components.cxr.errors import UserError
-from components.cxr.labels import NEGATIVE, POSITIVE, truth_of
+from components.cxr.labels import BLANK, truth_of
 from components.cxr.operating_points import load_operating_points
-from components.cxr.report import LOW_SUPPORT, Condition
+from components.cxr.report import Condition, Difference
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage, open_storage
 from components.evaluate.calibration import calibrate
@@ -25,6 +25,7 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.gains import paired
 from components.evaluate.predictions import Pass, Rows, Studies, predictions_key
 from components.evaluate.promotion import Comparison
+from components.evaluate.subgroups import MIN_STUDIES, groups_of, supported
 
 __all__ = ["Answers", "compare", "compare_answers", "deployed_now"]
 
@@ -109,6 +110,11 @@ def compare(
         pathologies=names,
         config=config,
         champion_bundle=champion.hash,
+        groups={
+            f"{attribute}: {name}": inside_S[fair_S]
+            for attribute, found_in in groups_of(found.test, pathologies=names).items()
+            for name, inside_S in found_in.items()
+        },
     )
     return compared._replace(left_out=_left_out(found.test))
 
@@ -136,8 +142,13 @@ def compare_answers(
     pathologies: Sequence[str],
     config: EvaluateConfig,
     champion_bundle: str,
+    groups: Mapping[str, npt.NDArray[np.bool_]] | None = None,
 ) -> Comparison:
-    """Challenger minus champion, protocol A, by study, everything under the same resamples of the patients."""
+    """Challenger minus champion, protocol A, by study, everything under the same resamples of the patients.
+
+    Args:
+        groups: studies (S,) of each subgroup; those of too few are left out.
+    """
     headline = config.headline or tuple(pathologies)
     truth_SP = truth_of(rows.states_NP, rows.labeled_N, protocol="A", pathologies=pathologies)
     differences = partial(
@@ -151,7 +162,7 @@ def compare_answers(
     )
     by_pathology, mean = differences(challenger.score_SP, champion.score_SP)
     _, films = differences(challenger.film_SP, champion.film_SP)
-    supported = [name for p, name in enumerate(pathologies) if _supported(truth_SP[:, p], rows.patients)]
+    patient_S = np.asarray(rows.patients)
     defined = [name for name in headline if by_pathology[name].difference is not None]
     if not defined:
         return Comparison(champion_bundle)
@@ -164,18 +175,25 @@ def compare_answers(
         num_resamples=config.num_bootstrap,
         seed=config.seed,
     )
+
+    def by_subgroup() -> Iterator[tuple[str, Difference]]:
+        for group, inside_S in (groups or {}).items():
+            inside_SP = np.where(inside_S[:, None], truth_SP, np.int8(BLANK))
+            counted = [n for n in headline if supported(inside_SP[:, list(pathologies).index(n)], patient_S)]
+            if inside_S.sum() >= MIN_STUDIES and counted:
+                scores = (challenger.score_SP, champion.score_SP)
+                yield group, differences(*scores, truth_SP=inside_SP, headline=counted)[1]
+
     return Comparison(
         champion_bundle,
         mean=mean,
         films=films,
-        pathologies={name: by_pathology[name] for name in supported},
+        pathologies={
+            name: by_pathology[name] for p, name in enumerate(pathologies) if supported(truth_SP[:, p], patient_S)
+        },
+        subgroups=dict(by_subgroup()),
         ece=ece,
     )
-
-
-def _supported(truth_S: npt.NDArray[np.int8], patients: Sequence[str]) -> bool:
-    patient_S = np.asarray(patients)
-    return min(len(np.unique(patient_S[truth_S == state])) for state in (POSITIVE, NEGATIVE)) >= LOW_SUPPORT
 
 
 def _answers(predictions: pa.Table, test: Studies, pathologies: Sequence[str]) -> Answers:

@@ -27,6 +27,9 @@ class PromotionConfig(Config):
     max_pathology_drop: float = Field(0.05, ge=0.0, lt=0.5)
     """A pathology whose AUROC is shown to be lower (the upper 95 % bound is below 0), and by more than this, stops the
     promotion; one of fewer than ten positive or negative patients never does."""
+    max_subgroup_drop: float = Field(0.05, ge=0.0, lt=0.5)
+    """The same for the mean AUROC of a subgroup of at least 50 studies (sex, age, race, insurance, view, number of
+    images, indication, support devices)."""
     max_ece_increase: float = Field(0.02, ge=0.0, lt=1.0)
     """A mean expected calibration error that is shown to be larger (the lower 95 % bound of the paired difference is
     above 0), and by more than this, stops the promotion; each model is taken with its own operating points."""

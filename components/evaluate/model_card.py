@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from components.cxr.bundle_info import BundleInfo, Description
 from components.cxr.operating_points import OperatingPoints
 from components.cxr.report import CONDITIONS, LOW_SUPPORT, Difference, Metric, Report, Score
 from components.cxr.shards import SPLITS, Manifest
+from components.evaluate.subgroup_section import subgroup_section
 from components.evaluate.table import (
     CONDITION_NAMES,
     PROTOCOLS,
     estimate,
     leaky_warning,
+    markdown_table,
     marked,
     number,
     policy_line,
@@ -45,6 +45,7 @@ def model_card(model: Description, report: Report, points: OperatingPoints, *, m
         _scores(report),
         _gains(report),
         _second_truth(report),
+        subgroup_section(report),
         _calibration(report, points),
         _uncertain(report),
         _use(model.info),
@@ -73,7 +74,7 @@ def _what(model: Description) -> str:
         "MLflow run": f"`{info.mlflow_run_id}`" if info.mlflow_run_id else "none",
         "Source revision": f"`{info.git_revision}`" if info.git_revision else "unknown",
     }
-    return "## Model\n\n" + _table(("", ""), list(rows.items()))
+    return "## Model\n\n" + markdown_table(("", ""), list(rows.items()))
 
 
 def _data(info: BundleInfo, manifest: Manifest, manifest_hash: str) -> str:
@@ -86,7 +87,7 @@ def _data(info: BundleInfo, manifest: Manifest, manifest_hash: str) -> str:
     return "\n\n".join(
         [
             "## Data",
-            _table(("Split", "Patients", "Studies", "Films", "Labeled studies"), rows),
+            markdown_table(("Split", "Patients", "Studies", "Films", "Labeled studies"), rows),
             f"Evaluated on `{manifest_hash}`, trained on {same}. No patient is in two splits. "
             "The labels were mined from the radiology reports by a program and inherit its errors. "
             + policy_line(info.label_policy),
@@ -132,13 +133,13 @@ def _scores(report: Report) -> str:
             f"{score.num_studies:,} test studies of {score.num_patients:,} patients, by study, "
             f"{PROTOCOLS[score.protocol]}, with {CONDITION_NAMES[score.condition]}. Intervals: 95 % percentile "
             f"bootstrap over patients, {report.num_bootstrap} resamples.",
-            _table(head, rows),
+            markdown_table(head, rows),
             *filter(None, [support_note(score)]),
             "At these thresholds, with the prevalence that the predictive values are for, and on the ROC curve itself "
             "the sensitivity at 90 % specificity and the reverse:",
-            _table(("Finding", *(title for title, _ in _AT_THRESHOLD), "Prevalence"), _rates(score)),
+            markdown_table(("Finding", *(title for title, _ in _AT_THRESHOLD), "Prevalence"), _rates(score)),
             "Mean AUROC by what the model sees:",
-            _table(("Input", "Labels", "Rows", "Studies", "AUROC", "95 % interval"), _condition_rows(report)),
+            markdown_table(("Input", "Labels", "Rows", "Studies", "AUROC", "95 % interval"), _condition_rows(report)),
             "The common subset has a film, text and metadata in every study: only there do differences between inputs "
             "compare like with like.",
         ]
@@ -168,7 +169,7 @@ def _gains(report: Report) -> str:
             "## What each input adds",
             f"Differences of AUROC, paired, on the {first.num_studies:,} studies of {first.num_patients:,} patients "
             "that have films, text and metadata; 95 % interval; p of no difference, adjusted for the findings.",
-            _table(("Finding", *names), rows),
+            markdown_table(("Finding", *names), rows),
         ]
     )
 
@@ -198,7 +199,7 @@ def _second_truth(report: Report) -> str:
             f"## Against {truth.name}",
             f"{truth.studies:,} test studies have labels of a second source ({truth.name}, `{truth.table_hash}`), "
             "which no training saw. Kappa is Cohen's, of the data set's labels with these.",
-            _table(("Finding", "AUROC", "95 % interval", "Pos.", "Neg.", "Labels' kappa"), rows),
+            markdown_table(("Finding", "AUROC", "95 % interval", "Pos.", "Neg.", "Labels' kappa"), rows),
         ]
     )
 
@@ -233,7 +234,7 @@ def _calibration(report: Report, points: OperatingPoints) -> str:
             f"{points.validation_studies:,} validation studies of {points.validation_patients:,} patients under "
             f"protocol {points.protocol}, never from test; one set for each kind of input, here for all of it. Brier "
             "score and calibration error are of the test studies, before and after Platt scaling.",
-            _table((*head, "Brier before", "after", "ECE before", "after"), rows),
+            markdown_table((*head, "Brier before", "after", "ECE before", "after"), rows),
         ]
     )
 
@@ -254,7 +255,7 @@ def _uncertain(report: Report) -> str:
             "## Uncertain",
             "The AUROC is of the probability of uncertain, for labels of -1 against all others. A study is left open "
             "where the answer is -1; blank labels are negative.",
-            _table(head, rows),
+            markdown_table(head, rows),
             *([f"* fewer than {LOW_SUPPORT} patients with an uncertain label: hardly known."] if few else []),
         ]
     )
@@ -271,8 +272,3 @@ def _use(info: BundleInfo) -> str:
         "show how much of the score they make. The labels say what a report mentions, not what the patient has. "
         "Scores of publications on other splits, units or labels are not comparable."
     )
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

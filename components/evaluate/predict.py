@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from components.cxr.bundle import Bundle, load_bundle
 from components.cxr.bundle_info import Description
+from components.cxr.config import content_hash
 from components.cxr.model.batch import Study
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.device import pick_device
@@ -57,13 +60,22 @@ def predict(
     present = storage.sizes()
     missing = [job for job in passes if job.file not in present]
     if missing or not {"studies/test.parquet", "studies/validate.parquet"} <= present.keys():
-        test, validation = (StudyDataset(manifest, splits=[s], text=model.info.text) for s in ("test", "validate"))
+        test, validation = (
+            StudyDataset(manifest, splits=[split], text=model.info.text, facts=("race", "insurance"))
+            for split in ("test", "validate")
+        )
         for split, studies in (("test", test), ("validate", validation)):
             found = _facts(studies, model=model, manifest=manifest)
             write_studies(storage, split, found, pathologies=pathologies)
         films, film_studies = _films_alone(test)
         rows: dict[str, Sequence[Study] | StudyDataset] = {"test": test, "validate": validation, "films": films}
-        ids = {"test": test.study_ids, "validate": validation.study_ids, "films": film_studies}
+        rows["shuffled"] = _with_other_texts(test) if any(job.rows == "shuffled" for job in missing) else []
+        ids = dict.fromkeys(("test", "shuffled"), test.study_ids)
+        ids |= {"validate": validation.study_ids, "films": film_studies}
+        for job in missing:
+            if not len(rows[job.rows]):
+                nothing_NP = np.zeros((0, len(pathologies)), np.float32)
+                write_scores(storage, job, Scores([], nothing_NP, nothing_NP), pathologies=pathologies)
         missing = [job for job in missing if len(rows[job.rows])]
         if missing:
             jobs = [Job(rows[job.rows], job.condition) for job in missing]
@@ -74,9 +86,10 @@ def predict(
     else:
         print(f"evaluate: reused predictions/{storage.uri.rstrip('/').rpartition('/')[2]}", flush=True)
     test_facts, validation_facts = (read_studies(storage, s, pathologies=pathologies) for s in ("test", "validate"))
-    empty = {"validate"} if not len(validation_facts) else set()
-    scores = {job: read_scores(storage, job, pathologies=pathologies) for job in passes if job.rows not in empty}
-    return Predictions(test_facts, validation_facts, scores)
+    scores = {job: read_scores(storage, job, pathologies=pathologies) for job in passes}
+    return Predictions(
+        test_facts, validation_facts, {job: found for job, found in scores.items() if len(found.studies)}
+    )
 
 
 class Job(NamedTuple):
@@ -113,6 +126,13 @@ def _facts(studies: StudyDataset, *, model: Description, manifest: LoadedManifes
         num_images_S=np.array([place.num_images for place in studies.places], dtype=np.int64),
         has_text_S=np.array([bool(study.text.strip()) for study in every], dtype=bool),
         has_age_S=np.array([study.age_years is not None for study in every], dtype=bool),
+        traits={
+            "age_years": [study.age_years for study in every],
+            "sex": [study.sex for study in every],
+            "race": studies.facts["race"],
+            "insurance": studies.facts["insurance"],
+            "view": [_view_of(study) for study in every],
+        },
         complete_S=np.array(
             [bool(study.films) and bool(study.text.strip()) and _has_metadata(study) for study in every], dtype=bool
         ),
@@ -133,6 +153,32 @@ def _films_alone(studies: StudyDataset) -> tuple[list[Study], list[str]]:
             films.append(Study(films=[film], view_positions=[view], text="", age_years=None, sex=None))
             source.append(study_id)
     return films, source
+
+
+def _with_other_texts(studies: StudyDataset) -> list[Study]:
+    """Each study with the text of another patient's; empty where there are too few texts of too few patients.
+
+    Patients come in the order of their keyed hashes, with all of their texts; each study gets the text that stands as
+    many places further on as the patient with the most texts has.
+    """
+    texts = studies.texts()
+    keyed = {patient: content_hash("texts of other patients", patient) for patient in studies.patient_ids}
+    patients = studies.patient_ids
+    order = sorted((s for s, text in enumerate(texts) if text.strip()), key=lambda s: (keyed[patients[s]], s))
+    most = max(Counter(patients[s] for s in order).values(), default=0)
+    if len(order) < 2 * most or not order:
+        return []
+    shuffled = list(studies)
+    for place, s in enumerate(order):
+        shuffled[s] = replace(shuffled[s], text=texts[order[(place + most) % len(order)]])
+    return shuffled
+
+
+def _view_of(study: Study) -> str | None:
+    """PA or AP of the first frontal film; LATERAL where there are others alone."""
+    views = [view for view in study.view_positions if view]
+    frontal = [view for view in views if view in ("PA", "AP")]
+    return frontal[0] if frontal else "LATERAL" if set(views) & {"LATERAL", "LL"} else None
 
 
 def _has_metadata(study: Study) -> bool:

@@ -10,9 +10,9 @@ Shape letters: S studies, N rows (studies or films), P pathologies.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,18 +26,24 @@ from components.cxr.storage.parquet import parquet_table
 from components.cxr.storage.storage import Storage
 
 __all__ = [
-    "PASSES", "Pass", "Predictions", "Rows", "Scores", "Studies",
+    "PASSES", "TRAITS", "Pass", "Predictions", "Rows", "Scores", "Studies", "Trait",
     "predictions_key", "read_scores", "read_studies", "write_scores", "write_studies",
 ]  # fmt: skip
 
-VERSION = 1
+VERSION = 2
 """Of the code that decides the scores: a change of the model's input or output needs a new one."""
 
 
-class Pass(NamedTuple):
-    """One run of the model over the studies of a split, or over every test film as a study of its own."""
+Trait = Literal["age_years", "sex", "race", "insurance", "view"]
+TRAITS: tuple[Trait, ...] = ("age_years", "sex", "race", "insurance", "view")
+"""What is known of a study and its patient; the view is that of the first frontal film."""
 
-    rows: Literal["test", "validate", "films"]
+
+class Pass(NamedTuple):
+    """One run of the model over the studies of a split, over every test film as a study of its own, or over the test
+    studies with the texts of other patients."""
+
+    rows: Literal["test", "validate", "films", "shuffled"]
     condition: Condition
 
     @property
@@ -49,6 +55,7 @@ class Pass(NamedTuple):
 PASSES: tuple[Pass, ...] = (
     *(Pass("test", condition) for condition in CONDITIONS),
     Pass("films", "image"),
+    Pass("shuffled", "all"),
     *(Pass("validate", condition) for condition in CONDITIONS),
 )
 """What a whole evaluation needs."""
@@ -86,6 +93,8 @@ class Studies:
     """There are a film, text, and metadata (age, sex or a view)."""
     trained_on_S: npt.NDArray[np.bool_]
     """The model was fitted to the patient's films, or its weights were selected on them."""
+    traits: Mapping[Trait, Sequence[Any]] = field(default_factory=dict)
+    """A value per study, None when unknown."""
 
     def __len__(self) -> int:
         return len(self.rows.studies)
@@ -117,7 +126,7 @@ class Predictions:
 
     def __post_init__(self) -> None:
         """A score counts for the study in its row: rows in another order would be labels of other studies."""
-        facts = {"test": self.test, "validate": self.validation}
+        facts = {"test": self.test, "shuffled": self.test, "validate": self.validation}
         for job, found in self.scores.items():
             if job.rows != "films" and list(found.studies) != list(facts[job.rows].rows.studies):
                 raise ValueError(f"scores and facts of other studies, or in another order: {job.file}")
@@ -143,6 +152,7 @@ def write_studies(storage: Storage, split: str, studies: Studies, *, pathologies
         "complete": studies.complete_S,
         "trained_on": studies.trained_on_S,
     }
+    columns |= {f"trait/{name}": values for name, values in studies.traits.items()}
     for p, name in enumerate(pathologies):
         columns[f"label/{name}"] = pa.array(rows.states_NP[:, p], mask=rows.states_NP[:, p] == BLANK)
     _write(storage, f"studies/{split}.parquet", pa.table(columns))
@@ -168,6 +178,7 @@ def read_studies(storage: Storage, split: str, *, pathologies: Sequence[str]) ->
         first_row_S=table["first_row"].to_numpy(),
         num_images_S=table["num_images"].to_numpy(),
         **{f"{name}_S": values for name, values in flags.items()},
+        traits={name: table[f"trait/{name}"].to_pylist() for name in TRAITS if f"trait/{name}" in table.column_names},
     )
 
 

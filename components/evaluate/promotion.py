@@ -30,6 +30,8 @@ class Comparison(NamedTuple):
     """The same with films alone."""
     pathologies: Mapping[str, Difference] = {}
     """AUROC by pathology, with every input; of those that are not low_support on the compared rows."""
+    subgroups: Mapping[str, Difference] = {}
+    """Mean AUROC by subgroup (`sex: female`), with every input, of those that are large enough."""
     ece: Difference = _UNDEFINED
     """Mean expected calibration error of challenger minus champion, each with its own operating points."""
     left_out: str = ""
@@ -72,8 +74,8 @@ def checks_of(comparison: Comparison, config: PromotionConfig) -> tuple[Check, .
     """What a compared model must pass, the policy's own check first.
 
     Films alone must be *shown* to lose less than `max_film_drop`, as nothing else tells a better reader of films from a
-    better guess. A pathology and calibration stop a model only by a loss that is shown, not by one that only looks so:
-    of fourteen pathologies one or another always does.
+    better guess. Pathologies, subgroups and calibration stop a model only by a loss that is shown, not by one that only
+    looks so: of fourteen pathologies one or another always does.
     """
     margin = config.margin if config.policy == "non_inferior" else 0.0
     return (
@@ -83,6 +85,10 @@ def checks_of(comparison: Comparison, config: PromotionConfig) -> tuple[Check, .
         *(
             _check(f"pathology/{name}", "not_shown_below", found, -config.max_pathology_drop)
             for name, found in comparison.pathologies.items()
+        ),
+        *(
+            _check(f"subgroup/{name}", "not_shown_below", found, -config.max_subgroup_drop)
+            for name, found in comparison.subgroups.items()
         ),
     )
 
@@ -144,7 +150,7 @@ def _compared(comparison: Comparison, config: PromotionConfig) -> tuple[Verdict,
         return "vetoed", f"{change}, but {' and '.join(failed)}.", checks
     because = f"; accepted because: {config.reason}" if config.policy == "non_inferior" else ""
     beside = f"films alone {_told(others[0])}, calibration error {_told(others[1])}"
-    return config.policy, f"{change}; {beside}, no finding shown to be worse{because}.", checks
+    return config.policy, f"{change}; {beside}, no finding and no subgroup shown to be much worse{because}.", checks
 
 
 def _failure(check: Check) -> str:

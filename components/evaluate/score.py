@@ -23,6 +23,7 @@ from components.evaluate.gains import gains_of
 from components.evaluate.predictions import Pass, Predictions, Scores, Studies
 from components.evaluate.score_table import score_rows, uncalibrated
 from components.evaluate.second_truth import second_truth_of
+from components.evaluate.subgroups import subgroups_of
 from components.evaluate.truth_table import SecondTruth
 from components.evaluate.uncertain import uncertain_scores, with_uncertain_thresholds
 
@@ -88,6 +89,7 @@ def score(
         golden=_golden(config, test, on_test["all"], points["all"]),
         num_bootstrap=config.num_bootstrap,
         second_truth=beside.report if beside else None,
+        subgroups=subgroups_of(on_test["all"].score_NP, test, points["all"], pathologies=pathologies, config=config),
     )
     return Assessment(report, chosen, _told(test, on_test, points))
 

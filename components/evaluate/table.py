@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +15,7 @@ from components.cxr.report import (
     CONDITIONS,
     LOW_SUPPORT,
     Condition,
+    GroupValue,
     Interval,
     MeanScore,
     Metric,
@@ -25,8 +27,8 @@ from components.cxr.report import (
 
 __all__ = [
     "CAVEAT", "CONDITION_NAMES", "PROTOCOLS",
-    "estimate", "gain_line", "leaky_warning", "marked", "number", "policy_line", "print_report", "span", "support_note",
-    "with_interval",
+    "estimate", "gain_line", "leaky_warning", "markdown_table", "marked", "number", "policy_line", "print_report",
+    "span", "subgroup_line", "support_note", "with_interval",
 ]  # fmt: skip
 
 CONDITION_NAMES: dict[Condition, str] = {
@@ -63,7 +65,7 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
         console.print(Text(note))
     console.print()
     console.print(_condition_table(report))
-    if line := gain_line(report):
+    for line in filter(None, (gain_line(report), subgroup_line(report))):
         console.print(Text(line))
     console.print()
     if report.second_truth is not None:
@@ -78,6 +80,18 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
     if decision is not None:
         word, style = ("Promoted", "bold green") if decision.promoted else ("Not promoted", "bold yellow")
         console.print(Text.assemble((f"{word}: ", style), decision.reason))
+
+
+def subgroup_line(report: Report) -> str:
+    """The subgroups that are shown to score lower than all others of their kind, in one sentence; empty without any."""
+    large = [group for group in report.subgroups if not group.too_small and group.auroc.gap_ci is not None]
+    if not large:
+        return ""
+    lower = [group for group in large if group.auroc.gap_ci is not None and group.auroc.gap_ci.high < 0]
+    if not lower:
+        return f"None of {len(large)} subgroups is shown to score lower than the rest."
+    told = [f"{group.attribute} {group.group} {_gap(group.auroc)}" for group in lower]
+    return f"Of {len(large)} subgroups {len(lower)} score lower than the rest, in mean AUROC: {'; '.join(told)}."
 
 
 def policy_line(policy: LabelPolicy) -> str:
@@ -106,6 +120,12 @@ def gain_line(report: Report) -> str:
     verdict = "a gain" if low > 0 else "a loss" if high < 0 else "not shown to help"
     said = f"{gain.mean.difference:+.3f} ({low:+.3f} to {high:+.3f})"
     return f"On the common subset, text and metadata add {said} to films: {verdict}."
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown, one line each."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def leaky_warning(report: Report) -> str:
@@ -191,6 +211,11 @@ def _mean(report: Report, condition: Condition, *, subset: str) -> MeanScore | N
     keys = (condition, "A", "study", subset)
     found = (s.mean for s in report.scores if (s.condition, s.protocol, s.unit, s.subset) == keys)
     return next(found, None)
+
+
+def _gap(found: GroupValue) -> str:
+    assert found.gap_ci is not None
+    return f"{found.gap:+.3f} ({found.gap_ci.low:+.3f} to {found.gap_ci.high:+.3f})"
 
 
 def _interval(found: Interval | None) -> str:

@@ -65,6 +65,13 @@ MUTANTS = [
         test=f"{PROMOTION}::test_calibration_must_not_be_shown_to_get_much_worse",
     ),
     Mutant(
+        "subgroups-are-only-reported",
+        file="components/evaluate/promotion.py",
+        old="            for name, found in comparison.subgroups.items()\n",
+        new="            for name, found in comparison.subgroups.items()\n            if found.ci is None\n",
+        test=f"{PROMOTION}::test_a_subgroup_that_is_shown_to_lose_much_stops_the_promotion",
+    ),
+    Mutant(
         "what-cannot-be-compared-replaces-what-is-deployed",
         file="components/evaluate/promotion.py",
         old="        if not config.force:\n",
@@ -111,8 +118,8 @@ MUTANTS = [
     Mutant(
         "a-finding-of-few-patients-stops-a-model",
         file="components/evaluate/champion.py",
-        old=">= LOW_SUPPORT\n",
-        new=">= 0\n",
+        old="if supported(truth_SP[:, p], patient_S)\n",
+        new="if len(patient_S)\n",
         test=STEP,
     ),
     Mutant(

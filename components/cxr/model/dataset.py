@@ -55,23 +55,31 @@ class StudyDataset(Dataset[Study]):
         first_film_S: where a study's films begin among the F; its last number is F, so that there are S + 1.
         view_F, sex_S: int8 indices into the embeddings of VIEW_INDEX and SEX_INDEX, 0 unknown.
         age_S: float32 years, NaN when absent.
+        facts: by column, a value per study (of its first film), None when absent.
 
     Args:
         splits: one or more of train, validate, test.
         text: which sections are the text input.
         max_views: later films of a study are left out; None keeps all.
+        facts: further columns to keep, such as `race`.
 
     Raises:
         UserError: a shard is missing or damaged.
     """
 
     def __init__(
-        self, loaded: LoadedManifest, *, splits: Sequence[str], text: TextConfig, max_views: int | None = None
+        self,
+        loaded: LoadedManifest,
+        *,
+        splits: Sequence[str],
+        text: TextConfig,
+        max_views: int | None = None,
+        facts: Sequence[str] = (),
     ) -> None:
         manifest = loaded.manifest
         self.size = manifest.pixel_preset.size
         infos = [shard for split in splits for shard in manifest.shards_of(split)]
-        columns = (*_COLUMNS, *(f"text_{name}" for name in text.sections), *manifest.pathologies)
+        columns = (*_COLUMNS, *facts, *(f"text_{name}" for name in text.sections), *manifest.pathologies)
         self._infos = infos
         self._pixels: list[npt.NDArray[np.uint8]] = []
         tables, views, texts, states, places = [], [], [], [], []
@@ -84,7 +92,7 @@ class StudyDataset(Dataset[Study]):
             table = shard.table.take(pa.array(start_S))
             states.append(label_states(table, manifest.pathologies))
             texts.append(_texts(table, text))
-            tables.append(table.select(["study_id", "patient_id", "labeled", "age_years", "sex"]))
+            tables.append(table.select(["study_id", "patient_id", "labeled", "age_years", "sex", *facts]))
         none = np.zeros((4, 0), np.int32)
         self._shard_S, self._row_S, self._num_images_S, kept_S = np.concatenate([none, *places], axis=1)
         self.first_film_S = np.concatenate([[0], np.cumsum(kept_S)]).astype(np.int64)
@@ -95,6 +103,7 @@ class StudyDataset(Dataset[Study]):
         self.sex_S, self.view_F = self._sex.embedded(SEX_INDEX), self._view.embedded(VIEW_INDEX)
         self.age_S = table.column("age_years").fill_null(float("nan")).to_numpy().astype(np.float32)
         self.labeled_S = table.column("labeled").to_numpy().astype(bool)
+        self.facts = {name: table.column(name).to_pylist() if tables else [] for name in facts}
         state_SP = np.concatenate([np.zeros((0, len(manifest.pathologies)), np.int8), *states])
         self.states_SP = derive_no_finding(state_SP, pathologies=manifest.pathologies)
 

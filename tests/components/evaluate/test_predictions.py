@@ -22,7 +22,7 @@ from components.evaluate import predict as step
 from components.evaluate.champion import compare
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.predict import predict
-from components.evaluate.predictions import PASSES, Pass, Predictions
+from components.evaluate.predictions import PASSES, TRAITS, Pass, Predictions
 from components.evaluate.promotion import decide
 from components.evaluate.score import Assessment, score
 
@@ -85,6 +85,38 @@ def test_what_is_there_is_not_run_again(
     again = _predict(storage, untrained_bundle, tiny_data)
     assert jobs == ["image+meta"], "a run that was cut short goes on where it was"
     assert again.test.rows.studies == predictions.test.rows.studies
+
+
+def test_what_is_known_of_a_study_is_kept(predictions: Predictions, tiny_data: LoadedManifest) -> None:
+    expected: dict[str, tuple[Any, ...]] = {}
+    for info in tiny_data.manifest.shards_of("test"):
+        for row in read_shard(tiny_data.storage, info).to_pylist():
+            expected.setdefault(row["study_id"], tuple(row[name] for name in ("age_years", "sex", "race", "insurance")))
+    traits = predictions.test.traits
+    assert set(traits) == set(TRAITS)
+    found = zip(*(traits[name] for name in ("age_years", "sex", "race", "insurance")), strict=True)
+    assert dict(zip(predictions.test.rows.studies, found, strict=True)) == expected
+    assert {"PA", "AP"} & set(traits["view"])
+
+
+def test_every_text_of_the_control_is_another_patients(
+    predictions: Predictions, tiny_data: LoadedManifest, untrained_bundle: Storage
+) -> None:
+    bundle = load_bundle(untrained_bundle)
+    studies = StudyDataset(tiny_data, splits=["test"], text=bundle.info.text)
+    own, patients = studies.texts(), studies.patient_ids
+    shuffled = step._with_other_texts(studies)
+    assert sorted(study.text for study in shuffled) == sorted(own)
+    writer: dict[str, set[str]] = {}
+    for text, patient in zip(own, patients, strict=True):
+        writer.setdefault(text, set()).add(patient)
+    for study, before, patient in zip(shuffled, own, patients, strict=True):
+        assert bool(study.text) == bool(before), "a study without a text stays without one"
+        assert not before or writer[study.text] - {patient}
+    said = predictions.scores[Pass("shuffled", "all")]
+    s = next(s for s, text in enumerate(own) if text != shuffled[s].text)
+    assert said.score_NP[s] == pytest.approx(answer_for(bundle, [shuffled[s]]).score_SP[0], abs=1e-5)
+    assert [study.text for study in step._with_other_texts(studies)] == [study.text for study in shuffled]
 
 
 def test_no_patient_of_its_own_test_split_was_trained_on(predictions: Predictions) -> None:

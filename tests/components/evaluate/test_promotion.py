@@ -88,6 +88,16 @@ def test_a_pathology_that_is_shown_to_lose_much_stops_the_promotion(
     assert decide(report, comparison, config=PromotionConfig(max_pathology_drop=0.1)).promoted
 
 
+def test_a_subgroup_that_is_shown_to_lose_much_stops_the_promotion(report: Report) -> None:
+    groups = {"sex: female": _difference(0.1, 0.05, 0.15), "sex: male": _difference(-0.06, -0.11, -0.01)}
+    decision = decide(report, _comparison(subgroups=groups), config=SUPERIOR)
+    assert decision.verdict == "vetoed"
+    assert "but sex: male loses more than 0.05 (-0.060, 95 % interval [-0.110, -0.010])." in decision.reason
+    assert decide(report, _comparison(subgroups=groups), config=PromotionConfig(max_subgroup_drop=0.1)).promoted
+    unshown = groups | {"sex: male": _difference(-0.06, -0.13, 0.01)}
+    assert decide(report, _comparison(subgroups=unshown), config=SUPERIOR).promoted
+
+
 @pytest.mark.parametrize(
     ("increase", "low", "promoted"), [(0.02, 0.01, True), (0.021, 0.01, False), (0.021, 0.0, True), (-0.3, -0.4, True)]
 )
