@@ -26,9 +26,9 @@ __all__ = [
 
 
 class AugmentConfig(Config):
-    """Strength of the student's view; the teacher's weak one has a quarter of it. Never a flip: hearts are left.
+    """Strength of the changes to a film in training. Never a flip: hearts are left.
 
-    `train.augment: none` stands for 0 throughout: both views are the film itself.
+    `train.augment: none` stands for 0 throughout: the film itself is shown.
     """
 
     rotation_degrees: float = Field(10.0, ge=0.0, le=45.0)
@@ -71,19 +71,20 @@ class ModalityDropout(Config):
 class SemiSupervised(Config):
     """What entries without supervision teach."""
 
-    method: Literal["mean-teacher", "self-training", "none"] = "mean-teacher"
-    """Mean teacher: squared distance of student and EMA teacher (Tarvainen and Valpola 2017). Self-training: teachers
-    learn from the labels alone, and a student from the labels and from what the teachers say (Xie et al. 2020)."""
-    weight: float = Field(1.0, ge=0.0)
+    method: Literal["self-training", "none"] = "self-training"
+    """Self-training: teachers learn from the labels alone, and a student from the labels and from what the teachers say
+    of entries without one (Xie et al. 2020)."""
+    weight: float = Field(2.0, ge=0.0)
     """Weight of the loss on entries without supervision."""
-    ramp_up: float = Field(0.3, gt=0.0, le=1.0)
-    """Fraction of the training over which the weight of a mean teacher rises from 0."""
+    least_unlabeled: float = Field(1.0, ge=0.0)
+    """Entries without supervision for each one with it from which on there are teachers; with fewer, training is
+    supervised alone: five more trainings would have little to label."""
     num_teachers: int = Field(5, ge=1)
-    """Teachers of self-training, with other initial weights and orders each."""
+    """Teachers, with other initial weights and orders each."""
     teacher_epochs: int = Field(25, ge=1)
     """Passes of each teacher over the labeled studies."""
-    unlabeled_per_labeled: float | None = Field(3.0, gt=0.0)
-    """At most so many unlabeled studies in a batch for each labeled one; null takes studies as the data come."""
+    unlabeled_per_labeled: float = Field(3.0, gt=0.0)
+    """At most so many unlabeled studies in a batch for each labeled one; a large number takes them as the data come."""
 
 
 class ReportAlignmentConfig(Config):

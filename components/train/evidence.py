@@ -32,12 +32,10 @@ def save_batch(storage: Storage, setup: Setup, step: int) -> str:
     """
     studies = setup.order.batch(step)
     shown = setup.show(setup.batches[studies], studies=studies, step=step)
-    tensors = {"target_BP3": shown.target_BP3, "weight_BP": shown.weight_BP, "consistent_BP": shown.consistent_BP}
+    tensors = {"target_BP3": shown.target_BP3, "weight_BP": shown.weight_BP}
     if shown.pseudo_BP is not None:
         tensors |= {"pseudo_BP": shown.pseudo_BP}
     tensors |= _tensors("student", shown.student)
-    if shown.teacher is not None:
-        tensors |= _tensors("teacher", shown.teacher)
     name = f"diverged-{step:08d}"
     storage.write(f"{name}.safetensors", save({key: value.cpu().contiguous() for key, value in tensors.items()}))
     hashes = [content_hash(setup.info.manifest_hash, setup.training.study_ids[study]) for study in studies]

@@ -26,9 +26,8 @@ from components.train.distributed import is_main, world_size
 from components.train.ema import Ema
 from components.train.labeled import labels_kept
 from components.train.loading.order import Order
-from components.train.loading.views import student_view, teacher_view
+from components.train.loading.views import student_view
 from components.train.lora import adapt
-from components.train.objectives.mean_teacher import MeanTeacher
 from components.train.objectives.network import Objective, TrainingNetwork
 from components.train.objectives.report_alignment import ReportAlignment
 from components.train.objectives.self_training import SelfTraining
@@ -51,7 +50,7 @@ def taught_studies(config: TrainConfig, loaded: LoadedManifest) -> tuple[StudyDa
 
 
 class Setup:
-    """Data, network, teacher and optimizer of one training.
+    """Data, network, its average and optimizer of one training.
 
     Raises:
         UserError: text from the reader `mimic` that is not allowed, no labeled training study, or fewer studies in a
@@ -84,7 +83,7 @@ class Setup:
         """float32 (S, P) in [0, 1], NaN where there is none; for a student of self-training."""
         taught_S, ratio = self.supervision.taught(), config.semi_supervised.unlabeled_per_labeled
         self.method = config.semi_supervised.method
-        if self.method == "self-training" and not self.supervision.untaught().any():
+        if not self.supervision.needs_teachers(config.semi_supervised):
             self.method = "none"
         if self.method == "none" and config.report_alignment is None:
             ratio = 0.0
@@ -157,24 +156,18 @@ class Setup:
             studies: index of each study of the batch in the training split, length B.
             step: keys its random numbers; a study can come more than once in an epoch, and never twice in a step.
         """
-        config, on_device, teacher = self.config, batch.to(self.device), None
-        student = student_view(batch, on_device=on_device, studies=studies, step=step, config=config)
-        if self.network.has_teacher:
-            teacher = teacher_view(on_device, studies=studies, step=step, config=config)
-        taught = self.supervision
-        target_BP3, weight_BP, consistent_BP = (
-            values[studies].to(self.device, non_blocking=True)
-            for values in (taught.target_SP3, taught.weight_SP, taught.consistent_SP)
+        on_device, taught = batch.to(self.device), self.supervision
+        student = student_view(batch, on_device=on_device, studies=studies, step=step, config=self.config)
+        target_BP3, weight_BP = (
+            values[studies].to(self.device, non_blocking=True) for values in (taught.target_SP3, taught.weight_SP)
         )
         pseudo_BP = None if self.pseudo_SP is None else self.pseudo_SP[studies].to(self.device, non_blocking=True)
         return Shown(
             student=student,
             dropout_B=dropout_keys(studies, seed=self.config.seed, step=step, device=self.device),
-            teacher=teacher,
             known_EB=self.network.classifier.known(student),
             target_BP3=target_BP3,
             weight_BP=weight_BP,
-            consistent_BP=consistent_BP,
             pseudo_BP=pseudo_BP,
             reports=self._shown_reports(studies, step=step),
         )
@@ -182,12 +175,8 @@ class Setup:
     def _training_network(self, model: CxrModel) -> TrainingNetwork:
         autocast = self._autocast()
         objectives: list[Objective] = [Supervised()]
-        semi = self.config.semi_supervised
-        if self.method == "mean-teacher":
-            teacher = self.ema.model
-            objectives.append(MeanTeacher(teacher, config=semi, num_steps=self.num_steps, autocast=autocast))
         if self.method == "self-training":
-            objectives.append(SelfTraining(semi.weight))
+            objectives.append(SelfTraining(self.config.semi_supervised.weight))
         if self.config.report_alignment is not None and self.reports is not None:
             width, told_TF = self.config.architecture.fusion.width, self.reports.feature_TF
             own = ReportAlignment(self.config.report_alignment, channels=width, feature_TF=told_TF)
@@ -210,7 +199,7 @@ class Setup:
         patients = [patient for studies in splits for patient in studies.patient_ids]
         return trained_on(patients, films, manifest_hash=self.info.manifest_hash)
 
-    def teacher(self) -> Bundle:
+    def average(self) -> Bundle:
         """The EMA weights as evaluation would see them."""
         return Bundle(self.info, self.ema.model, self.tokenizer, hash="")
 

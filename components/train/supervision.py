@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from components.cxr.labels import POSITIVE, UNCERTAIN_CLASS, LabelPolicy, targets_of
+from components.cxr.labels import POSITIVE, LabelPolicy, targets_of
 from components.train.build import log_class_shares
+from components.train.config import SemiSupervised
 from components.train.report_labels import report_labels
 
 __all__ = ["Supervision", "supervision_of"]
@@ -28,9 +29,6 @@ class Supervision(NamedTuple):
     """float32 chances of negative, uncertain, positive; all 0 in an entry that nobody teaches."""
     weight_SP: Tensor
     """float32 in [0, 1], 0 without a target."""
-    consistent_SP: Tensor
-    """bool, entries on which student and teacher shall agree: those without a target, and those labeled negative or
-    positive. What supervision calls uncertain is left out, and what the label policy leaves unused."""
     unlabeled_SP: Tensor
     """bool, entries that a semi-supervised loss alone can teach."""
     log_share_P3: Tensor
@@ -51,6 +49,15 @@ class Supervision(NamedTuple):
         """
         return self.unlabeled_SP & torch.from_numpy((self.prevalence_P > 0.0) & (self.prevalence_P < 1.0))
 
+    def num_entries(self) -> tuple[int, int]:
+        """How many are left that pseudo-labels can teach, and how many have a target."""
+        return int(self.untaught().sum()), int((self.weight_SP > 0).sum())
+
+    def needs_teachers(self, config: SemiSupervised) -> bool:
+        """Whether enough entries are left that teachers can label."""
+        num_untaught, num_taught = self.num_entries()
+        return num_untaught > 0 and num_untaught >= config.least_unlabeled * num_taught
+
 
 def supervision_of(
     states_SP: npt.NDArray[np.int8],
@@ -68,7 +75,6 @@ def supervision_of(
     targets = targets_of(states_SP, labeled_S, policy=policy)
     class_SP, weight_SP = torch.from_numpy(targets.target_BP), torch.from_numpy(targets.weight_BP)
     labeled_SP, unlabeled_SP = class_SP >= 0, torch.from_numpy(targets.unlabeled_BP)
-    consistent_SP = unlabeled_SP | (labeled_SP & (class_SP != UNCERTAIN_CLASS))
     target_SP3 = F.one_hot(class_SP.clamp(min=0), 3).float() * labeled_SP[:, :, None]
     log_share_P3 = log_class_shares(class_SP, weight_SP)
     if reports is not None:
@@ -79,7 +85,6 @@ def supervision_of(
     return Supervision(
         target_SP3=target_SP3,
         weight_SP=weight_SP,
-        consistent_SP=consistent_SP,
         unlabeled_SP=unlabeled_SP,
         log_share_P3=log_share_P3,
         prevalence_P=(states_SP[labeled_S] == POSITIVE).sum(axis=0) / max(1, labeled_S.sum()),

@@ -12,6 +12,7 @@ from components.cxr.bundle import load_bundle
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Storage
 from components.train.config import SemiSupervised, TrainConfig
+from components.train.distributed import is_main
 from components.train.objectives.self_training import pseudo_labels
 from components.train.setup import Setup, taught_studies
 from components.train.stopping import StopRequest
@@ -36,9 +37,18 @@ def teacher_configs(config: TrainConfig) -> list[TrainConfig]:
 
 
 def teachers_for(config: TrainConfig, loaded: LoadedManifest) -> list[TrainConfig]:
-    """The teachers of these data: none where no entry is left for them to label."""
+    """The teachers of these data: none where too few entries are left for them to label, which is said."""
     configs = teacher_configs(config)
-    return configs if configs and taught_studies(config, loaded)[1].untaught().any() else []
+    if not configs:
+        return []
+    taught = taught_studies(config, loaded)[1]
+    if taught.needs_teachers(config.semi_supervised):
+        return configs
+    num_untaught, num_taught = taught.num_entries()
+    if num_untaught and is_main():
+        left = f"{num_untaught:,} entries without a label, {num_taught:,} with one"
+        print(f"train: {left}: too few for teachers (train.semi_supervised.least_unlabeled)", flush=True)
+    return []
 
 
 def taught_by(teachers: Sequence[Storage], setup: Setup, *, stop: StopRequest) -> Tensor:

@@ -85,8 +85,6 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
         teachers = []
         if not broadcast(root.bundle(training_key(config, loaded.hash)).exists(BUNDLE)):
             configs = teachers_for(config, loaded)
-            if config.semi_supervised.method == "self-training" and not configs:
-                say("train: nothing without a label for teachers to label: supervised training alone")
             for number, teacher in enumerate(configs, start=1):
                 say(f"train: teacher {number} of {len(configs)}, from the labels alone")
                 teachers.append(run(teacher, stop=stop, tracked=False))
@@ -226,7 +224,7 @@ def _loop(
 
 def _validate(setup: Setup, progress: Progress, *, epoch: int, tracked: TrackedRun | None, stop: StopRequest) -> None:
     """Score the EMA weights and keep the best; without labels to validate on, the last weights are exported."""
-    auroc = validation_auroc(setup.teacher(), setup.validation, device=setup.device, stop=stop)
+    auroc = validation_auroc(setup.average(), setup.validation, device=setup.device, stop=stop)
     progress.validated = epoch + 1
     if auroc is None or not is_main():
         return

@@ -107,7 +107,7 @@ def _pod_patch(config: TrainConfig) -> dict[str, Any]:
         "containers": [{"name": CONTAINER, "securityContext": cluster.security_context(), "volumeMounts": mounts}],
         "volumes": [shm, *cluster.volumes()],
     }
-    if cluster.claims and cluster.run_as_user is not None:
+    if cluster.claims and cluster.run_as_user != "cluster":
         pod["securityContext"] = {"fsGroup": cluster.run_as_user}  # or a new volume belongs to root
     node = {"name": CONTAINER, "template": {"spec": {"template": {"spec": pod}}}}
     return {"template": {"spec": {"replicatedJobs": [node]}}}

@@ -83,17 +83,31 @@ MUTANTS = [
     Mutant(
         "the-limit-of-unlabeled-studies-is-a-quota",
         file="components/train/loading/order.py",
-        old="unlabeled_per_labeled is None or len(unlabeled) <= unlabeled_per_labeled * len(labeled)",
-        new="unlabeled_per_labeled is None",
+        old="len(unlabeled) <= unlabeled_per_labeled * len(labeled)",
+        new="unlabeled_per_labeled == math.inf",
         test=f"{FOLDER}/loading/test_order.py::test_without_more_unlabeled_studies_than_allowed_an_epoch_is_one_pass_over_all",
     ),
     Mutant(
         "teachers-are-trained-for-nobody",
         file="components/train/teachers.py",
-        old="    return configs if configs and taught_studies(config, loaded)[1].untaught().any() else []\n",
+        old="    if taught.needs_teachers(config.semi_supervised):\n        return configs\n",
         new="    return configs\n",
         test=f"{TEACHERS}"
         "::test_where_nothing_is_left_to_label_there_are_no_teachers_and_training_is_as_without_a_method",
+    ),
+    Mutant(
+        "a-few-studies-without-labels-have-teachers",
+        file="components/train/supervision.py",
+        old="num_untaught >= config.least_unlabeled * num_taught",
+        new="num_untaught >= 0.01 * num_taught",
+        test=f"{TEACHERS}::test_for_a_few_studies_without_labels_there_are_no_teachers",
+    ),
+    Mutant(
+        "a-student-without-teachers-waits-for-pseudo-labels",
+        file="components/train/setup.py",
+        old="if not self.supervision.needs_teachers(config.semi_supervised):",
+        new="if not self.supervision.untaught().any():",
+        test=f"{TEACHERS}::test_for_a_few_studies_without_labels_there_are_no_teachers",
     ),
     Mutant(
         "what-labels-do-not-tell-apart-waits-for-pseudo-labels",

@@ -58,13 +58,6 @@ MUTANTS = [
         test=f"{AUGMENT}::test_modality_dropout_never_takes_film_and_text_at_once",
     ),
     Mutant(
-        "the-student-sees-the-weak-view",
-        file="components/train/loading/views.py",
-        old='strength="strong"',
-        new='strength="weak"',
-        test=f"{STEP}::test_three_steps_are_those_of_the_reference",
-    ),
-    Mutant(
         "the-student-sees-the-film-as-it-is",
         file="components/train/loading/views.py",
         old="    return augment(shown, studies",
@@ -126,12 +119,5 @@ MUTANTS = [
         old="steps = range(start + skip, start + self.steps_per_epoch)",
         new="steps = range(start + skip + bool(skip), start + self.steps_per_epoch + bool(skip))",
         test=f"{TRAIN}::test_an_interrupted_training_continues_to_the_same_weights",
-    ),
-    Mutant(
-        "the-teacher-sees-strong-films",
-        file="components/train/loading/views.py",
-        old='strength="weak"',
-        new='strength="strong"',
-        test=f"{FOLDER}/loading/test_views.py::test_the_teacher_sees_weak_films_and_every_modality",
     ),
 ]

@@ -74,8 +74,8 @@ MUTANTS = [
         file="components/cxr/model/network.py",
         old="    return logits_BP3[..., 2] - logits_BP3[..., 0]\n",
         new="    return logits_BP3[..., 2] - logits_BP3[..., :2].logsumexp(dim=-1)\n",
-        test="tests/components/train/objectives/test_losses.py"
-        "::test_consistency_ignores_the_uncertain_logit_and_masked_entries",
+        test="tests/components/train/objectives/test_self_training.py"
+        "::test_the_loss_is_the_entropy_toward_q_over_the_entries_that_count",
     ),
     Mutant(
         "the-threshold-is-on-the-uncalibrated-probability",

@@ -2,12 +2,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
+from pydantic.fields import FieldInfo
 
+from components.cxr.config import Config
 from components.cxr.errors import UserError
+from components.evaluate.config import EvaluateConfig
+from components.preprocess.config import DataConfig, PreprocessConfig
+from components.serve.config import ServeConfig
+from components.train.config import TrainConfig
 from pipeline.config import CONFIGS, Platform, load_pipeline_config
 
 
@@ -48,6 +56,25 @@ def test_a_typo_is_one_error_with_its_dotted_path(override: str, message: str) -
     with pytest.raises(UserError, match=message) as error:
         load_pipeline_config(CONFIGS / "demo.yaml", [override])
     assert "\n" not in str(error.value)
+
+
+def test_null_is_the_default_wherever_it_may_stand() -> None:
+    """It is not sent through KFP, so that it would come back as the default."""
+    configs = [TrainConfig, EvaluateConfig, ServeConfig, PreprocessConfig, *get_args(get_args(DataConfig)[0])]
+    assert len(configs) == 8
+    for config in configs:
+        for name, field in nullable(config):
+            assert field.is_required() or field.get_default(call_default_factory=True) is None, name
+
+
+def nullable(config: type[Config], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in config.model_fields.items():
+        inner = get_args(field.annotation)
+        if type(None) in inner:
+            yield prefix + name, field
+        for each in (field.annotation, *inner):
+            if isinstance(each, type) and issubclass(each, Config):
+                yield from nullable(each, f"{prefix}{name}.")
 
 
 def test_platform_names_the_image_of_each_step() -> None:

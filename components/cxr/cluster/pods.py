@@ -46,8 +46,8 @@ class PodConfig(Config):
     """Labels of the machines that may be used."""
     tolerations: tuple[Toleration, ...] = ()
     """Taints of machines that may be used nevertheless: key, operator, value, effect."""
-    run_as_user: int | None = Field(10001, ge=1)
-    """User id of the containers, the images' own; null leaves it to the cluster, as OpenShift wants it."""
+    run_as_user: Annotated[int, Field(ge=1)] | Literal["cluster"] = 10001
+    """User id of the containers, the images' own; `cluster` leaves it to the cluster, as OpenShift wants it."""
     claims: dict[str, str] = Field(default_factory=dict)
     """Persistent volume claims and the folders where they are mounted, for a `root` that is not in gs://."""
     secret_env: dict[str, SecretKey] = Field(default_factory=dict)
@@ -77,7 +77,7 @@ class PodConfig(Config):
 
     def security_context(self) -> dict[str, Any]:
         """A container's `securityContext`, as the Pod Security Standard `restricted` asks for."""
-        user = {} if self.run_as_user is None else {"runAsUser": self.run_as_user}
+        user = {} if self.run_as_user == "cluster" else {"runAsUser": self.run_as_user}
         return user | {
             "runAsNonRoot": True,
             "allowPrivilegeEscalation": False,

@@ -1,4 +1,4 @@
-"""Weak and strong views of a study, and modality dropout: keyed by (seed, step, study), never by process or order.
+"""Views of a study and modality dropout: keyed by (seed, step, study), never by process or order.
 
 All numbers are hashes of counters and all work is done on the training device, for all films at once: NumPy's noise on
 the host cost 45 ms a batch of 53 films at 224 pixels, 196 ms at 512, in the process that should feed the GPU.
@@ -23,40 +23,28 @@ from components.train.config import AugmentConfig, ModalityDropout
 
 __all__ = ["augment", "drop_modalities", "view_keys"]
 
-_STREAM = {"weak": 1, "strong": 2, "dropout": 3}
-_WEAK = 0.25
-"""Strength of the weak view relative to the strong one's geometry and contrast."""
+_STREAM = {"view": 2, "dropout": 3}
 
 
-def view_keys(studies: Sequence[int], *, seed: int, step: int, stream: Literal["weak", "strong", "dropout"]) -> Tensor:
+def view_keys(studies: Sequence[int], *, seed: int, step: int, stream: Literal["view", "dropout"]) -> Tensor:
     """One int64 key per study (B,), on the host."""
     start = mixed(mixed(mixed(torch.tensor(seed)) + step) + _STREAM[stream])
     return mixed(start + torch.tensor(list(studies), dtype=torch.int64))
 
 
-def augment(
-    batch: Batch,
-    *,
-    studies: Sequence[int],
-    step: int,
-    seed: int,
-    config: AugmentConfig,
-    strength: Literal["weak", "strong"],
-) -> Batch:
-    """The batch with every film shifted, rotated, zoomed and regraded at random; strong adds noise and an erased part.
+def augment(batch: Batch, *, studies: Sequence[int], step: int, seed: int, config: AugmentConfig) -> Batch:
+    """The batch with every film shifted, rotated, zoomed, regraded, overlaid with noise and erased in part at random.
 
     Args:
         batch: on the device where the films are to be transformed.
         studies: index of each study in its data set, length B: the key of its random numbers.
     """
     device, num_views = batch.films_BVHW.device, batch.films_BVHW.shape[1]
-    key_B = view_keys(studies, seed=seed, step=step, stream=strength).to(device, non_blocking=True)
+    key_B = view_keys(studies, seed=seed, step=step, stream="view").to(device, non_blocking=True)
     key_BV = mixed(key_B[:, None] + 1 + torch.arange(num_views, device=device))
     key_N = key_BV.flatten()[batch.present_N]
     films_NHW = batch.films_BVHW.flatten(0, 1)[batch.present_N].float()
-    films_NHW = _warped(films_NHW, key_N, config, strength=1.0 if strength == "strong" else _WEAK)
-    if strength == "strong":
-        films_NHW = _damaged(films_NHW, key_N, config)
+    films_NHW = _damaged(_warped(films_NHW, key_N, config), key_N, config)
     films_NHW = films_NHW.clamp_(0.0, 255.0).round_().to(torch.uint8)
     films_MHW = batch.films_BVHW.flatten(0, 1).index_copy(0, batch.present_N, films_NHW)
     return replace(batch, films_BVHW=films_MHW.view_as(batch.films_BVHW))
@@ -76,9 +64,9 @@ def drop_modalities(batch: Batch, *, studies: Sequence[int], step: int, seed: in
     return batch.keep(image_B=image_B, text_B=text_B, meta_B=meta_B)
 
 
-def _warped(films_NHW: Tensor, key_N: Tensor, config: AugmentConfig, *, strength: float) -> Tensor:
+def _warped(films_NHW: Tensor, key_N: Tensor, config: AugmentConfig) -> Tensor:
     """Films in [0, 255] turned, zoomed, shifted and regraded; what comes in from outside is black."""
-    angle, zoom, right, down, contrast, brightness = (uniforms(key_N, 6) * 2.0 - 1.0).mul(strength).unbind(1)
+    angle, zoom, right, down, contrast, brightness = (uniforms(key_N, 6) * 2.0 - 1.0).unbind(1)
     angle, zoom = angle * math.radians(config.rotation_degrees), 1.0 + zoom * config.scale
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
     shift = 2.0 * config.translation

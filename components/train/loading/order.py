@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -49,11 +50,11 @@ class Order:
         labeled_S: npt.NDArray[np.bool_],
         *,
         batch_size: int,
-        unlabeled_per_labeled: float | None = None,
+        unlabeled_per_labeled: float = math.inf,
         seed: int = 0,
     ) -> None:
         labeled, unlabeled = np.flatnonzero(labeled_S), np.flatnonzero(~labeled_S)
-        if unlabeled_per_labeled is None or len(unlabeled) <= unlabeled_per_labeled * len(labeled):
+        if len(unlabeled) <= unlabeled_per_labeled * len(labeled):
             streams = [_Stream(np.arange(len(labeled_S)), batch_size, ())]
         elif unlabeled_per_labeled == 0:
             streams = [_Stream(labeled, batch_size, ())]

@@ -1,4 +1,4 @@
-"""What the student and the teacher see of a batch."""
+"""What the network sees of a batch in training."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from components.cxr.model.batch import Batch
 from components.train.config import TrainConfig
 from components.train.loading.augment import augment, drop_modalities
 
-__all__ = ["student_view", "teacher_view"]
+__all__ = ["student_view"]
 
 
 def student_view(batch: Batch, *, on_device: Batch, studies: Sequence[int], step: int, config: TrainConfig) -> Batch:
-    """Strongly augmented films, unless augmentation is off, and some studies without films, text or metadata.
+    """Augmented films, unless augmentation is off, and some studies without films, text or metadata.
 
     Args:
         batch: on the host, where modalities fall: how many films are left must be known there.
@@ -24,11 +24,4 @@ def student_view(batch: Batch, *, on_device: Batch, studies: Sequence[int], step
     shown = shown.to(on_device.films_BVHW.device)
     if config.augment.is_none:
         return shown
-    return augment(shown, studies=studies, step=step, seed=config.seed, config=config.augment, strength="strong")
-
-
-def teacher_view(on_device: Batch, *, studies: Sequence[int], step: int, config: TrainConfig) -> Batch:
-    """Weakly augmented films, unless augmentation is off, and every modality that is there."""
-    if config.augment.is_none:
-        return on_device
-    return augment(on_device, studies=studies, step=step, seed=config.seed, config=config.augment, strength="weak")
+    return augment(shown, studies=studies, step=step, seed=config.seed, config=config.augment)

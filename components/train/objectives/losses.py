@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from components.cxr.model.network import positive_score
 from components.train.distributed import world_size
 
-__all__ = ["consistency_loss", "pseudo_label_loss", "supervised_loss"]
+__all__ = ["pseudo_label_loss", "supervised_loss"]
 
 
 def supervised_loss(logits_EBP3: Tensor, target_BP3: Tensor, weight_EBP: Tensor, count_E: Tensor) -> Tensor:
@@ -30,24 +30,10 @@ def supervised_loss(logits_EBP3: Tensor, target_BP3: Tensor, weight_EBP: Tensor,
     return _mean(entropy_EBP * weight_EBP, count_E)
 
 
-def consistency_loss(student_EBP3: Tensor, teacher_BP3: Tensor, mask_EBP: Tensor, count_E: Tensor) -> Tensor:
-    """Mean squared difference of q = p1 / (p0 + p1) between student and teacher (Tarvainen and Valpola 2017).
-
-    A scalar in [0, E], summed over the experts.
-
-    Args:
-        teacher_BP3: without gradient.
-        mask_EBP: bool, entries that count. The uncertain logit takes no part.
-        count_E: the whole batch's number of them.
-    """
-    difference_EBP = positive_score(student_EBP3).sigmoid() - positive_score(teacher_BP3).sigmoid()
-    return _mean(difference_EBP.square() * mask_EBP, count_E)
-
-
 def pseudo_label_loss(logits_EBP3: Tensor, pseudo_BP: Tensor, mask_EBP: Tensor, count_E: Tensor) -> Tensor:
     """Cross-entropy of q = p1 / (p0 + p1) toward pseudo-labels, summed over the experts (scalar, nats).
 
-    Unlike a squared distance its gradient does not vanish where q is near 0, as it is for most pathologies.
+    Unlike that of a squared distance its gradient does not vanish where q is near 0, as it is for most pathologies.
 
     Args:
         pseudo_BP: float32 in [0, 1], anything where it does not count.

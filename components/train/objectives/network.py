@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from components.cxr.model.network import CxrModel
 from components.train.distributed import all_reduce_sum
-from components.train.objectives.mean_teacher import MeanTeacher
 from components.train.objectives.report_alignment import ReportAlignment
 from components.train.objectives.self_training import SelfTraining
 from components.train.objectives.shown import Shown
@@ -17,7 +16,7 @@ from components.train.objectives.supervised import Supervised
 
 __all__ = ["Objective", "TrainingNetwork"]
 
-Objective = Supervised | MeanTeacher | SelfTraining | ReportAlignment
+Objective = Supervised | SelfTraining | ReportAlignment
 
 
 class TrainingNetwork(nn.Module):
@@ -29,7 +28,6 @@ class TrainingNetwork(nn.Module):
         self.objectives = nn.ModuleDict({objective.name: objective for objective in objectives})
         self._autocast = autocast
         self._counts: dict[str, Tensor] = {}
-        self.has_teacher = any(isinstance(objective, MeanTeacher) for objective in objectives)
 
     def forward(self, shown: Shown, counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """This part's share of the losses by the objectives' names, not yet weighted.

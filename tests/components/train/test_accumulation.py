@@ -35,7 +35,9 @@ def config(tiny_config: TrainConfig) -> TrainConfig:
     values = tiny_config.model_dump(mode="json")
     values["architecture"]["fusion"]["dropout"] = 0.3
     values["labels"] = {"uncertain": "multiclass", "blank": "unlabeled"}
-    values["semi_supervised"] = {"weight": 4.0, "ramp_up": 0.1, "unlabeled_per_labeled": 1.0}
+    values["semi_supervised"] = {
+        "weight": 4.0, "num_teachers": 1, "teacher_epochs": 1, "least_unlabeled": 0.0, "unlabeled_per_labeled": 1.0
+    }  # fmt: skip
     values["modality_dropout"] = {"image": 0.3, "text": 0.5, "meta": 0.5}
     return TrainConfig.parse(values | {"epochs": 2, "batch_size": 12, "num_threads": 1}, where="train")
 
@@ -49,7 +51,10 @@ def whole(
 
 @pytest.fixture
 def setup(config: TrainConfig, tiny_data: LoadedManifest) -> Setup:
-    return Setup(config, tiny_data, device=HOST)
+    setup = Setup(config, tiny_data, device=HOST)
+    chances_SP = torch.rand(setup.supervision.weight_SP.shape, generator=torch.Generator().manual_seed(0))
+    setup.pseudo_SP = chances_SP.where(setup.supervision.untaught(), torch.nan)
+    return setup
 
 
 @pytest.mark.parametrize("accumulate", [2, 4, 5])
@@ -74,7 +79,7 @@ def test_two_processes_with_parts_give_the_weights_of_one_without(
 def test_counts_are_those_of_the_whole_batch_and_unlike_from_part_to_part(setup: Setup) -> None:
     one, parts = shown(setup, accumulate=1), shown(setup, accumulate=3)
     expected, found = setup.network.counts(one), setup.network.counts(parts)
-    assert expected.keys() == found.keys() == {"supervised", "consistency"}
+    assert expected.keys() == found.keys() == {"supervised", "pseudo_label"}
     for name, count_E in expected.items():
         assert torch.equal(found[name], count_E)
     of_parts = [setup.network.counts([part])["supervised"].tolist() for part in parts]
@@ -86,7 +91,7 @@ def test_losses_are_summed_over_the_parts(setup: Setup) -> None:
     expected, found = (
         add_gradients(setup.network, shown(setup, accumulate=accumulate), weights=weights_of) for accumulate in (1, 3)
     )
-    assert expected["consistency"] > 1e-4
+    assert expected["pseudo_label"] > 1e-4
     for name, loss in expected.items():
         torch.testing.assert_close(found[name], loss)
         assert not found[name].requires_grad

@@ -17,15 +17,17 @@ from components.train.setup import Setup
 from components.train.train import train, training_key
 
 
-@pytest.mark.parametrize("method", ["mean-teacher", "none"])
+@pytest.mark.parametrize("method", ["self-training", "none"])
 def test_it_is_one_graph_without_breaks_and_a_second_one_for_all_numbers_of_films(
     method: str, tiny_config: TrainConfig, tiny_data: LoadedManifest
 ) -> None:
     """Without generated code: torch's front end alone, whose answers are exactly those of the network itself."""
     values = tiny_config.model_dump(mode="json")
     values["architecture"]["fusion"]["dropout"] = 0.3
-    values["semi_supervised"]["method"] = method
+    values["semi_supervised"] |= {"method": method, "least_unlabeled": 0.0}
     setup = Setup(TrainConfig.parse(values, where="train"), tiny_data, device=torch.device("cpu"))
+    if method == "self-training":
+        setup.pseudo_SP = torch.full(setup.supervision.weight_SP.shape, 0.5)
     network = setup.network.train()
     graphs: list[torch.fx.GraphModule] = []
 

@@ -37,7 +37,7 @@ def test_no_studies_are_no_error() -> None:
     assert labels_kept([], fraction=0.1, seed=0).shape == (0,)
 
 
-@pytest.mark.parametrize("method", ["none", "mean-teacher"])
+@pytest.mark.parametrize("method", ["none", "self-training"])
 def test_a_training_uses_the_labels_of_that_share_alone(
     tiny_data: LoadedManifest, tiny_config: TrainConfig, method: str
 ) -> None:

@@ -89,7 +89,7 @@ def test_the_answer_is_the_pretrained_ones_before_the_first_step(
     plain = pretrained(tiny_config, tmp_path)
     adapted = pretrained(tiny_config, tmp_path, vision=LORA, text=LORA)
     studies = list(StudyDataset(tiny_data, splits=["test"], text=plain.text))
-    one, other = (predict(Setup(c, tiny_data, device=HOST).teacher(), studies).score_SP for c in (plain, adapted))
+    one, other = (predict(Setup(c, tiny_data, device=HOST).average(), studies).score_SP for c in (plain, adapted))
     assert np.array_equal(one, other)
 
 
@@ -109,7 +109,7 @@ def test_the_bundle_holds_plain_weights_that_answer_as_the_adapted_model(
     config, root = pretrained(tiny_config, tmp_path, vision=LORA, text=LORA), Root(tmp_path / "root")
     train(config, loaded=tiny_data, root=root)
     setup = Setup(config, tiny_data, device=HOST)
-    untrained = setup.teacher().model.state_dict()
+    untrained = setup.average().model.state_dict()
     bundle = load_bundle(root.bundle(training_key(config, tiny_data.hash)))
     names = bundle.model.state_dict().keys()
     assert not any("lora" in name or "base_layer" in name for name in names)
@@ -117,7 +117,7 @@ def test_the_bundle_holds_plain_weights_that_answer_as_the_adapted_model(
     setup.ema.model.load_state_dict(best_weights(root, config, tiny_data))
     learned = copy.deepcopy(setup.ema.model)
     studies = list(StudyDataset(tiny_data, splits=["test"], text=config.text))
-    adapted, plain = (predict(b, studies).score_SP for b in (setup.teacher(), bundle))
+    adapted, plain = (predict(b, studies).score_SP for b in (setup.average(), bundle))
     assert np.abs(adapted - plain).max() < 1e-5
     for name, value in learned.state_dict().items():
         if "lora_B" in name:

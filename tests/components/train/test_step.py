@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from components.cxr.bundle import Bundle, load_bundle
-from components.cxr.labels import targets_of
+from components.cxr.labels import POSITIVE, targets_of
 from components.cxr.model.batch import collate
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.dropout import dropout_keys
+from components.cxr.model.predictor import predict
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train.config import TrainConfig
@@ -26,9 +28,11 @@ from components.train.gradients import Clip
 from components.train.loading.augment import augment, drop_modalities
 from components.train.loading.batches import batches
 from components.train.meter import Meter
+from components.train.objectives.self_training import pseudo_labels
 from components.train.optimizer import build_optimizer
 from components.train.setup import Setup
 from components.train.stopping import StopRequest
+from components.train.teachers import teacher_configs
 from components.train.train import train, training_key
 
 NUM_STEPS = 3
@@ -36,18 +40,24 @@ NUM_STEPS = 3
 
 @pytest.fixture(scope="module")
 def config(tiny_config: TrainConfig) -> TrainConfig:
-    """Dropout in the network and of modalities, entries without supervision, and a consistency loss that counts."""
+    """Dropout in the network and of modalities, entries without supervision, and pseudo-labels that count."""
     values = tiny_config.model_dump(mode="json")
     values["architecture"]["fusion"]["dropout"] = 0.3
     values["labels"] = {"uncertain": "multiclass", "blank": "unlabeled"}
-    values["semi_supervised"] = {"weight": 4.0, "ramp_up": 0.1}
+    values["semi_supervised"] = {
+        "weight": 4.0, "num_teachers": 1, "teacher_epochs": 1, "least_unlabeled": 0.0, "unlabeled_per_labeled": 99.0
+    }  # fmt: skip
     values["modality_dropout"] = {"image": 0.3, "text": 0.5, "meta": 0.5}
     return TrainConfig.parse(values | {"num_threads": 1, "warm_up": 0.1}, where="train")
 
 
-def reference(config: TrainConfig, data: LoadedManifest) -> dict[str, dict[str, Tensor]]:
+def reference(config: TrainConfig, data: LoadedManifest, teacher: Bundle) -> dict[str, dict[str, Tensor]]:
     """Weights of student and average after NUM_STEPS, step by step as the documentation says."""
     setup = Setup(config, data, device=torch.device("cpu"))
+    labels = targets_of(setup.training.states_SP, setup.training.labeled_S, policy=config.labels)
+    prevalence_P = (setup.training.states_SP[setup.training.labeled_S] == POSITIVE).mean(axis=0)
+    said_SP = predict(teacher, list(setup.training)).score_SP
+    pseudo_SP = torch.from_numpy(pseudo_labels(said_SP, labels.unlabeled_BP, prevalence_P))
     student = setup.network.classifier.train()
     average = copy.deepcopy(student).eval()
     optimizer = build_optimizer(student, config)
@@ -60,31 +70,24 @@ def reference(config: TrainConfig, data: LoadedManifest) -> dict[str, dict[str, 
             max_tokens=config.architecture.max_tokens, size=data.manifest.pixel_preset.size,
         )  # fmt: skip
         keyed = {"studies": studies, "step": step, "seed": config.seed}
-        strong = augment(batch, **keyed, config=config.augment, strength="strong")
-        seen = drop_modalities(strong, **keyed, config=config.modality_dropout)
-        weak = augment(batch, **keyed, config=config.augment, strength="weak")
+        view = augment(batch, **keyed, config=config.augment)
+        seen = drop_modalities(view, **keyed, config=config.modality_dropout)
         assert seen.has_text().sum() < batch.has_text().sum(), "some text falls"
-        with torch.no_grad():
-            teacher_BP3 = average(weak)
 
-        labels = targets_of(setup.training.states_SP, setup.training.labeled_S, policy=config.labels)
-        target_BP = torch.from_numpy(labels.target_BP)[studies]
-        certain_BP = target_BP != 1
-        assert 0 < certain_BP.sum() < certain_BP.numel()
-        taught_BP = torch.sigmoid(teacher_BP3[..., 2] - teacher_BP3[..., 0])
-        entropy, consistency = torch.zeros(()), torch.zeros(())
+        target_BP, pseudo_BP = torch.from_numpy(labels.target_BP)[studies], pseudo_SP[studies]
+        assert 0 < pseudo_BP.isnan().sum() < pseudo_BP.numel()
+        entropy, toward_teacher = torch.zeros(()), torch.zeros(())
         answers_EBP3 = student.experts(seen, dropout_keys(studies, seed=config.seed, step=step))
         can_answer_EB = [torch.ones(len(studies), dtype=torch.bool), seen.has_text(), seen.has_text()]
         for logits_BP3, known_B in zip(answers_EBP3, can_answer_EB, strict=True):
             q_BP = torch.sigmoid(logits_BP3[..., 2] - logits_BP3[..., 0])
             supervised_BP = (target_BP >= 0) & known_B[:, None]
             entropy = entropy - logits_BP3.log_softmax(dim=2)[supervised_BP, target_BP[supervised_BP]].mean()
-            consistency = consistency + ((q_BP - taught_BP)[certain_BP & known_B[:, None]] ** 2).mean()
-        weight = config.semi_supervised.weight * min(1.0, step / (config.semi_supervised.ramp_up * total))
-        assert (weight > 0) == (step > 0)
+            asked_BP = ~pseudo_BP.isnan() & known_B[:, None]
+            toward_teacher = toward_teacher + F.binary_cross_entropy(q_BP[asked_BP], pseudo_BP[asked_BP])
 
         optimizer.zero_grad()
-        (entropy + weight * consistency).backward()
+        (entropy + config.semi_supervised.weight * toward_teacher).backward()
         nn.utils.clip_grad_norm_(student.parameters(), config.clip_norm)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * min(1.0, (step + 1) / round(config.warm_up * total))
@@ -100,7 +103,8 @@ def test_three_steps_are_those_of_the_reference(tiny_data: LoadedManifest, confi
     root = Root(tmp_path)
     train(config, loaded=tiny_data, root=root, stop_after=NUM_STEPS)
     state = checkpoint(root, config, tiny_data)
-    expected = reference(config, tiny_data)
+    (teacher,) = (load_bundle(root.bundle(training_key(each, tiny_data.hash))) for each in teacher_configs(config))
+    expected = reference(config, tiny_data, teacher)
     for part in ("model", "ema"):
         assert state[part].keys() == expected[part].keys()
         for key, value in expected[part].items():
@@ -171,15 +175,15 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_a_study_that_comes_again_within_an_epoch_is_shown_anew(tiny_data: LoadedManifest, config: TrainConfig) -> None:
     """With a set ratio the few studies of a kind come round faster than the others: here the labeled ones."""
     values = config.semi_supervised.model_copy(update={"unlabeled_per_labeled": 0.25})
-    config = config.model_copy(update={"semi_supervised": values, "batch_size": 5, "labeled_fraction": 0.3})
-    setup = Setup(config, tiny_data, device=torch.device("cpu"))
+    every_film = config.modality_dropout.model_copy(update={"image": 0.0})
+    changes = {"semi_supervised": values, "batch_size": 5, "labeled_fraction": 0.3, "modality_dropout": every_film}
+    setup = Setup(config.model_copy(update=changes), tiny_data, device=torch.device("cpu"))
     seen: dict[int, list[torch.Tensor]] = {}
     for step, (studies, batch) in enumerate(batches(setup, epoch=0)):
         labeled = setup.training.labeled_S[studies]
         assert (labeled.sum(), (~labeled).sum()) == (4, 1)
         shown = setup.show(batch, studies=studies, step=step)
-        assert shown.teacher is not None
-        for study, films in zip(studies, shown.teacher.films_BVHW, strict=True):
+        for study, films in zip(studies, shown.student.films_BVHW, strict=True):
             seen.setdefault(study, []).append(films[0])
     again = [views for views in seen.values() if len(views) > 1]
     assert again
@@ -192,6 +196,7 @@ def test_nothing_that_a_step_sums_is_made_elsewhere_than_on_the_training_device(
     """Tensors made without naming a device lie on `meta` here, where NCCL would refuse those of the host."""
     device = torch.device("cpu")
     setup = Setup(config, tiny_data, device=device)
+    setup.pseudo_SP = torch.full(setup.supervision.weight_SP.shape, 0.5)
     studies, batch = next(batches(setup, epoch=0))
     shown = setup.show(batch, studies=studies, step=0)
     network = setup.network
@@ -211,7 +216,7 @@ def test_nothing_that_a_step_sums_is_made_elsewhere_than_on_the_training_device(
         finite.check()
         means = meter.take()
     assert means["train/supervised_loss"] == pytest.approx(losses["supervised"].item())
-    assert means["train/consistency_loss"] == pytest.approx(losses["consistency"].item())
+    assert means["train/pseudo_label_loss"] == pytest.approx(losses["pseudo_label"].item())
 
 
 def test_training_is_never_computed_in_tf32(

@@ -19,7 +19,7 @@ from components.train import train as training
 from components.train.config import SemiSupervised, TrainConfig
 from components.train.loading.batches import batches
 from components.train.setup import Setup, taught_studies
-from components.train.teachers import teacher_configs
+from components.train.teachers import teacher_configs, teachers_for
 from components.train.train import train, training_key
 from tests.components.train import ranks
 
@@ -153,12 +153,25 @@ def test_where_nothing_is_left_to_label_there_are_no_teachers_and_training_is_as
     root = Root(tmp_path)
     train(config, loaded=tiny_data, root=root)
     said = capsys.readouterr().out
-    assert said.count("nothing without a label") == 1
+    assert "too few" not in said
     assert said.count("train: wrote bundles/") == 1
     plain = config.model_copy(update={"semi_supervised": SemiSupervised(method="none")})
     train(plain, loaded=tiny_data, root=root)
     found, expected = weights(root, config, tiny_data), weights(root, plain, tiny_data)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_for_a_few_studies_without_labels_there_are_no_teachers(
+    tiny_config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As by default: 6 of the 60 training studies have no labels."""
+    assert tiny_config.semi_supervised == SemiSupervised(method="self-training", least_unlabeled=1.0)
+    train(tiny_config.model_copy(update={"epochs": 1}), loaded=tiny_data, root=Root(tmp_path), stop_after=1)
+    said = capsys.readouterr().out
+    assert "train: 24 entries without a label, 216 with one: too few for teachers" in said
+    assert "train: teacher" not in said
+    asked = SemiSupervised(least_unlabeled=0.1)
+    assert len(teachers_for(tiny_config.model_copy(update={"semi_supervised": asked}), tiny_data)) == 5
 
 
 def run(config: TrainConfig, data: LoadedManifest, folder: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_deleted_run_is_replaced_by_a_whole_one(
     assert run_id != deleted
     found = run_of(root, run_id)
     assert found.info.status == "FINISHED"
-    assert found.data.params["train.batch_size"] == "15"
+    assert found.data.params["train.batch_size"] == "13"
     assert found.data.tags["manifest_hash"] == tiny_data.hash
     assert len(found.inputs.dataset_inputs) == 2
     assert steps_of(root, run_id, "train/supervised_loss") == list(range(2, 25, 2))
@@ -156,7 +156,7 @@ def test_a_server_that_was_away_at_the_start_gets_the_whole_run(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", there)
     found = run_of(root, progress.run_id)
     assert found.info.status == "FINISHED"
-    assert found.data.params["train.batch_size"] == "15"
+    assert found.data.params["train.batch_size"] == "13"
     assert steps_of(root, progress.run_id, "train/supervised_loss") == [2]
 
 
@@ -212,7 +212,7 @@ def test_a_run_says_what_was_trained_on_what_by_whom(
     with tracked_training(root, setup, tiny_data, progress, root.checkpoints("1")):
         pass
     found = run_of(root, progress.run_id)
-    assert re.fullmatch(r"clinic, resnet 32 px, mean-teacher, 20\d\d-\d\d-\d\d \d\d:\d\d", found.info.run_name)
+    assert re.fullmatch(r"clinic, resnet 32 px, supervised, 20\d\d-\d\d-\d\d \d\d:\d\d", found.info.run_name)
     tags, params = found.data.tags, found.data.params
     assert tags["manifest_hash"] == tiny_data.hash
     assert (tags["pipeline_run"], tags["image"]) == ("run-7", "registry/train@sha256:abc")

@@ -175,7 +175,7 @@ def test_answers_of_the_bundle_are_those_of_the_teacher_in_memory(
     studies = list(StudyDataset(tiny_data, splits=["test"], text=tiny_config.text))
     read, teacher, other = (
         predict(bundle, studies, batch_size=size).score_SP
-        for bundle, size in ((load_bundle(trained.bundle(key)), 7), (setup.teacher(), 40), (student, 40))
+        for bundle, size in ((load_bundle(trained.bundle(key)), 7), (setup.average(), 40), (student, 40))
     )
     assert np.abs(read - teacher).max() < 1e-5, "nor does an answer depend on a study's neighbors"
     assert np.abs(read - other).max() > 1e-3

@@ -35,7 +35,7 @@ def score(config: TrainConfig, data: LoadedManifest, batch_sizes: Sequence[int],
         setup = Setup(config, data, device=CPU)
         for size in batch_sizes:
             validation.BATCH_SIZE = size
-            found.append(validation_auroc(setup.teacher(), setup.validation, device=CPU, stop=StopRequest()))
+            found.append(validation_auroc(setup.average(), setup.validation, device=CPU, stop=StopRequest()))
         (folder / f"{rank()}.json").write_text(json.dumps(found))
 
 
@@ -53,7 +53,7 @@ def test_several_processes_find_the_auroc_of_one(
     assert found[num_processes] == [one] * num_processes, "on every process, to the last digit"
 
     setup = Setup(tiny_config, tiny_data, device=CPU)
-    whole = predict(setup.teacher(), list(setup.validation)).score_SP
+    whole = predict(setup.average(), list(setup.validation)).score_SP
     truth_SP = truth_of(setup.validation.states_SP, setup.validation.labeled_S, protocol="A")
     assert one == pytest.approx([mean_auroc(whole, truth_SP)] * len(BATCH_SIZES), abs=1e-9)
     assert np.ptp(whole, axis=0).min() > 1e-4, "studies differ"

@@ -48,16 +48,18 @@ class Copies(TorchDispatchMode):
         return found
 
 
-@pytest.mark.parametrize(("kind", "method", "accumulate"), [("experts", "mean-teacher", 3), ("concat", "none", 1)])
+@pytest.mark.parametrize(("kind", "method", "accumulate"), [("experts", "self-training", 3), ("concat", "none", 1)])
 def test_the_loop_first_waits_at_the_log_line(
     kind: str, method: str, accumulate: int, tiny_config: TrainConfig, tiny_data: LoadedManifest
 ) -> None:
     values = tiny_config.model_dump(mode="json")
     values["architecture"]["fusion"] |= {"dropout": 0.3, "kind": kind}
-    values["semi_supervised"]["method"] = method
+    values["semi_supervised"] |= {"method": method, "least_unlabeled": 0.0}
     changes = {"batch_size": 9, "accumulate": accumulate, "log_every": LOG_EVERY, "checkpoint_every": 100}
     config = TrainConfig.parse(values | changes, where="train")
     setup, progress, copies = on_meta(config, tiny_data), Progress(), Copies()
+    if method == "self-training":
+        setup.pseudo_SP = torch.full(setup.supervision.weight_SP.shape, 0.5)
     assert setup.steps_per_epoch > LOG_EVERY
     with pytest.raises(RuntimeError, match="meta tensors") as error, copies:
         train._loop(setup, progress, save=fail, keep_batch=str, tracked=None, stop=StopRequest(), stop_after=None)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from components.train.objectives.losses import consistency_loss, supervised_loss
+from components.train.objectives.losses import supervised_loss
 
 
 def test_supervised_loss_is_the_weighted_mean_over_entries_with_a_target() -> None:
@@ -28,23 +28,3 @@ def test_supervised_loss_without_any_target_is_zero_and_has_a_gradient() -> None
     assert loss.item() == 0.0
     assert logits_BP3.grad is not None
     assert not logits_BP3.grad.any()
-
-
-def test_consistency_ignores_the_uncertain_logit_and_masked_entries() -> None:
-    student_BP3 = torch.randn(3, 2, 3)
-    teacher_BP3 = student_BP3.clone()
-    teacher_BP3[..., 1] += 5.0
-    mask_BP = torch.ones(3, 2, dtype=torch.bool)
-
-    def loss() -> float:
-        return consistency_loss(student_BP3[None], teacher_BP3, mask_BP[None], mask_BP.sum()[None]).item()
-
-    assert loss() == 0.0
-    teacher_BP3[0, 0, 2] += 3.0
-    mask_BP[0, 0] = False
-    assert loss() == 0.0
-    mask_BP[0, 0] = True
-    q_student = torch.sigmoid(student_BP3[0, 0, 2] - student_BP3[0, 0, 0])
-    q_teacher = torch.sigmoid(teacher_BP3[0, 0, 2] - teacher_BP3[0, 0, 0])
-    expected = float((q_student - q_teacher) ** 2) / 6
-    assert loss() == pytest.approx(expected, rel=1e-5)

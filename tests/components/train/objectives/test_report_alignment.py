@@ -43,8 +43,8 @@ def shown(*, film_B: list[bool], own_B: list[int], negative_BK: list[list[int]])
     )
     none = torch.zeros(num, 1)
     return Shown(
-        student=student, dropout_B=torch.arange(num), teacher=None, known_EB=torch.ones(1, num, dtype=torch.bool),
-        target_BP3=none[..., None].expand(-1, -1, 3), weight_BP=none, consistent_BP=none.bool(), reports=reports,
+        student=student, dropout_B=torch.arange(num), known_EB=torch.ones(1, num, dtype=torch.bool),
+        target_BP3=none[..., None].expand(-1, -1, 3), weight_BP=none, reports=reports,
     )  # fmt: skip
 
 
