@@ -220,7 +220,7 @@ def test_a_run_says_what_was_trained_on_what_by_whom(
     assert (tags["mlflow.user"], tags["mlflow.source.name"]) == (getpass.getuser(), "components.train")
     assert (tags["text_sections"], tags["leaky"]) == ("indication", "false")
     assert "LEAKY" not in tags
-    assert tags["mlflow.note.content"].startswith("**clinic, resnet 32 px, mean-teacher**: 60 training studies")
+    assert tags["mlflow.note.content"].startswith("**clinic, resnet 32 px, supervised**: 60 training studies")
     assert params["architecture.vision.model_type"] == "resnet"
     assert params["pixels.size"] == "32"
     assert (params["data.num_training_studies"], params["train.labels.blank"]) == ("60", "negative")
