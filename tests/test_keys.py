@@ -39,6 +39,7 @@ TRAIN_NEUTRAL = {
 EVALUATE_NEUTRAL = {
     "promotion.": "the decision is made anew each time",
     "registered_model": "where MLflow lists the model",
+    "tracking.": "what MLflow gets besides",
     "batch_size": "a study's answer does not depend on its neighbors",
     "device": "where it computes; results agree within rounding",
     "second_truth.table": "its labels count by content",

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from components.cxr.config import Config, content_hash
 from components.cxr.report import ThresholdRule
 
-__all__ = ["EvaluateConfig", "PromotionConfig", "SecondTruthConfig"]
+__all__ = ["EvaluateConfig", "PromotionConfig", "SecondTruthConfig", "TrackingConfig"]
 
 
 class PromotionConfig(Config):
@@ -62,6 +62,13 @@ class SecondTruthConfig(Config):
     """The project billed for a requester-pays bucket."""
 
 
+class TrackingConfig(Config):
+    """What of an evaluation goes into MLflow besides numbers, figures and tables."""
+
+    log_images: bool = False
+    """Whether a sheet of `num_golden` test films goes there; whoever may open the run then sees films of patients."""
+
+
 class EvaluateConfig(Config):
     """How a bundle is scored and judged."""
 
@@ -87,6 +94,8 @@ class EvaluateConfig(Config):
     """When the evaluated model replaces the deployed one."""
     registered_model: str = Field("cxrflow", min_length=1)
     """Name in MLflow's model registry."""
+    tracking: TrackingConfig = TrackingConfig()
+    """What goes into MLflow."""
     batch_size: int = Field(32, ge=1)
     """Studies a forward pass."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -95,7 +104,7 @@ class EvaluateConfig(Config):
     @property
     def hash(self) -> str:
         """16 hex digits over what changes the report; the decision is made anew each time."""
-        neutral = {"promotion", "registered_model", "batch_size", "device"}
+        neutral = {"promotion", "registered_model", "tracking", "batch_size", "device"}
         defaults = {name: EvaluateConfig.model_fields[name].default for name in neutral}
         config = self.model_copy(update=defaults)
         if config.second_truth is not None:  # its labels count by content; see evaluation_key

@@ -11,7 +11,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from components.cxr.bundle_info import BundleInfo, Description, check_same_pixels, describe, local_folder
 from components.cxr.config import content_hash
@@ -38,6 +38,7 @@ from components.cxr.storage.pointers import write_pointer
 from components.cxr.storage.storage import ABSENT, Root, StaleWriteError, Storage
 from components.cxr.tracking.identity import data_set_name, flat, run_name
 from components.cxr.tracking.journal import JOURNAL
+from components.cxr.tracking.outbox import Outbox, send_outboxes
 from components.cxr.tracking.registry import challenger_version, register_model
 from components.cxr.tracking.tracked_run import TrackedRun, replay
 from components.cxr.tracking.tracking import joined_run
@@ -57,6 +58,8 @@ __all__ = ["Evaluation", "evaluation_key", "run"]
 
 VERSION = 4
 """Of the code that decides the report from the scores: metrics, calibration, tables and card."""
+AS_SERVED = (OPERATING_POINTS, MODEL_CARD)
+"""What a served model has of its evaluation."""
 EXPERIMENT = "cxrflow"
 """Of a bundle whose training left no run."""
 
@@ -99,15 +102,27 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
     storage = root.evaluation(key)
     before = generation_of(storage)
     known = load_report(storage) if storage.exists(REPORT) else None
-    run_id = known.mlflow_run_id if known else model.info.mlflow_run_id
-    name = run_name(data_set_name(root), f"evaluation of {model.hash[:8]}")
-    with joined_run(root, experiment=EXPERIMENT, run_id=run_id, run_name=name, source="components.evaluate") as tracked:
+    run_id = (known.mlflow_run_id if known else None) or model.info.mlflow_run_id
+    joined: dict[str, Any] = {
+        "experiment": EXPERIMENT,
+        "run_id": run_id,
+        "run_name": run_name(data_set_name(root), f"evaluation of {model.hash[:8]}"),
+        "source": "components.evaluate",
+    }
+    with joined_run(root, **joined) as tracked:
+        if tracked.link:
+            print(f"evaluate: MLflow run {tracked.link}", flush=True)
+        if tracked.id is not None:
+            send_outboxes(root, "evaluate")
+        tracked.outbox = Outbox(root, key, **joined)
         challenger = challenger_version(tracked, config.registered_model)
         _replay_training(tracked, root, bundle, run_id=model.info.mlflow_run_id)
         if known is None:
             scores = root.predictions(scores_key)
             predictions = predict(config, storage=scores, bundle=bundle, model=model, manifest=manifest)
-            found = score(config, model, predictions, manifest_hash=manifest.hash, truth=truth, run_id=tracked.id)
+            found = score(
+                config, model, predictions, manifest_hash=manifest.hash, truth=truth, run_id=tracked.id or run_id
+            )
             _write(storage, found, card=model_card(model, found.report, found.points, manifest=manifest.manifest))
         else:
             print(f"evaluate: reused evaluations/{key}", flush=True)
@@ -136,11 +151,12 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
         with _as_served(bundle, storage) as artifacts:
             decision, model_id = _register(
                 config, decision, comparison, report, tracked,
-                artifacts=artifacts, model=model, instead_of=challenger,
+                artifacts=artifacts, model=model, folders=(bundle, storage), instead_of=challenger,
             )  # fmt: skip
         log_evaluation(
             tracked, report, told,
             card=card, manifest=manifest, data_set=data_set_name(root), model_id=model_id, key=key,
+            films=config.tracking.log_images,
         )  # fmt: skip
         write_decision(storage, decision, over=before)
         log_decision(tracked, decision)
@@ -197,7 +213,7 @@ def _write(storage: Storage, found: Assessment, *, card: str) -> None:
 def _as_served(bundle: Storage, evaluation: Storage) -> Iterator[dict[str, Path]]:
     """The bundle and of the evaluation what serving needs, as folders here; no predictions, which hold ids."""
     with local_folder(bundle) as folder, tempfile.TemporaryDirectory() as temporary:
-        for name in (OPERATING_POINTS, MODEL_CARD):
+        for name in AS_SERVED:
             evaluation.download(name, Path(temporary, name))
         yield {"bundle": folder, "evaluation": Path(temporary)}
 
@@ -211,21 +227,23 @@ def _register(
     *,
     artifacts: dict[str, Path],
     model: Description,
+    folders: tuple[Storage, Storage],
     instead_of: str | None,
 ) -> tuple[Decision, str | None]:
     """Make bundle and operating points MLflow's challenger; returns the decision with versions, and the model's id."""
-    registration = register_model(
-        tracked,
-        name=config.registered_model,
-        artifacts=artifacts,
-        pathologies=model.info.pathologies,
-        params=_params(model.info),
-        identity={"bundle_hash": model.hash, "operating_points": report.operating_points_hash},
-        tags=decision_tags(decision) | {"leaky": str(report.leaky).lower()},
-        description=note_of(report),
-        instead_of=instead_of,
-    )
+    wanted: dict[str, Any] = {
+        "name": config.registered_model,
+        "pathologies": model.info.pathologies,
+        "params": _params(model.info),
+        "identity": {"bundle_hash": model.hash, "operating_points": report.operating_points_hash},
+        "tags": decision_tags(decision) | {"leaky": str(report.leaky).lower()},
+        "description": note_of(report),
+    }
+    registration = register_model(tracked, **wanted, artifacts=artifacts, instead_of=instead_of)
     if registration is None:
+        if tracked.outbox is not None:
+            bundle, evaluation = (folder.uri for folder in folders)
+            tracked.outbox.add("model", wanted | {"bundle": bundle, "evaluation": evaluation, "files": AS_SERVED})
         return decision, None
     versions = {"challenger_version": registration.version, "champion_version": registration.champion}
     decision = decision.model_copy(update={"registered_model": config.registered_model, **versions})

@@ -17,6 +17,7 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.tracking.identity import NOTE
 from components.cxr.tracking.tracked_run import TrackedRun
 from components.evaluate.figures import Panel, figures
+from components.evaluate.film_sheet import film_sheet
 from components.evaluate.table import CONDITION_NAMES, number, with_interval
 from components.evaluate.tables import agreement_table, all_scores, condition_table, pathology_table, without_ids
 
@@ -36,6 +37,7 @@ def log_evaluation(
     data_set: str,
     model_id: str | None,
     key: str,
+    films: bool = False,
 ) -> None:
     """Log everything of one evaluation once; `key` marks the run as done.
 
@@ -43,9 +45,14 @@ def log_evaluation(
         predictions: as write_predictions documents; logged under running numbers, without ids.
         card: the model card.
         data_set: its name, for people.
+        films: log a sheet of test films too.
         model_id: MLflow's logged model, whose metrics these are; None when it could not be registered.
     """
-    if tracked.tag("evaluation") == key:
+    logged = tracked.tag("evaluation")
+    if films and logged != f"{key} with films":
+        tracked.figure(film_sheet(report, manifest), "evaluation/films.png")
+        tracked.tags({"evaluation": f"{key} with films"} if logged == key else {})
+    if logged in (key, f"{key} with films"):
         return
     test = tracked.dataset(manifest, "test", name=data_set)
     tracked.scores(metrics_of(report), model_id=model_id, dataset=test)
@@ -73,7 +80,7 @@ def log_evaluation(
     if tracked.parent is not None:
         tracked.parent.scores(headline_of(report), model_id=None, dataset=None)
         tracked.parent.tags({NOTE: note, "evaluate_run": str(tracked.id), "bundle_hash": report.bundle_hash})
-    tracked.tags({"evaluation": key})  # the last: everything is there
+    tracked.tags({"evaluation": f"{key} with films" if films else key})  # the last: everything is there
 
 
 def metrics_of(report: Report) -> dict[str, float]:

@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import Iterator
 
 from components.cxr.bundle_info import local_folder
-from components.cxr.decision import Decision, load_decision
+from components.cxr.decision import Decision, load_decision, write_decision
 from components.cxr.errors import UserError
 from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS, OperatingPoints, load_operating_points
 from components.cxr.report import Report, load_report
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking.mlflow_server import MlflowError
+from components.cxr.tracking.outbox import send_outboxes
 from components.cxr.tracking.registry import champion_version, set_champion
 from components.cxr.tracking.tracking import tag_run
 from components.serve.config import ServeConfig
@@ -43,6 +44,8 @@ def deploy(
             start or does not give evaluation's answers. Then nothing is published, and the cluster has its old state.
     """
     report, decision = _evaluated(evaluation)
+    if decision.registered_model is None:
+        decision = _registered_late(root, evaluation, decision)
     current, generation = read_deployment(root)
     if current is not None and current.bundle_hash == report.bundle_hash:
         same = current.operating_points_hash == report.operating_points_hash
@@ -146,6 +149,17 @@ def _evaluated(evaluation: Storage) -> tuple[Report, Decision]:
         raise UserError(
             "no-evaluation", "no complete evaluation here", where=evaluation.uri, remedy="Run evaluate first."
         ) from None
+
+
+def _registered_late(root: Root, evaluation: Storage, decision: Decision) -> Decision:
+    """The decision with its versions, where MLflow did not answer when the model was evaluated and does now."""
+    found = send_outboxes(root, "serve").get(evaluation.uri)
+    if found is None:
+        return decision
+    versions = {"challenger_version": found.version, "champion_version": found.champion}
+    decision = decision.model_copy(update={"registered_model": found.name, **versions})
+    write_decision(evaluation, decision)
+    return decision
 
 
 def _points(evaluation: Storage, report: Report) -> OperatingPoints:

@@ -17,6 +17,7 @@ from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking.identity import NOTE, data_set_name, flat, run_name
 from components.cxr.tracking.journal import JOURNAL, upload_journal
 from components.cxr.tracking.mlflow_server import warn
+from components.cxr.tracking.outbox import send_outboxes
 from components.cxr.tracking.tracked_run import TrackedRun, replay
 from components.cxr.tracking.tracking import joined_run
 from components.train.checkpoint import Progress
@@ -63,6 +64,10 @@ def tracked_training(
                 print(f"train: MLflow run {tracked.link}", flush=True)
             _describe(tracked, root, setup, loaded, progress, checkpoints, known=known)
             replay(journal, tracked)
+            if progress.step == 0 and (rates := _pseudo_label_rates(setup)):
+                tracked.metrics(rates, step=0)
+            if tracked.id is not None:
+                send_outboxes(root, "train")
             yield tracked
             if tracked.missed:
                 tracked.ask_again()
@@ -123,6 +128,15 @@ def _params(setup: Setup, loaded: LoadedManifest) -> dict[str, object]:
         "data.num_pathologies": len(setup.info.pathologies),
         **flat(config, "train."),
     }
+
+
+def _pseudo_label_rates(setup: Setup) -> dict[str, float]:
+    """Share of all studies' entries that the teachers labeled, and their mean probability there; empty without any."""
+    if setup.pseudo_SP is None:
+        return {}
+    known_SP = ~setup.pseudo_SP.isnan()
+    rates = {"train/pseudo_label_share": float(known_SP.float().mean())}
+    return rates | ({"train/pseudo_label_rate": float(setup.pseudo_SP[known_SP].mean())} if known_SP.any() else {})
 
 
 def _note(root: Root, setup: Setup, loaded: LoadedManifest) -> str:

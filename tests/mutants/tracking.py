@@ -44,6 +44,27 @@ MUTANTS = [
         test=f"{TRACKING}::test_a_failure_is_a_failed_run_and_ctrl_c_a_killed_one",
     ),
     Mutant(
+        "a-server-that-hangs-is-asked-again-at-once",
+        file="components/cxr/tracking/tracked_run.py",
+        old="now + max(PAUSE_S, 20 * (now - asked))",
+        new="now + PAUSE_S",
+        test=f"{TRACKING}::test_a_server_that_hangs_takes_a_twentieth_of_the_time_at_most",
+    ),
+    Mutant(
+        "what-mlflow-missed-of-an-evaluation-is-lost",
+        file="components/cxr/tracking/tracked_run.py",
+        old="        if missed and self.outbox is not None:\n",
+        new="        if missed and self.outbox is not None and kind == 'tags':\n",
+        test=f"{EVALUATE}::test_what_mlflow_missed_of_an_evaluation_is_told_by_the_next_step",
+    ),
+    Mutant(
+        "films-go-to-mlflow-unasked",
+        file="components/evaluate/log.py",
+        old='    if films and logged != f"{key} with films":\n',
+        new='    if logged != f"{key} with films":\n',
+        test=f"{EVALUATE}::test_films_go_to_mlflow_only_where_the_configuration_says_so",
+    ),
+    Mutant(
         "scores-belong-to-no-model",
         file="components/cxr/tracking/tracked_run.py",
         old="Metric(metric, value, time_ms, 0, model_id, name, digest)",
@@ -88,7 +109,7 @@ MUTANTS = [
     Mutant(
         "a-server-that-is-away-is-asked-at-every-step",
         file="components/cxr/tracking/tracked_run.py",
-        old="self.missed, self._silent_until = True, time.monotonic() + PAUSE_S",
+        old="self.missed, self._silent_until = True, now + max(PAUSE_S, 20 * (now - asked))",
         new="self.missed = True",
         test=f"{TRACKING}::test_a_server_that_goes_away_is_asked_again_later",
     ),

@@ -44,6 +44,8 @@ model.predict(pd.DataFrame([{"film": "film.dcm", "text": "cough and fever", "age
 class Registration(NamedTuple):
     """Versions of a registered model."""
 
+    name: str
+    """Of the registered model."""
     version: str
     """Of the bundle."""
     champion: str | None
@@ -100,7 +102,7 @@ def register_model(
             client.set_registered_model_alias(name, CHALLENGER, version)
         else:
             warn(f"version {now} of {name} has become challenger meanwhile and stays it; this is version {version}")
-        return Registration(version, _alias(client, name, CHAMPION), model_id)
+        return Registration(name, version, _alias(client, name, CHAMPION), model_id)
 
     return run.attempt(register)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
 from pyarrow.csv import write_csv
@@ -40,6 +41,12 @@ MAX_METRICS, MAX_PARAMS, MAX_CHARACTERS = 1000, 100, 6000
 """MLflow's limits: metrics and parameters per request, characters of a parameter."""
 
 
+class Keeper(Protocol):
+    """What is used of Outbox."""
+
+    def add(self, kind: str, payload: Any, data: bytes | None = None) -> None: ...
+
+
 class TrackedRun:
     """An MLflow run and the journal beside it.
 
@@ -49,6 +56,7 @@ class TrackedRun:
         link: its page; None where no server shows it.
         parent_id: the run that it is nested in: of a pipeline, under Kubeflow's MLflow plugin.
         of_a_task: whether that plugin made it, which closes it too.
+        outbox: what keeps parameters, tags, scores, inputs and artifacts that MLflow missed; metrics have the journal.
         missed: whether MLflow failed to answer at least once.
     """
 
@@ -63,6 +71,7 @@ class TrackedRun:
         of_a_task: bool = False,
     ) -> None:
         self.client, self.id, self.journal = client, run_id, journal
+        self.outbox: Keeper | None = None
         self.link, self.parent_id, self.of_a_task = link, parent_id, of_a_task
         self._silent_until = 0.0
         self._warned = self.missed = False
@@ -73,14 +82,16 @@ class TrackedRun:
         """Log parameters."""
         from mlflow.entities import Param
 
-        params = [Param(name, str(value)[:MAX_CHARACTERS]) for name, value in values.items()]
-        for chunk in _chunks(params, MAX_PARAMS):
-            self.send("log_batch", params=chunk)
+        shown = {name: str(value)[:MAX_CHARACTERS] for name, value in values.items()}
+        with self._kept("params", {"values": shown}):
+            for chunk in _chunks([Param(name, value) for name, value in shown.items()], MAX_PARAMS):
+                self.send("log_batch", params=chunk)
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags, replacing their former values."""
-        for name, value in values.items():
-            self.send("set_tag", name, value)
+        with self._kept("tags", {"values": dict(values)}):
+            for name, value in values.items():
+                self.send("set_tag", name, value)
 
     def tag(self, name: str) -> str | None:
         """Value of a tag; None when it is not set or MLflow does not answer."""
@@ -109,19 +120,24 @@ class TrackedRun:
         Args:
             name: of the data set, for people.
         """
+        shards = [shard.sha256 for shard in loaded.manifest.shards_of(split)]
+        values = {
+            "name": f"{name} {split}",
+            "digest": content_hash(*shards),
+            "source_type": "gs" if loaded.storage.local_path("") is None else "local",
+            "source": json.dumps({"uri": loaded.storage.uri}),
+            "profile": json.dumps(loaded.manifest.counts[split].model_dump(exclude={"labels"})),
+        }
+        self.input(values, CONTEXTS.get(split, split))
+        return values["name"], values["digest"]
+
+    def input(self, values: dict[str, str], context: str) -> None:
+        """Log a data set by MLflow's own fields of it."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        shards = [shard.sha256 for shard in loaded.manifest.shards_of(split)]
-        entity = Dataset(
-            name=f"{name} {split}",
-            digest=content_hash(*shards),
-            source_type="gs" if loaded.storage.local_path("") is None else "local",
-            source=json.dumps({"uri": loaded.storage.uri}),
-            profile=json.dumps(loaded.manifest.counts[split].model_dump(exclude={"labels"})),
-        )
-        context = InputTag("mlflow.data.context", CONTEXTS.get(split, split))
-        self.send("log_inputs", datasets=[DatasetInput(entity, tags=[context])])
-        return entity.name, entity.digest
+        logged = DatasetInput(Dataset(**values), tags=[InputTag("mlflow.data.context", context)])
+        with self._kept("input", {"values": values, "context": context}):
+            self.send("log_inputs", datasets=[logged])
 
     def scores(self, values: Mapping[str, float], *, model_id: str | None, dataset: tuple[str, str] | None) -> None:
         """Log metrics of a model on a data set, at step 0; they show on the model's page and in the registry.
@@ -129,16 +145,26 @@ class TrackedRun:
         Args:
             dataset: name and digest, as `dataset` returns them.
         """
+        self.send_scores(dict(values), model_id, dataset, int(time.time() * 1000))
+
+    def send_scores(
+        self, values: dict[str, float], model_id: str | None, dataset: Sequence[str] | None, time_ms: int
+    ) -> None:
+        """The same with the time at which they were found, in ms since 1970."""
         from mlflow.entities import Metric
 
-        time_ms, (name, digest) = int(time.time() * 1000), dataset or (None, None)
+        name, digest = dataset or (None, None)
         metrics = [Metric(metric, value, time_ms, 0, model_id, name, digest) for metric, value in values.items()]
-        for chunk in _chunks(metrics, MAX_METRICS):
-            self.send("log_batch", metrics=chunk)
+        kept = {"values": values, "model_id": model_id, "dataset": dataset, "time_ms": time_ms}
+        with self._kept("scores", kept):
+            for chunk in _chunks(metrics, MAX_METRICS):
+                self.send("log_batch", metrics=chunk)
 
     def figure(self, figure: Figure, name: str) -> None:
         """Log a matplotlib figure as the artifact `name` (`evaluation/roc.png`)."""
-        self.send("log_figure", figure, name)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png")
+        self.file(buffer.getvalue(), name)
 
     def table(self, table: pa.Table, name: str) -> None:
         """Log a table as the artifact `name` (`evaluation/pathologies.csv`), which MLflow's pages show as a table."""
@@ -148,7 +174,7 @@ class TrackedRun:
 
     def text(self, text: str, name: str) -> None:
         """Log a text file as the artifact `name`."""
-        self.send("log_text", text, name)
+        self.file(text.encode(), name)
 
     def artifact(self, path: Path) -> None:
         """Log a file as an artifact under its own name."""
@@ -159,7 +185,8 @@ class TrackedRun:
         folder, _, file = name.rpartition("/")
         with tempfile.TemporaryDirectory() as temporary:
             Path(temporary, file).write_bytes(data)
-            self.send("log_artifact", f"{temporary}/{file}", folder or None)
+            with self._kept("file", {"name": name}, data):
+                self.send("log_artifact", f"{temporary}/{file}", folder or None)
 
     @property
     def parent(self) -> TrackedRun | None:
@@ -201,6 +228,15 @@ class TrackedRun:
             self._sent |= {(name, found.step) for found in history}
         return self._sent
 
+    @contextlib.contextmanager
+    def _kept(self, kind: str, payload: Any, data: bytes | None = None) -> Iterator[None]:
+        """What is sent within goes into the outbox if MLflow misses any of it."""
+        before, self.missed = self.missed, False
+        yield
+        missed, self.missed = self.missed, self.missed or before
+        if missed and self.outbox is not None:
+            self.outbox.add(kind, payload, data)
+
     def send(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call a method of MLflow's client on this run; see attempt."""
         return self.attempt(lambda client, run_id: getattr(client, method)(run_id, *args, **kwargs))
@@ -208,18 +244,22 @@ class TrackedRun:
     def attempt(self, call: Callable[[MlflowClient, str], T]) -> T | None:
         """Call MLflow with its client and the run's id.
 
-        None when there is no run or MLflow does not answer, which warns once and pauses all calls for PAUSE_S.
+        None when there is no run or MLflow does not answer, which warns once and pauses all calls for PAUSE_S, or for
+        twenty times as long as that took: waiting for a server that is away takes a twentieth of a step's time at most.
         """
         if self.client is None or self.id is None:
+            self.missed = True
             return None
         if time.monotonic() < self._silent_until:
             self.missed = True
             return None
+        asked = time.monotonic()
         try:
             with mlflow_errors():
                 return call(self.client, self.id)
         except MlflowError as error:
-            self.missed, self._silent_until = True, time.monotonic() + PAUSE_S
+            now = time.monotonic()
+            self.missed, self._silent_until = True, now + max(PAUSE_S, 20 * (now - asked))
             if not self._warned:
                 self._warned = True
                 warn(f"MLflow refused or did not answer ({error}); going on without it")

@@ -51,6 +51,7 @@ from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking import artifacts
 from components.cxr.tracking.journal import append_metrics
 from components.cxr.tracking.mlflow_server import tracking_uri
+from components.cxr.tracking.outbox import send_outboxes
 from components.cxr.tracking.registry import champion_version, set_champion
 from components.cxr.tracking.tracking import joined_run, tag_run
 from components.cxr.trained_on import TRAINED_ON
@@ -58,7 +59,7 @@ from components.evaluate import predict as predict_step
 from components.evaluate.__main__ import main
 from components.evaluate.calibration import operating_points
 from components.evaluate.component import evaluate as component
-from components.evaluate.config import EvaluateConfig
+from components.evaluate.config import EvaluateConfig, TrackingConfig
 from components.evaluate.evaluate import run
 from components.evaluate.log import headline_of, metrics_of
 
@@ -289,6 +290,67 @@ def test_under_kubeflow_a_task_logs_into_its_own_run_and_the_headline_into_the_p
     tag_run(root, report.mlflow_run_id, {"deployed": "bundle"})
     tags = {one: client.get_run(one).data.tags.get("deployed") for one in (trained, task, deploy, pipeline.id)}
     assert tags == {trained: None, task: None, deploy: "bundle", pipeline.id: "bundle"}
+
+
+def test_films_go_to_mlflow_only_where_the_configuration_says_so(
+    world: World, tiny_data: LoadedManifest, tmp_path: Path
+) -> None:
+    client = MlflowClient(tracking_uri(world.root))
+    names = [item.path for item in client.list_artifacts(world.run_id, "evaluation")]
+    assert "evaluation/films.png" not in names
+    config = CONFIG.model_copy(update={"tracking": TrackingConfig(log_images=True)})
+    again = run(config, root=world.root, manifest=tiny_data, bundle=world.bundle)
+    assert again.storage.uri == world.evaluation.uri
+    sheet = Path(client.download_artifacts(world.run_id, "evaluation/films.png", str(tmp_path))).read_bytes()
+    assert sheet[:4] == b"\x89PNG"
+    assert len(client.get_metric_history(world.run_id, "test/auroc")) == 1
+    client.set_tag(world.run_id, "evaluation", Path(world.evaluation.uri).name)
+
+
+def test_what_mlflow_missed_of_an_evaluation_is_told_by_the_next_step(
+    tiny_data: LoadedManifest,
+    fitted_bundle: Storage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Metrics, tags, inputs, artifacts and the registration, once and for the training's run."""
+    root = Root(tmp_path / "root")
+    with joined_run(root, experiment="of training") as training:
+        pass
+    bundle = root.bundle(KEY)
+    bundle.upload_folder(Path(fitted_bundle.uri))
+    _edit(bundle, mlflow_run_id=training.id)
+    with monkeypatch.context() as away:
+        away.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        away.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        report, decision, storage = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
+        run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)  # misses the same again
+        assert send_outboxes(root, "serve") == {}
+    assert decision.registered_model is None
+    capsys.readouterr()
+
+    registered = send_outboxes(root, "serve")
+    assert f"serve: told MLflow what it missed, outbox/{Path(storage.uri).name}" in capsys.readouterr().out
+    found = registered[storage.uri]
+    assert (found.name, found.version, found.champion) == ("cxrflow", "1", None)
+    client = MlflowClient(tracking_uri(root))
+    told = client.get_run(training.id)
+    assert told.info.status == "FINISHED"
+    assert told.data.metrics == metrics_of(report)
+    assert told.data.tags["evaluation"] == Path(storage.uri).name
+    assert [each.dataset.name for each in told.inputs.dataset_inputs] == ["root test"]
+    names = {Path(item.path).name for item in client.list_artifacts(training.id, "evaluation")}
+    assert {"MODEL_CARD.md", "decision.json", "predictions.parquet", "report.json", "roc.png"} <= names
+    model = client.get_logged_model(found.model_id)
+    assert {metric.key: metric.value for metric in model.metrics} == metrics_of(report)
+    assert client.get_model_version("cxrflow", "1").tags["bundle_hash"] == report.bundle_hash
+
+    assert send_outboxes(root, "serve") == {}
+    assert not root.storage.child("outbox").sizes()
+    again = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
+    assert again.decision.challenger_version == "1"
+    assert len(client.get_metric_history(training.id, "test/auroc")) == 1
 
 
 def test_nothing_in_mlflow_holds_an_id(world: World) -> None:

@@ -280,6 +280,34 @@ def test_champion_moves_with_the_model_and_the_run_is_tagged(world, quick):
     assert len(quick) == 1
 
 
+def test_a_model_that_mlflow_could_not_be_told_of_is_registered_before_it_becomes_champion(world, quick):
+    from components.cxr.bundle_info import describe
+    from components.cxr.decision import load_decision
+    from components.cxr.operating_points import OPERATING_POINTS
+    from components.cxr.tracking.outbox import Outbox
+    from components.cxr.tracking.tracking import with_client
+
+    info = describe(world.bundle).info
+    told = {
+        "name": "late",
+        "pathologies": info.pathologies,
+        "params": {},
+        "identity": {"bundle_hash": world.report.bundle_hash},
+        "tags": {},
+        "description": "",
+    }
+    folders = {"bundle": world.bundle.uri, "evaluation": world.evaluation.uri}
+    box = Outbox(world.root, "k", experiment="late", run_id=None, run_name="late", source="components.evaluate")
+    box.add("model", told | folders | {"files": [OPERATING_POINTS, MODEL_CARD]})
+    world.decide(registered_model=None)
+    done = _deploy(world)
+    assert len(quick) == 1
+    assert (done.model_name, done.model_version) == ("late", "1")
+    champion = with_client(world.root, lambda client: client.get_model_version_by_alias("late", "champion"))
+    assert str(champion.version) == "1"
+    assert load_decision(world.evaluation).challenger_version == "1"
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_failed_check_leaves_the_champion_alone(world):
     from components.cxr.tracking.tracking import with_client

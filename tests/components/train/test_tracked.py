@@ -227,6 +227,17 @@ def test_a_run_says_what_was_trained_on_what_by_whom(
     assert not {"None", "", "[]"} & set(params.values())
 
 
+def test_a_run_says_how_much_teachers_labeled(setup: Setup, tiny_data: LoadedManifest, tmp_path: Path) -> None:
+    setup.pseudo_SP = torch.full((60, 4), torch.nan)
+    setup.pseudo_SP[:15, 0], setup.pseudo_SP[15:30, 0] = 0.2, 0.6
+    root, progress = Root(tmp_path), Progress()
+    with tracked_training(root, setup, tiny_data, progress, root.checkpoints("1")):
+        pass
+    metrics = run_of(root, progress.run_id).data.metrics
+    assert metrics["train/pseudo_label_share"] == pytest.approx(30 / 240)
+    assert metrics["train/pseudo_label_rate"] == pytest.approx(0.4)
+
+
 @pytest.mark.slow
 def test_a_server_that_was_away_in_the_middle_misses_nothing(
     server: MlflowServer, setup: Setup, tiny_data: LoadedManifest, tmp_path: Path

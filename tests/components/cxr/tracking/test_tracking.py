@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -154,6 +156,27 @@ def test_a_task_of_kubeflow_leaves_its_run_open_and_a_closed_one_alone(
     assert beside.data.tags["mlflow.parentRunId"] == pipeline.id
     assert beside.info.experiment_id == with_client(root, lambda client: client.get_run(task)).info.experiment_id
     assert "is closed; a new one beside it takes its place" in capfd.readouterr().err
+
+
+def test_a_server_that_hangs_takes_a_twentieth_of_the_time_at_most(
+    root: Root, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It accepts connections and never answers; the journal has everything meanwhile."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("components.cxr.tracking.tracked_run.PAUSE_S", 0.0)
+    with socket.socket() as hanging:
+        hanging.bind(("127.0.0.1", 0))
+        hanging.listen()
+        client = MlflowClient(f"http://127.0.0.1:{hanging.getsockname()[1]}")
+        run = TrackedRun(client, "r" * 32, journal=tmp_path / "metrics.jsonl")
+        run.metrics({"loss": 2.0}, step=1)
+        began = time.monotonic()
+        for step in range(2, 102):
+            run.metrics({"loss": 1.0}, step=step)
+        assert time.monotonic() - began < 0.5
+    assert run.missed
+    assert len(read_journal(tmp_path / "metrics.jsonl")) == 101
 
 
 def test_an_unknown_run_is_replaced(root: Root, capfd: pytest.CaptureFixture[str]) -> None:
