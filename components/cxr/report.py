@@ -18,9 +18,9 @@ from components.cxr.storage.storage import Storage
 
 __all__ = [
     "CONDITIONS", "LEAKY_TEXT", "LOW_SUPPORT", "METRICS", "PREDICTIONS", "REPORT",
-    "Agreement", "Condition", "Difference", "Gain", "GoldenStudy", "GroupValue", "Interval", "MeanScore", "Metric",
-    "Metrics", "PathologyScore", "Protocol", "Reliability", "Report", "Score", "Subgroup", "ThresholdRule",
-    "TruthReport", "UncertainScore",
+    "Agreement", "Condition", "Difference", "Estimate", "Gain", "GoldenStudy", "GroupValue", "History", "Interval",
+    "MeanScore", "Metric", "Metrics", "PathologyScore", "Protocol", "Reliability", "Report", "Score", "Subgroup",
+    "ThresholdRule", "TruthReport", "UncertainScore",
     "load_predictions", "load_report", "write_predictions", "write_report",
 ]  # fmt: skip
 
@@ -295,6 +295,47 @@ class Subgroup(Config):
     """Share of the studies with a finding (Support Devices aside) that are answered with No Finding."""
 
 
+class Estimate(Config):
+    """A number and its interval; undefined is None, never 0."""
+
+    value: float | None = None
+    ci: Interval | None = None
+
+
+class History(Config):
+    """Whether films add to what text and metadata say, protocol A, on the studies that have all three.
+
+    Balanced: a positive is compared only with negatives of the same twentieth of the studies by what text and
+    metadata predict of the pathology. Except `films`, all are means over `pathologies`.
+    """
+
+    num_studies: int
+    num_patients: int
+    pathologies: tuple[str, ...]
+    """Of the headline, those with a balanced AUROC."""
+    plain: dict[Condition, Estimate]
+    """AUROC of the conditions with films."""
+    balanced: dict[Condition, Estimate]
+    films: dict[str, Estimate]
+    """Balanced AUROC of films alone by pathology."""
+    context: Estimate
+    """AUROC of what text and metadata predict."""
+    context_balanced: Estimate
+    """The same, balanced: what is left of it within a twentieth, 0.5 in the limit."""
+    films_over_context: Difference
+    """Balanced AUROC of films alone minus that."""
+    text: Estimate
+    meta: Estimate
+    text_over_films: Difference
+    """AUROC of the text alone minus that of films alone."""
+    shuffled: Estimate | None
+    """With every input, the text another patient's; None where there are no texts to exchange."""
+    own_over_shuffled: Difference | None
+    """With the study's own text minus with another patient's."""
+    alarms: tuple[str, ...]
+    """Why the text says more than it should before the film is read."""
+
+
 class GoldenStudy(Config):
     """A study and the answer that a faithful server must give for it."""
 
@@ -334,6 +375,8 @@ class Report(Config):
     second_truth: TruthReport | None = None
     """None when none is configured."""
     subgroups: tuple[Subgroup, ...] = ()
+    history: History | None = None
+    """None where no study has films, text and metadata."""
 
     @property
     def leaky(self) -> bool:

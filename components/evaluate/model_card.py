@@ -6,6 +6,7 @@ from components.cxr.bundle_info import BundleInfo, Description
 from components.cxr.operating_points import OperatingPoints
 from components.cxr.report import CONDITIONS, LOW_SUPPORT, Difference, Metric, Report, Score
 from components.cxr.shards import SPLITS, Manifest
+from components.evaluate.history_section import history_section
 from components.evaluate.subgroup_section import subgroup_section
 from components.evaluate.table import (
     CONDITION_NAMES,
@@ -45,6 +46,7 @@ def model_card(model: Description, report: Report, points: OperatingPoints, *, m
         _scores(report),
         _gains(report),
         _second_truth(report),
+        history_section(report),
         subgroup_section(report),
         _calibration(report, points),
         _uncertain(report),

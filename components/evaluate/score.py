@@ -20,6 +20,7 @@ from components.cxr.report import CONDITIONS, LEAKY_TEXT, Condition, Gain, Golde
 from components.evaluate.calibration import DEFAULT_THRESHOLD, calibrate, operating_points
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.gains import gains_of
+from components.evaluate.history import history_of
 from components.evaluate.predictions import Pass, Predictions, Scores, Studies
 from components.evaluate.score_table import score_rows, uncalibrated
 from components.evaluate.second_truth import second_truth_of
@@ -89,6 +90,7 @@ def score(
         golden=_golden(config, test, on_test["all"], points["all"]),
         num_bootstrap=config.num_bootstrap,
         second_truth=beside.report if beside else None,
+        history=history_of(predictions, pathologies=pathologies, config=config),
         subgroups=subgroups_of(on_test["all"].score_NP, test, points["all"], pathologies=pathologies, config=config),
     )
     return Assessment(report, chosen, _told(test, on_test, points))

@@ -27,8 +27,8 @@ from components.cxr.report import (
 
 __all__ = [
     "CAVEAT", "CONDITION_NAMES", "PROTOCOLS",
-    "estimate", "gain_line", "leaky_warning", "markdown_table", "marked", "number", "policy_line", "print_report",
-    "span", "subgroup_line", "support_note", "with_interval",
+    "estimate", "gain_line", "history_lines", "leaky_warning", "markdown_table", "marked", "number", "policy_line",
+    "print_report", "span", "subgroup_line", "support_note", "with_interval",
 ]  # fmt: skip
 
 CONDITION_NAMES: dict[Condition, str] = {
@@ -65,7 +65,7 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
         console.print(Text(note))
     console.print()
     console.print(_condition_table(report))
-    for line in filter(None, (gain_line(report), subgroup_line(report))):
+    for line in filter(None, (gain_line(report), *history_lines(report), subgroup_line(report))):
         console.print(Text(line))
     console.print()
     if report.second_truth is not None:
@@ -92,6 +92,23 @@ def subgroup_line(report: Report) -> str:
         return f"None of {len(large)} subgroups is shown to score lower than the rest."
     told = [f"{group.attribute} {group.group} {_gap(group.auroc)}" for group in lower]
     return f"Of {len(large)} subgroups {len(lower)} score lower than the rest, in mean AUROC: {'; '.join(told)}."
+
+
+def history_lines(report: Report) -> list[str]:
+    """Whether films add to the history, and what is alarming; empty where it is not known."""
+    if (found := report.history) is None:
+        return []
+    over = found.films_over_context.ci
+    verdict = "films add to the history" if over and over.low > 0 else "films are not shown to add to the history"
+    films, everything, context = (
+        estimate(each.value, each.ci)
+        for each in (found.balanced["image"], found.balanced["all"], found.context_balanced)
+    )
+    line = (
+        f"Among studies of which indication and metadata predict about the same: films alone {films}, everything "
+        f"{everything}, indication and metadata {context}; {verdict}."
+    )
+    return [line, *(f"warning: {alarm}" for alarm in found.alarms)]
 
 
 def policy_line(policy: LabelPolicy) -> str:
