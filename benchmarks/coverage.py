@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from components.cxr.report import LOW_SUPPORT, Interval
 from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamples
@@ -25,7 +25,7 @@ __all__ = ["AUROCS", "MEANS", "METHODS", "PREVALENCES", "Drawn", "coverage", "dr
 PREVALENCES = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 AUROCS = (0.85, 0.75, 0.9, 0.8, 0.7, 0.85, 0.8, 0.75)
 MEANS = {"Mean of 8": tuple(range(8)), "Mean of the 6 from 5 %": tuple(range(2, 8))}
-METHODS = ("percentile", "BCa", "logit")
+METHODS = ("percentile", "expanded", "BCa", "BCa, t", "logit")
 
 _Floats = npt.NDArray[np.float64]
 
@@ -72,7 +72,8 @@ def intervals_of(drawn: Drawn, *, num_resamples: int) -> dict[str, Found]:
     for p, prevalence in enumerate(PREVALENCES):
         positive_N, score_1N = drawn.positive_NP[:, p], drawn.score_NP[None, :, p]
         both = (drawn.patient_N[positive_N], drawn.patient_N[~positive_N])
-        supported_P.append(min(len(np.unique(of)) for of in both) >= LOW_SUPPORT)
+        rarer = min(len(np.unique(of)) for of in both)
+        supported_P.append(rarer >= LOW_SUPPORT)
         if not positive_N.any():
             estimate_P.append(np.nan)
             moved_PG.append(np.full(num_patients, np.nan))
@@ -85,15 +86,14 @@ def intervals_of(drawn: Drawn, *, num_resamples: int) -> dict[str, Found]:
         moved_PG.append((by_positives_1G + by_negatives_1G)[0])
         formula = areas(score_1N, positive_N, names)
         error = None if formula is None else float(formula.covariance_MM[0, 0]) ** 0.5
-        told = _three(auroc_RP[:, p], estimate_P[p], moved_PG[p], error)
+        told = _by_method(auroc_RP[:, p], estimate_P[p], moved_PG[p], error, patients=rarer)
         found[_row(prevalence)] = Found(AUROCS[p], supported_P[p], told)
     for name, columns in MEANS.items():
         chosen = list(columns)
         moved_G = np.mean([moved_PG[p] for p in chosen], axis=0)
         error = float((num_patients / (num_patients - 1) * (moved_G**2).sum()) ** 0.5)
-        told = _three(
-            mean_resamples(auroc_RP[:, chosen]), float(np.mean([estimate_P[p] for p in chosen])), moved_G, error
-        )
+        estimate = float(np.mean([estimate_P[p] for p in chosen]))
+        told = _by_method(mean_resamples(auroc_RP[:, chosen]), estimate, moved_G, error, patients=None)
         supported = all(supported_P[p] for p in chosen)
         found[name] = Found(float(np.mean([AUROCS[p] for p in chosen])), supported, told)
     return found
@@ -130,23 +130,40 @@ def _row(prevalence: float) -> str:
     return f"{100 * prevalence:.0f} %"
 
 
-def _three(value_R: _Floats, estimate: float, moved_G: _Floats, error: float | None) -> dict[str, Interval | None]:
-    """All three, or none where the bootstrap's is undefined, so that they are compared on the same sets."""
-    percentile = interval(value_R)
-    if percentile is None or error is None:
+def _by_method(
+    value_R: _Floats, estimate: float, moved_G: _Floats, error: float | None, *, patients: int | None
+) -> dict[str, Interval | None]:
+    """Every method's interval, or none where the bootstrap's is undefined, so that all are compared on the same sets.
+
+    Args:
+        patients: with the rarer label; None for a mean, which rests on all.
+    """
+    percentile, expanded = interval(value_R), interval(value_R, patients=patients)
+    if percentile is None or expanded is None or error is None:
         return dict.fromkeys(METHODS)
-    logit = logit_interval(estimate, error) or Interval(low=estimate, high=estimate)
-    return {"percentile": percentile, "BCa": bca_interval(value_R, estimate, moved_G), "logit": logit}
+    reach = -float(norm.ppf(0.025))
+    wider = reach if patients is None else -float(t.ppf(0.025, patients - 1)) * (patients / (patients - 1)) ** 0.5
+    return {
+        "percentile": percentile,
+        "expanded": expanded,
+        "BCa": bca_interval(value_R, estimate, moved_G, reach=reach),
+        "BCa, t": bca_interval(value_R, estimate, moved_G, reach=wider),
+        "logit": logit_interval(estimate, error) or Interval(low=estimate, high=estimate),
+    }
 
 
-def bca_interval(value_R: _Floats, estimate: float, moved_G: _Floats) -> Interval:
-    """Percentiles shifted for bias and skewness (Efron 1987), the acceleration from the patients' influence."""
+def bca_interval(value_R: _Floats, estimate: float, moved_G: _Floats, *, reach: float) -> Interval:
+    """Percentiles shifted for bias and skewness (Efron 1987), the acceleration from the patients' influence.
+
+    Args:
+        reach: standard errors to either side, before the shift.
+    """
     known_R = value_R[np.isfinite(value_R)]
     below = (np.mean(known_R < estimate) + np.mean(known_R <= estimate)) / 2
     bias = norm.ppf(np.clip(below, 1 / len(known_R), 1 - 1 / len(known_R)))
     spread = (moved_G**2).sum() ** 1.5
     acceleration = (moved_G**3).sum() / (6 * spread) if spread > 0 else 0.0
-    ends = bias + norm.ppf([0.025, 0.975])
+    ends = bias + np.array([-reach, reach])
     shares = norm.cdf(bias + ends / (1 - acceleration * ends))
     low, high = np.percentile(known_R, 100 * shares)
     return Interval(low=float(low), high=float(high))

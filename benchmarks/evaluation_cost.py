@@ -40,9 +40,10 @@ def time_evaluation(*, num_bootstrap: int = 1000) -> float:
         panels[name] = Panel(raw_SP[:, p], calibrate(raw_SP[:, p], point.calibration), truth_SP[:, p] == 1)
     for figure in figures(panels, headline, subtitle="Drawn at random.").values():
         figure.savefig(io.BytesIO(), format="png")
-    json_bytes = len(found.report.model_dump_json())
-    print(f"{len(found.report.scores)} tables, {json_bytes / 1e6:.1f} MB of report, {time.monotonic() - started:.1f} s")
-    return time.monotonic() - started
+    size = len(found.report.model_dump_json())
+    seconds = time.monotonic() - started
+    print(f"{len(found.report.scores)} tables, {size / 1e6:.1f} MB of report, {seconds:.1f} s")
+    return seconds
 
 
 def drawn_predictions() -> Predictions:

@@ -1,13 +1,12 @@
-"""`python -m benchmarks.statistics`: do intervals hold the truth, is a lucky model promoted, and what does it cost.
+"""`python -m benchmarks.statistics`: do intervals hold the truth, and what does an evaluation cost.
 
-Coverage is simulated (benchmarks/coverage.py), promotion likewise (benchmarks/promotion_draws.py), and an evaluation of
-a full-size test set is timed from its predictions on. What is found is kept in benchmarks/results/statistics.json;
-`--report` prints from it the table that docs/evaluation.md has, and the JSON line.
+Coverage is simulated (benchmarks/coverage.py), and an evaluation of a full-size test set is timed from its predictions
+on. What is found is kept in benchmarks/results/statistics.json; `--report` prints the table that docs/evaluation.md
+has, and the JSON line.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -27,7 +26,7 @@ SIZES = (150, 300, 3000)
 NUM_SETS, NUM_RESAMPLES = 500, 1000
 ENOUGH = 250
 """Sets with an interval and without a star, below which a coverage is not told: its 95 % error would pass .027."""
-PRODUCT = "percentile"
+PRODUCT = "expanded"
 """The method of components/evaluate/bootstrap.py."""
 
 Row = Mapping[str, Any]
@@ -37,7 +36,6 @@ class Part(StrEnum):
     """What can be measured alone."""
 
     COVERAGE = "coverage"
-    PROMOTION = "promotion"
     COST = "cost"
 
 
@@ -63,8 +61,6 @@ def json_line(found: Mapping[str, Any], *, enough: int = ENOUGH) -> dict[str, An
     line: dict[str, Any] = {"benchmark": "statistics"}
     if rows := found.get("coverage"):
         line |= dict(zip(("coverage_low", "coverage_high"), coverage_range(rows, enough=enough), strict=True))
-    promotion = found.get("promotion", {})
-    line |= {name: promotion[name] for name in ("false_promotion", "power_0.02") if name in promotion}
     return line | {name: found[name] for name in ("evaluate_s",) if name in found}
 
 
@@ -73,15 +69,15 @@ def coverage_table(rows: Sequence[Row], *, enough: int = ENOUGH) -> str:
 
     Of sets in which the row has no star; of starred ones the product's alone, beside the share without interval.
     """
-    lines = [f"{'Patients':>8}  {'AUROC of':22}" + "".join(f"{name:>17}" for name in METHODS)]
-    lines[0] += f"{'starred sets':>14}{'theirs':>8}{'no interval':>13}"
+    lines = [f"{'Patients':>8}  {'AUROC of':22}" + "".join(f"{name:>15}" for name in METHODS)]
+    lines[0] += f"{'starred':>9}{'theirs':>8}{'none':>6}"
     for row in rows:
         starred, product = row["sets"] - row["supported"], row[PRODUCT]
         cells = [_share(row[name], "supported", enough) for name in METHODS]
         undefined = 1 - (product["supported_defined"] + product["starred_defined"]) / row["sets"]
         theirs = _share(product, "starred", enough).split(" ")[0]
-        line = f"{row['patients']:>8}  {row['row']:22}" + "".join(f"{cell:>17}" for cell in cells)
-        lines.append(line + f"{starred / row['sets']:>14.0%}{theirs:>8}{undefined:>13.0%}")
+        line = f"{row['patients']:>8}  {row['row']:22}" + "".join(f"{cell:>15}" for cell in cells)
+        lines.append(line + f"{starred / row['sets']:>9.0%}{theirs:>8}{undefined:>6.0%}")
     return "\n".join(lines)
 
 
@@ -107,11 +103,7 @@ def _measure(part: Part, *, quick: bool) -> dict[str, Any]:
             row for size in sizes for row in coverage(size, num_sets=num_sets, num_resamples=num_resamples, say=print)
         ]
         return {"resamples": num_resamples, "coverage": rows}
-    if part is Part.COST:
-        return {"evaluate_s": round(time_evaluation(num_bootstrap=100 if quick else 1000), 1)}
-    if importlib.util.find_spec("benchmarks.promotion_draws") is None:
-        return {}
-    return {}
+    return {"evaluate_s": round(time_evaluation(num_bootstrap=100 if quick else 1000), 1)}
 
 
 if __name__ == "__main__":

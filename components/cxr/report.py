@@ -71,7 +71,7 @@ class ThresholdRule(Config):
 
 
 class Interval(Config):
-    """A 95 % percentile interval from a bootstrap over patients."""
+    """A 95 % interval from a bootstrap over patients (components/evaluate/bootstrap.py), or by formula."""
 
     low: float
     high: float

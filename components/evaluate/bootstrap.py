@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import norm, t
 
 from components.cxr.labels import BLANK
 from components.cxr.report import Interval
@@ -122,14 +123,27 @@ def num_defined(values_R: npt.NDArray[np.float64]) -> int:
     return int(np.isfinite(values_R).sum())
 
 
-def interval(values_R: npt.NDArray[np.float64]) -> Interval | None:
+def interval(values_R: npt.NDArray[np.float64], *, patients: int | None = None) -> Interval | None:
     """The 95 % percentile interval (Efron 1981) of the defined resamples.
 
     None where fewer than `DEFINED_SHARE` of them are: what is left out would be those with the fewest positives.
 
+    Args:
+        patients: how many the value rests on, such as those with the rarer of two labels. Resamples of few are too
+            alike: the percentiles are moved apart as Student's t is wider than the normal distribution (the expanded
+            percentile interval; Hesterberg 2015). What that is worth is measured by benchmarks/statistics.py.
+
     >>> interval(np.array([0.6, 0.7, np.nan, 0.8]))
+    >>> values_R = np.linspace(0.0, 1.0, 1001)
+    >>> [round(interval(values_R, patients=n).low, 4) for n in (10, 100, 10_000)]
+    [0.0086, 0.0231, 0.025]
     """
+    share = 0.025
+    if patients is not None:
+        if patients < 2:
+            return None
+        share = float(norm.cdf(t.ppf(share, patients - 1) * (patients / (patients - 1)) ** 0.5))
     if len(values_R) == 0 or num_defined(values_R) < DEFINED_SHARE * len(values_R):
         return None
-    low, high = np.percentile(values_R[np.isfinite(values_R)], [2.5, 97.5])
+    low, high = np.quantile(values_R[np.isfinite(values_R)], [share, 1 - share])
     return Interval(low=float(low), high=float(high))

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.cxr.labels import BLANK
-from components.cxr.report import METRICS, Interval, MeanScore, Metric, PathologyScore
+from components.cxr.report import METRICS, MeanScore, Metric, PathologyScore
 from components.evaluate.bootstrap import Draws, interval, mean_resamples, num_defined
 from components.evaluate.ranking import ranking_of
 
@@ -70,18 +70,26 @@ def pathology_score(
     value = {name: float(found_R[0]) for name, found_R in _under(draws.once(), rows, prevalence).items()}
     resamples = _under(draws, rows, prevalence)
     num_positives, num_known = int(positive_K.sum()), len(positive_K)
-    intervals, resampled = _intervals(resamples, num_resamples=draws.num_resamples)
+    kinds = [len(np.unique(patient_K[rows_K])) for rows_K in (positive_K, ~positive_K)]
+    known = len(np.unique(patient_K))
+    rests_on: dict[Metric, int] = {"recall": kinds[0], "specificity": kinds[1]}
+    rests_on |= dict.fromkeys(("accuracy", "brier", "ece"), known)
+    intervals = {
+        name: found
+        for name, value_R in resamples.items()
+        if (found := interval(value_R, patients=rests_on.get(name, min(kinds)))) is not None
+    }
     score = PathologyScore(
         **{name: None if np.isnan(found) else found for name, found in value.items()},
         intervals=intervals,
-        resamples=resampled,
+        resamples=_defined(resamples),
         threshold=threshold,
         prevalence=prevalence or (num_positives / num_known if num_known else None),
         positives=num_positives,
         negatives=num_known - num_positives,
         unknown=len(known_N) - num_known,
-        positive_patients=len(np.unique(patient_K[positive_K])),
-        negative_patients=len(np.unique(patient_K[~positive_K])),
+        positive_patients=kinds[0],
+        negative_patients=kinds[1],
     )
     return Scored(score, resamples)
 
@@ -98,8 +106,8 @@ def mean_score(scored: Mapping[str, Scored], *, headline: Sequence[str]) -> Mean
         if None not in values:
             means[metric] = float(np.mean(values))
             resamples[metric] = mean_resamples(np.stack([scored[name].resamples[metric] for name in names], axis=1))
-    intervals, resampled = _intervals(resamples, num_resamples=len(scored[names[0]].resamples["auroc"]))
-    return MeanScore(pathologies=names, **means, intervals=intervals, resamples=resampled)
+    intervals = {name: found for name, value_R in resamples.items() if (found := interval(value_R)) is not None}
+    return MeanScore(pathologies=names, **means, intervals=intervals, resamples=_defined(resamples))
 
 
 def bins_of(probability: _Floats) -> npt.NDArray[np.int64]:
@@ -187,10 +195,7 @@ def _share(part_R: _Floats, whole_R: _Floats) -> _Floats:
     return share_R
 
 
-def _intervals(
-    resamples: Mapping[Metric, _Floats], *, num_resamples: int
-) -> tuple[dict[Metric, Interval], dict[Metric, int]]:
-    """Of every metric that has one, and the number of resamples that define it, where not all do."""
-    intervals = {name: found for name, value_R in resamples.items() if (found := interval(value_R)) is not None}
-    defined = {name: num_defined(value_R) for name, value_R in resamples.items()}
-    return intervals, {name: count for name, count in defined.items() if count < num_resamples}
+def _defined(resamples: Mapping[Metric, _Floats]) -> dict[Metric, int]:
+    """The number of resamples that define a metric, where not all do."""
+    counts = {name: num_defined(value_R) for name, value_R in resamples.items()}
+    return {name: count for name, count in counts.items() if count < len(resamples[name])}

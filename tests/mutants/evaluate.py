@@ -108,8 +108,8 @@ MUTANTS = [
     Mutant(
         "the-interval-covers-half",
         file="components/evaluate/bootstrap.py",
-        old="np.percentile(values_R[np.isfinite(values_R)], [2.5, 97.5])",
-        new="np.percentile(values_R[np.isfinite(values_R)], [25.0, 75.0])",
+        old="[share, 1 - share]",
+        new="[10 * share, 1 - 10 * share]",
         test=f"{BOOTSTRAP}::test_the_interval_covers_the_truth_about_95_times_in_100",
     ),
     Mutant(
@@ -118,6 +118,13 @@ MUTANTS = [
         old="mean_R: npt.NDArray[np.float64] = value_RP.mean(axis=1)",
         new="mean_R: npt.NDArray[np.float64] = np.nanmean(value_RP, axis=1)",
         test=f"{BOOTSTRAP}::test_a_resample_without_a_class_of_one_pathology_has_no_mean",
+    ),
+    Mutant(
+        "an-interval-of-few-is-as-narrow-as-of-many",
+        file="components/evaluate/metrics.py",
+        old="interval(value_R, patients=rests_on.get(name, min(kinds)))",
+        new="interval(value_R)",
+        test=f"{METRICS}::test_the_value_lies_in_its_interval_and_the_interval_is_of_its_own_resamples",
     ),
     Mutant(
         "an-interval-from-the-easy-half-of-the-resamples",
@@ -150,7 +157,7 @@ MUTANTS = [
     Mutant(
         "support-in-studies",
         file="components/evaluate/metrics.py",
-        old="positive_patients=len(np.unique(patient_K[positive_K]))",
+        old="positive_patients=kinds[0]",
         new="positive_patients=num_positives",
         test="tests/components/evaluate/test_metrics.py::test_support_is_counted_in_patients",
     ),

@@ -149,15 +149,21 @@ def test_reliability_is_told_before_and_after_calibration(found: Assessment, pre
     assert (before.ece_ci, set(found.report.uncalibrated)) != (None, set())
 
 
-def test_points_say_what_they_were_chosen_on(found: Assessment, predictions: Predictions) -> None:
-    points, rows = found.points, predictions.validation.rows
+def test_points_say_what_they_were_chosen_on(model: Description, predictions: Predictions) -> None:
+    """Of validation, where nobody labeled the first patient."""
+    rows = predictions.validation.rows
+    rows = replace(rows, labeled_N=np.arange(len(rows.studies)) >= PER_PATIENT)
+    predictions = replace(predictions, validation=replace(predictions.validation, rows=rows))
+    config = CONFIG.model_copy(update={"second_truth": None, "num_bootstrap": 100})
+    points = score(config, model, predictions, manifest_hash="m", run_id=None).points
     assert (points.protocol, points.threshold_rule) == ("A", ThresholdRule())
-    assert (points.validation_studies, points.validation_patients) == (len(rows.studies), NUM_PATIENTS)
+    known = len(rows.studies) - PER_PATIENT
+    assert (points.validation_studies, points.validation_patients) == (known, NUM_PATIENTS - 1)
     for p, name in enumerate(NAMES):
-        positives = int((rows.states_NP[:, p] == 1).sum())
+        positives = int((rows.states_NP[PER_PATIENT:, p] == 1).sum())
         for condition in CONDITIONS:
             point = points.conditions[condition][name]
-            assert (point.positives, point.negatives) == (positives, len(rows.studies) - positives)
+            assert (point.positives, point.negatives) == (positives, known - positives)
             assert point.uncertain_threshold is None
 
 
