@@ -23,7 +23,7 @@ import numpy.typing as npt
 from scipy.stats import beta, norm
 
 from components.cxr.labels import LabelPolicy
-from components.cxr.report import Interval, MeanScore, Report, Score
+from components.cxr.report import Interval, MeanScore, Report, Score, ThresholdRule
 from components.evaluate.champion import Answers, compare_answers
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.gains import paired
@@ -78,7 +78,7 @@ _REPORT = Report(
     mlflow_run_id=None,
     operating_points_hash="none",
     label_policy=LabelPolicy(),
-    threshold_rule="youden",
+    threshold_rule=ThresholdRule(),
     scores=(
         Score(
             condition="all", protocol="A", unit="study", subset="all",

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.statistics`: do intervals hold the truth, and what does an evaluation cost.
+"""`python -m benchmarks.statistics`: do intervals hold the truth, is a lucky model promoted, and what does it cost.
 
-Coverage is simulated (benchmarks/coverage.py), and an evaluation of a full-size test set is timed from its predictions
-on. What is found is kept in benchmarks/results/statistics.json; `--report` prints the table that docs/evaluation.md
-has, and the JSON line.
+Coverage is simulated (benchmarks/coverage.py), promotion likewise (benchmarks/promotion_draws.py, which keeps a file of
+its own), and an evaluation of a full-size test set is timed from its predictions on. What is found is kept in
+benchmarks/results/statistics.json; `--report` prints the table that docs/evaluation.md has, and the JSON line.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from benchmarks import promotion_draws
 from benchmarks.coverage import METHODS, coverage
 from benchmarks.evaluation_cost import time_evaluation
 from components.cxr.cli import run_cli
@@ -36,6 +37,7 @@ class Part(StrEnum):
     """What can be measured alone."""
 
     COVERAGE = "coverage"
+    PROMOTION = "promotion"
     COST = "cost"
 
 
@@ -61,6 +63,9 @@ def json_line(found: Mapping[str, Any], *, enough: int = ENOUGH) -> dict[str, An
     line: dict[str, Any] = {"benchmark": "statistics"}
     if rows := found.get("coverage"):
         line |= dict(zip(("coverage_low", "coverage_high"), coverage_range(rows, enough=enough), strict=True))
+    if promotion_draws.RESULTS.exists():
+        promotion = json.loads(promotion_draws.RESULTS.read_text())
+        line |= {name: promotion[name] for name in ("false_promotion", "power_0.02") if name in promotion}
     return line | {name: found[name] for name in ("evaluate_s",) if name in found}
 
 
@@ -103,7 +108,13 @@ def _measure(part: Part, *, quick: bool) -> dict[str, Any]:
             row for size in sizes for row in coverage(size, num_sets=num_sets, num_resamples=num_resamples, say=print)
         ]
         return {"resamples": num_resamples, "coverage": rows}
-    return {"evaluate_s": round(time_evaluation(num_bootstrap=100 if quick else 1000), 1)}
+    if part is Part.COST:
+        return {"evaluate_s": round(time_evaluation(num_bootstrap=100 if quick else 1000), 1)}
+    if quick:
+        promotion_draws.measure(draws=2, cells=promotion_draws.CELLS[:1])
+    else:
+        promotion_draws.measure(kept=promotion_draws.RESULTS)
+    return {}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmarks import statistics
+from benchmarks import promotion_draws, statistics
 from benchmarks.coverage import AUROCS, MEANS, METHODS, PREVALENCES, bca_interval, coverage, draw_test_set
 from components.cxr.labels import PATHOLOGIES
 from components.evaluate.bootstrap import interval
@@ -79,6 +79,8 @@ def test_one_line_tells_everything() -> None:
     line = statistics.json_line(json.loads(statistics.RESULTS.read_text()))
     assert line["benchmark"] == "statistics"
     expected = {"benchmark", "coverage_low", "coverage_high", "evaluate_s"}
+    if promotion_draws.RESULTS.exists():
+        expected |= {"false_promotion", "power_0.02"} & json.loads(promotion_draws.RESULTS.read_text()).keys()
     assert set(line) == expected
 
 
