@@ -18,7 +18,7 @@ from components.cxr.tracking.identity import NOTE
 from components.cxr.tracking.tracked_run import TrackedRun
 from components.evaluate.figures import Panel, figures
 from components.evaluate.film_sheet import film_sheet
-from components.evaluate.table import CONDITION_NAMES, number, with_interval
+from components.evaluate.table import CONDITION_NAMES, marked, number, support_note, with_interval
 from components.evaluate.tables import agreement_table, all_scores, condition_table, pathology_table, without_ids
 
 __all__ = ["headline_of", "log_evaluation", "metrics_of", "note_of", "panels", "subtitle_of"]
@@ -120,10 +120,11 @@ def note_of(report: Report) -> str:
         "|:---|:---|:---|:---|",
     ]
     for name, found in score.pathologies.items():
-        shown = f"{name} (few)" if found.low_support else name
+        shown = marked(name, found).replace("*", r"\*")
         auroc, precision = with_interval(found, "auroc"), number(found.average_precision)
         lines.append(f"| {shown} | {auroc} | {precision} | {found.positives:,} |")
-    lines.append("\nAll scores with intervals, figures and the model card: Artifacts, folder `evaluation`.")
+    lines.append("\n" + support_note(score).replace("*", r"\*"))
+    lines.append("All scores with intervals, figures and the model card: Artifacts, folder `evaluation`.")
     return "\n".join(line for line in lines if line)
 
 

@@ -12,12 +12,13 @@ from components.cxr.decision import Decision
 from components.cxr.report import Report
 from components.evaluate.figures import figures
 from components.evaluate.log import panels, subtitle_of
-from components.evaluate.table import number, with_interval
+from components.evaluate.table import marked, number, support_note, with_interval
 
 __all__ = ["page"]
 
 _STYLE = """body{font:14px/1.45 system-ui,sans-serif;color:#111827;max-width:60em;margin:1.5em}
 table{border-collapse:collapse;margin:1em 0}th,td{padding:.25em .8em;border-bottom:1px solid #e5e7eb;text-align:right}
+td{white-space:nowrap}
 th:first-child,td:first-child{text-align:left}img{max-width:100%;margin:.5em 0}.leaky{color:#b91c1c;font-weight:bold}"""
 
 _HEADS = [
@@ -40,7 +41,7 @@ def page(report: Report, decision: Decision, predictions: pa.Table) -> str:
     score = report.headline
     rows = [
         _row(
-            f"{name} (few)" if found.low_support else name,
+            marked(name, found),
             with_interval(found, "auroc"),
             *(number(value) for value in (found.average_precision, found.recall, found.specificity)),
             f"{found.positives:,}",
@@ -52,6 +53,7 @@ def page(report: Report, decision: Decision, predictions: pa.Table) -> str:
     means = (number(value) for value in (mean.average_precision, mean.recall, mean.specificity))
     rows.append(_row("Mean", with_interval(mean, "auroc"), *means, "", ""))
     warning = f"LEAKY: {'; '.join(report.leaks)}. The scores prove nothing." if report.leaky else ""
+    few = support_note(score)
     verdict = "Promoted" if decision.promoted else "Not promoted"
     drawn = figures(panels(predictions, score), score, subtitle=subtitle_of(report))
     return "\n".join(
@@ -62,7 +64,7 @@ def page(report: Report, decision: Decision, predictions: pa.Table) -> str:
             f"<p>{escape(subtitle_of(report))}</p>",
             f"<p><b>{verdict}</b>: {escape(decision.reason)}</p>",
             f"<table><tr>{''.join(f'<th>{escape(name)}</th>' for name in _HEADS)}</tr>{''.join(rows)}</table>",
-            "<p>Few: fewer than 10 positive or negative patients.</p>",
+            f"<p>{few}</p>" if few else "",
             *(f'<img alt="{name}" src="data:image/png;base64,{_png(figure)}">' for name, figure in drawn.items()),
             "</html>",
         ]

@@ -555,7 +555,8 @@ def test_mlflows_scoring_server_answers_as_evaluation_did(
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/cxrflow@challenger"]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    environment = _environment() | {"MLFLOW_TRACKING_URI": tracking_uri(world.root)}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # MLflow starts uvicorn by name
+    environment = _environment() | {"MLFLOW_TRACKING_URI": tracking_uri(world.root), "PATH": path}
     with (tmp_path / "log").open("w") as log:
         server = subprocess.Popen(
             command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
