@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 
 from components.cxr.labels import BLANK, truth_of
+from components.cxr.operating_points import OperatingPoint
 from components.cxr.report import Condition, Difference, Estimate, History, Interval
 from components.evaluate.bootstrap import Draws, auroc_resamples, draw, interval, mean_resamples
 from components.evaluate.config import EvaluateConfig
@@ -30,23 +30,33 @@ IMPLAUSIBLE_TEXT = 0.9
 """Mean AUROC of the indication alone that no indication written before the film reaches."""
 _SHOWN: tuple[Condition, ...] = ("all", "image+meta", "image")
 
+_CONTEXT: tuple[Condition, ...] = ("text", "meta")
+
 _Floats = npt.NDArray[np.float64]
 
 
-def history_of(predictions: Predictions, *, pathologies: Sequence[str], config: EvaluateConfig) -> History | None:
+def history_of(
+    predictions: Predictions,
+    points: Mapping[Condition, Mapping[str, OperatingPoint]],
+    *,
+    pathologies: Sequence[str],
+    config: EvaluateConfig,
+) -> History | None:
     """Balanced scores and controls on the test studies that have films, text and metadata; None without any.
 
-    What text and metadata predict of a pathology is a logistic regression on the model's own answers without films
-    (conditions `text` and `meta`), fitted on validation. Means are over the headline's pathologies with a balanced
-    AUROC.
+    What text and metadata predict of a pathology is the sum of the model's own answers without films (conditions `text`
+    and `meta`), calibrated on validation. Means are over the headline's pathologies with a balanced AUROC.
+
+    Args:
+        points: of every condition, by pathology.
     """
     test, common_S = predictions.test, predictions.test.complete_S
     if not common_S.any():
         return None
     rows = test.rows.select(common_S)
     truth_SP = truth_of(rows.states_NP, rows.labeled_N, protocol="A", pathologies=pathologies)
-    said = {c: predictions.scores[Pass("test", c)].score_NP[common_S] for c in (*_SHOWN, "text", "meta")}
-    context_SP = _context(predictions, said, pathologies)
+    said = {c: predictions.scores[Pass("test", c)].score_NP[common_S] for c in (*_SHOWN, *_CONTEXT)}
+    context_SP = _context(said, points, pathologies)
     draws = draw(rows.patients, num_resamples=config.num_bootstrap, seed=config.seed)
     stratum_SP = np.stack([_strata(context_SP[:, p], truth_SP[:, p]) for p in range(len(pathologies))], axis=1)
 
@@ -147,22 +157,20 @@ def stratified_auroc(
 
 
 def _context(
-    predictions: Predictions, said: Mapping[Condition, npt.NDArray[np.floating]], pathologies: Sequence[str]
+    said: Mapping[Condition, npt.NDArray[np.floating]],
+    points: Mapping[Condition, Mapping[str, OperatingPoint]],
+    pathologies: Sequence[str],
 ) -> _Floats:
-    """Log-odds of each pathology from text and metadata alone (S, P); their sum where validation cannot tell."""
-    test_SP2 = np.stack([said["text"], said["meta"]], axis=-1).astype(np.float64)
-    context_SP: _Floats = test_SP2.sum(axis=-1)
-    known = [predictions.scores.get(Pass("validate", condition)) for condition in ("text", "meta")]
-    if known[0] is None or known[1] is None:
-        return context_SP
-    rows, complete_V = predictions.validation.rows, predictions.validation.complete_S
-    truth_VP = truth_of(rows.states_NP, rows.labeled_N, protocol="A", pathologies=pathologies)
-    features_VP2 = np.stack([known[0].score_NP, known[1].score_NP], axis=-1).astype(np.float64)
-    for p in range(len(pathologies)):
-        chosen_V = complete_V & (truth_VP[:, p] != BLANK)
-        if len(np.unique(truth_VP[chosen_V, p])) == 2:
-            fitted = LogisticRegression().fit(features_VP2[chosen_V, p], truth_VP[chosen_V, p])
-            context_SP[:, p] = fitted.decision_function(test_SP2[:, p])
+    """Calibrated log-odds from text plus those from metadata (S, P), but for a constant.
+
+    A logistic regression on both, fitted on 126 validation studies, turned some signs around and predicted less (mean
+    AUROC 0.513) than the text alone (0.580) or this sum (0.572).
+    """
+    parts = [
+        said[condition].astype(np.float64) * [points[condition][name].calibration.slope for name in pathologies]
+        for condition in _CONTEXT
+    ]
+    context_SP: _Floats = np.sum(parts, axis=0)
     return context_SP
 
 

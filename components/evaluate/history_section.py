@@ -22,9 +22,9 @@ def history_section(report: Report) -> str:
         [
             "## Does the film add to the history?",
             f"On {found.num_studies:,} test studies of {found.num_patients:,} patients that have films, text and "
-            "metadata. Balanced: a positive is compared only with negatives of the same twentieth of what a logistic "
-            "regression on the model's own answers to indication and metadata, fitted on validation, predicts of that "
-            f"finding; a guess from them is worth little more than 0.5. Means over {len(found.pathologies)} findings.",
+            "metadata. Balanced: a positive is compared only with negatives of the same twentieth of what the model's "
+            "own answers to indication and metadata, calibrated on validation and added, predict of that finding; a "
+            f"guess from them is worth little more than 0.5. Means over {len(found.pathologies)} findings.",
             markdown_table(("Input", "AUROC", "Balanced AUROC"), rows),
             _controls(found),
             *(f"**Warning: {alarm}**" for alarm in found.alarms),

@@ -90,7 +90,7 @@ def score(
         golden=_golden(config, test, on_test["all"], points["all"]),
         num_bootstrap=config.num_bootstrap,
         second_truth=beside.report if beside else None,
-        history=history_of(predictions, pathologies=pathologies, config=config),
+        history=history_of(predictions, points, pathologies=pathologies, config=config),
         subgroups=subgroups_of(on_test["all"].score_NP, test, points["all"], pathologies=pathologies, config=config),
     )
     return Assessment(report, chosen, _told(test, on_test, points))

@@ -23,8 +23,8 @@ MUTANTS = [
     Mutant(
         "histories-are-matched-by-metadata-alone",
         file=FILE,
-        old='test_SP2 = np.stack([said["text"], said["meta"]], axis=-1)',
-        new='test_SP2 = np.stack([said["meta"], said["meta"]], axis=-1)',
+        old='_CONTEXT: tuple[Condition, ...] = ("text", "meta")',
+        new='_CONTEXT: tuple[Condition, ...] = ("meta", "text")[:1]',
         test=f"{TESTS}::test_a_guess_from_the_text_is_worth_nothing_among_equal_histories",
     ),
     Mutant(

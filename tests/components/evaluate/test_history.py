@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from components.cxr.labels import BLANK
+from components.cxr.operating_points import Calibration, OperatingPoint
 from components.cxr.report import CONDITIONS, History, Report
 from components.evaluate.bootstrap import draw
 from components.evaluate.config import EvaluateConfig
@@ -18,6 +19,12 @@ from components.evaluate.table import history_lines
 NAMES = ("Edema", "Fracture")
 CONFIG = EvaluateConfig(num_bootstrap=100)
 COUNT = 1600
+POINTS = {
+    condition: dict.fromkeys(
+        NAMES, OperatingPoint(threshold=0.5, calibration=Calibration(slope=0.001 if condition == "meta" else 1.0))
+    )
+    for condition in CONDITIONS
+}
 PLAIN = {"image": 1.0, "image+meta": 1.0, "text": 0.0, "meta": 0.0, "all": 1.0}
 
 
@@ -50,7 +57,10 @@ def _world(
 
 def _history(films: dict[str, float], text: dict[str, float], **settings: float) -> History:
     found = history_of(
-        _world(PLAIN | films, dict.fromkeys(CONDITIONS, 0.0) | text, **settings), pathologies=NAMES, config=CONFIG
+        _world(PLAIN | films, dict.fromkeys(CONDITIONS, 0.0) | text, **settings),
+        POINTS,
+        pathologies=NAMES,
+        config=CONFIG,
     )
     assert found is not None
     return found
@@ -86,7 +96,7 @@ def test_controls(reader: History) -> None:
     assert reader.own_over_shuffled.ci.low > 0, "its own text helps"
     assert reader.shuffled.value == pytest.approx(reader.plain["image"].value, abs=0.03)
     without = history_of(
-        _world(PLAIN, dict.fromkeys(CONDITIONS, 0.0), shuffled=False), pathologies=NAMES, config=CONFIG
+        _world(PLAIN, dict.fromkeys(CONDITIONS, 0.0), shuffled=False), POINTS, pathologies=NAMES, config=CONFIG
     )
     assert (without.shuffled, without.own_over_shuffled) == (None, None)
 
@@ -109,7 +119,7 @@ def test_texts_that_say_too_much_alarm(text: float, films: float, alarms: list[s
 def test_without_complete_studies_there_is_nothing_to_tell() -> None:
     world = _world(PLAIN, dict.fromkeys(CONDITIONS, 0.0))
     world.test.complete_S[:] = False
-    assert history_of(world, pathologies=NAMES, config=CONFIG) is None
+    assert history_of(world, POINTS, pathologies=NAMES, config=CONFIG) is None
 
 
 def test_one_stratum_is_the_auroc_and_many_are_its_pairs() -> None:
