@@ -102,6 +102,7 @@ def test_gaps_have_signs_and_intervals(found: dict[tuple[str, str], Subgroup]) -
         assert (other.gap_ci.low, other.gap_ci.high) == pytest.approx((-one.gap_ci.high, -one.gap_ci.low))
     assert men.auroc.gap_ci.high < -0.2
     old = found["age", "80 and over"].auroc
+    assert old.gap == pytest.approx(-found["age", "20 to 39"].auroc.gap), "who has no age is on neither side"
     assert old.gap_ci.low < 0 < old.gap_ci.high
 
 
