@@ -47,7 +47,7 @@ def _other(value: Any, annotation: Any, name: str) -> Any:
         case str():
             return f"{value}x"
         case tuple():
-            return (*value, value[0] if value else "x")
+            return (*value, value[0] if value else sample(typing.get_args(annotation)[0]))
         case list():
             return [*value, value[0] if value else "x"]
         case dict():
