@@ -106,7 +106,7 @@ def _describe(
     leaky = setup.info.leaky
     tracked.tags(
         {
-            NOTE: _note(root, setup, loaded),
+            NOTE: _note(root, setup),
             "manifest_hash": loaded.hash,
             "text_sections": ", ".join(setup.info.text.sections) or "none",
             "leaky": str(leaky).lower(),
@@ -139,12 +139,12 @@ def _pseudo_label_rates(setup: Setup) -> dict[str, float]:
     return rates | ({"train/pseudo_label_rate": float(setup.pseudo_SP[known_SP].mean())} if known_SP.any() else {})
 
 
-def _note(root: Root, setup: Setup, loaded: LoadedManifest) -> str:
+def _note(root: Root, setup: Setup) -> str:
     """The run's description until its evaluation replaces it."""
-    counts = loaded.manifest.counts["train"]
+    num_patients = len(set(setup.training.patient_ids))
     return (
         f"**{', '.join([data_set_name(root), *_recipe(setup)])}**: {len(setup.training):,} training studies of "
-        f"{counts.patients:,} patients, {setup.info.num_parameters:,} parameters. Not evaluated yet."
+        f"{num_patients:,} patients, {setup.info.num_parameters:,} parameters. Not evaluated yet."
     )
 
 
