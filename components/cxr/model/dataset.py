@@ -61,7 +61,7 @@ class StudyDataset(Dataset[Study]):
         splits: one or more of train, validate, test.
         text: which sections are the text input.
         max_views: later films of a study are left out; None keeps all.
-        facts: further columns to keep, such as `race`.
+        facts: further columns to keep, for scores by subgroup.
 
     Raises:
         UserError: a shard is missing or damaged.

@@ -67,12 +67,14 @@ def test_every_field_of_the_configuration_changes_the_key_or_has_a_reason_not_to
         "registered_model": "other",
         "batch_size": 7,
         "device": "cpu",
+        "tracking": {"log_images": True},
     }
     neutral = {
         "promotion": "the decision is made anew each time",
         "registered_model": "a name elsewhere",
         "batch_size": "padding is masked",
         "device": "it runs the same model",
+        "tracking": "what MLflow is shown",
     }
     assert set(values) == set(EvaluateConfig.model_fields)
     default = evaluation_key(EvaluateConfig(), predictions="p")

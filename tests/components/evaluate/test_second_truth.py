@@ -20,6 +20,7 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import Evaluation, run
 from components.evaluate.log import metrics_of
 from components.evaluate.table import print_report
+from components.evaluate.tables import agreement_table
 
 STUDIES = range(10, 40)
 EDEMA = [i % 3 == 0 for i in STUDIES]
@@ -111,9 +112,12 @@ def test_a_person_reads_it_in_the_table_the_card_and_mlflow(
     assert max(map(len, printed.splitlines())) <= 100
     card = found.storage.read("MODEL_CARD.md").data.decode()
     assert "## Against radiologist" in card
-    names = metrics_of(found.report)
-    for name in ("auroc/Edema", "auroc/mean", "label_kappa/Edema"):
-        assert f"test/radiologist/{name}" in names
+    values, truth = metrics_of(found.report), found.report.score("all", protocol="truth").mean
+    assert values["test/radiologist/auroc"] == truth.auroc
+    assert values["test/radiologist/auroc_low"] == truth.intervals["auroc"].low
+    agreed = agreement_table(found.report)
+    assert agreed is not None
+    assert agreed.column("pathology").to_pylist() == list(found.report.second_truth.agreement)
 
 
 def test_another_table_is_another_report(

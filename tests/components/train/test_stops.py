@@ -10,7 +10,7 @@ import pytest
 from components.cxr.labels import LabelPolicy
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
-from components.train.config import TrainConfig
+from components.train.config import SemiSupervised, TrainConfig
 from components.train.train import train, training_key
 
 STEPS_PER_EPOCH = 4
@@ -46,7 +46,8 @@ def test_blanks_that_are_ignored_and_blanks_that_are_unlabeled_give_different_we
     found = []
     for blank in ("ignore", "unlabeled"):
         policy = LabelPolicy.model_validate({"blank": blank})
-        config = tiny_config.model_copy(update={"epochs": 1, "labels": policy})
+        semi = SemiSupervised(num_teachers=1, teacher_epochs=1, least_unlabeled=0.0)
+        config = tiny_config.model_copy(update={"epochs": 1, "labels": policy, "semi_supervised": semi})
         bundle = train(config, loaded=tiny_data, root=Root(tmp_path / blank))
         found.append(bundle.read("weights.safetensors").data)
     assert found[0] != found[1]
