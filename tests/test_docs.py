@@ -21,6 +21,7 @@ COMMANDS = [
     ("-m", "components.serve"), ("-m", "pipeline", "submit"), ("-m", "components.preprocess.audit"),
     ("-m", "pipeline", "doctor"), ("-m", "components.evaluate.answers"),
     ("-m", "components.evaluate", "score"), ("-m", "components.evaluate", "compare"),
+    ("-m", "components.evaluate", "paper"),
 ]  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""What a paper needs of one evaluation: flow, tables, figures and checklists."""
