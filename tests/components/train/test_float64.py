@@ -46,7 +46,7 @@ def test_two_processes_give_the_weights_of_one_after_200_steps_in_float64(
 ) -> None:
     fusion = tiny_config.architecture.fusion.model_copy(update={"dropout": 0.0})
     architecture = tiny_config.architecture.model_copy(update={"fusion": fusion})
-    changes = {"architecture": architecture, "batch_size": 6, "epochs": NUM_EPOCHS, "log_every": 50}
+    changes = {"architecture": architecture, "batch_size": 5, "epochs": NUM_EPOCHS, "log_every": 50}
     config = tiny_config.model_copy(update={**changes, "checkpoint_every": NUM_STEPS})
     key = training_key(config, tiny_data.hash)
     started = {n: start(config, tiny_data, tmp_path / str(n), num_processes=n) for n in (1, 2)}
