@@ -24,6 +24,8 @@ from pipeline.synthetic import Settings, generate
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
+FOLDERS = {"data", "checkpoints", "bundles", "predictions", "evaluations", "decisions", "deployed", "latest"}
+
 
 @pytest.fixture(scope="module")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -79,7 +81,7 @@ def test_everything_lies_in_the_bucket_and_is_served_from_there(
 
     names = list(open_storage(uri).sizes())
     folders = {name.split("/")[0] for name in names}
-    assert folders == {"data", "checkpoints", "bundles", "predictions", "evaluations", "deployed", "latest"}
+    assert folders == FOLDERS
     for end in (".parquet", "manifest.json", ".pt", "metrics.jsonl", "predictions.parquet", "current.json"):
         assert any(name.endswith(end) for name in names), end
     made = {path for path in blob_config.parent.rglob("*") if path.is_file()} - before
@@ -113,7 +115,7 @@ def test_the_whole_demo_runs_there_too(gcs_bucket: str, mlflow_server: str, tmp_
     assert re.search(r"^Mean of \d+ +0\.\d{3} ", said, re.MULTILINE)
     assert f"Everything is under {uri}:" in said
     folders = {name.split("/")[0] for name in open_storage(uri).sizes()}
-    assert folders == {"data", "checkpoints", "bundles", "predictions", "evaluations", "deployed", "latest"}
+    assert folders == FOLDERS
     current, _ = read_deployment(Root(uri))
     assert current is not None
     assert {path.name for path in tmp_path.iterdir()} == {"synthetic", "demo.log"}
