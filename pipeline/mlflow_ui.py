@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 import webbrowser
+from typing import Any
 
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
@@ -56,8 +57,8 @@ def show_runs(root: Root, *, experiment: str, port: int, browse: bool) -> None:
         process.wait()
 
 
-def _id_of(experiment: object) -> str:
-    return "0" if experiment is None else str(experiment.experiment_id)  # type: ignore[attr-defined]
+def _id_of(experiment: Any) -> str:
+    return "0" if experiment is None else str(experiment.experiment_id)
 
 
 def _wait(process: subprocess.Popen[bytes], server: str) -> None:

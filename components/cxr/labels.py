@@ -13,7 +13,7 @@ from components.cxr.config import Config
 
 __all__ = [
     "BLANK", "NEGATIVE", "NO_FINDING", "NO_TARGET", "PATHOLOGIES", "POSITIVE", "SUPPORT_DEVICES", "UNCERTAIN",
-    "UNCERTAIN_CLASS", "LabelPolicy", "Targets", "derive_no_finding", "targets_of", "truth_of",
+    "LabelPolicy", "Targets", "derive_no_finding", "targets_of", "truth_of",
 ]  # fmt: skip
 
 PATHOLOGIES: tuple[str, ...] = (
@@ -28,8 +28,6 @@ SUPPORT_DEVICES = "Support Devices"
 POSITIVE, NEGATIVE, UNCERTAIN, BLANK = 1, 0, -1, -2
 """Label states in arrays (int8). In tables and shards BLANK is null."""
 
-UNCERTAIN_CLASS = 1
-"""Class index of uncertain."""
 NO_TARGET = -1
 """Class index of an entry without supervision; else 0 negative, 1 uncertain, 2 positive (the head's logit order)."""
 

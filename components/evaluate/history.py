@@ -67,7 +67,9 @@ def history_of(
         return np.stack(found, axis=1)
 
     balanced_RP: dict[str, _Floats] = {c: balanced(said[c]) for c in _SHOWN}
-    defined = [p for p, name in enumerate(pathologies) if _in_headline(name, config) and balanced_RP["all"][0, p] >= 0]
+    defined = [
+        p for p, name in enumerate(pathologies) if _in_headline(name, config) and np.isfinite(balanced_RP["all"][0, p])
+    ]
     if not defined:
         return None
 

@@ -7,6 +7,7 @@ import io
 from html import escape
 
 import pyarrow as pa
+from matplotlib.figure import Figure
 
 from components.cxr.decision import Decision
 from components.cxr.report import Report
@@ -75,7 +76,7 @@ def _row(*cells: str) -> str:
     return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
 
 
-def _png(figure: object) -> str:
+def _png(figure: Figure) -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)  # type: ignore[attr-defined]
+    figure.savefig(buffer, format="png", dpi=100)
     return base64.b64encode(buffer.getvalue()).decode()

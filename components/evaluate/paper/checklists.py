@@ -135,7 +135,7 @@ class _Facts:
         )
         secret = "keyed hashes" if manifest.deidentified else "hashes WITHOUT a secret key, which can be guessed"
         self.identifiers = f"Ids are {secret}; bundle and report hold none."
-        self.missing = "Absent films, text or metadata are masked; each was also left out at random in training."
+        self.missing = "Absent films, text or metadata are masked, in training as in evaluation."
         self.labels = (
             "Labels come with the data set, mined from reports where its documentation says so. "
             + policy_line(info.label_policy)
@@ -157,7 +157,11 @@ class _Facts:
         self.initialization = "; ".join(f"{what}: {start or 'Xavier, from scratch'}" for what, start in starts) + "."
         run = info.mlflow_run_id or "(none)"
         self.training = f"Configuration {info.train_config_hash}; parameters and curves in MLflow run {run}."
-        self.selection = "The epoch with the best validation mean AUROC of the averaged (EMA) weights."
+        self.selection = (
+            "The averaged (EMA) weights of the epoch with the best validation mean AUROC; without labels to validate "
+            "on, of the last."
+        )
+        self.is_internal = info.manifest_hash == report.manifest_hash
         self.metrics = (
             "AUROC, average precision, sensitivity, specificity, PPV, NPV, F1, accuracy, Brier score, calibration "
             "error; decision curves."
@@ -213,7 +217,7 @@ def claim_table(model: Description, report: Report, points: OperatingPoints, loa
         28: facts.metrics,
         29: facts.uncertainty,
         30: facts.robustness,
-        32: facts.performance,
+        32 if facts.is_internal else 33: facts.performance,
         35: facts.flow,
         36: facts.characteristics,
         37: facts.performance,

@@ -14,14 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from components.cxr.bundle_info import describe
 from components.cxr.errors import UserError
+from components.cxr.operating_points import load_operating_points
 from components.cxr.report import Report
 from components.cxr.shards import SPLITS, LoadedManifest, read_shard
 from components.cxr.storage.pointers import read_pointer, write_pointer
 from components.cxr.storage.storage import Root, Storage, open_storage
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import run
-from components.evaluate.paper.checklists import AUTHORS
+from components.evaluate.paper.checklists import AUTHORS, claim_table
 from components.evaluate.paper.drawings import flow_figure, net_benefit
 from components.evaluate.paper.paper import paper
 from components.evaluate.paper.participants import flow_of
@@ -158,6 +160,7 @@ def test_checklists_have_every_item_and_say_what_authors_must_add(written: Writt
     assert sorted({int(re.sub(r"\D", "", row["Item"])) for row in tripod}) == list(range(1, 28))
     here = {row["Item"]: row["Here"] for row in claim}
     assert here["44"] == here["33"] == AUTHORS, "funding and external data"
+    assert here["32"].startswith("40 test studies")
     assert here["18"] == AUTHORS, "without a second truth nobody has measured it"
     assert "1,000" not in here["29"]
     assert "200 resamples" in here["29"]
@@ -165,6 +168,18 @@ def test_checklists_have_every_item_and_say_what_authors_must_add(written: Writt
     assert "WITHOUT a secret key" in here["11"]
     done = sum(row["Here"] != AUTHORS for row in claim)
     assert f"{done} of 44 are filled in" in (written.out / "paper.md").read_text()
+
+
+def test_scores_on_other_data_than_the_trainings_are_external(
+    written: Written, tiny_data: LoadedManifest, fitted_bundle: Storage
+) -> None:
+    model = describe(fitted_bundle)
+    found = open_storage(read_pointer(written.root, "evaluation", made_by="evaluate"))
+    points = load_operating_points(found, bundle_hash=model.hash)
+    elsewhere = model._replace(info=model.info.model_copy(update={"manifest_hash": "another"}))
+    here = {item: said for item, _, said in claim_table(elsewhere, written.report, points, tiny_data).rows}
+    assert here["33"].startswith("40 test studies")
+    assert here["32"] == AUTHORS
 
 
 def test_latex_needs_no_editing(written: Written) -> None:
