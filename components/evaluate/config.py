@@ -78,7 +78,7 @@ class EvaluateConfig(Config):
     """How the threshold of an answer is chosen on validation."""
     uncertain: Literal["likeliest", "youden"] = "likeliest"
     """When the answer is -1 (uncertain): where that is the likeliest of three states, or from the probability with the
-    best Youden's J on validation, which leaves far more studies open (docs/evaluation.md)."""
+    best Youden's J on validation, which can leave many studies open (docs/evaluation.md)."""
     prevalence: dict[str, Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default_factory=dict)
     """Share of positives by pathology for which PPV and NPV are told, such as that of the patients whom the model would
     read for; that of the test studies where it is not stated."""
