@@ -95,7 +95,10 @@ def pathology_score(
 
 
 def mean_score(scored: Mapping[str, Scored], *, headline: Sequence[str]) -> MeanScore:
-    """Means over the headline's pathologies whose AUROC is defined; the intervals are over the same resamples."""
+    """Means over the headline's pathologies whose AUROC is defined; the intervals are over the same resamples.
+
+    A mean has an interval where each of them has one: resamples of one patient are all alike, and would give a point.
+    """
     names = tuple(name for name in headline if scored[name].score.auroc is not None)
     if not names:
         return MeanScore(pathologies=())
@@ -106,7 +109,11 @@ def mean_score(scored: Mapping[str, Scored], *, headline: Sequence[str]) -> Mean
         if None not in values:
             means[metric] = float(np.mean(values))
             resamples[metric] = mean_resamples(np.stack([scored[name].resamples[metric] for name in names], axis=1))
-    intervals = {name: found for name, value_R in resamples.items() if (found := interval(value_R)) is not None}
+    intervals = {
+        metric: found
+        for metric, value_R in resamples.items()
+        if all(metric in scored[name].score.intervals for name in names) and (found := interval(value_R)) is not None
+    }
     return MeanScore(pathologies=names, **means, intervals=intervals, resamples=_defined(resamples))
 
 

@@ -22,6 +22,13 @@ MUTANTS = [
         test=f"{BOOTSTRAP}::test_a_drawn_patient_brings_all_rows",
     ),
     Mutant(
+        "a-mean-over-one-patient-is-certain",
+        file="components/evaluate/metrics.py",
+        old="if all(metric in scored[name].score.intervals for name in names) and (found",
+        new="if (found",
+        test=f"{METRICS}::test_one_patient_has_no_interval_and_no_mean_over_him_has_one",
+    ),
+    Mutant(
         "ties-count-for-nothing",
         file="components/evaluate/ranking.py",
         old="        if self.tied_MG is not None:\n",

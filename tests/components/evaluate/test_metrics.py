@@ -167,6 +167,16 @@ def test_calibration_error_by_hand() -> None:
     assert error([1.0, 0.95], [1, 1]) == pytest.approx(0.025), "1 is in the last bin"
 
 
+def test_one_patient_has_no_interval_and_no_mean_over_him_has_one() -> None:
+    """All resamples of him are alike: as an interval they would say that nothing is uncertain."""
+    draws = draw(["only"] * 4, num_resamples=100, seed=0)
+    alone = scored(np.array([2.0, 1.0, -1.0, -2.0]), np.array([1, 0, 1, 0], dtype=np.int8), draws=draws)
+    mean = mean_score({"Edema": alone}, headline=["Edema"])
+    assert mean.auroc == alone.score.auroc == 0.75
+    assert not alone.score.intervals
+    assert not mean.intervals
+
+
 def test_means_are_over_the_same_pathologies_whatever_the_metric() -> None:
     rng = np.random.default_rng(0)
     names = ("Edema", "Fracture", "Pneumonia")
