@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import docker
+import psutil
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
+from docker.models.networks import Network
 from docker.types import Mount
 
 from components.cxr.errors import UserError
@@ -40,7 +43,8 @@ PASSED_ON = (
 
 CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
 IMAGES: tuple[ImageName, ...] = ("preprocess", "train", "evaluate", "serve")
-LABEL = "cxrflow"
+LABEL, RUNNER_LABEL = "cxrflow", "cxrflow.runner"
+"""Which run a container or network belongs to, and the process that takes it away in the end."""
 MLFLOW_PORT = 5000
 MLFLOW_TIMEOUT_S = 120.0
 SHM_SIZE = "2g"
@@ -70,8 +74,9 @@ def containers(config: PipelineConfig, *, network: str | None = None) -> Iterato
         "user": f"{os.getuid()}:{os.getgid()}",
         "mounts": _mounts(config),
         "working_dir": str(Path.cwd()),
-        "labels": {LABEL: name},
+        "labels": _labels(name),
     }
+    _remove_leftovers(engine)
     environment = {variable: os.environ[variable] for variable in (*PASSED_ON, CREDENTIALS) if variable in os.environ}
     with contextlib.ExitStack() as stack:
         stack.callback(engine.close)
@@ -119,7 +124,7 @@ def _network(engine: Any, given: str | None, name: str) -> Iterator[str]:
             ) from None
         yield given
         return
-    network = engine.networks.create(name, internal=True, labels={LABEL: name})
+    network = engine.networks.create(name, internal=True, labels=_labels(name))
     try:
         yield name
     finally:
@@ -133,8 +138,35 @@ def _no_containers_left(engine: Any, name: str) -> Iterator[None]:
         yield
     finally:
         for container in engine.containers.list(all=True, ignore_removed=True, filters={"label": f"{LABEL}={name}"}):
-            with contextlib.suppress(NotFound, APIError):  # it was being removed already
-                container.remove(force=True)
+            _remove(container, force=True)
+
+
+def _labels(name: str) -> dict[str, str]:
+    return {LABEL: name, RUNNER_LABEL: f"{platform.node()}/{os.getpid()}"}
+
+
+def _remove_leftovers(engine: Any) -> None:
+    """Remove what runs left that were killed, or whose machine was: tasks, MLflow's server, and the network.
+
+    The process that started them ran on this machine and is gone. What another machine started is left alone.
+    """
+    left = {"label": RUNNER_LABEL}
+    for container in engine.containers.list(all=True, ignore_removed=True, filters=left):
+        if _runner_is_gone(container.labels):
+            _remove(container, force=True)
+    for network in engine.networks.list(filters=left):
+        if _runner_is_gone(network.attrs["Labels"]):
+            _remove(network)
+
+
+def _runner_is_gone(labels: Mapping[str, str]) -> bool:
+    node, _, pid = labels[RUNNER_LABEL].rpartition("/")
+    return node == platform.node() and not psutil.pid_exists(int(pid))
+
+
+def _remove(thing: Container | Network, **options: bool) -> None:
+    with contextlib.suppress(NotFound, APIError):  # it was being removed already
+        thing.remove(**options)
 
 
 def _mlflow_server(engine: Any, name: str, config: PipelineConfig, *, common: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import subprocess
@@ -43,8 +44,20 @@ def run(config: Path, *overrides: str, runner: str = "docker", code: int = 0) ->
     return done
 
 
+def labeled() -> set[str]:
+    """Names of the containers and networks of cxrflow's runs."""
+    containers_, networks = ("ps", "-a", "--format={{.Names}}"), ("network", "ls", "--format={{.Name}}")
+    return {name for kind in (containers_, networks) for name in docker(*kind, "--filter=label=cxrflow").split()}
+
+
 @pytest.fixture(scope="module")
-def undeployed(blob_config: Path) -> tuple[Path, list[subprocess.CompletedProcess[str]]]:
+def before() -> set[str]:
+    """What other runs on this machine have or left."""
+    return labeled()
+
+
+@pytest.fixture(scope="module")
+def undeployed(blob_config: Path, before: set[str]) -> tuple[Path, list[subprocess.CompletedProcess[str]]]:
     """A root in which everything but the deployment is done, and the two runs whose deployment died."""
     failed = [run(blob_config, f"platform.images.serve={image}", code=2) for image in (SILENT, DEAD)]
     return Path(yaml.safe_load(blob_config.read_text())["root"]), failed
@@ -99,7 +112,7 @@ def test_the_run_in_containers_gives_the_numbers_of_the_run_in_processes(
 
 
 @pytest.mark.filterwarnings("ignore")  # SQLAlchemy's, about MLflow's queries
-def test_mlflows_server_has_one_run_with_everything_and_is_gone(root: Path) -> None:
+def test_mlflows_server_has_one_run_with_everything_and_is_gone(before: set[str], root: Path) -> None:
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{root}/mlflow/mlflow.db")
@@ -108,8 +121,39 @@ def test_mlflows_server_has_one_run_with_everything_and_is_gone(root: Path) -> N
     version = client.get_model_version_by_alias("cxrflow", "champion")
     assert version.run_id == runs[0].info.run_id
     assert list((root / "mlflow" / "artifacts").rglob("MODEL_CARD.md"))
-    assert docker("ps", "-aq", "--filter", "label=cxrflow") == ""
-    assert docker("network", "ls", "-q", "--filter", "label=cxrflow") == ""
+    assert labeled() <= before
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_and_a_running_one_is_not_touched(blob_config: Path) -> None:
+    script = f"""
+import time
+from pathlib import Path
+from pipeline.config import load_pipeline_config
+from pipeline.docker import containers
+with containers(load_pipeline_config(Path({str(blob_config)!r}))) as runner:
+    print(runner.container_run_args["network"], flush=True)
+    time.sleep(600)
+"""
+    before = labeled()
+    with contextlib.ExitStack() as stack:
+        names, processes = [], []
+        for _ in range(2):
+            process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+            stack.enter_context(process)
+            stack.callback(process.terminate)
+            assert process.stdout is not None
+            names.append(process.stdout.readline().strip())
+            processes.append(process)
+        processes[0].kill()
+        processes[0].wait()
+        assert labeled() - before == {*names, *(f"{name}-mlflow" for name in names)}
+        with containers(load_pipeline_config(blob_config)):
+            left = labeled() - before
+            assert not {names[0], f"{names[0]}-mlflow"} & left
+            assert {names[1], f"{names[1]}-mlflow"} <= left
+    with containers(load_pipeline_config(blob_config)):
+        pass
+    assert labeled() <= before
 
 
 ASK = """
