@@ -23,6 +23,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from scipy.stats import bootstrap
 
 from benchmarks.loader_data import make_films, open_set, write_set
 from components.cxr.films.pixel_preset import PixelPreset
@@ -37,7 +38,7 @@ MIMIC_STUDIES, MIMIC_FILMS = 227_835, 377_110
 def main(
     metadata: Annotated[bool, typer.Option(help="Metadata of all processes at MIMIC-CXR's size instead.")] = False,
     images: Annotated[int, typer.Option(help="Films, a multiple of 64.")] = 4096,
-    rounds: Annotated[int, typer.Option(help="Passes of each contender.")] = 7,
+    rounds: Annotated[int, typer.Option(help="Passes of each contender.", min=2)] = 7,
     ranks: Annotated[int, typer.Option(help="Processes of one machine, for --metadata.")] = 8,
     studies: Annotated[int, typer.Option(help="Studies, for --metadata.")] = MIMIC_STUDIES,
     peers: Annotated[Path | None, typer.Option(help="Python of the peers' environment; else cxrflow alone.")] = None,
@@ -62,10 +63,11 @@ def measure_speed(place: Path, *, images: int, rounds: int, peers: Path | None) 
     failed: dict[str, str] = {}
     for name in PEERS if peers is not None else ():
         script = str(Path(__file__).with_name("loader_peers.py"))
-        process = started[name] = run([str(peers), script, name, str(place)], place)
+        # -P: without it `import statistics` finds the benchmark of that name beside the script.
+        process = started[name] = run([str(peers), "-P", script, name, str(place)], place)
         if not (hello := process.stdout.readline()):
             failed[name] = "could not be run"
-            del started[name]
+            started.pop(name).communicate()
             continue
         print(f"{name:<12}{json.loads(hello)['version']}", flush=True)
     shown = {name: ask(process, "check") for name, process in started.items()}
@@ -79,8 +81,7 @@ def measure_speed(place: Path, *, images: int, rounds: int, peers: Path | None) 
             rates[name].append(images / ask(process, "time")["seconds"])
         rates["memory copy"].append(images / copy_seconds(films))
     for process in started.values():
-        process.stdin.close()
-        process.wait()
+        process.communicate()
     median = {name: round(statistics.median(values)) for name, values in rates.items()}
     for name, rate in median.items():
         print(f"{name:<12}{rate:>10,} images/s   {min(rates[name]):>10,.0f} to {max(rates[name]):,.0f}", flush=True)
@@ -91,17 +92,18 @@ def measure_speed(place: Path, *, images: int, rounds: int, peers: Path | None) 
         "rounds": rounds,
         "images_per_second": median,
         "best_peer": peer,
-        "over_best_peer": None if peer is None else spread(rates["cxrflow"], rates[peer]),
-        "of_memory_copy": spread(rates["cxrflow"], rates["memory copy"]),
+        "over_best_peer": None if peer is None else ratio(rates["cxrflow"], rates[peer]),
+        "of_memory_copy": ratio(rates["cxrflow"], rates["memory copy"]),
         "not_run": failed,
     }
 
 
-def spread(ours: list[float], theirs: list[float]) -> dict[str, float]:
-    """Least, median and largest ratio of passes that took turns."""
-    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
-    found = {"least": min(ratios), "median": statistics.median(ratios), "largest": max(ratios)}
-    return {name: round(value, 3) for name, value in found.items()}
+def ratio(ours: list[float], theirs: list[float]) -> dict[str, float]:
+    """Median ratio of passes that took turns, with a 95 % interval from a bootstrap over these pairs."""
+    ratios = np.divide(ours, theirs)
+    found = bootstrap((ratios,), np.median, n_resamples=2000, method="percentile", rng=0).confidence_interval
+    values = {"median": np.median(ratios), "low": found.low, "high": found.high}
+    return {name: round(float(value), 3) for name, value in values.items()}
 
 
 def copy_seconds(films: np.ndarray) -> float:
