@@ -21,7 +21,8 @@ from components.cxr.trained_on import TRAINED_ON, TrainedOn, load_trained_on
 
 __all__ = [
     "BUNDLE", "TOKENIZER", "WEIGHTS",
-    "BundleInfo", "Description", "check_same_pixels", "describe", "describe_folder", "local_folder", "read_info",
+    "BundleInfo", "Description",
+    "check_same_input", "check_same_pixels", "describe", "describe_folder", "local_folder", "read_info",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 3
@@ -118,7 +119,7 @@ def check_same_pixels(info: BundleInfo, manifest: Manifest, *, where: str) -> No
     Raises:
         UserError: naming both hashes, lists or readers.
     """
-    _check_pixels(manifest.pixel_preset_hash, info.pixel_preset_hash, where=where)
+    check_same_input(info, manifest, where=where)
     if info.pathologies != manifest.pathologies:
         found, expected = ", ".join(manifest.pathologies), ", ".join(info.pathologies)
         raise UserError(
@@ -128,6 +129,15 @@ def check_same_pixels(info: BundleInfo, manifest: Manifest, *, where: str) -> No
             found=found,
             expected=expected,
         )
+
+
+def check_same_input(info: BundleInfo, manifest: Manifest, *, where: str) -> None:
+    """Refuse data that the model cannot read: pixels or reports that were read another way; labels may be others.
+
+    Raises:
+        UserError: naming both hashes or readers.
+    """
+    _check_pixels(manifest.pixel_preset_hash, info.pixel_preset_hash, where=where)
     if info.text.sections and info.section_reader != manifest.section_reader:
         raise UserError(
             "other-section-reader",

@@ -15,6 +15,7 @@ from components.cxr.storage.pointers import read_pointer
 from components.cxr.storage.storage import open_storage
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import run
+from components.evaluate.external import external
 from components.evaluate.paper.paper import paper
 from components.evaluate.score_file import compare, score
 
@@ -28,8 +29,8 @@ def main(
 ) -> None:
     """Score a model on the test split and decide whether it replaces the deployed one.
 
-    `score FILE` and `compare FILE FILE` need tables of scores and labels alone, and `paper --root R OUT` what an
-    evaluation left behind; each has its own --help.
+    `score FILE` and `compare FILE FILE` need tables of scores and labels alone, `paper --root R OUT` what an evaluation
+    left behind, and `external --config F --manifest M OUT` another data set; each has its own --help.
     """
     values = load_config(config, overrides)
     step = EvaluateConfig.parse(section(values, "evaluate"), where="evaluate")
@@ -39,8 +40,13 @@ def main(
     run(step, root=where, manifest=data, bundle=model)
 
 
-_COMMANDS: dict[str, Callable[..., None]] = {"score": score, "compare": compare, "paper": paper}
-"""Commands without a configuration."""
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "score": score,
+    "compare": compare,
+    "paper": paper,
+    "external": external,
+}
+"""What evaluates something else than a new model on its own data."""
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] in _COMMANDS:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import typer
 
 from components.cxr.bundle import load_bundle
-from components.cxr.bundle_info import check_same_pixels
+from components.cxr.bundle_info import check_same_input
 from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli
 from components.cxr.config import section
 from components.cxr.errors import UserError
@@ -50,7 +50,7 @@ def answers(
     pick_device(config.device, where="evaluate.device")
     model = load_bundle(bundle)
     points = load_operating_points(evaluation, bundle_hash=model.hash)
-    check_same_pixels(model.info, manifest.manifest, where=manifest.storage.uri)
+    check_same_input(model.info, manifest.manifest, where=manifest.storage.uri)
     tables = []
     for split in splits:
         studies = StudyDataset(manifest, splits=[split], text=model.info.text)

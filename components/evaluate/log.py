@@ -19,7 +19,17 @@ from components.cxr.tracking.tracked_run import TrackedRun
 from components.evaluate.figures import Panel, figures
 from components.evaluate.film_sheet import film_sheet
 from components.evaluate.table import CONDITION_NAMES, marked, number, support_note, with_interval
-from components.evaluate.tables import agreement_table, all_scores, condition_table, pathology_table, without_ids
+from components.evaluate.tables import (
+    agreement_table,
+    all_scores,
+    condition_table,
+    history_table,
+    pathology_table,
+    reliability_table,
+    subgroup_table,
+    uncertain_table,
+    without_ids,
+)
 
 __all__ = ["headline_of", "log_evaluation", "metrics_of", "note_of", "panels", "subtitle_of"]
 
@@ -66,6 +76,10 @@ def log_evaluation(
         "conditions": condition_table(report),
         "all_scores": all_scores(report),
         "agreement": agreement_table(report),
+        "subgroups": subgroup_table(report),
+        "history": history_table(report),
+        "uncertain": uncertain_table(report),
+        "reliability": reliability_table(report),
     }
     for name, table in tables.items():
         if table is not None:

@@ -21,14 +21,14 @@ from components.evaluate.calibration import DEFAULT_THRESHOLD, calibrate, operat
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.gains import gains_of
 from components.evaluate.history import history_of
-from components.evaluate.predictions import Pass, Predictions, Scores, Studies
+from components.evaluate.predictions import Pass, Predictions, Rows, Scores, Studies
 from components.evaluate.score_table import score_rows, uncalibrated
 from components.evaluate.second_truth import second_truth_of
 from components.evaluate.subgroups import subgroups_of
 from components.evaluate.truth_table import SecondTruth
 from components.evaluate.uncertain import uncertain_scores, with_uncertain_thresholds
 
-__all__ = ["Assessment", "leaks_of", "score"]
+__all__ = ["Assessment", "leaks_of", "predictions_table", "score"]
 
 PROTOCOLS: tuple[Protocol, ...] = ("A", "B")
 
@@ -93,7 +93,7 @@ def score(
         history=history_of(predictions, points, pathologies=pathologies, config=config),
         subgroups=subgroups_of(on_test["all"].score_NP, test, points["all"], pathologies=pathologies, config=config),
     )
-    return Assessment(report, chosen, _told(test, on_test, points))
+    return Assessment(report, chosen, predictions_table(test.rows, on_test, points, pathologies=pathologies))
 
 
 def leaks_of(model: Description, test: Studies) -> tuple[str, ...]:
@@ -170,21 +170,26 @@ def _golden(
     return tuple(golden)
 
 
-def _told(
-    test: Studies, scores: dict[Condition, Scores], points: dict[Condition, dict[str, OperatingPoint]]
+def predictions_table(
+    rows: Rows,
+    scores: dict[Condition, Scores],
+    points: dict[Condition, dict[str, OperatingPoint]],
+    *,
+    pathologies: Sequence[str],
 ) -> pa.Table:
+    """Scores, probabilities and labels of studies under every condition, as report.write_predictions documents."""
     tables = []
     for condition, said in scores.items():
         columns: dict[str, Sequence[object] | npt.NDArray[np.generic] | pa.Array] = {
-            "study_id": test.rows.studies,
-            "patient_id": test.rows.patients,
-            "condition": [condition] * len(test),
-            "labeled": test.rows.labeled_N,
+            "study_id": rows.studies,
+            "patient_id": rows.patients,
+            "condition": [condition] * len(rows.studies),
+            "labeled": rows.labeled_N,
         }
-        for p, (name, point) in enumerate(points[condition].items()):
-            states_S = test.rows.states_NP[:, p]
+        for p, name in enumerate(pathologies):
+            states_S, calibration = rows.states_NP[:, p], points[condition][name].calibration
             columns[f"score/{name}"] = said.score_NP[:, p]
-            columns[f"probability/{name}"] = calibrate(said.score_NP[:, p], point.calibration)
+            columns[f"probability/{name}"] = calibrate(said.score_NP[:, p], calibration)
             columns[f"uncertain/{name}"] = said.uncertain_NP[:, p]
             columns[f"label/{name}"] = pa.array(states_S, mask=states_S == BLANK)
         tables.append(pa.table(columns))

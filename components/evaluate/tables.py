@@ -6,9 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from components.cxr.report import METRICS, Metrics, Report, Score
+from components.cxr.report import METRICS, Difference, Estimate, Interval, Metrics, Report, Score
 
-__all__ = ["agreement_table", "all_scores", "condition_table", "pathology_table", "without_ids"]
+__all__ = [
+    "agreement_table", "all_scores", "condition_table", "history_table", "pathology_table", "reliability_table",
+    "subgroup_table", "uncertain_table", "without_ids",
+]  # fmt: skip
 
 _COUNTS = ("positives", "negatives", "unknown", "positive_patients", "negative_patients")
 
@@ -40,8 +43,70 @@ def agreement_table(report: Report) -> pa.Table | None:
     rows = []
     for name, agreed in report.second_truth.agreement.items():
         values = agreed.model_dump(exclude={"kappa_ci"})
-        ci = agreed.kappa_ci
-        rows.append({"pathology": name, **values, "kappa_low": ci and ci.low, "kappa_high": ci and ci.high})
+        rows.append({"pathology": name, **values, **_bounds("kappa", agreed.kappa_ci)})
+    return _table(rows)
+
+
+def subgroup_table(report: Report) -> pa.Table | None:
+    """A row per subgroup: counts, mean scores with bounds, and the gaps to all others; None where none is known."""
+    rows = []
+    for group in report.subgroups:
+        row = group.model_dump(include={"attribute", "group", "studies", "patients", "too_small"})
+        for name in ("auroc", "tpr", "fpr", "underdiagnosis"):
+            found = getattr(group, name)
+            row |= {name: found.value} | _bounds(name, found.ci)
+            row |= {f"{name}_gap": found.gap} | _bounds(f"{name}_gap", found.gap_ci)
+        rows.append(row | {"pathologies": ", ".join(group.pathologies)})
+    return _table(rows) if rows else None
+
+
+def history_table(report: Report) -> pa.Table | None:
+    """A row per number of what films add to the history, and its controls; None where it is not known."""
+    if (found := report.history) is None:
+        return None
+    rows = [
+        *(_history(condition, "auroc", value) for condition, value in found.plain.items()),
+        *(_history(condition, "balanced_auroc", value) for condition, value in found.balanced.items()),
+        *(_history("image", "balanced_auroc", value, pathology=name) for name, value in found.films.items()),
+        _history("context", "auroc", found.context),
+        _history("context", "balanced_auroc", found.context_balanced),
+        _history("image over context", "balanced_auroc", found.films_over_context),
+        _history("text", "auroc", found.text),
+        _history("meta", "auroc", found.meta),
+        _history("text over image", "auroc", found.text_over_films),
+        _history("all, text of another patient", "auroc", found.shuffled),
+        _history("all over all, text of another patient", "auroc", found.own_over_shuffled),
+    ]
+    return _table([row for row in rows if row])
+
+
+def uncertain_table(report: Report) -> pa.Table | None:
+    """A row per pathology with uncertain labels: how the third state does; None where there are none.
+
+    `label_X_answer_Y` counts studies, X and Y being -1, 0 or 1.
+    """
+    rows = []
+    for name, found in report.uncertain.items():
+        row = {"pathology": name} | found.model_dump(include={"uncertain", "uncertain_patients", "auroc", "abstention"})
+        row |= _bounds("auroc", found.auroc_ci) | _bounds("abstention", found.abstention_ci)
+        for label, counts in zip((-1, 0, 1), found.confusion, strict=True):
+            row |= {f"label_{label}_answer_{state}": n for state, n in zip((-1, 0, 1), counts, strict=True)}
+        rows.append(row)
+    return _table(rows) if rows else None
+
+
+def reliability_table(report: Report) -> pa.Table:
+    """A row per pathology: Brier score and calibration error before and after Platt scaling."""
+    rows = []
+    for name, before in report.uncalibrated.items():
+        after = report.headline.pathologies[name]
+        row: dict[str, Any] = {"pathology": name}
+        for metric in ("brier", "ece"):
+            row |= {f"{metric}_before": getattr(before, metric)}
+            row |= _bounds(f"{metric}_before", getattr(before, f"{metric}_ci"))
+            row |= {f"{metric}_after": getattr(after, metric)}
+            row |= _bounds(f"{metric}_after", after.intervals.get(metric))
+        rows.append(row)
     return _table(rows)
 
 
@@ -73,10 +138,22 @@ def _metrics(found: Metrics) -> dict[str, float | None]:
     """Each metric with its bounds beside it."""
     values: dict[str, float | None] = {}
     for metric in METRICS:
-        ci = found.intervals.get(metric)
-        values[metric] = getattr(found, metric)
-        values[f"{metric}_low"], values[f"{metric}_high"] = (ci.low, ci.high) if ci else (None, None)
+        values |= {metric: getattr(found, metric)} | _bounds(metric, found.intervals.get(metric))
     return values
+
+
+def _bounds(name: str, ci: Interval | None) -> dict[str, float | None]:
+    low, high = (ci.low, ci.high) if ci else (None, None)
+    return {f"{name}_low": low, f"{name}_high": high}
+
+
+def _history(
+    of: str, score: str, found: Estimate | Difference | None, *, pathology: str = "mean"
+) -> dict[str, object] | None:
+    if found is None:
+        return None
+    value = found.difference if isinstance(found, Difference) else found.value
+    return {"of": of, "score": score, "pathology": pathology, "value": value, **_bounds("value", found.ci)}
 
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:

@@ -12,8 +12,44 @@ CONFIG = f"{FOLDER}/test_config.py"
 AGREEMENT = f"{FOLDER}/test_agreement.py"
 PREDICTIONS = f"{FOLDER}/test_predictions.py"
 SCORE = f"{FOLDER}/test_score.py"
+EXTERNAL = f"{FOLDER}/test_external.py"
 
 MUTANTS = [
+    Mutant(
+        "an-unsought-finding-counts-as-negative-elsewhere",
+        file="components/evaluate/external.py",
+        old='[f"label/{name}" for name in ours if name not in sources]',
+        new="[]",
+        test=f"{EXTERNAL}::test_a_study_has_evaluations_scores_and_the_labels_that_mean_the_same",
+    ),
+    Mutant(
+        "a-finding-on-one-side-is-denied-by-the-other",
+        file="components/evaluate/external.py",
+        old="state_SP[(of_it == state).any(axis=1), p] = state",
+        new="state_SP[(of_it == state).all(axis=1), p] = state",
+        test=f"{EXTERNAL}::test_a_study_has_evaluations_scores_and_the_labels_that_mean_the_same",
+    ),
+    Mutant(
+        "patients-of-the-training-are-scored-elsewhere",
+        file="components/evaluate/external.py",
+        old="kept = np.flatnonzero(~seen_S & studies.labeled_S).tolist()",
+        new="kept = np.flatnonzero(studies.labeled_S).tolist()",
+        test=f"{EXTERNAL}::test_a_study_has_evaluations_scores_and_the_labels_that_mean_the_same",
+    ),
+    Mutant(
+        "two-places-share-their-patients-ids",
+        file="components/evaluate/external.py",
+        old="same_id_key=same_patients,",
+        new="same_id_key=True,",
+        test=f"{EXTERNAL}::test_equal_ids_are_one_person_only_where_that_is_said",
+    ),
+    Mutant(
+        "probabilities-are-calibrated-in-the-files-order",
+        file="components/evaluate/score.py",
+        old="states_S, calibration = rows.states_NP[:, p], points[condition][name].calibration",
+        new="states_S, calibration = rows.states_NP[:, p], list(points[condition].values())[p].calibration",
+        test=f"{EXTERNAL}::test_a_study_has_evaluations_scores_and_the_labels_that_mean_the_same",
+    ),
     Mutant(
         "resamples-draw-rows-in-place-of-patients",
         file="components/evaluate/bootstrap.py",
@@ -312,8 +348,8 @@ MUTANTS = [
     Mutant(
         "probabilities-are-calibrated-by-another-condition",
         file="components/evaluate/score.py",
-        old="enumerate(points[condition].items())",
-        new='enumerate(points["all"].items())',
+        old="points[condition][name].calibration",
+        new='points["all"][name].calibration',
         test=f"{SCORE}::test_probabilities_are_calibrated_by_their_own_condition",
     ),
     Mutant(

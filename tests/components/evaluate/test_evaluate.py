@@ -193,9 +193,10 @@ def test_everything_is_in_the_trainings_run(world: World) -> None:
     assert losses == {1: 0.5, 2: 0.25}
     assert "| Edema |" in only.data.tags["mlflow.note.content"]
     names = [item.path for item in client.list_artifacts(world.run_id, "evaluation")]
-    expected = ["MODEL_CARD.md", "all_scores.csv", "conditions.csv", "confusion.png", "decision.json"]
-    expected += ["pathologies.csv", "precision_recall.png", "predictions.parquet", "reliability.png"]
-    assert names == [f"evaluation/{name}" for name in [*expected, "report.json", "roc.png"]]
+    expected = ["MODEL_CARD.md", "all_scores.csv", "conditions.csv", "confusion.png", "decision.json", "history.csv"]
+    expected += ["pathologies.csv", "precision_recall.png", "predictions.parquet", "reliability.csv", "reliability.png"]
+    expected += ["report.json", "roc.png", "subgroups.csv", "uncertain.csv"]
+    assert names == [f"evaluation/{name}" for name in expected]
 
 
 def test_scores_are_the_models_on_its_test_data(world: World, tiny_data: LoadedManifest) -> None:
@@ -247,6 +248,32 @@ def test_tables_in_mlflow_have_every_metric_with_its_bounds(world: World, tmp_pa
     assert float(row["recall"]) == edema.recall
     assert float(row["recall_high"]) == edema.intervals["recall"].high
     assert int(row["positives"]) == edema.positives
+
+
+def _rows(world: World, name: str, folder: Path) -> list[dict[str, str]]:
+    client = MlflowClient(tracking_uri(world.root))
+    file = client.download_artifacts(world.run_id, f"evaluation/{name}.csv", str(folder))
+    return list(csv.DictReader(Path(file).read_text().splitlines()))
+
+
+def test_subgroups_history_third_state_and_reliability_are_tables_too(world: World, tmp_path: Path) -> None:
+    report = world.report
+    assert report.history is not None
+    subgroups = _rows(world, "subgroups", tmp_path)
+    assert [(row["attribute"], row["group"]) for row in subgroups] == [(g.attribute, g.group) for g in report.subgroups]
+    history = {(row["of"], row["score"], row["pathology"]): row for row in _rows(world, "history", tmp_path)}
+    images = history["image", "balanced_auroc", "mean"]
+    assert float(images["value"]) == report.history.balanced["image"].value
+    assert history["image over context", "balanced_auroc", "mean"]["value"] != images["value"]
+    uncertain = {row["pathology"]: row for row in _rows(world, "uncertain", tmp_path)}
+    effusion = report.uncertain["Pleural Effusion"]
+    assert int(uncertain["Pleural Effusion"]["label_-1_answer_1"]) == effusion.confusion[0][2]
+    assert sum(int(n) for name, n in uncertain["Pleural Effusion"].items() if "_answer_" in name) == sum(
+        map(sum, effusion.confusion)
+    )
+    reliability = {row["pathology"]: row for row in _rows(world, "reliability", tmp_path)}
+    assert float(reliability["Edema"]["ece_before"]) == report.uncalibrated["Edema"].ece
+    assert float(reliability["Edema"]["ece_after"]) == report.headline.pathologies["Edema"].ece
 
 
 def test_under_kubeflow_a_task_logs_into_its_own_run_and_the_headline_into_the_pipelines(
