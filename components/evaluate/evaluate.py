@@ -8,6 +8,7 @@ them. A change of the configuration therefore never runs the model again, and th
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import write_pointer
 from components.cxr.storage.storage import ABSENT, Root, StaleWriteError, Storage
 from components.cxr.tracking.identity import data_set_name, flat, run_name
-from components.cxr.tracking.journal import JOURNAL
+from components.cxr.tracking.journal import DESCRIPTION, JOURNAL
 from components.cxr.tracking.outbox import Outbox, send_outboxes
 from components.cxr.tracking.registry import challenger_version, register_model
 from components.cxr.tracking.tracked_run import TrackedRun, replay
@@ -116,7 +117,7 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
             send_outboxes(root, "evaluate")
         tracked.outbox = Outbox(root, key, **joined)
         challenger = challenger_version(tracked, config.registered_model)
-        _replay_training(tracked, root, bundle, run_id=model.info.mlflow_run_id)
+        _replay_training(tracked, root, bundle, model=model, manifest=manifest)
         if known is None:
             scores = root.predictions(scores_key)
             predictions = predict(config, storage=scores, bundle=bundle, model=model, manifest=manifest)
@@ -273,18 +274,26 @@ def _params(info: BundleInfo) -> dict[str, object]:
     }
 
 
-def _replay_training(tracked: TrackedRun, root: Root, bundle: Storage, *, run_id: str | None) -> None:
-    """Log what the training's journal has and MLflow missed; checkpoints have the bundle's key.
+def _replay_training(
+    tracked: TrackedRun, root: Root, bundle: Storage, *, model: Description, manifest: LoadedManifest
+) -> None:
+    """Log what MLflow missed of the training: the journal, and all else of one that never had a run of its own.
 
-    Args:
-        run_id: the training's run, which is another one where every task of a pipeline has its own.
+    Checkpoints have the bundle's key. The training's run is another one where every task of a pipeline has its own.
     """
     checkpoints = root.checkpoints(bundle.uri.rstrip("/").rpartition("/")[2])
+    if model.info.mlflow_run_id is None and checkpoints.exists(DESCRIPTION):
+        described = json.loads(checkpoints.read(DESCRIPTION).data)
+        tracked.params(described["params"])
+        tracked.tags(described["tags"])
+        if manifest.hash == model.info.manifest_hash:
+            for split in ("train", "validate"):
+                tracked.dataset(manifest, split, name=data_set_name(root))
     if not checkpoints.exists(JOURNAL):
         return
     with tempfile.TemporaryDirectory() as temporary:
         journal = Path(temporary, JOURNAL)
         checkpoints.download(JOURNAL, journal)
-        of = run_id if tracked.of_a_task else None
+        of = model.info.mlflow_run_id if tracked.of_a_task else None
         if count := replay(journal, tracked, of=of):
             print(f"evaluate: logged {count} metric values that MLflow missed in training", flush=True)

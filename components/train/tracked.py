@@ -15,7 +15,7 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import pointed_at
 from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking.identity import NOTE, data_set_name, flat, run_name
-from components.cxr.tracking.journal import JOURNAL, upload_journal
+from components.cxr.tracking.journal import DESCRIPTION, JOURNAL, upload_journal
 from components.cxr.tracking.mlflow_server import warn
 from components.cxr.tracking.outbox import send_outboxes
 from components.cxr.tracking.tracked_run import TrackedRun, replay
@@ -92,27 +92,30 @@ def _describe(
     *,
     known: str | None,
 ) -> None:
-    """Say what is trained, unless it is the run `known`, where that was said."""
+    """Say what is trained, unless it is the run `known`, where that was said; keep it while there is no run."""
+    params, tags = _params(setup, loaded), _tags(setup, loaded)
     if tracked.id is None:
+        checkpoints.write(DESCRIPTION, json.dumps({"params": params, "tags": tags}).encode())
         return
     progress.run_id = tracked.id
     if tracked.id == known:
         return
     checkpoints.write(RUN, (json.dumps({"run_id": tracked.id}) + "\n").encode())
-    tracked.params(_params(setup, loaded))
+    tracked.params(params)
     for split in ("train", "validate"):
         if split in loaded.manifest.counts:
             tracked.dataset(loaded, split, name=data_set_name(root))
+    tracked.tags({NOTE: _note(root, setup)} | tags)
+
+
+def _tags(setup: Setup, loaded: LoadedManifest) -> dict[str, str]:
     leaky = setup.info.leaky
-    tracked.tags(
-        {
-            NOTE: _note(root, setup),
-            "manifest_hash": loaded.hash,
-            "text_sections": ", ".join(setup.info.text.sections) or "none",
-            "leaky": str(leaky).lower(),
-            **({"LEAKY": LEAKY_TEXT} if leaky else {}),
-        }
-    )
+    return {
+        "manifest_hash": loaded.hash,
+        "text_sections": ", ".join(setup.info.text.sections) or "none",
+        "leaky": str(leaky).lower(),
+        **({"LEAKY": LEAKY_TEXT} if leaky else {}),
+    }
 
 
 def _params(setup: Setup, loaded: LoadedManifest) -> dict[str, object]:

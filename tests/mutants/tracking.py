@@ -9,6 +9,13 @@ REGISTRY = "tests/components/cxr/tracking/test_registry.py"
 
 MUTANTS = [
     Mutant(
+        "a-training-that-mlflow-never-saw-stays-without-parameters",
+        file="components/evaluate/evaluate.py",
+        old='tracked.params(described["params"])',
+        new="pass",
+        test=f"{EVALUATE}::test_a_training_that_mlflow_never_heard_of_is_described_in_its_evaluations_run",
+    ),
+    Mutant(
         "replay-logs-what-the-run-has",
         file="components/cxr/tracking/tracked_run.py",
         old="missing = [metric for metric in metrics if (metric.name, metric.step) not in known]",

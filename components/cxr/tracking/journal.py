@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from components.cxr.storage.storage import Storage
 
-__all__ = ["JOURNAL", "JournaledMetric", "append_metrics", "read_journal", "upload_journal"]
+__all__ = ["DESCRIPTION", "JOURNAL", "JournaledMetric", "append_metrics", "read_journal", "upload_journal"]
 
 JOURNAL = "metrics.jsonl"
+DESCRIPTION = "description.json"
+"""Beside the journal of a training that MLflow never heard of: its `params` and `tags`, for its evaluation's run."""
 _STEP, _TIME = "step", "time_ms"
 
 

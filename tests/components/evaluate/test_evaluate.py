@@ -49,7 +49,7 @@ from components.cxr.shards import LoadedManifest, read_shard
 from components.cxr.storage.pointers import read_pointer, write_pointer
 from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking import artifacts
-from components.cxr.tracking.journal import append_metrics
+from components.cxr.tracking.journal import DESCRIPTION, append_metrics
 from components.cxr.tracking.mlflow_server import tracking_uri
 from components.cxr.tracking.outbox import send_outboxes
 from components.cxr.tracking.registry import champion_version, set_champion
@@ -378,6 +378,25 @@ def test_what_mlflow_missed_of_an_evaluation_is_told_by_the_next_step(
     again = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
     assert again.decision.challenger_version == "1"
     assert len(client.get_metric_history(training.id, "test/auroc")) == 1
+
+
+def test_a_training_that_mlflow_never_heard_of_is_described_in_its_evaluations_run(
+    tiny_data: LoadedManifest, fitted_bundle: Storage, tmp_path: Path
+) -> None:
+    root = Root(tmp_path / "root")
+    bundle, checkpoints = root.bundle(KEY), root.checkpoints(KEY)
+    bundle.upload_folder(Path(fitted_bundle.uri))
+    _edit(bundle, mlflow_run_id=None)
+    description = {"params": {"train.epochs": 18, "train.lr": 0.001}, "tags": {"text_sections": "indication"}}
+    checkpoints.write(DESCRIPTION, json.dumps(description).encode())
+    append_metrics(Path(checkpoints.uri, "metrics.jsonl"), {"train/loss": 0.25}, step=2, time_ms=1)
+    report = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle).report
+    found = MlflowClient(tracking_uri(root)).get_run(report.mlflow_run_id)
+    assert found.data.params == {"train.epochs": "18", "train.lr": "0.001"}
+    assert found.data.tags["text_sections"] == "indication"
+    assert found.data.metrics["train/loss"] == 0.25
+    contexts = {tag.value for each in found.inputs.dataset_inputs for tag in each.tags}
+    assert contexts == {"training", "validation", "test"}
 
 
 def test_nothing_in_mlflow_holds_an_id(world: World) -> None:

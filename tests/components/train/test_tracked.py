@@ -24,7 +24,7 @@ import yaml
 from components.cxr.bundle import load_bundle
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
-from components.cxr.tracking.journal import JOURNAL
+from components.cxr.tracking.journal import DESCRIPTION, JOURNAL
 from components.cxr.tracking.mlflow_server import with_client
 from components.train.checkpoint import Progress
 from components.train.config import TrainConfig
@@ -158,6 +158,20 @@ def test_a_server_that_was_away_at_the_start_gets_the_whole_run(
     assert found.info.status == "FINISHED"
     assert found.data.params["train.batch_size"] == "13"
     assert steps_of(root, progress.run_id, "train/supervised_loss") == [2]
+
+
+def test_a_training_that_mlflow_never_heard_of_leaves_its_description(
+    setup: Setup, tiny_data: LoadedManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    progress, root = Progress(), Root(tmp_path)
+    with tracked_training(root, setup, tiny_data, progress, root.checkpoints("1")):
+        pass
+    assert progress.run_id is None
+    described = json.loads(root.checkpoints("1").read(DESCRIPTION).data)
+    assert described["params"]["train.batch_size"] == 13
+    assert described["tags"]["manifest_hash"] == tiny_data.hash
 
 
 class MlflowServer:
