@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
+from components.cxr.report import Estimate
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
-from components.serve.form import FORM_SCHEMA, read_form
+from components.serve.fields import StudyForm
+from components.serve.form import read_form
 from components.serve.guard import Guard
+from components.serve.openapi import FILM_BODY, REPLY_EXAMPLE, STUDY_BODY
 from components.serve.predictor import Prediction, StudyPredictor
 from components.serve.schemas import (
     ErrorBody,
@@ -25,9 +29,9 @@ from components.serve.schemas import (
     ModelReply,
     PathologyAnswer,
     PredictReply,
-    Seen,
     Status,
 )
+from components.serve.seen import cautions, inputs, overall, seen
 from components.serve.worker import Worker
 
 __all__ = ["create_app"]
@@ -41,20 +45,26 @@ _PAGE_POLICY = (
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply, "description": text}
     for status, text in (
-        (400, "The form is damaged."),
+        (400, "The form or the JSON is damaged."),
         (408, "The upload took too long."),
         (413, "Over a limit."),
-        (415, "Not a form."),
+        (415, "Neither a form nor JSON."),
         (422, "A film, text or value that cannot be used."),
         (503, "Busy, or the answer took too long."),
     )
 }
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"multipart/form-data": {"schema": FORM_SCHEMA}},
+_ANSWERED: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": REPLY_EXAMPLE}}}}
+_RENDERED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+        "description": "8-bit gray PNG.",
     }
 }
+_NO_CARD = {"model": ErrorReply, "description": "The evaluation wrote none."}
+_MOST_SHOWN = 2048
+"""Side of a film's largest picture in pixels."""
+
+T = TypeVar("T")
 
 
 def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
@@ -91,27 +101,60 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
         """The model in service."""
         return model
 
-    @app.post("/v1/predict", responses=_REFUSALS, openapi_extra=_BODY)
-    async def predict_study(request: Request) -> PredictReply:
-        """Probabilities and states of every pathology for one study."""
+    @app.get("/v1/model/card", response_class=PlainTextResponse, responses={404: _NO_CARD})
+    async def show_card() -> PlainTextResponse:
+        """The model card in Markdown, as evaluation wrote it."""
+        if predictor.model_card is None:
+            raise RequestError(404, "no-model-card", "This model has no card.")
+        return PlainTextResponse(predictor.model_card)
+
+    async def answered(request: Request, job: Callable[[StudyForm], T]) -> tuple[StudyForm, T]:
+        """The request's fields and what `job` makes of them, in its turn and in time."""
         if places.locked():
             raise RequestError(503, "busy", "The server is busy.", remedy="Try again in a moment.")
         async with places:
             form = await read_form(request, config)
-            job = functools.partial(
-                predictor.predict,
+            try:
+                return form, await worker.run(functools.partial(job, form), timeout_s=config.timeout_s)
+            except TimeoutError:
+                message = f"There was no answer within {config.timeout_s:g} s."
+                raise RequestError(503, "too-slow", message, remedy="Try again, or send fewer films.") from None
+
+    @app.post("/v1/predict", responses=_ANSWERED | _REFUSALS, openapi_extra=STUDY_BODY)
+    async def predict_study(request: Request) -> PredictReply:
+        """Probabilities and states of every pathology for one study."""
+
+        def job(form: StudyForm) -> Prediction:
+            return predictor.predict(
                 form.files,
                 text=form.text,
                 age_years=form.age_years,
                 sex=form.sex,
                 view_positions=form.view_positions,
             )
-            try:
-                found = await worker.run(job, timeout_s=config.timeout_s)
-            except TimeoutError:
-                message = f"There was no answer within {config.timeout_s:g} s."
-                raise RequestError(503, "too-slow", message, remedy="Try again, or send fewer films.") from None
-        return _predict_reply(found, bundle_hash=predictor.bundle.hash)
+
+        form, found = await answered(request, job)
+        return _predict_reply(form, found, predictor)
+
+    @app.post("/v1/render", responses=_RENDERED | _REFUSALS, openapi_extra=FILM_BODY, response_class=Response)
+    async def render_film(
+        request: Request, size: Annotated[int | None, Query(ge=16, le=_MOST_SHOWN)] = None
+    ) -> Response:
+        """One film as the server reads it: the model's very pixels, or the same reading with `size` of them a side."""
+
+        def job(form: StudyForm) -> bytes:
+            if len(form.files) != 1:
+                message = f"There are {len(form.files)} films, expected one."
+                raise RequestError(422, "not-one-film", message, remedy="Send one film at a time.")
+            return predictor.render(form.files[0], size=size)
+
+        _, png = await answered(request, job)
+        return Response(png, media_type="image/png")
+
+    @app.exception_handler(RequestValidationError)
+    async def bad_query(_: Request, __: RequestValidationError) -> JSONResponse:
+        message = f"The size must be a whole number from 16 to {_MOST_SHOWN}."
+        return _error(422, "bad-size", message, remedy="Leave it out for the model's own pixels.")
 
     @app.exception_handler(RequestError)
     async def refused(_: Request, refusal: RequestError) -> JSONResponse:
@@ -136,19 +179,25 @@ def _error(
     return JSONResponse(reply.model_dump(), status_code=status, headers=headers)
 
 
-def _predict_reply(found: Prediction, *, bundle_hash: str) -> PredictReply:
-    study = found.study
+def _predict_reply(form: StudyForm, found: Prediction, predictor: StudyPredictor) -> PredictReply:
+    metrics = predictor.metrics.get(found.condition)
+    answers = {}
+    for name, answer in found.answers.items():
+        known = metrics.pathologies.get(name) if metrics else None
+        answers[name] = PathologyAnswer(
+            **answer._asdict(),
+            auroc=known.metrics["auroc"] if known else Estimate(),
+            low_support=known.low_support if known else True,
+        )
     return PredictReply(
-        answers={name: PathologyAnswer(**answer._asdict()) for name, answer in found.answers.items()},
+        answers=answers,
         condition=found.condition,
-        seen=Seen(
-            films=len(study.films),
-            view_positions=tuple(study.view_positions),
-            text=bool(study.text),
-            age_years=study.age_years,
-            sex=study.sex,
-        ),
-        bundle_hash=bundle_hash,
+        overall=overall(found.answers),
+        seen=seen(found),
+        inputs=inputs(form, found),
+        warnings=cautions(form, found, predictor.bundle),
+        study_uid=form.study_uid,
+        bundle_hash=predictor.bundle.hash,
     )
 
 
@@ -168,6 +217,7 @@ def _model_reply(predictor: StudyPredictor, config: ServeConfig) -> ModelReply:
             condition: {name: point.threshold for name, point in points.items()}
             for condition, points in predictor.points.conditions.items()
         },
+        metrics=predictor.metrics,
         num_parameters=info.num_parameters,
         manifest_hash=info.manifest_hash,
         mlflow_run_id=info.mlflow_run_id,

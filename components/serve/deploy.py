@@ -9,7 +9,7 @@ from components.cxr.bundle_info import local_folder
 from components.cxr.decision import Decision, load_decision, write_decision
 from components.cxr.errors import UserError
 from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS, OperatingPoints, load_operating_points
-from components.cxr.report import Report, load_report
+from components.cxr.report import REPORT, Report, load_report
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking.mlflow_server import MlflowError
@@ -28,7 +28,7 @@ def deploy(
 ) -> Deployment:
     """Put an evaluated and promoted bundle into service, with that evaluation's operating points.
 
-    Bundle, points and model card are copied side by side, so that no later evaluation changes what is served.
+    Bundle, points, model card and report are copied side by side, so that no later evaluation changes what is served.
 
     In order: the check, the copy under `deployed/`, for a cluster the rollout and the check of what it serves, the
     pointer, MLflow. Whatever the moment of a crash, running it again completes it; a model that is current already is
@@ -64,7 +64,7 @@ def deploy(
     target = root.deployed().child(f"{report.bundle_hash[:16]}-{points.hash}")
     with local_folder(bundle) as folder:
         target.upload_folder(folder)
-    for name in (OPERATING_POINTS, MODEL_CARD):
+    for name in (OPERATING_POINTS, MODEL_CARD, REPORT):
         target.write(name, evaluation.read(name).data)
     deployment = Deployment(
         bundle=target.uri,

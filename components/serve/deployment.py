@@ -21,7 +21,7 @@ class Deployment(Config):
 
     schema_version: int = SCHEMA_VERSION
     bundle: str
-    """URI of its folder under `deployed/`, which also holds the operating points and the model card."""
+    """URI of its folder under `deployed/`, which also holds the operating points, the model card and the report."""
     bundle_hash: str
     operating_points_hash: str
     """Of the operating points in that folder."""

@@ -14,7 +14,8 @@ from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
 from components.cxr.films.isolated import FilmReader
 from components.cxr.films.limits import DecodeLimits
-from components.cxr.films.pixels import Film, FilmError
+from components.cxr.films.pixel_preset import PixelPreset
+from components.cxr.films.pixels import Film, FilmError, encode_png
 from components.cxr.model.batch import VIEW_INDEX, Study
 from components.cxr.model.predictor import Answer, answer, condition_of, predict
 from components.cxr.operating_points import load_operating_points
@@ -22,6 +23,7 @@ from components.cxr.report import Condition
 from components.cxr.storage.storage import Storage
 from components.cxr.text.text import request_text
 from components.serve.errors import RequestError
+from components.serve.metrics import load_metrics, load_model_card
 
 __all__ = ["MAX_AGE_YEARS", "Prediction", "StudyPredictor"]
 
@@ -37,6 +39,8 @@ class Prediction(NamedTuple):
     """Which operating points were used."""
     study: Study
     """What the model saw."""
+    films: tuple[Film, ...] = ()
+    """Its films with what their headers say."""
 
 
 class StudyPredictor:
@@ -76,6 +80,8 @@ class StudyPredictor:
                 found=found,
                 remedy="Run evaluate again.",
             )
+        self.metrics = load_metrics(evaluation or storage, self.points)
+        self.model_card = load_model_card(evaluation or storage)
         size = self.bundle.info.pixel_preset.size
         blank = Study(
             films=[np.zeros((size, size), np.uint8)], view_positions=[None], text="", age_years=None, sex=None
@@ -123,23 +129,38 @@ class StudyPredictor:
                 text=read,
                 age_years=age_years,
                 sex=sex or next((film.sex for film in films if film.sex is not None), None),
-            )
+            ),
+            films,
         )
 
-    def _answer(self, study: Study) -> Prediction:
+    def render(self, file: bytes, *, size: int | None = None) -> bytes:
+        """A film as the server reads it, as a gray PNG.
+
+        Args:
+            size: side in pixels of the same reading with more or fewer of them; None for the model's very pixels.
+
+        Raises:
+            RequestError: an unusable film.
+        """
+        preset = self.bundle.info.pixel_preset
+        if size is not None:
+            preset = preset.model_copy(update={"size": size})
+        return encode_png(self._film(file, position=1, num_films=1, preset=preset).pixels)
+
+    def _answer(self, study: Study, films: Sequence[Film] = ()) -> Prediction:
         condition = condition_of(study)
         if condition not in self.points.conditions:
             raise RequestError(422, "needs-film", "This model was evaluated with films only.", remedy="Add a film.")
         with self._lock:
             logits = predict(self.bundle, [study], device=self.device)
-        return Prediction(answer(self.bundle, logits, self.points, condition=condition), condition, study)
+        return Prediction(answer(self.bundle, logits, self.points, condition=condition), condition, study, tuple(films))
 
-    def _film(self, data: bytes, *, position: int, num_films: int) -> Film:
+    def _film(self, data: bytes, *, position: int, num_films: int, preset: PixelPreset | None = None) -> Film:
         name = "The film" if num_films == 1 else f"Film {position} of {num_films}"
         if not data:
             raise RequestError(422, "film-empty", f"{name} is an empty file.")
         try:
-            return self.reader.read(data, preset=self.bundle.info.pixel_preset)
+            return self.reader.read(data, preset=preset or self.bundle.info.pixel_preset)
         except FilmError as error:
             raise RequestError(422, f"film-{error.code}", f"{name} cannot be used: {error.reason}.") from None
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from components.cxr.config import Config
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.labels import LabelPolicy
-from components.cxr.report import Condition
+from components.cxr.report import Condition, Estimate, Metric
 from components.cxr.text.text import SectionReader
 
 __all__ = [
     "INTENDED_USE",
-    "ErrorBody", "ErrorReply", "Limits", "ModelReply", "PathologyAnswer", "PredictReply", "Seen", "Status",
+    "Caution", "ConditionMetrics", "ErrorBody", "ErrorReply", "InputUse", "Limits", "ModelReply", "Overall",
+    "PathologyAnswer", "PathologyMetrics", "PredictReply", "Seen", "Status",
 ]  # fmt: skip
 
 INTENDED_USE = "For research and education. Not a medical device: not for diagnosis, triage or treatment."
@@ -54,6 +57,40 @@ class PathologyAnswer(Config):
     there up; else 1 at or above `threshold`, else 0."""
     threshold: float
     """Chosen on validation data for this `condition`."""
+    auroc: Estimate
+    """Of the model on the evaluation's test studies in this `condition`, with its 95 % interval; null if undefined."""
+    low_support: bool
+    """Fewer than 10 positive or negative patients among them: how good the model is here is hardly known."""
+
+
+Overall = Literal["findings", "no-finding", "open"]
+"""One statement of a whole study: `findings` where a finding (anything but No Finding and Support Devices) is positive;
+`no-finding` where none is positive or uncertain and No Finding is positive; else `open`. The states themselves are each
+by its own threshold, so that No Finding may be positive beside a finding."""
+
+
+class InputUse(Config):
+    """One part of the request and what became of it."""
+
+    name: Literal["film", "view_position", "text", "age_years", "sex"]
+    film: int | None = None
+    """From 1; for films and their views."""
+    used: bool
+    """Whether it was input of the model."""
+    source: Literal["request", "header"] | None = None
+    """The request itself, or the DICOM header; null when it is nowhere."""
+    why: str | None = None
+    """Why it was not used."""
+
+
+class Caution(Config):
+    """What a reader of the answer should know about the request."""
+
+    code: str
+    """Stable name for programs: `burned-in`, `unusual-view`, `view-differs`, `films-differ`, `age-differs`,
+    `sex-differs`, `text-left-out` or `text-cut`."""
+    message: str
+    """One sentence for people, without anything from the request's text or ids."""
 
 
 class Seen(Config):
@@ -77,7 +114,14 @@ class PredictReply(Config):
     """By pathology, in the model's order."""
     condition: Condition
     """Which operating points were used: `all` with any film, `text` without."""
+    overall: Overall
+    """One statement of the whole study."""
     seen: Seen
+    inputs: tuple[InputUse, ...]
+    """Every part that a request can have, used or not, and why."""
+    warnings: tuple[Caution, ...]
+    study_uid: str | None = None
+    """The request's, unchanged."""
     bundle_hash: str
     """SHA-256 of the model."""
     intended_use: str = INTENDED_USE
@@ -92,6 +136,29 @@ class Limits(Config):
     max_pixels: int
     """Rows x columns of one film, checked before it is decoded."""
     max_text_chars: int
+
+
+class PathologyMetrics(Config):
+    """What the evaluation found of one pathology on test studies (protocol A: blank and uncertain labels are 0)."""
+
+    metrics: dict[Metric, Estimate]
+    """Each in [0, 1] with its 95 % interval; recall, specificity, precision and F1 at the threshold."""
+    positives: int
+    negatives: int
+    positive_patients: int
+    negative_patients: int
+    low_support: bool
+    """Fewer than 10 positive or negative patients."""
+
+
+class ConditionMetrics(Config):
+    """What the evaluation found in one input condition."""
+
+    studies: int
+    patients: int
+    pathologies: dict[str, PathologyMetrics]
+    mean_auroc: Estimate
+    """Over the pathologies whose AUROC is defined."""
 
 
 class ModelReply(Config):
@@ -113,6 +180,8 @@ class ModelReply(Config):
     label_policy: LabelPolicy
     thresholds: dict[Condition, dict[str, float]]
     """By condition and pathology."""
+    metrics: dict[Condition, ConditionMetrics]
+    """By condition, of the evaluation whose operating points are served."""
     num_parameters: int
     manifest_hash: str
     """Of the training data."""

@@ -46,6 +46,8 @@ class Film:
     """F or M, DICOM (0010,0040)."""
     refused_age: bool = False
     """Whether the header has an age that is none from 0 to 130 years."""
+    burned_in: bool = False
+    """Whether BurnedInAnnotation (0028,0301) is YES; only a preset that allows it reads such a film."""
 
 
 def read_film(data: FilmBytes, *, preset: PixelPreset, limits: DecodeLimits | None = None) -> Film:
@@ -110,7 +112,8 @@ def _safely() -> Iterator[None]:
 def _dicom_film(film: StoredFilm, preset: PixelPreset) -> Film:
     dataset = film.dataset
     age, refused = _age(dataset)
-    return Film(_dicom_pixels(film, preset), _view(dataset), age, _sex(dataset), refused)
+    burned_in = str(dataset.get("BurnedInAnnotation") or "").strip().upper() == "YES"
+    return Film(_dicom_pixels(film, preset), _view(dataset), age, _sex(dataset), refused, burned_in)
 
 
 def _dicom_pixels(film: StoredFilm, preset: PixelPreset) -> Pixels:

@@ -19,7 +19,7 @@ from components.cxr.text.strict_sections import clean_indication, read_strict
 
 __all__ = [
     "LEAKY", "PRE_READ", "SECTIONS", "SectionName", "SectionReader", "TextConfig", "clean_sections", "decode_report",
-    "is_leaky", "parse_report", "request_text", "select_text", "unescape_column",
+    "is_leaky", "parse_report", "request_text", "select_text", "unescape_column", "unread_sections",
 ]  # fmt: skip
 
 
@@ -112,6 +112,20 @@ def request_text(text: str, *, config: TextConfig, reader: SectionReader = "stri
     if config.leaky or "indication" not in config.sections:
         return squeeze(text) if config.sections else ""
     return clean_sections({"indication": text}, reader=reader).get("indication", "")
+
+
+def unread_sections(text: str, *, config: TextConfig, reader: SectionReader = "strict") -> tuple[str, ...]:
+    """Sections of a pasted text that are no input of the model, in the order of SECTIONS; the rest of request_text.
+
+    >>> unread_sections("INDICATION: Cough.\\nFINDINGS: Clear lungs.", config=TextConfig())
+    ('findings',)
+    """
+    text = unescape_column([text])[0]
+    found = _read(text, reader)
+    if not found.has_header and config.sections and (config.leaky or "indication" not in config.sections):
+        return ()
+    sections = found.sections if found.has_header else clean_sections({"indication": text}, reader=reader)
+    return tuple(name for name in SECTIONS if sections.get(name) and name not in config.sections)
 
 
 def decode_report(data: bytes) -> str:

@@ -55,7 +55,11 @@ def test_prediction_is_the_predictors(client, predictor, study):
     expected = predictor.predict(
         films, text=study.text, age_years=study.age_years, sex=study.sex, view_positions=study.view_positions
     )
-    assert reply["answers"] == {name: answer._asdict() for name, answer in expected.answers.items()}
+    told = {
+        name: {key: answer[key] for key in answer if key not in ("auroc", "low_support")}
+        for name, answer in reply["answers"].items()
+    }
+    assert told == {name: answer._asdict() for name, answer in expected.answers.items()}
     assert list(reply["answers"]) == list(expected.answers)
     assert all(answer["state"] in (-1, 0, 1) for answer in reply["answers"].values())
     assert reply["condition"] == "all"
@@ -195,7 +199,7 @@ def test_limits(predictor, png):
 @pytest.mark.parametrize(
     ("kind", "body", "status", "code"),
     [
-        ("application/json", b'{"text": "cough"}', 415, "not-a-form"),
+        ("text/plain", b"cough", 415, "not-a-form"),
         (None, b"cough", 415, "not-a-form"),
         ("multipart/form-data", b"cough", 400, "bad-form"),
         ("multipart/form-data; boundary=x", b"cough", 400, "bad-form"),
@@ -291,12 +295,3 @@ def test_the_page_needs_nothing_from_elsewhere(client):
 def test_answers_are_neither_cached_nor_guessed_at(client):
     headers = _post(client, text="cough").headers
     assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
-
-
-def test_openapi_describes_the_form_and_the_answer(client):
-    schema = client.get("/openapi.json").json()
-    operation = schema["paths"]["/v1/predict"]["post"]
-    form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert set(form["properties"]) == {"files", "text", "age_years", "sex", "view_positions"}
-    assert {"200", "400", "408", "413", "415", "422", "503"} <= set(operation["responses"])
-    assert schema["components"]["schemas"]["PathologyAnswer"]["properties"]["state"]["description"]

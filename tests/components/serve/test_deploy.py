@@ -6,7 +6,7 @@ import pytest
 from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
 from components.cxr.operating_points import MODEL_CARD, load_operating_points, write_operating_points
-from components.cxr.report import ThresholdRule, write_report
+from components.cxr.report import REPORT, ThresholdRule, write_report
 from components.cxr.storage.local import LocalStorage
 from components.cxr.storage.storage import ABSENT
 from components.serve import deploy as step
@@ -77,7 +77,8 @@ def test_deploy_publishes_what_answers_as_in_evaluation(world, capsys):
     assert load_bundle(copy).hash == world.report.bundle_hash
     points = load_operating_points(copy, bundle_hash=done.bundle_hash)
     assert points.hash == done.operating_points_hash
-    assert copy.read(MODEL_CARD) == world.evaluation.read(MODEL_CARD)
+    for name in (MODEL_CARD, REPORT):
+        assert copy.read(name) == world.evaluation.read(name)
     lines = capsys.readouterr().out.splitlines()
     num_studies = len(world.report.golden)
     checked = f"{4 * num_studies} answers to {num_studies} studies"
