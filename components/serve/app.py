@@ -37,6 +37,8 @@ from components.serve.worker import Worker
 __all__ = ["create_app"]
 
 PAGE = Path(__file__).with_name("page.html")
+EXAMPLES = Path(__file__).with_name("examples")
+"""Synthetic studies for the page to try; `python -m pipeline.synthetic.examples` draws them."""
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -72,6 +74,7 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
     worker = Worker(config.readers)
     places = asyncio.Semaphore(config.max_requests)
     page = PAGE.read_text(encoding="utf-8")
+    examples = {path.name: path.read_bytes() for path in EXAMPLES.iterdir() if path.is_file()}
     model = _model_reply(predictor, config)
 
     @asynccontextmanager
@@ -84,6 +87,13 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def show_page() -> HTMLResponse:
         return HTMLResponse(page, headers={"content-security-policy": _PAGE_POLICY})
+
+    @app.get("/examples/{name}", include_in_schema=False)
+    async def show_example(name: str) -> Response:
+        if name not in examples:
+            raise HTTPException(404)
+        kind = "application/json" if name.endswith(".json") else "application/octet-stream"
+        return Response(examples[name], media_type=kind)
 
     @app.get("/healthz")
     async def healthz() -> Status:

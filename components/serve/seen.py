@@ -94,7 +94,7 @@ def _cautions(form: StudyForm, found: Prediction, bundle: Bundle) -> Iterator[tu
     if form.text and (unread := unread_sections(form.text, config=info.text, reader=info.section_reader)):
         yield "text-left-out", f"The model does not read this part of the text: {', '.join(unread)}."
     most = info.architecture.max_tokens
-    if study.text and len(bundle.tokenizer(study.text)["input_ids"]) > most:
+    if study.text and len(bundle.tokenizer(study.text, truncation=True, max_length=most + 1)["input_ids"]) > most:
         yield "text-cut", f"The model reads the first {most} tokens of the text."
 
 

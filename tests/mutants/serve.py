@@ -7,6 +7,7 @@ DEPLOY = "tests/components/serve/test_deploy.py"
 FORM = "tests/components/serve/test_form.py"
 GOLDEN = "tests/components/serve/test_golden.py"
 PREDICTOR = "tests/components/serve/test_predictor.py"
+PAGE = "tests/components/serve/test_page.py"
 ROLLOUT = "tests/components/serve/test_rollout.py"
 WORKER = "tests/components/serve/test_worker.py"
 
@@ -174,6 +175,48 @@ MUTANTS = [
         old='            preset = preset.model_copy(update={"size": size})\n',
         new="            size = preset.size\n",
         test="tests/components/serve/test_render.py::test_a_larger_picture_is_the_same_reading",
+    ),
+    Mutant(
+        "a-dropped-folder-is-a-server-that-is-down",
+        file="components/serve/page.html",
+        old="    return new Blob([await film.file.arrayBuffer()]);\n",
+        new="    return film.file;\n",
+        test=f"{PAGE}::test_each_failure_has_words_of_its_own",
+    ),
+    Mutant(
+        "just-over-a-low-threshold-reads-as-an-alarm",
+        file="components/serve/page.html",
+        old='const far = distance(found), how = Math.abs(far) < BARELY ? "barely " :',
+        new="const far = distance(found), how =",
+        test=f"{PAGE}::test_a_low_probability_over_a_low_threshold_does_not_read_as_an_alarm",
+    ),
+    Mutant(
+        "no-finding-counts-beside-a-finding-on-the-page",
+        file="components/serve/page.html",
+        old='if (name === NO_FINDING && overall === "findings") return',
+        new="if (!name) return",
+        test=f"{PAGE}::test_no_finding_does_not_count_beside_a_finding_and_uncertain_is_seen_as_such",
+    ),
+    Mutant(
+        "classify-loses-the-focus",
+        file="components/serve/page.html",
+        old='  $("send").setAttribute("aria-disabled", "true");\n',
+        new='  $("send").disabled = true; setTimeout(() => { $("send").disabled = false; }, 300);\n',
+        test=f"{PAGE}::test_the_keyboard_alone_is_enough",
+    ),
+    Mutant(
+        "the-notice-scrolls-away",
+        file="components/serve/page.html",
+        old="#notice { position: sticky;",
+        new="#notice { position: static;",
+        test=f"{PAGE}::test_nothing_is_cut_off_or_covered",
+    ),
+    Mutant(
+        "the-pictures-are-not-the-models-pixels",
+        file="components/serve/page.html",
+        old='`v1/render?size=${SHOWN_SIZE}` : "v1/render"',
+        new='`v1/render?size=${SHOWN_SIZE}` : "v1/render?size=64"',
+        test=f"{PAGE}::test_a_dropped_dicom_is_shown_as_the_server_read_it",
     ),
     Mutant(
         "a-film-over-the-limit-is-read",

@@ -295,3 +295,20 @@ def test_the_page_needs_nothing_from_elsewhere(client):
 def test_answers_are_neither_cached_nor_guessed_at(client):
     headers = _post(client, text="cough").headers
     assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
+
+
+def test_the_example_studies_are_answered(client):
+    listed = client.get("/examples/examples.json").json()
+    assert len(listed) == 3
+    for example in listed:
+        films = [client.get(f"/examples/{name}").content for name in example["films"]]
+        fields = {"text": example["text"], "age_years": example["age_years"] or "", "sex": example["sex"] or ""}
+        reply = _post(client, files=films, **fields, view_positions=",".join(example["view_positions"])).json()
+        assert reply["seen"]["text"]
+        assert None not in (reply["seen"]["age_years"], reply["seen"]["sex"], *reply["seen"]["view_positions"])
+        assert {warning["code"] for warning in reply["warnings"]} <= {"text-cut"}  # after this model's 16 tokens
+
+
+def test_nothing_but_the_examples_is_served_as_one(client):
+    for name in ("page.html", "..%2Fpage.html", "%2e%2e%2fapp.py"):
+        assert client.get(f"/examples/{name}").status_code == 404

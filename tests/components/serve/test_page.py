@@ -1,0 +1,384 @@
+"""The page in a real Chromium, by mouse and keyboard as a person uses them, before a real server."""
+
+import json
+import shutil
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+STORED = (np.arange(60 * 40, dtype=np.uint16).reshape(60, 40) * 7) % 4096
+HEADER = {"ViewPosition": "PA", "PatientAge": "063Y"}
+SIZES = [(1280, 900), (390, 844), (320, 640)]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here; Debian has it as the package chromium")
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, server):
+    """Opens the page; in the end nothing may have gone wrong in it unseen."""
+    complaints, contexts = [], []
+
+    def open_page(width=1280, height=900, scheme="light"):
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.goto(server.address)
+        page.get_by_role("button", name="Effusion, portable").wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    unexpected = [text for text in complaints if "Failed to load resource" not in text]
+    assert not unexpected
+
+
+@pytest.fixture
+def page(open_page):
+    return open_page()
+
+
+@pytest.fixture
+def dicom(tmp_path, dicom_bytes):
+    path = tmp_path / "film.dcm"
+    path.write_bytes(dicom_bytes(STORED, bits_stored=12, PhotometricInterpretation="MONOCHROME1", **HEADER))
+    return path
+
+
+def _drop(page, *paths):
+    """A drag from the desktop, as the browser gets it from the system."""
+    box = page.locator("#drop").bounding_box()
+    point = {"x": box["x"] + 20, "y": box["y"] + 20}
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {"type": kind, **point, "data": data})
+
+
+def _wait(check, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+    return found
+
+
+def _shown(page, number=1):
+    """Wait for that many pictures."""
+    script = "() => [...document.querySelectorAll('#films img')].filter(i => i.complete && i.naturalWidth).length"
+    _wait(lambda: page.evaluate(script) == number)
+
+
+def _classify(page):
+    page.get_by_role("button", name="Classify").click()
+    page.locator("#findings li").first.wait_for()
+
+
+def _style(page, name):
+    return page.locator("#films img").first.evaluate(f"node => node.style.{name}")
+
+
+def _focused(page):
+    return page.evaluate("() => document.activeElement.id || document.activeElement.textContent")
+
+
+def _pixels(page):
+    """What the first picture holds."""
+    values = page.evaluate(
+        """() => {
+          const image = document.querySelector('#films img'), canvas = document.createElement('canvas');
+          canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
+          const context = canvas.getContext('2d');
+          context.drawImage(image, 0, 0);
+          const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+          return [canvas.height, ...data.filter((_, i) => i % 4 === 0)];
+        }"""
+    )
+    return np.array(values[1:], np.uint8).reshape(values[0], -1)
+
+
+def test_a_dropped_dicom_is_shown_as_the_server_read_it(page, dicom, predictor):
+    _drop(page, dicom)
+    _shown(page)
+    expected = predictor.render(dicom.read_bytes(), size=1024)
+    np.testing.assert_array_equal(_pixels(page), cv2.imdecode(np.frombuffer(expected, np.uint8), 0))
+    page.get_by_role("button", name="Model’s pixels").click()
+    _wait(lambda: page.locator("#films img").get_attribute("alt") == "Film 1 as the model saw it")
+    _wait(lambda: _pixels(page).shape == (32, 32))
+    np.testing.assert_array_equal(_pixels(page), predictor.predict([dicom.read_bytes()]).study.films[0])
+
+
+def test_threshold_and_interval_are_in_view_and_the_answer_is_the_servers(page, dicom, predictor, tmp_path):
+    _drop(page, dicom)
+    _classify(page)
+    expected = predictor.predict([dicom.read_bytes()])
+    assert page.locator("#findings li").count() == len(expected.answers)
+    for row in page.locator("#findings li").all():
+        name, facts = row.locator(".label").inner_text(), row.locator(".facts").inner_text()
+        found = expected.answers[name]
+        number = facts.partition(" %")[0]
+        assert abs(float(number) - 100 * found.probability) <= 0.5
+        assert "threshold" in facts
+        assert "AUROC" in facts
+    used = page.locator("#result").inner_text()
+    assert "its view PA (DICOM header)" in used
+    assert "age 63 (DICOM header)" in used
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download JSON").click()
+    download.value.save_as(tmp_path / "answer.json")
+    saved = json.loads((tmp_path / "answer.json").read_text())
+    assert saved["answers"]["Edema"]["probability"] == pytest.approx(expected.answers["Edema"].probability, abs=1e-6)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy as text").click()
+    _wait(lambda: page.locator("#copy").inner_text() == "Copied")
+    text = page.evaluate("() => navigator.clipboard.readText()")
+    assert all(name in text for name in expected.answers)
+    assert "threshold" in text
+    assert "Not a medical device" in text
+
+
+def test_findings_come_by_distance_or_in_the_usual_order_by_one_click(page, predictor):
+    page.get_by_role("button", name="Effusion, portable").click()
+    page.locator("#findings li").first.wait_for()
+
+    def names():
+        return page.locator("#findings .label").all_inner_texts()
+
+    def log_odds(value):
+        return np.log(value / (1 - value))
+
+    replies = page.evaluate("() => answer.answers")
+    far = {name: log_odds(found["probability"]) - log_odds(found["threshold"]) for name, found in replies.items()}
+    assert names()[-1] == "No Finding"
+    assert names()[:-1] == sorted((n for n in far if n != "No Finding"), key=lambda name: -far[name])
+    page.get_by_role("button", name="Usual order").click()
+    assert names() == list(predictor.bundle.info.pathologies)
+    assert page.get_by_role("button", name="Usual order").get_attribute("aria-pressed") == "true"
+
+
+@pytest.mark.parametrize(
+    ("state", "probability", "threshold", "words"),
+    [
+        (1, 0.12, 0.11, "barely over"),
+        (1, 0.24, 0.11, "over"),
+        (1, 0.80, 0.11, "far over"),
+        (0, 0.10, 0.11, "barely under"),
+        (0, 0.01, 0.11, "far under"),
+        (-1, 0.80, 0.11, "uncertain"),
+    ],
+)
+def test_a_low_probability_over_a_low_threshold_does_not_read_as_an_alarm(page, state, probability, threshold, words):
+    found = {"state": state, "probability": probability, "threshold": threshold}
+    assert page.evaluate("found => judged('Edema', found, 'findings')[1]", found) == words
+
+
+def test_no_finding_does_not_count_beside_a_finding_and_uncertain_is_seen_as_such(page):
+    page.get_by_label("Indication").fill("cough")
+    _classify(page)
+    page.evaluate(
+        """() => {
+          const put = (name, state, probability) => {
+            Object.assign(answer.answers[name], { state, probability, threshold: .1 });
+          };
+          put('No Finding', 1, .3); put('Edema', 1, .12); put('Fracture', -1, .3); put('Pleural Effusion', 0, .02);
+          answer.overall = 'findings';
+          showAnswer(answer);
+        }"""
+    )
+    row = page.locator("#findings li")
+    assert row.filter(has_text="No Finding").locator(".word").inner_text() == "over, not counted"
+    assert row.filter(has_text="Edema").get_attribute("class") == "barely"
+    assert row.filter(has_text="Fracture").locator(".word .mark").inner_text() == "uncertain"
+    told = page.locator("#overall").inner_text()
+    assert told == "0 of 3 findings clearly over the threshold. 1 barely over. Uncertain: Fracture."
+
+
+def test_a_folder_is_taken_apart_and_one_without_films_is_no_server_that_is_down(page, dicom, tmp_path):
+    study, notes = tmp_path / "study", tmp_path / "notes"
+    (study / "series").mkdir(parents=True)
+    notes.mkdir()
+    shutil.copy(dicom, study / "series" / "00001")
+    (study / "report.txt").write_text("x")
+    (notes / "report.txt").write_text("x")
+    _drop(page, study)
+    _shown(page)
+    _drop(page, notes)
+    _wait(lambda: "The folder has no film." in page.locator("#error").inner_text())
+    assert page.locator("#films li").count() == 1
+
+
+def test_each_failure_has_words_of_its_own(page, dicom, tmp_path):
+    error = page.locator("#error")
+    junk = tmp_path / "junk.dcm"
+    junk.write_bytes(b"no film")
+    _drop(page, junk)
+    _wait(lambda: "neither DICOM, PNG nor JPEG" in page.locator("#films").inner_text())
+    page.get_by_role("button", name="Remove film 1").click()
+    _drop(page, dicom, dicom, dicom, dicom)
+    _wait(lambda: "a study may have 3" in error.inner_text())
+    assert page.locator("#films li").count() == 0
+    page.get_by_role("button", name="Classify").click()
+    _wait(lambda: "neither a film nor a text" in error.inner_text())
+    assert _focused(page) == "send"
+    _drop(page, dicom)
+    _shown(page)
+    dicom.unlink()
+    page.get_by_role("button", name="Classify").click()
+    _wait(lambda: "film.dcm cannot be read." in error.inner_text())
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_label("Indication").fill("cough")
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Classify").click()
+    _wait(lambda: "The server does not answer." in error.inner_text())
+    page.context.set_offline(False)
+    _classify(page)
+    assert error.inner_text() == ""
+
+
+def test_the_keyboard_alone_is_enough(page):
+    seen = []
+    for _ in range(12):  # to the first example
+        page.keyboard.press("Tab")
+        seen.append(_focused(page))
+        if seen[-1].startswith("No finding, two"):
+            break
+    assert {"picker", "folder"} <= set(seen)
+    page.keyboard.press("Enter")
+    page.locator("#findings li").first.wait_for()
+    _shown(page, 2)
+    assert _focused(page).startswith("No finding, two")
+    while not page.evaluate("() => document.activeElement.classList.contains('view')"):
+        page.keyboard.press("Tab")
+    for key in ("+", "+", "ArrowLeft", "i", "b", "c"):
+        page.keyboard.press(key)
+    assert _style(page, "transform") == "translate(30px, 0px) scale(1.5625)"
+    assert _style(page, "filter") == "invert(1) brightness(1.1) contrast(1.1)"
+    page.keyboard.press("0")
+    assert _style(page, "transform") == "translate(0px, 0px) scale(1)"
+    while _focused(page) != "text":
+        page.keyboard.press("Tab")
+    page.keyboard.type(" and cough")
+    assert "Classify it again" in page.locator("#result").inner_text()
+    while _focused(page) != "send":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    _wait(lambda: page.locator(".changed").count() == 0 and page.locator("#findings li").count())
+    assert _focused(page) == "send"
+    while _focused(page) != "by-list":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    assert page.locator("#by-list").get_attribute("aria-pressed") == "true"
+    assert _focused(page) == "by-list"
+
+
+def test_the_mouse_zooms_moves_and_lights(page, dicom):
+    _drop(page, dicom)
+    _shown(page)
+    page.locator("#films .view").scroll_into_view_if_needed()
+    box = page.locator("#films .view").bounding_box()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    def drag(x, y):
+        page.mouse.move(*middle)
+        page.mouse.down()
+        page.mouse.move(middle[0] + x, middle[1] + y, steps=4)
+        page.mouse.up()
+
+    drag(10, 10)
+    assert _style(page, "transform") == "translate(0px, 0px) scale(1)"  # nothing to move while it fits
+    page.mouse.wheel(0, -300)
+    _wait(lambda: "scale(2.1" in _style(page, "transform"))
+    drag(40, -25)
+    assert _style(page, "transform").startswith("translate(40px, -25px)")
+    page.get_by_role("button", name="brightness").click()
+    drag(0, -60)
+    assert "brightness(1.49" in _style(page, "filter")
+    page.get_by_role("button", name="Invert").click()
+    assert "invert(1)" in _style(page, "filter")
+    page.get_by_role("button", name="Reset").click()
+    assert _style(page, "filter") == "invert(0) brightness(1) contrast(1)"
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_nothing_is_cut_off_or_covered(open_page, width, height):
+    page = open_page(width, height)
+    page.get_by_role("button", name="Pneumothorax, two").click()
+    page.locator("#findings li").first.wait_for()
+    _shown(page, 2)
+    assert page.evaluate("() => document.documentElement.scrollWidth") == width
+    first, second = (page.locator("#films .view").nth(i).bounding_box() for i in (0, 1))
+    assert (first["y"] == second["y"]) == (width == 1280)  # side by side where there is room
+    for number in page.locator("#findings .facts strong").all():
+        number.scroll_into_view_if_needed()
+        on_top = "node => { const b = node.getBoundingClientRect(); const at = x => node.contains("
+        on_top += "document.elementFromPoint(x, b.top + b.height / 2)); return at(b.left + 1) && at(b.right - 1); }"
+        assert number.evaluate(on_top)
+    for end in (0, "document.documentElement.scrollHeight"):
+        page.evaluate(f"() => scrollTo(0, {end})")
+        notice = page.locator("#notice").bounding_box()
+        assert 0 <= notice["y"] < 1
+        assert "Research use only" in page.locator("#notice").inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 320])
+def test_axe_finds_no_serious_fault(open_page, scheme, width, dicom):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = open_page(width, scheme=scheme)
+    red, green, blue = page.evaluate("() => getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    assert (red + green + blue < 200) == (scheme == "dark")
+
+    def check():
+        found = axe.run(page).response["violations"]
+        assert [fault["id"] for fault in found if fault["impact"] in ("serious", "critical")] == []
+
+    check()
+    page.get_by_role("button", name="Classify").click()
+    _wait(lambda: page.locator("#error").inner_text())
+    check()
+    page.get_by_label("Indication").fill("INDICATION: cough\nFINDINGS: none")
+    _drop(page, dicom)
+    _shown(page)
+    _classify(page)
+    assert page.locator(".warnings li").count() == 1
+    check()
+    page.get_by_label("Indication").fill("fever")
+    check()
+
+
+def test_an_answer_and_an_error_are_announced(page, dicom):
+    page.get_by_label("Indication").fill("cough")
+    _classify(page)
+    _wait(lambda: page.get_by_role("status").inner_text().startswith("Answer: "))
+    assert page.get_by_role("alert").count() == 1
+    assert page.get_by_role("list", name="Findings").count() == 1
+    _drop(page, dicom)
+    _shown(page)
+    assert page.get_by_role("group", name="Film 1, as the server read it").count() == 1
+    page.get_by_role("button", name="Remove film 1").click()
+    assert _focused(page) == "picker"
+
+
+def test_the_model_card_is_one_click_away(page):
+    with page.expect_popup() as popup:
+        page.get_by_role("link", name="Model card").click()
+    assert "The card of this evaluation" in popup.value.inner_text("body")
