@@ -128,7 +128,7 @@ def note_of(report: Report) -> str:
     score = report.headline
     lines = [
         f"**LEAKY: {'; '.join(report.leaks)}.** The scores prove nothing.\n" if report.leaky else "",
-        f"**Mean AUROC {with_interval(score.mean, 'auroc')}**, from films alone "
+        f"Mean AUROC {with_interval(score.mean, 'auroc')}, from films alone "  # a list of versions shows it unrendered
         f"{with_interval(report.score('image').mean, 'auroc')}: {subtitle_of(report)}\n",
         "| Pathology | AUROC (95 % interval) | Average precision | Positives |",
         "|:---|:---|:---|:---|",

@@ -33,9 +33,12 @@ service. The scores of a version are on the page of its source model.
 import mlflow
 import pandas as pd
 
-mlflow.set_tracking_uri("...")  # the server's address, or sqlite:////folder/of/the/root/mlflow/mlflow.db
+# The server's address, or sqlite:////ROOT/mlflow/mlflow.db
+mlflow.set_tracking_uri("...")
 model = mlflow.pyfunc.load_model("models:/cxrflow@champion")
-model.predict(pd.DataFrame([{"film": "film.dcm", "text": "cough and fever", "age_years": 63, "sex": "F"}]))
+study = {"film": "film.dcm", "text": "cough and fever"}
+study |= {"age_years": 63, "sex": "F"}
+model.predict(pd.DataFrame([study]))
 ```
 """
 """Of the registered model."""

@@ -307,7 +307,7 @@ def test_under_kubeflow_a_task_logs_into_its_own_run_and_the_headline_into_the_p
     assert own.info.status == "RUNNING", "Kubeflow closes it"
     assert whole.data.metrics == headline_of(report)
     assert whole.data.tags["evaluate_run"] == task
-    assert whole.data.tags["mlflow.note.content"].startswith("**Mean AUROC")
+    assert whole.data.tags["mlflow.note.content"].startswith("Mean AUROC")
     version = client.get_model_version_by_alias("cxrflow", "challenger")
     assert version.run_id == task
 
