@@ -61,6 +61,7 @@ _STUDY: dict[str, Any] = {
     "sex": "F",
     "study_uid": "2.25.329800735698586629295641978511506172918",
 }
+_ALONE = "Without a film the model reads the text alone."
 REPLY_EXAMPLE: dict[str, Any] = {
     "answers": {
         "No Finding": {
@@ -82,11 +83,11 @@ REPLY_EXAMPLE: dict[str, Any] = {
     },
     "condition": "text",
     "overall": "no-finding",
-    "seen": {"films": 0, "view_positions": [], "text": True, "age_years": 63.0, "sex": "F"},
+    "seen": {"films": 0, "view_positions": [], "text": True, "age_years": None, "sex": None},
     "inputs": [
         {"name": "text", "film": None, "used": True, "source": "request", "why": None},
-        {"name": "age_years", "film": None, "used": True, "source": "request", "why": None},
-        {"name": "sex", "film": None, "used": True, "source": "request", "why": None},
+        {"name": "age_years", "film": None, "used": False, "source": "request", "why": _ALONE},
+        {"name": "sex", "film": None, "used": False, "source": "request", "why": _ALONE},
     ],
     "warnings": [{"code": "text-left-out", "message": "The model does not read this part of the text: findings."}],
     "study_uid": _STUDY["study_uid"],

@@ -101,9 +101,9 @@ class Seen(Config):
     """By film: the form's, else the DICOM header's; null when unknown."""
     text: bool
     """Whether any of the text was input: of a whole report only the model's sections are."""
-    age_years: float | None
+    age_years: float | None = None
     """The form's, else the DICOM header's."""
-    sex: str | None
+    sex: str | None = None
     """The form's, else the DICOM header's: F or M."""
 
 

@@ -66,6 +66,8 @@ def inputs(form: StudyForm, found: Prediction) -> tuple[InputUse, ...]:
 
 
 def _metadata(name: str, used: object, given: object, why: str | None) -> InputUse:
+    if used is None and given is not None:
+        return InputUse(name=name, used=False, source="request", why="Without a film the model reads the text alone.")
     if used is None:
         return InputUse(name=name, used=False, source="header" if why else None, why=why or "Not given.")
     return InputUse(name=name, used=True, source="header" if given is None else "request")

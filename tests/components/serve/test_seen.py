@@ -3,8 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from components.cxr.model.batch import Study
 from components.cxr.model.predictor import Answer
-from components.serve.seen import overall
+from components.serve.fields import StudyForm
+from components.serve.seen import inputs, overall
 
 STORED = np.arange(40 * 40, dtype=np.uint16).reshape(40, 40)
 
@@ -68,6 +70,15 @@ def test_every_part_of_the_request_is_accounted_for(client, dicom_bytes, png):
     assert [use["why"] for use in bad["inputs"] if use["name"] == "age_years"] == [
         "The DICOM header's is none from 0 to 130 years."
     ]
+
+
+def test_what_a_text_alone_leaves_out_is_not_called_missing(predictor):
+    form = StudyForm(files=[], text="cough", age_years=63.0, sex="F", view_positions=None, study_uid=None)
+    study = Study(films=[], view_positions=[], text="cough", age_years=None, sex=None)
+    text, age, sex = inputs(form, predictor.predict([], text="cough")._replace(study=study))
+    assert (text.used, age.used, sex.used) == (True, False, False)
+    assert age.source == sex.source == "request"
+    assert "text alone" in age.why
 
 
 def test_a_plain_request_has_no_warning(client, png):
