@@ -66,6 +66,7 @@ def dicom(tmp_path, dicom_bytes):
 
 def _drop(page, *paths):
     """A drag from the desktop, as the browser gets it from the system."""
+    page.locator("#drop").evaluate("node => node.scrollIntoView({ block: 'center' })")
     box = page.locator("#drop").bounding_box()
     point = {"x": box["x"] + 20, "y": box["y"] + 20}
     data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
@@ -135,7 +136,7 @@ def test_threshold_and_interval_are_in_view_and_the_answer_is_the_servers(page, 
     for row in page.locator("#findings li").all():
         name, facts = row.locator(".label").inner_text(), row.locator(".facts").inner_text()
         found = expected.answers[name]
-        number = facts.partition(" %")[0]
+        number = facts.partition("\N{NO-BREAK SPACE}%")[0]
         assert abs(float(number) - 100 * found.probability) <= 0.5
         assert "threshold" in facts
         assert "AUROC" in facts
@@ -254,6 +255,18 @@ def test_each_failure_has_words_of_its_own(page, dicom, tmp_path):
     assert error.inner_text() == ""
 
 
+def test_an_error_is_brought_into_view(open_page):
+    page = open_page(1280, 500)
+    page.get_by_role("button", name="Effusion, portable").click()
+    page.locator("#findings li").first.wait_for()
+    _shown(page)
+    page.get_by_label("Age in years").fill("200")
+    page.get_by_role("button", name="Classify").click()
+    _wait(lambda: "no number from 0 to 130" in page.locator("#error").inner_text())
+    _wait(lambda: 0 <= page.locator("#error").bounding_box()["y"] < 400)
+    assert _focused(page) == "send"
+
+
 def test_the_keyboard_alone_is_enough(page):
     seen = []
     for _ in range(12):  # to the first example
@@ -316,6 +329,20 @@ def test_the_mouse_zooms_moves_and_lights(page, dicom):
     assert "invert(1)" in _style(page, "filter")
     page.get_by_role("button", name="Reset").click()
     assert _style(page, "filter") == "invert(0) brightness(1) contrast(1)"
+
+
+def test_two_fingers_zoom(open_page, dicom):
+    page = open_page(390, 844)
+    _drop(page, dicom)
+    _shown(page)
+    page.locator("#films .view").scroll_into_view_if_needed()
+    box = page.locator("#films .view").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    session = page.context.new_cdp_session(page)
+    for kind, apart in (("touchStart", 40), ("touchMove", 60), ("touchMove", 80), ("touchEnd", 0)):
+        points = [{"x": x + side * apart, "y": y, "id": side + 1} for side in (-1, 1)] if apart else []
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    _wait(lambda: "scale(2)" in _style(page, "transform"))
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
