@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from components.cxr.config import Config, content_hash
 from components.cxr.errors import UserError
 from components.cxr.labels import UNCERTAIN
-from components.cxr.report import Condition, ThresholdRule
+from components.cxr.report import CONDITIONS, Condition, ThresholdRule
 from components.cxr.shards import read_versioned
 from components.cxr.storage.storage import Storage
 
 __all__ = [
     "MODEL_CARD", "OPERATING_POINTS",
     "Calibration", "OperatingPoint", "OperatingPoints",
-    "load_operating_points", "states_of", "write_operating_points",
+    "fitting_condition", "load_operating_points", "states_of", "write_operating_points",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 3
@@ -29,17 +31,17 @@ MODEL_CARD = "MODEL_CARD.md"
 class Calibration(Config):
     """Platt scaling (Platt 1999): probability = sigmoid(slope * (z1 - z0) + intercept)."""
 
-    slope: float = 1.0
-    intercept: float = 0.0
+    slope: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+    intercept: float = Field(0.0, allow_inf_nan=False)
 
 
 class OperatingPoint(Config):
     """What evaluation chose for one pathology on validation."""
 
-    threshold: float
+    threshold: float = Field(ge=0.0, le=1.0)
     """Calibrated probability in [0, 1] from which the answer is positive."""
     calibration: Calibration = Calibration()
-    uncertain_threshold: float | None = None
+    uncertain_threshold: float | None = Field(None, ge=0.0, le=1.0)
     """Probability of uncertain in [0, 1] from which the answer is -1; None where it must be the likeliest state."""
     positives: int = 0
     """Validation studies behind threshold and calibration; without both kinds they are 0.5 and the identity."""
@@ -64,6 +66,25 @@ class OperatingPoints(Config):
     def hash(self) -> str:
         """16 hex digits; a report, a deployment and a server name them by it."""
         return content_hash(self.canonical_json())
+
+
+def fitting_condition(*, films: bool, text: bool, metadata: bool) -> Condition:
+    """The evaluated condition whose operating points judge a study with these inputs: the nearest of the five.
+
+    Calibration and thresholds of a condition are chosen on studies of which the model saw just that. A film with a text
+    and no metadata is judged as `all`, a text with metadata and no film as `text`: those two were not evaluated.
+
+    Args:
+        metadata: age, sex or a view that the model knows.
+
+    >>> fitting_condition(films=True, text=False, metadata=True)
+    'image+meta'
+    """
+    if not films:
+        return "text" if text else "meta"
+    if text:
+        return "all"
+    return "image+meta" if metadata else "image"
 
 
 def states_of(
@@ -95,14 +116,17 @@ def write_operating_points(storage: Storage, points: OperatingPoints) -> None:
     storage.write(OPERATING_POINTS, data.encode())
 
 
-def load_operating_points(storage: Storage, *, bundle_hash: str | None) -> OperatingPoints:
+def load_operating_points(
+    storage: Storage, *, bundle_hash: str | None, pathologies: Sequence[str] = ()
+) -> OperatingPoints:
     """Read the operating points in an evaluation's or a deployed bundle's folder.
 
     Args:
         bundle_hash: of the model that they are wanted for; None for whichever they are of.
+        pathologies: which every condition must have.
 
     Raises:
-        UserError: none here, another schema version, or those of another model.
+        UserError: none here, another schema version, impossible numbers, some missing, or those of another model.
     """
     where = f"{storage.uri}/{OPERATING_POINTS}"
     try:
@@ -125,4 +149,13 @@ def load_operating_points(storage: Storage, *, bundle_hash: str | None) -> Opera
             expected=bundle_hash[:16],
             remedy="Run evaluate for this model, or name its evaluation with --evaluation.",
         )
+    for condition in CONDITIONS if pathologies else ():
+        if missing := [name for name in pathologies if name not in points.conditions.get(condition, {})]:
+            raise UserError(
+                "incomplete-operating-points",
+                "operating points are incomplete",
+                where=f"{where}: {condition}",
+                found=f"no {', '.join(missing)}",
+                remedy="Run evaluate again.",
+            )
     return points

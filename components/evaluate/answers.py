@@ -18,7 +18,7 @@ from components.cxr.config import section
 from components.cxr.errors import UserError
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.device import pick_device
-from components.cxr.model.predictor import answer
+from components.cxr.model.predictor import answer, condition_of
 from components.cxr.operating_points import load_operating_points
 from components.cxr.shards import SPLITS, LoadedManifest, load_manifest
 from components.cxr.storage.atomic import renamed_to
@@ -38,7 +38,9 @@ def answers(
     evaluation: Storage,
     splits: Sequence[str] = SPLITS,
 ) -> pa.Table:
-    """The answers under the condition `all`, with an evaluation's calibration and thresholds; nothing is written.
+    """The answers to every study with all it has, as the server gives them; nothing is written.
+
+    Calibration and thresholds are the evaluation's, of the condition that fits the study (condition_of).
 
     One row per study: study_id, split, and per pathology `probability/<name>` (calibrated) and `uncertain/<name>`, both
     in [0, 1], and `state/<name>` (1, 0 or -1).
@@ -49,7 +51,7 @@ def answers(
     """
     pick_device(config.device, where="evaluate.device")
     model = load_bundle(bundle)
-    points = load_operating_points(evaluation, bundle_hash=model.hash)
+    points = load_operating_points(evaluation, bundle_hash=model.hash, pathologies=model.info.pathologies)
     check_same_input(model.info, manifest.manifest, where=manifest.storage.uri)
     tables = []
     for split in splits:
@@ -59,7 +61,8 @@ def answers(
         (logits,) = run_model(model, [Job(studies, "all")], config=config)
         columns: dict[str, list[Any]] = {"study_id": list(studies.study_ids), "split": [split] * len(studies)}
         for row in range(len(studies)):
-            for name, told in answer(model, logits, points, condition="all", row=row).items():
+            condition = condition_of(studies[row])
+            for name, told in answer(model, logits, points, condition=condition, row=row).items():
                 columns.setdefault(f"probability/{name}", []).append(told.probability)
                 columns.setdefault(f"uncertain/{name}", []).append(told.uncertain)
                 columns.setdefault(f"state/{name}", []).append(told.state)

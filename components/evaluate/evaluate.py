@@ -57,7 +57,7 @@ from components.evaluate.truth_table import SecondTruth, read_second_truth
 
 __all__ = ["Evaluation", "evaluation_key", "run"]
 
-VERSION = 4
+VERSION = 5
 """Of the code that decides the report from the scores: metrics, calibration, tables and card."""
 AS_SERVED = (OPERATING_POINTS, MODEL_CARD)
 """What a served model has of its evaluation."""

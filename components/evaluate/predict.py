@@ -12,7 +12,7 @@ import numpy as np
 from components.cxr.bundle import Bundle, load_bundle
 from components.cxr.bundle_info import Description
 from components.cxr.config import content_hash
-from components.cxr.model.batch import Study
+from components.cxr.model.batch import Study, has_metadata
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.device import pick_device
 from components.cxr.model.predictor import Logits
@@ -134,7 +134,7 @@ def _facts(studies: StudyDataset, *, model: Description, manifest: LoadedManifes
             "view": [_view_of(study) for study in every],
         },
         complete_S=np.array(
-            [bool(study.films) and bool(study.text.strip()) and _has_metadata(study) for study in every], dtype=bool
+            [bool(study.films) and bool(study.text.strip()) and has_metadata(study) for study in every], dtype=bool
         ),
         trained_on_S=model.trained_on.knows(
             studies.patient_ids,
@@ -179,7 +179,3 @@ def _view_of(study: Study) -> str | None:
     views = [view for view in study.view_positions if view]
     frontal = [view for view in views if view in ("PA", "AP")]
     return frontal[0] if frontal else "LATERAL" if set(views) & {"LATERAL", "LL"} else None
-
-
-def _has_metadata(study: Study) -> bool:
-    return study.age_years is not None or study.sex is not None or any(study.view_positions)

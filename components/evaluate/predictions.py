@@ -30,7 +30,7 @@ __all__ = [
     "predictions_key", "read_scores", "read_studies", "write_scores", "write_studies",
 ]  # fmt: skip
 
-VERSION = 2
+VERSION = 3
 """Of the code that decides the scores: a change of the model's input or output needs a new one."""
 
 
@@ -98,6 +98,14 @@ class Studies:
 
     def __len__(self) -> int:
         return len(self.rows.studies)
+
+    @property
+    def has_metadata_S(self) -> npt.NDArray[np.bool_]:  # noqa: N802
+        """There is an age, a sex or a view that the model knows."""
+        known_S = self.has_age_S.copy()
+        for values in filter(None, (self.traits.get("sex"), self.traits.get("view"))):
+            known_S |= np.array([value is not None for value in values], dtype=bool)
+        return known_S
 
     def patients_trained_on(self) -> set[str]:
         """The patients whom the model's training saw."""

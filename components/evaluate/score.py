@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from components.cxr.bundle_info import Description
 from components.cxr.labels import BLANK, truth_of
-from components.cxr.operating_points import OperatingPoint, OperatingPoints
+from components.cxr.operating_points import OperatingPoint, OperatingPoints, fitting_condition
 from components.cxr.report import CONDITIONS, LEAKY_TEXT, Condition, Gain, GoldenStudy, Protocol, Report, Score
 from components.evaluate.calibration import DEFAULT_THRESHOLD, calibrate, operating_points
 from components.evaluate.config import EvaluateConfig
@@ -87,7 +87,7 @@ def score(
         gains=_gains(config, test, on_test, pathologies),
         uncertain=uncertain_scores(on_test["all"], test.rows, points["all"], config=config),
         uncalibrated=uncalibrated(on_test["all"].score_NP, test.rows, pathologies=pathologies, config=config),
-        golden=_golden(config, test, on_test["all"], points["all"]),
+        golden=_golden(config, test, on_test["all"], points),
         num_bootstrap=config.num_bootstrap,
         second_truth=beside.report if beside else None,
         history=history_of(predictions, points, pathologies=pathologies, config=config),
@@ -153,17 +153,23 @@ def _gains(
 
 
 def _golden(
-    config: EvaluateConfig, test: Studies, said: Scores, points: dict[str, OperatingPoint]
+    config: EvaluateConfig, test: Studies, said: Scores, points: dict[Condition, dict[str, OperatingPoint]]
 ) -> tuple[GoldenStudy, ...]:
-    """Studies spread over what differs: number of films, text or none, age known or not."""
+    """Studies spread over what differs: number of films, text or none, age known or not.
+
+    Each is judged as whoever asks about it is: by the operating points of the condition that fits what it has.
+    """
     kinds = list(zip(test.num_images_S, test.has_text_S, test.has_age_S, strict=True))
     order = sorted(range(len(test)), key=lambda s: tuple(map(int, kinds[s])))
     chosen = np.linspace(0, len(order) - 1, min(config.num_golden, len(test))).round().astype(int)
     golden = []
+    has_metadata_S = test.has_metadata_S
     for s in (order[i] for i in chosen):
+        inputs = {"films": bool(test.num_images_S[s]), "text": bool(test.has_text_S[s])}
+        fitting = points[fitting_condition(**inputs, metadata=bool(has_metadata_S[s]))]
         probabilities = {
             name: float(calibrate(said.score_NP[s, p], point.calibration))
-            for p, (name, point) in enumerate(points.items())
+            for p, (name, point) in enumerate(fitting.items())
         }
         where = {"shard": test.shards[s], "row": int(test.first_row_S[s]), "num_images": int(test.num_images_S[s])}
         golden.append(GoldenStudy(**where, probabilities=probabilities))

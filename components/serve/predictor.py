@@ -17,7 +17,7 @@ from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import Film, FilmError, encode_png
 from components.cxr.model.batch import VIEW_INDEX, Study
-from components.cxr.model.predictor import Answer, answer, condition_of, predict
+from components.cxr.model.predictor import Answer, answer, condition_of, predict, shown
 from components.cxr.operating_points import load_operating_points
 from components.cxr.report import Condition
 from components.cxr.storage.storage import Storage
@@ -36,7 +36,7 @@ class Prediction(NamedTuple):
     answers: dict[str, Answer]
     """By pathology."""
     condition: Condition
-    """Which operating points were used."""
+    """The one that was evaluated and is nearest to what was given; its operating points were used."""
     study: Study
     """What the model saw."""
     films: tuple[Film, ...] = ()
@@ -67,19 +67,11 @@ class StudyPredictor:
         self.reader = FilmReader(limits)
         self.device = torch.device(device)
         self.bundle = load_bundle(storage)
-        self.points = load_operating_points(evaluation or storage, bundle_hash=self.bundle.hash)
+        pathologies = self.bundle.info.pathologies
+        self.points = load_operating_points(
+            evaluation or storage, bundle_hash=self.bundle.hash, pathologies=pathologies
+        )
         self._lock = threading.Lock()
-        missing = set(self.bundle.info.pathologies) - set(self.points.conditions.get("all", {}))
-        if missing:
-            where = f"{(evaluation or storage).uri}: operating points, condition all"
-            found = f"no {', '.join(sorted(missing))}"
-            raise UserError(
-                "bad-operating-points",
-                "operating points are incomplete",
-                where=where,
-                found=found,
-                remedy="Run evaluate again.",
-            )
         self.metrics = load_metrics(evaluation or storage, self.points)
         self.model_card = load_model_card(evaluation or storage)
         size = self.bundle.info.pixel_preset.size
@@ -149,8 +141,7 @@ class StudyPredictor:
 
     def _answer(self, study: Study, films: Sequence[Film] = ()) -> Prediction:
         condition = condition_of(study)
-        if condition not in self.points.conditions:
-            raise RequestError(422, "needs-film", "This model was evaluated with films only.", remedy="Add a film.")
+        study = shown(study, condition)
         with self._lock:
             logits = predict(self.bundle, [study], device=self.device)
         return Prediction(answer(self.bundle, logits, self.points, condition=condition), condition, study, tuple(films))

@@ -113,7 +113,7 @@ class PredictReply(Config):
     answers: dict[str, PathologyAnswer]
     """By pathology, in the model's order."""
     condition: Condition
-    """Which operating points were used: `all` with any film, `text` without."""
+    """Which of the evaluated kinds of input fits what was given; its operating points were used."""
     overall: Overall
     """One statement of the whole study."""
     seen: Seen

@@ -51,6 +51,13 @@ MUTANTS = [
         test=f"{EXTERNAL}::test_a_study_has_evaluations_scores_and_the_labels_that_mean_the_same",
     ),
     Mutant(
+        "golden-answers-are-calibrated-as-if-every-study-had-a-text",
+        file="components/evaluate/score.py",
+        old="        fitting = points[fitting_condition(**inputs, metadata=bool(has_metadata_S[s]))]\n",
+        new='        fitting = points["all"]\n',
+        test=f"{SCORE}::test_golden_answers_are_calibrated_by_what_their_study_has",
+    ),
+    Mutant(
         "resamples-draw-rows-in-place-of-patients",
         file="components/evaluate/bootstrap.py",
         old="names, patient_N = np.unique(np.asarray(patients), return_inverse=True)",

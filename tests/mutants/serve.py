@@ -121,6 +121,27 @@ MUTANTS = [
         test=f"{PREDICTOR}::test_without_a_film_the_texts_operating_points_count",
     ),
     Mutant(
+        "films-alone-are-cut-at-the-thresholds-of-all-inputs",
+        file="components/cxr/operating_points.py",
+        old='    return "image+meta" if metadata else "image"\n',
+        new='    return "all"\n',
+        test=f"{PREDICTOR}::test_every_test_study_is_answered_as_in_the_table_of_what_was_given",
+    ),
+    Mutant(
+        "a-text-alone-is-answered-with-an-age-that-was-not-evaluated",
+        file="components/serve/predictor.py",
+        old="        study = shown(study, condition)\n",
+        new="",
+        test=f"{PREDICTOR}::test_a_text_alone_is_answered_as_it_was_evaluated",
+    ),
+    Mutant(
+        "a-condition-without-a-pathology-is-served",
+        file="components/cxr/operating_points.py",
+        old="    for condition in CONDITIONS if pathologies else ():\n",
+        new='    for condition in ("all",) if pathologies else ():\n',
+        test=f"{PREDICTOR}::test_operating_points_that_make_no_sense_are_refused",
+    ),
+    Mutant(
         "one-film-more-than-allowed-is-taken",
         file="components/serve/fields.py",
         old="    if len(files) > config.max_files:\n",

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-__all__ = ["NUM_SEXES", "NUM_VIEWS", "SEX_INDEX", "VIEW_INDEX", "Batch", "Study", "collate"]
+__all__ = ["NUM_SEXES", "NUM_VIEWS", "SEX_INDEX", "VIEW_INDEX", "Batch", "Study", "collate", "has_metadata"]
 
 VIEW_INDEX = {"PA": 1, "AP": 2, "LATERAL": 3, "LL": 3}
 """DICOM (0018,5101) to embedding index; 0 is unknown or masked."""
@@ -35,6 +35,12 @@ class Study:
     """Pre-read text; empty when absent."""
     age_years: float | None
     sex: str | None
+
+
+def has_metadata(study: Study) -> bool:
+    """Whether there is an age, a sex or a view that the model knows."""
+    known_view = any(view in VIEW_INDEX for view in study.view_positions)
+    return study.age_years is not None or study.sex in SEX_INDEX or known_view
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,13 +11,13 @@ import numpy.typing as npt
 import torch
 
 from components.cxr.bundle import Bundle
-from components.cxr.model.batch import Batch, Study, collate
+from components.cxr.model.batch import Batch, Study, collate, has_metadata
 from components.cxr.model.device import exact_float32
 from components.cxr.model.network import positive_score, probabilities
-from components.cxr.operating_points import OperatingPoints, states_of
+from components.cxr.operating_points import OperatingPoints, fitting_condition, states_of
 from components.cxr.report import Condition
 
-__all__ = ["Answer", "Logits", "answer", "condition_of", "predict", "restrict"]
+__all__ = ["Answer", "Logits", "answer", "condition_of", "predict", "restrict", "shown"]
 
 
 class Logits(NamedTuple):
@@ -80,10 +81,20 @@ def restrict(batch: Batch, condition: Condition) -> Batch:
 
 
 def condition_of(study: Study) -> Condition:
-    """The operating points for a study: `all` with any film (as evaluation counts), else what is left."""
-    if study.films:
-        return "all"
-    return "text" if study.text.strip() else "meta"
+    """The condition by whose operating points a study is judged: the evaluated one nearest to what it has."""
+    text = bool(study.text.strip())
+    return fitting_condition(films=bool(study.films), text=text, metadata=has_metadata(study))
+
+
+def shown(study: Study, condition: Condition) -> Study:
+    """What of a study the condition shows, as `restrict` masks it: a text without a film comes without age and sex."""
+    if condition not in ("all", "text"):
+        study = replace(study, text="")
+    if condition not in ("all", "image", "image+meta"):
+        study = replace(study, films=[], view_positions=[])
+    if condition not in ("all", "image+meta", "meta"):
+        study = replace(study, view_positions=[None] * len(study.films), age_years=None, sex=None)
+    return study
 
 
 def answer(

@@ -34,7 +34,7 @@ from components.cxr.errors import UserError
 from components.cxr.films.isolated import FilmReader
 from components.cxr.films.pixels import Film, FilmError, encode_png
 from components.cxr.model.batch import VIEW_INDEX, Study
-from components.cxr.model.predictor import answer, condition_of, predict
+from components.cxr.model.predictor import answer, condition_of, predict, shown
 from components.cxr.operating_points import load_operating_points
 from components.cxr.storage.storage import open_storage
 from components.cxr.text.text import request_text
@@ -67,7 +67,8 @@ class CxrflowModel(PythonModel):  # type: ignore[misc]
         self.reader = FilmReader()
         self.bundle = load_bundle(open_storage(context.artifacts["bundle"]))
         evaluation = open_storage(context.artifacts["evaluation"])
-        self.points = load_operating_points(evaluation, bundle_hash=self.bundle.hash)
+        pathologies = self.bundle.info.pathologies
+        self.points = load_operating_points(evaluation, bundle_hash=self.bundle.hash, pathologies=pathologies)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Probabilities (rows x pathologies) in [0, 1].
@@ -81,10 +82,11 @@ class CxrflowModel(PythonModel):  # type: ignore[misc]
             return pd.DataFrame(columns=list(self.bundle.info.pathologies), dtype=float)
         groups = [str(name) if _given(name) else f"row {i}" for i, name in enumerate(_column(frame, "study"))]
         studies = {group: self._study(frame[np.asarray(groups) == group]) for group in dict.fromkeys(groups)}
-        logits = predict(self.bundle, list(studies.values()))
+        conditions = {group: condition_of(study) for group, study in studies.items()}
+        logits = predict(self.bundle, [shown(study, conditions[group]) for group, study in studies.items()])
         answers = {}
-        for row, (group, study) in enumerate(studies.items()):
-            found = answer(self.bundle, logits, self.points, condition=condition_of(study), row=row)
+        for row, group in enumerate(studies):
+            found = answer(self.bundle, logits, self.points, condition=conditions[group], row=row)
             answers[group] = {name: pathology.probability for name, pathology in found.items()}
         return pd.DataFrame([answers[group] for group in groups], columns=list(self.bundle.info.pathologies))
 

@@ -14,10 +14,13 @@ import yaml
 
 from components.cxr.errors import UserError
 from components.cxr.ids import hash_id
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.predictor import condition_of
 from components.cxr.report import load_predictions
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import write_pointer
 from components.cxr.storage.storage import Root, Storage, open_storage
+from components.cxr.text.text import TextConfig
 from components.evaluate.answers import answers, main
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import run
@@ -63,9 +66,12 @@ def test_every_split_is_answered_as_evaluation_did(
     assert bundle.sizes() == before
     rows = {row["study_id"]: row for row in table.to_pylist()}
     assert len(rows) == sum(COUNTS.values())
-    told = [row for row in load_predictions(evaluation).to_pylist() if row["condition"] == "all"]
-    assert len(told) == COUNTS["test"]
-    for row in told:
+    told = {(row["study_id"], row["condition"]): row for row in load_predictions(evaluation).to_pylist()}
+    studies = StudyDataset(tiny_data, splits=["test"], text=TextConfig())
+    fitting = {study_id: condition_of(study) for study_id, study in zip(studies.study_ids, studies, strict=True)}
+    assert len(fitting) == COUNTS["test"]
+    assert set(fitting.values()) == {"all", "image+meta"}
+    for row in (told[place] for place in fitting.items()):
         assert rows[row["study_id"]]["split"] == "test"
         for name in NAMES:
             assert rows[row["study_id"]][f"probability/{name}"] == pytest.approx(row[f"probability/{name}"], abs=1e-6)

@@ -35,7 +35,7 @@ from components.cxr.errors import UserError
 from components.cxr.films.pixels import encode_png
 from components.cxr.labels import truth_of
 from components.cxr.model.dataset import StudyDataset
-from components.cxr.model.predictor import answer, predict
+from components.cxr.model.predictor import answer, condition_of, predict
 from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS, OperatingPoints, load_operating_points
 from components.cxr.report import (
     CONDITIONS,
@@ -144,7 +144,7 @@ def test_golden_studies_are_answers_that_a_server_would_give(world: World, tiny_
     assert {golden.num_images for golden in world.report.golden} == {1, 2}
     for golden in world.report.golden:
         s = studies.places.index((golden.shard, golden.row, golden.num_images))
-        found = answer(bundle, predict(bundle, [studies[s]]), points, condition="all")
+        found = answer(bundle, predict(bundle, [studies[s]]), points, condition=condition_of(studies[s]))
         probabilities = {name: one.probability for name, one in found.items()}
         assert probabilities == pytest.approx(golden.probabilities, abs=1e-5)
 

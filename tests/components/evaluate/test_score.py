@@ -25,7 +25,7 @@ from components.evaluate.truth_table import SecondTruth
 NAMES = ("No Finding", "Edema", "Pleural Effusion", "Fracture")
 NUM_PATIENTS, PER_PATIENT = 40, 12
 CONFIG = EvaluateConfig(
-    num_bootstrap=300, num_golden=4, second_truth=SecondTruthConfig(name="reader", table="unused.csv")
+    num_bootstrap=300, num_golden=12, second_truth=SecondTruthConfig(name="reader", table="unused.csv")
 )
 
 
@@ -187,13 +187,19 @@ def test_probabilities_are_calibrated_by_their_own_condition(found: Assessment, 
         raw = predictions.scores[Pass("test", condition)].score_NP[:, 1]
         point = found.points.conditions[condition]["Edema"]
         assert table["probability/Edema"].to_numpy() == pytest.approx(calibrate(raw, point.calibration))
-    test = predictions.test
+
+
+def test_golden_answers_are_calibrated_by_what_their_study_has(found: Assessment, predictions: Predictions) -> None:
+    test, used = predictions.test, set()
     for golden in found.report.golden:
         s = list(zip(test.shards, test.first_row_S, strict=True)).index((golden.shard, golden.row))
         raw = predictions.scores[Pass("test", "all")].score_NP[s]
+        condition = "all" if test.has_text_S[s] else "image+meta" if test.has_age_S[s] else "image"
+        used.add(condition)
         for p, name in enumerate(NAMES):
-            calibration = found.points.conditions["all"][name].calibration
+            calibration = found.points.conditions[condition][name].calibration
             assert golden.probabilities[name] == pytest.approx(float(calibrate(raw[p], calibration)))
+    assert used == {"all", "image+meta", "image"}
 
 
 def test_films_count_with_the_labels_of_their_own_study(found: Assessment, predictions: Predictions) -> None:

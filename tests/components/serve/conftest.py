@@ -131,7 +131,7 @@ def _png(height: int = 60, width: int = 48, *, extension: str = ".png") -> bytes
 def _evaluate(folder: Path, data: LoadedManifest, bundle: Storage) -> World:
     from components.cxr.bundle_info import describe
     from components.cxr.operating_points import MODEL_CARD, write_operating_points
-    from components.cxr.report import write_report
+    from components.cxr.report import write_predictions, write_report
     from components.cxr.storage.storage import Root
     from components.evaluate.config import EvaluateConfig
     from components.evaluate.predict import predict
@@ -144,6 +144,7 @@ def _evaluate(folder: Path, data: LoadedManifest, bundle: Storage) -> World:
     predictions = predict(config, storage=root.predictions("tiny"), bundle=own, model=model, manifest=data)
     found = score(config, model, predictions, manifest_hash=data.hash, run_id=None)
     world = World(root, data, own, root.evaluation("tiny"), found.report)
+    write_predictions(world.evaluation, found.predictions)
     write_operating_points(world.evaluation, found.points)
     world.evaluation.write(MODEL_CARD, b"# The card of this evaluation")
     write_report(world.evaluation, found.report)

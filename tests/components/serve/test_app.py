@@ -74,7 +74,7 @@ def test_prediction_is_the_predictors(client, predictor, study):
 
 
 def test_film_only_and_text_only(client, png):
-    assert _post(client, files=[png]).json()["condition"] == "all"
+    assert _post(client, files=[png]).json()["condition"] == "image"
     reply = _post(client, text="cough").json()
     assert (reply["condition"], reply["seen"]["films"]) == ("text", 0)
     multipart = client.post("/v1/predict", files={"text": (None, "cough")}).json()
@@ -99,8 +99,8 @@ def test_view_positions_repeated_or_with_commas_in_any_case(client, png):
 
 
 @pytest.mark.parametrize(("age", "years"), [("058Y", 58.0), ("58y", 58.0), ("6M", 0.5), ("61.5", 61.5)])
-def test_ages_as_dicom_and_people_write_them(client, age, years):
-    reply = client.post("/v1/predict", data={"text": "cough", "age_years": age})
+def test_ages_as_dicom_and_people_write_them(client, png, age, years):
+    reply = _post(client, files=[png], age_years=age)
     assert reply.json()["seen"]["age_years"] == years
 
 

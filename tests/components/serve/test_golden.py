@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
 from components.cxr.model.dataset import StudyDataset
-from components.cxr.model.predictor import answer, predict
+from components.cxr.model.predictor import answer, condition_of, predict
 from components.cxr.operating_points import load_operating_points
 from components.serve.config import ServeConfig
 from components.serve.golden import RunningServer, check_answers, running_server
@@ -74,8 +74,8 @@ def test_answers_that_were_made_in_tf32_are_refused(server, evaluated, tf32):
     golden = []
     with Tf32() if tf32 else contextlib.nullcontext():
         for study in evaluated.report.golden:
-            logits = predict(bundle, [studies[at[study.shard, study.row]]])
-            found = answer(bundle, logits, points, condition="all")
+            asked = studies[at[study.shard, study.row]]
+            found = answer(bundle, predict(bundle, [asked]), points, condition=condition_of(asked))
             golden.append(study.model_copy(update={"probabilities": {n: a.probability for n, a in found.items()}}))
     report = evaluated.report.model_copy(update={"golden": tuple(golden)})
     if tf32:

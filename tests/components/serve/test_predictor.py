@@ -1,6 +1,7 @@
 import copy
 import dataclasses
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ import pytest
 from components.cxr.errors import UserError
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import encode_png, read_film
-from components.cxr.model.predictor import answer, predict
-from components.cxr.operating_points import OPERATING_POINTS
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.predictor import answer, predict, shown
+from components.cxr.operating_points import OPERATING_POINTS, states_of, write_operating_points
+from components.cxr.report import CONDITIONS, load_predictions
+from components.cxr.storage.storage import open_storage
 from components.serve.app import _model_reply
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
@@ -34,6 +38,76 @@ def test_a_shards_study_gets_evaluations_answer(predictor, study):
         assert found.answers[name].uncertain == pytest.approx(value.uncertain, abs=1e-6)
         assert found.answers[name].state == value.state
         assert found.answers[name].threshold == value.threshold
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_every_test_study_is_answered_as_in_the_table_of_what_was_given(evaluated, predictor, tmp_path, condition):
+    """Each study, cut down to the condition, from films as files; the third state at another threshold for each."""
+    told = load_predictions(evaluated.evaluation).to_pylist()
+    rows = {(row["study_id"], row["condition"]): row for row in told}
+    points = predictor.points.model_copy(
+        update={"conditions": {c: _with_open_answers(p, told, c) for c, p in predictor.points.conditions.items()}}
+    )
+    write_operating_points(open_storage(tmp_path), points)
+    server = StudyPredictor(evaluated.bundle, open_storage(tmp_path))
+    studies = StudyDataset(evaluated.manifest, splits=["test"], text=server.bundle.info.text)
+    used, states = Counter(), Counter()
+    for study_id, study in zip(studies.study_ids, (shown(s, condition) for s in studies), strict=True):
+        if not study.films and not study.text:
+            continue
+        found = server.predict(
+            [encode_png(film) for film in study.films],
+            text=study.text,
+            age_years=study.age_years,
+            sex=study.sex,
+            view_positions=study.view_positions,
+        )
+        used[found.condition] += 1
+        row = rows[study_id, found.condition]
+        for name, point in points.conditions[found.condition].items():
+            score, uncertain = row[f"score/{name}"], row[f"uncertain/{name}"]
+            assert found.answers[name].probability == pytest.approx(row[f"probability/{name}"], abs=1e-5)
+            assert found.answers[name].state == states_of(score, row[f"probability/{name}"], uncertain, point)
+            assert found.answers[name].threshold == point.threshold
+            states[found.answers[name].state] += 1
+    assert {"all": {"all": 30, "image+meta": 10}, "text": {"text": 30}, "meta": {}}.get(
+        condition, {condition: 40}
+    ) == used
+    assert condition == "meta" or set(states) == {-1, 0, 1}
+
+
+def _with_open_answers(points, told, condition):
+    """The points with a threshold for uncertain that leaves a fifth of the answers open."""
+    changed = {}
+    for name, point in points.items():
+        uncertain = [row[f"uncertain/{name}"] for row in told if row["condition"] == condition]
+        changed[name] = point.model_copy(update={"uncertain_threshold": float(np.quantile(uncertain, 0.79))})
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("given", "condition"),
+    [
+        ({}, "image"),
+        ({"view_positions": ["PA"]}, "image+meta"),
+        ({"age_years": 0.0}, "image+meta"),
+        ({"sex": "F"}, "image+meta"),
+        ({"text": "cough"}, "all"),
+        ({"text": "FINDINGS: Large effusion.", "sex": "M"}, "image+meta"),
+    ],
+)
+def test_a_film_is_judged_by_what_comes_with_it(predictor, png, given, condition):
+    found = predictor.predict([png], **given)
+    assert found.condition == condition
+    for name, point in predictor.points.conditions[condition].items():
+        assert found.answers[name].threshold == point.threshold
+
+
+def test_a_text_alone_is_answered_as_it_was_evaluated(predictor):
+    """Text with age and sex and no film was not: the model does not see them."""
+    found = predictor.predict([], text="cough fever", age_years=80.0, sex="F")
+    assert (found.condition, found.study.age_years, found.study.sex) == ("text", None, None)
+    assert found.answers == predictor.predict([], text="cough fever").answers
 
 
 @pytest.mark.parametrize("preset", ["display", "mimic-jpg"])
@@ -141,10 +215,19 @@ def test_operating_points_of_another_model_are_refused(untrained_bundle, evaluat
         StudyPredictor(untrained_bundle, evaluated.evaluation)
 
 
-def test_incomplete_operating_points_are_refused(world):
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"Edema"', '"Oedema"', "all; found no Edema"),
+        ('"image+meta"', '"image"', r"image\+meta; found no No Finding"),
+        ('"slope": ', '"slope": -', r"slope.*greater than 0"),
+        ('"threshold": 0.', '"threshold": 7.', r"threshold.*less than or equal to 1"),
+    ],
+)
+def test_operating_points_that_make_no_sense_are_refused(world, old, new, message):
     path = Path(world.evaluation.uri, OPERATING_POINTS)
-    path.write_text(path.read_text().replace('"Edema"', '"Oedema"'))
-    with pytest.raises(UserError, match="found no Edema"):
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(UserError, match=message):
         StudyPredictor(world.bundle, world.evaluation)
 
 

@@ -11,7 +11,7 @@ import torch
 from components.cxr.bundle import Bundle, load_bundle
 from components.cxr.model.batch import Study
 from components.cxr.model.dataset import StudyDataset
-from components.cxr.model.predictor import Logits, answer, calibrated, condition_of, predict
+from components.cxr.model.predictor import Logits, answer, calibrated, condition_of, predict, shown
 from components.cxr.operating_points import Calibration, OperatingPoint, OperatingPoints
 from components.cxr.report import CONDITIONS, Condition
 from components.cxr.shards import LoadedManifest
@@ -130,11 +130,28 @@ def test_calibration_is_monotone() -> None:
 
 
 def test_operating_points_follow_what_is_there(studies: list[Study]) -> None:
-    study = next(study for study in studies if study.text)
+    study = next(study for study in studies if study.text and study.age_years and len(study.films) == 2)
+    bare = {"age_years": None, "sex": None, "view_positions": ["OBLIQUE", None]}
     assert condition_of(study) == "all"
+    assert condition_of(replace(study, **bare)) == "all", "a film with a text is nearest to it"
+    assert condition_of(replace(study, text=" ")) == "image+meta"
+    assert condition_of(replace(study, text="", **bare)) == "image"
+    for known in ({"age_years": 0.0}, {"sex": "M"}, {"view_positions": [None, "LL"]}):
+        assert condition_of(replace(study, text="", **(bare | known))) == "image+meta"
     assert condition_of(replace(study, films=[], view_positions=[])) == "text"
     assert condition_of(replace(study, films=[], view_positions=[], text=" ")) == "meta"
-    assert {condition_of(study) for study in studies} <= set(CONDITIONS)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_what_a_condition_shows_is_what_the_model_sees_under_it(
+    bundle: Bundle, studies: list[Study], condition: Condition
+) -> None:
+    studies = studies[:8]
+    found = predict(bundle, [shown(study, condition) for study in studies])
+    expected = predict(bundle, studies, condition=condition)
+    np.testing.assert_allclose(found.score_SP, expected.score_SP, atol=1e-5)
+    fitting = {condition_of(shown(study, condition)) for study in studies if study.text and study.age_years}
+    assert fitting == {condition}
 
 
 def test_answers_are_never_computed_in_tf32(
