@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -15,7 +17,8 @@ from components.cxr.bundle_info import (
     TOKENIZER,
     WEIGHTS,
     BundleInfo,
-    describe_folder,
+    bundle_hash,
+    file_hashes,
     local_folder,
     read_info,
 )
@@ -57,26 +60,34 @@ def save_bundle(
     storage.write(BUNDLE, data.encode())
 
 
-def load_bundle(storage: Storage) -> Bundle:
+def load_bundle(storage: Storage, *, check: Callable[[Mapping[str, str]], None] | None = None) -> Bundle:
     """Read a bundle.
 
+    Args:
+        check: refuses files by their SHA-256 (seal.check_files), before any of them is believed.
+
     Raises:
-        UserError: none here, another schema version, weights that do not fit, or pixels made by another implementation.
+        UserError: none here, another schema version, weights that do not fit, a damaged tokenizer, or pixels made by
+            another implementation.
     """
-    info = read_info(storage)
-    model = CxrModel(info.architecture, num_pathologies=len(info.pathologies))
     with local_folder(storage) as folder:
+        files = file_hashes(folder)
+        if check is not None:
+            check(files)
+        info = read_info(storage)
+        digest = bundle_hash(files, where=storage.uri)
+        model = CxrModel(info.architecture, num_pathologies=len(info.pathologies))
         try:
             model.load_state_dict(load_file(folder / WEIGHTS))
-        except (FileNotFoundError, RuntimeError) as error:
-            detail = str(error).splitlines()[0]
-            raise UserError(
-                "bad-weights",
-                "weights do not fit the bundle",
-                where=folder / WEIGHTS,
-                found=detail,
-                remedy="Train again.",
-            ) from None
-        tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER)
-        digest = describe_folder(info, folder).hash
+        except (RuntimeError, SafetensorError) as error:
+            raise _damaged("bad-weights", "weights do not fit the bundle", f"{storage.uri}/{WEIGHTS}", error) from None
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER)
+        except Exception as error:  # its formats raise errors of all kinds, among them plain Exception
+            raise _damaged("bad-tokenizer", "tokenizer is damaged", f"{storage.uri}/{TOKENIZER}", error) from None
     return Bundle(info, model.eval(), tokenizer, digest)
+
+
+def _damaged(code: str, what: str, where: str, error: Exception) -> UserError:
+    found = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return UserError(code, what, where=where, found=found, remedy="Train again, or restore the file.")

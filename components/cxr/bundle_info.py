@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,20 +15,22 @@ from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.labels import LabelPolicy
 from components.cxr.model.architecture import Architecture
 from components.cxr.shards import Manifest, read_versioned
+from components.cxr.storage.atomic import PARTIAL
 from components.cxr.storage.storage import Storage, sha256_of
 from components.cxr.text.text import SectionReader, TextConfig, is_leaky
 from components.cxr.trained_on import TRAINED_ON, TrainedOn, load_trained_on
 
 __all__ = [
     "BUNDLE", "TOKENIZER", "WEIGHTS",
-    "BundleInfo", "Description",
-    "check_same_input", "check_same_pixels", "describe", "describe_folder", "local_folder", "read_info",
+    "BundleInfo", "Description", "bundle_hash", "check_same_input", "check_same_pixels", "describe", "describe_folder",
+    "file_hashes", "is_bundle_file", "local_folder", "read_info",
 ]  # fmt: skip
 
 SCHEMA_VERSION = 3
 BUNDLE = "bundle.json"
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer"
+_FILES = (BUNDLE, WEIGHTS, TRAINED_ON)
 
 
 class BundleInfo(Config):
@@ -67,6 +69,8 @@ class Description(NamedTuple):
     trained_on: TrainedOn
     hash: str
     """SHA-256 over all files that training wrote."""
+    files: Mapping[str, str]
+    """SHA-256 of each of them, by name."""
 
 
 def describe(storage: Storage) -> Description:
@@ -86,15 +90,38 @@ def describe_folder(info: BundleInfo, folder: Path) -> Description:
     Raises:
         UserError: a file is missing.
     """
-    names = [BUNDLE, WEIGHTS, TRAINED_ON, *sorted(f"{TOKENIZER}/{p.name}" for p in (folder / TOKENIZER).glob("*"))]
+    files = file_hashes(folder)
+    digest = bundle_hash(files, where=str(folder))
+    return Description(info, load_trained_on(folder / TRAINED_ON), digest, files)
+
+
+def is_bundle_file(name: str) -> bool:
+    """Whether training wrote it."""
+    return name in _FILES or name.startswith(f"{TOKENIZER}/")
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files that training wrote, by name; what a killed copy left half written does not count."""
+    tokenizer = (path for path in sorted((folder / TOKENIZER).rglob("*")) if not path.name.startswith(PARTIAL))
+    paths = [*(folder / name for name in _FILES), *tokenizer]
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in paths if path.is_file()}
+
+
+def bundle_hash(files: Mapping[str, str], *, where: str) -> str:
+    """SHA-256 over the names and hashes of a bundle's files.
+
+    Raises:
+        UserError: one is missing.
+    """
     digest = hashlib.sha256()
-    for name in names:
-        if not (folder / name).is_file():
+    for name in (*_FILES, *sorted(name for name in files if name not in _FILES)):
+        if name not in files:
             raise UserError(
-                "incomplete-bundle", "bundle is incomplete", where=folder / name, found="no file", remedy="Train again."
-            )
-        digest.update(f"{name} {sha256_of(folder / name)}\n".encode())
-    return Description(info, load_trained_on(folder / TRAINED_ON), digest.hexdigest())
+                "incomplete-bundle", "bundle is incomplete", where=f"{where}/{name}", found="no file",
+                remedy="Train again.",
+            )  # fmt: skip
+        digest.update(f"{name} {files[name]}\n".encode())
+    return digest.hexdigest()
 
 
 def read_info(storage: Storage) -> BundleInfo:

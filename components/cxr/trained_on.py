@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+
+from components.cxr.errors import UserError
 
 __all__ = ["TRAINED_ON", "TrainedOn", "load_trained_on", "save_trained_on", "trained_on"]
 
@@ -77,9 +80,16 @@ def save_trained_on(found: TrainedOn, path: Path) -> None:
 
 
 def load_trained_on(path: Path) -> TrainedOn:
-    """Read what save_trained_on wrote."""
-    found = load_file(path)
-    return TrainedOn(found["patients"], found["films"])
+    """Read what save_trained_on wrote.
+
+    Raises:
+        UserError: a damaged file.
+    """
+    try:
+        found = load_file(path)
+        return TrainedOn(found["patients"], found["films"])
+    except (SafetensorError, KeyError):
+        raise UserError("bad-trained-on", "bundle is damaged", where=path, remedy="Train again.") from None
 
 
 def _film_hashes(films: Iterable[Film], manifest_hash: str) -> Iterable[int]:

@@ -18,7 +18,7 @@ from components.cxr.labels import BLANK, truth_of
 from components.cxr.operating_points import load_operating_points
 from components.cxr.report import Condition, Difference
 from components.cxr.shards import LoadedManifest
-from components.cxr.storage.storage import Root, Storage, open_storage
+from components.cxr.storage.storage import Root, Storage
 from components.evaluate.calibration import calibrate
 from components.evaluate.calibration_change import ece_difference
 from components.evaluate.config import EvaluateConfig
@@ -78,7 +78,7 @@ def compare(
         return None
     if current["bundle_hash"] == model.hash:
         return Comparison(model.hash, other_points=current.get("operating_points_hash") != operating_points)
-    storage = open_storage(current["bundle"])
+    storage = root.at(current["bundle"])
     try:
         champion = _describe_champion(storage, current, manifest)
         points = load_operating_points(storage, bundle_hash=champion.hash)

@@ -34,6 +34,7 @@ from components.cxr.report import (
     write_predictions,
     write_report,
 )
+from components.cxr.seal import write_seal
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import write_pointer
 from components.cxr.storage.storage import ABSENT, Root, StaleWriteError, Storage
@@ -124,7 +125,8 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
             found = score(
                 config, model, predictions, manifest_hash=manifest.hash, truth=truth, run_id=tracked.id or run_id
             )
-            _write(storage, found, card=model_card(model, found.report, found.points, manifest=manifest.manifest))
+            card = model_card(model, found.report, found.points, manifest=manifest.manifest)
+            _write(storage, found, model, card=card)
         else:
             print(f"evaluate: reused evaluations/{key}", flush=True)
         report, told = known or load_report(storage), load_predictions(storage)
@@ -201,11 +203,12 @@ def _second_truth(config: EvaluateConfig, model: Description, manifest: LoadedMa
     )
 
 
-def _write(storage: Storage, found: Assessment, *, card: str) -> None:
+def _write(storage: Storage, found: Assessment, model: Description, *, card: str) -> None:
     """The report goes last: its presence means complete. Of two evaluations at once the first one's counts."""
     write_predictions(storage, found.predictions)
     write_operating_points(storage, found.points)
     storage.write(MODEL_CARD, card.encode())
+    write_seal(storage, model.files)
     with contextlib.suppress(StaleWriteError):
         write_report(storage, found.report, over=ABSENT)
 

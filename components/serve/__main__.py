@@ -1,17 +1,24 @@
-"""`python -m components.serve`: the deployed model, or any evaluated bundle, behind HTTP."""
+"""`python -m components.serve`: the deployed model, or any evaluated bundle, behind HTTP; and `rollback`."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli
 from components.cxr.config import section
-from components.cxr.errors import UserError
-from components.cxr.storage.storage import open_storage
+from components.cxr.storage.storage import Root, open_storage
 from components.serve.config import ServeConfig
-from components.serve.deployment import read_deployment
+from components.serve.deployment import Deployment, nothing_deployed, read_deployment
+
+PATIENCE_S = 10.0
+"""Of a server whose parent has ended, for requests under way."""
 
 
 def main(
@@ -22,23 +29,63 @@ def main(
     evaluation: Annotated[
         str | None, typer.Option(metavar="URI", help="Its operating points; default: those beside it, once deployed.")
     ] = None,
+    seal: Annotated[
+        str | None, typer.Option(metavar="SHA256", help="Of the seal beside them; default: the deployed one's.")
+    ] = None,
+    while_stdin_is_open: Annotated[bool, typer.Option("--while-stdin-is-open", hidden=True)] = False,
 ) -> None:
-    """Serve a model until the process is stopped."""
+    """Serve a model until the process is stopped.
+
+    `rollback --config FILE` puts the model before the one in service back; it has its own --help.
+    """
+    if while_stdin_is_open:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
     values = load_config(config, overrides)
     step = ServeConfig.parse(section(values, "serve"), where="serve")
     if bundle is None:
         where = open_root(values, root)
-        current, _ = read_deployment(where)
-        if current is None:
-            remedy = "Run the pipeline, or pass --bundle."
-            raise UserError("nothing-deployed", "nothing is deployed", where=where.deployed().uri, remedy=remedy)
-        bundle = current.bundle
-    from components.serve.server import (
-        serve,
-    )  # seconds of imports that a mistake in the command need not wait for
+        current = _in_service(where, remedy="Run the pipeline, or pass --bundle.")
+        storage, seal = where.at(current.bundle), seal or current.seal
+    else:
+        storage = open_storage(bundle)
+    from components.serve.server import serve  # seconds of imports that a mistake in the command need not wait for
 
-    serve(open_storage(bundle), step, evaluation=None if evaluation is None else open_storage(evaluation))
+    serve(storage, step, evaluation=None if evaluation is None else open_storage(evaluation), seal=seal)
 
+
+def rollback(config: ConfigOption, overrides: SetOption, root: RootOption = None) -> None:
+    """Put the model before the one in service back, once its answers are evaluation's.
+
+    Its operating points are those of then; `serve.target` says where, as for deploy.
+    """
+    values = load_config(config, overrides)
+    step = ServeConfig.parse(section(values, "serve"), where="serve")
+    where = open_root(values, root)
+    _in_service(where, remedy="Run the pipeline.")
+    from components.serve.rollback import rollback  # seconds, as above
+
+    rollback(step, root=where)
+
+
+def _in_service(root: Root, *, remedy: str) -> Deployment:
+    current = read_deployment(root).deployment
+    if current is None:
+        raise nothing_deployed(root, remedy=remedy)
+    return current
+
+
+def _end_with_stdin() -> None:
+    """End as by SIGTERM when the process that holds the other end of stdin is gone."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(PATIENCE_S)
+    os._exit(1)
+
+
+_COMMANDS: dict[str, Callable[..., None]] = {"rollback": rollback}
 
 if __name__ == "__main__":
+    if len(sys.argv) > 1 and sys.argv[1] in _COMMANDS:
+        run_cli(_COMMANDS[sys.argv.pop(1)])
     run_cli(main)

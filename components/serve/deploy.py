@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
-from components.cxr.bundle_info import local_folder
 from components.cxr.decision import Decision, load_decision, write_decision
 from components.cxr.errors import UserError
-from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS, OperatingPoints, load_operating_points
-from components.cxr.report import REPORT, Report, load_report
+from components.cxr.operating_points import OperatingPoints, load_operating_points
+from components.cxr.report import Report, load_report
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
-from components.cxr.tracking.mlflow_server import MlflowError
 from components.cxr.tracking.outbox import send_outboxes
-from components.cxr.tracking.registry import champion_version, set_champion
-from components.cxr.tracking.tracking import tag_run
+from components.cxr.tracking.registry import champion_version
 from components.serve.config import ServeConfig
+from components.serve.copies import check_copy, make_copy
 from components.serve.deployment import Deployment, read_deployment, write_deployment
-from components.serve.golden import Server, check_answers, running_server
+from components.serve.golden import running_server
+from components.serve.service import check_served, rolled_out_and_checked, tell_mlflow, with_room
 
 __all__ = ["deploy"]
 
@@ -28,11 +24,11 @@ def deploy(
 ) -> Deployment:
     """Put an evaluated and promoted bundle into service, with that evaluation's operating points.
 
-    Bundle, points, model card and report are copied side by side, so that no later evaluation changes what is served.
+    Bundle, points, card and report are copied side by side, so that no later evaluation changes what is served.
 
     In order: the check, the copy under `deployed/`, for a cluster the rollout and the check of what it serves, the
     pointer, MLflow. Whatever the moment of a crash, running it again completes it; a model that is current already is
-    not checked again, unless the cluster does not have it.
+    not checked again, unless its copy is damaged, and made anew, or the cluster does not have it.
 
     Args:
         bundle: the trained model.
@@ -51,84 +47,59 @@ def deploy(
         same = current.operating_points_hash == report.operating_points_hash
         other = "" if same else f"; the operating points stay those of {current.evaluation}"
         print(f"serve: already deployed, model {current.bundle_hash[:16]}{other}")
-        _restore(config, current, report, manifest=manifest)
-        _tell_mlflow(root, current, decision)
+        _repair(config, root, current, bundle, manifest=manifest)
+        _restore(config, root, current, report, manifest=manifest)
+        tell_mlflow(root, current, expected=decision.champion_version)
         return current
     _check(report, decision, current, manifest=manifest, where=evaluation.uri)
     _check_champion(root, decision)
     points = _points(evaluation, report)
-    served = _with_room(config, report)
+    served = with_room(config, report)
     with running_server(served, bundle, evaluation) as server:
-        _check_answers(config, server, report, manifest=manifest)
+        check_served(config, server, report, manifest=manifest)
 
     target = root.deployed().child(f"{report.bundle_hash[:16]}-{points.hash}")
-    with local_folder(bundle) as folder:
-        target.upload_folder(folder)
-    for name in (OPERATING_POINTS, MODEL_CARD, REPORT):
-        target.write(name, evaluation.read(name).data)
+    seal = make_copy(bundle, evaluation, target)
     deployment = Deployment(
-        bundle=target.uri,
+        bundle=root.relative(target.uri),
+        seal=seal.hash,
         bundle_hash=report.bundle_hash,
         operating_points_hash=points.hash,
-        evaluation=evaluation.uri,
+        evaluation=root.relative(evaluation.uri),
+        data=root.relative(manifest.storage.uri),
         manifest_hash=report.manifest_hash,
         mlflow_run_id=report.mlflow_run_id,
         model_name=decision.registered_model,
         model_version=decision.challenger_version,
-        previous=current.bundle_hash if current else None,
+        previous=current.replaced() if current else (),
     )
-    with _rolled_out(served, root, deployment, current, report, manifest=manifest):
+    with rolled_out_and_checked(served, root, deployment, current, report, manifest=manifest):
         write_deployment(root, deployment, over=generation)
     print(f"serve: deployed model {deployment.bundle_hash[:16]} at {target.uri}")
-    _tell_mlflow(root, deployment, decision)
+    tell_mlflow(root, deployment, expected=decision.champion_version)
     return deployment
 
 
-def _with_room(config: ServeConfig, report: Report) -> ServeConfig:
-    """The configuration with room for the golden studies' films."""
-    num_films = max((study.num_images for study in report.golden), default=1)
-    return config.model_copy(update={"max_files": max(config.max_files, num_films)})
+def _repair(config: ServeConfig, root: Root, current: Deployment, bundle: Storage, *, manifest: LoadedManifest) -> None:
+    """Make the current model's copy anew where it is damaged or gone, from the bundle and its own evaluation."""
+    copy = root.at(current.bundle)
+    try:
+        check_copy(copy, seal=current.seal)
+    except UserError as error:
+        print(f"serve: the deployed copy is damaged and made again: {error}", flush=True)
+        make_copy(bundle, root.at(current.evaluation), copy, expected=current.seal)
+        report = load_report(copy)
+        with running_server(with_room(config, report), copy, seal=current.seal) as server:
+            check_served(config, server, report, manifest=manifest)
 
 
-def _check_answers(config: ServeConfig, server: Server, report: Report, *, manifest: LoadedManifest) -> None:
-    checked = check_answers(server, report, manifest=manifest, tolerance=config.golden_tolerance)
-    compared = f"{checked.num_answers} answers to {checked.num_studies} studies"
-    left_out = f", {checked.num_left_out} studies left out" if checked.num_left_out else ""
-    print(f"serve: {compared} are evaluation's, within {config.golden_tolerance:g}{left_out}", flush=True)
-
-
-@contextlib.contextmanager
-def _rolled_out(
-    config: ServeConfig,
-    root: Root,
-    deployment: Deployment,
-    current: Deployment | None,
-    report: Report,
-    *,
-    manifest: LoadedManifest,
-) -> Iterator[None]:
-    """Within, the cluster serves the model and has been checked; it gets its old state back if the pointer stays."""
-    if config.target == "local":
-        yield
-        return
-    from components.serve.rollout import rolled_out  # a second of imports that a local target need not wait for
-
-    def published() -> bool:
-        now = read_deployment(root).deployment
-        return now is not None and now.bundle_hash == deployment.bundle_hash
-
-    with rolled_out(config, deployment, current=current, published=published) as server:
-        _check_answers(config, server, report, manifest=manifest)
-        yield
-
-
-def _restore(config: ServeConfig, current: Deployment, report: Report, *, manifest: LoadedManifest) -> None:
+def _restore(config: ServeConfig, root: Root, current: Deployment, report: Report, *, manifest: LoadedManifest) -> None:
     """Roll the current model out where the cluster does not have it: a new target, or a deleted Deployment."""
     if config.target == "local":
         return
     from components.serve.rollout import rolled_out, serves
 
-    if not serves(config, current):
+    if not serves(config, current, root=root):
         if current.operating_points_hash != report.operating_points_hash:
             raise UserError(
                 "other-operating-points",
@@ -138,8 +109,9 @@ def _restore(config: ServeConfig, current: Deployment, report: Report, *, manife
                 expected=current.operating_points_hash,
                 remedy="Deploy that evaluation to bring it back to the cluster.",
             )
-        with rolled_out(_with_room(config, report), current, current=None, published=lambda: False) as server:
-            _check_answers(config, server, report, manifest=manifest)
+        served = with_room(config, report)
+        with rolled_out(served, current, root=root, current=None, published=lambda: False) as server:
+            check_served(config, server, report, manifest=manifest)
 
 
 def _evaluated(evaluation: Storage) -> tuple[Report, Decision]:
@@ -231,17 +203,3 @@ def _check_champion(root: Root, decision: Decision) -> None:
             expected=f"version {expected}" if expected else "none",
             remedy="Run evaluate again to compare with it.",
         )
-
-
-def _tell_mlflow(root: Root, deployment: Deployment, decision: Decision) -> None:
-    """Move the alias `champion` and tag the training's run; doing it twice changes nothing."""
-    name, version = deployment.model_name, deployment.model_version
-    if name is None or version is None:
-        print("serve: MLflow did not answer when the model was evaluated, so no version becomes champion")
-        return
-    try:
-        set_champion(root, name=name, version=version, expected=decision.champion_version)
-        tag_run(root, deployment.mlflow_run_id, {"deployed": deployment.bundle})
-    except (UserError, MlflowError) as error:
-        raise UserError("mlflow-not-told", f"the model is in service, but MLflow does not know: {error}") from None
-    print(f"serve: {name} version {version} is champion")

@@ -59,8 +59,15 @@ class RunningServer(NamedTuple):
 
 
 @contextlib.contextmanager
-def running_server(config: ServeConfig, bundle: Storage, evaluation: Storage | None = None) -> Iterator[RunningServer]:
+def running_server(
+    config: ServeConfig, bundle: Storage, evaluation: Storage | None = None, *, seal: str | None = None
+) -> Iterator[RunningServer]:
     """`python -m components.serve` in a process of its own, on a free local port, stopped afterwards.
+
+    It ends with this process, however that ends: it reads a pipe that breaks then.
+
+    Args:
+        evaluation, seal: as StudyPredictor.
 
     Raises:
         UserError: it ended or was not ready in time; with its last lines.
@@ -72,10 +79,12 @@ def running_server(config: ServeConfig, bundle: Storage, evaluation: Storage | N
         path = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-m", "components.serve", "--config", str(file), "--bundle", bundle.uri]
         command += [] if evaluation is None else ["--evaluation", evaluation.uri]
+        command += [] if seal is None else ["--seal", seal]
+        command += ["--while-stdin-is-open"]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONPATH": path},
@@ -255,3 +264,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    if process.stdin is not None:
+        process.stdin.close()

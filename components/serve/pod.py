@@ -18,7 +18,7 @@ PORT = 8000
 
 
 def server_pod(
-    config: ServeConfig, found: dict[str, Any], *, container: str, startup_probe: bool, bundle: str
+    config: ServeConfig, found: dict[str, Any], *, container: str, startup_probe: bool, bundle: str, seal: str
 ) -> dict[str, Any]:
     """A pod's spec that serves `bundle`.
 
@@ -28,6 +28,7 @@ def server_pod(
     Args:
         found: the present pod's spec; empty for a new one.
         container: the server's container.
+        seal: hash of the bundle's seal.
 
     Raises:
         UserError: a pod without that container.
@@ -51,7 +52,8 @@ def server_pod(
     for key, value in _defaults(config, startup_probe=startup_probe).items():
         server.setdefault(key, value)
     server["image"] = cluster.image
-    server["args"] = ["--config", os.devnull, "--set", f"serve={_flow(config)}", "--bundle", bundle]
+    which = ["--bundle", bundle, "--seal", seal]
+    server["args"] = ["--config", os.devnull, "--set", f"serve={_flow(config)}", *which]
     if resources := cluster.container_resources():
         server["resources"] = resources
     _merge(server, "env", cluster.env())

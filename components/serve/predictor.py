@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from components.cxr.model.batch import VIEW_INDEX, Study
 from components.cxr.model.predictor import Answer, answer, condition_of, predict, shown
 from components.cxr.operating_points import load_operating_points
 from components.cxr.report import Condition
+from components.cxr.seal import check_files, load_seal
 from components.cxr.storage.storage import Storage
 from components.cxr.text.text import request_text
 from components.serve.errors import RequestError
@@ -49,11 +51,13 @@ class StudyPredictor:
     Args:
         storage: the bundle's folder.
         evaluation: folder of the operating points; the bundle's own when it is None, as deploy copies them there.
+        seal: hash of the seal beside them, by the deployment; None for any.
         limits: what a film may cost.
         device: where the model answers.
 
     Raises:
-        UserError: no bundle, no operating points or those of another model here, or a model that does not answer.
+        UserError: no bundle, no operating points or those of another model here, a file that is not as it was sealed,
+            or a model that does not answer.
     """
 
     def __init__(
@@ -61,16 +65,18 @@ class StudyPredictor:
         storage: Storage,
         evaluation: Storage | None = None,
         *,
+        seal: str | None = None,
         limits: DecodeLimits | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.reader = FilmReader(limits)
         self.device = torch.device(device)
-        self.bundle = load_bundle(storage)
+        beside = evaluation or storage
+        found = load_seal(beside, expected=seal)
+        check = functools.partial(check_files, found, bundle=storage.uri, evaluation=beside)
+        self.bundle = load_bundle(storage, check=check)
         pathologies = self.bundle.info.pathologies
-        self.points = load_operating_points(
-            evaluation or storage, bundle_hash=self.bundle.hash, pathologies=pathologies
-        )
+        self.points = load_operating_points(beside, bundle_hash=self.bundle.hash, pathologies=pathologies)
         self._lock = threading.Lock()
         self.metrics = load_metrics(evaluation or storage, self.points)
         self.model_card = load_model_card(evaluation or storage)

@@ -20,6 +20,7 @@ from components.cxr.cluster.kube import (
     stopped_by_sigterm,
 )
 from components.cxr.errors import UserError
+from components.cxr.storage.storage import Root
 from components.serve.config import ServeConfig
 from components.serve.deployment import Deployment
 from components.serve.engine import Engine, Progress
@@ -51,25 +52,34 @@ class ClusterServer(NamedTuple):
         )
 
 
-def serves(config: ServeConfig, deployment: Deployment) -> bool:
-    """Whether the cluster's object was made for that model and is ready.
+def serves(config: ServeConfig, deployment: Deployment, *, root: Root) -> bool:
+    """Whether the cluster's object was made for that model, at its present place, and is ready.
 
     Raises:
         UserError: no cluster, or a refusal.
     """
     engine = _engine(config)
     found = Objects(connect(config.cluster.namespace), engine.kind).get(config.cluster.name)
-    return found is not None and _model(found) == deployment.bundle_hash and engine.progress(found).ready
+    if found is None or _model(found) != deployment.bundle_hash or not engine.progress(found).ready:
+        return False
+    containers = _get(found, engine.pod).get("containers") or []
+    return any(root.at(deployment.bundle).uri in (entry.get("args") or ()) for entry in containers)
 
 
 @contextlib.contextmanager
 def rolled_out(
-    config: ServeConfig, deployment: Deployment, *, current: Deployment | None, published: Callable[[], bool]
+    config: ServeConfig,
+    deployment: Deployment,
+    *,
+    root: Root,
+    current: Deployment | None,
+    published: Callable[[], bool],
 ) -> Iterator[ClusterServer]:
     """Within, the cluster serves the model; an exception or SIGTERM before it is published restores what was there.
 
     Args:
         deployment: the model to serve.
+        root: where its folder lies.
         current: the model that the pointer names.
         published: whether the pointer names `deployment` now.
 
@@ -77,10 +87,10 @@ def rolled_out(
         UserError: no cluster, a folder that its pods cannot see, a refusal, or pods that do not serve the model in
             time, with their last lines.
     """
-    config.cluster.require_reachable(deployment.bundle, where="serve.cluster")
+    config.cluster.require_reachable(root.at(deployment.bundle).uri, where="serve.cluster")
     engine = _engine(config)
     cluster = connect(config.cluster.namespace)
-    rollout = _Rollout(config, engine, cluster, deployment, current)
+    rollout = _Rollout(config, engine, cluster, root, deployment, current)
     with stopped_by_sigterm():
         try:
             rollout.apply()
@@ -99,10 +109,11 @@ class _Rollout:
         config: ServeConfig,
         engine: Engine,
         cluster: Cluster,
+        root: Root,
         deployment: Deployment,
         current: Deployment | None,
     ) -> None:
-        self._config, self._engine, self._cluster = config, engine, cluster
+        self._config, self._engine, self._cluster, self._root = config, engine, cluster, root
         self._deployment, self._current = deployment, current
         self._name = config.cluster.name
         self._objects = Objects(cluster, engine.kind)
@@ -193,7 +204,8 @@ class _Rollout:
             _get(found, self._engine.pod),
             container=self._engine.container,
             startup_probe=self._engine.startup_probe,
-            bundle=deployment.bundle,
+            bundle=self._root.at(deployment.bundle).uri,
+            seal=deployment.seal,
         )
 
     def _restoring(self, found: dict[str, Any]) -> Callable[[], object]:

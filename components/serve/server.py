@@ -39,20 +39,21 @@ LOGGING: dict[str, Any] = {
 """Our own request lines replace uvicorn's access log, which would print whole URLs."""
 
 
-def serve(bundle: Storage, config: ServeConfig, *, evaluation: Storage | None = None) -> None:
+def serve(bundle: Storage, config: ServeConfig, *, evaluation: Storage | None = None, seal: str | None = None) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
 
     Args:
         evaluation: folder of the operating points; None where they lie beside the model, as deploy copies them.
+        seal: hash of the seal beside them, by the deployment; None for any.
 
     Raises:
-        UserError: the port is taken, no such device, or no usable bundle.
+        UserError: the port is taken, no such device, or no usable bundle as it was sealed.
     """
     device = pick_device(config.device, where="serve.device")
     with _ends_quietly(), _listening_socket(config.host, config.port) as listener:
         torch.set_num_threads(config.threads)
         cv2.setNumThreads(config.threads)
-        predictor = StudyPredictor(bundle, evaluation, limits=config.limits, device=device)
+        predictor = StudyPredictor(bundle, evaluation, seal=seal, limits=config.limits, device=device)
         app = create_app(predictor, config)
         server = uvicorn.Server(
             uvicorn.Config(

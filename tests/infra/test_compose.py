@@ -93,5 +93,5 @@ def test_the_servers_configuration_listens_to_all_and_its_root_is_mounted(servic
     config = COMPOSE.parent / mounts[command[command.index("--config") + 1]]
     assert ServeConfig.parse(section(load_yaml(config), "serve"), where="serve").host == "0.0.0.0"
     root = command[command.index("--root") + 1]
-    assert mounts[root] == root == GIVEN["CXRFLOW_ROOT"]  # deployed/current.json names the bundle by its path
+    assert mounts[root] == root == GIVEN["CXRFLOW_ROOT"]
     assert services["serve"]["ports"] == [f"127.0.0.1:8000:{ServeConfig().port}"]

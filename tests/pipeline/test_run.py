@@ -49,8 +49,8 @@ def root(blob_config: Path, first: subprocess.CompletedProcess[str]) -> Path:
 
 def test_a_first_good_model_is_deployed(first: subprocess.CompletedProcess[str], root: Path) -> None:
     current = json.loads((root / "deployed" / "current.json").read_text())
-    assert Path(current["bundle"], "weights.safetensors").is_file()
-    assert Path(current["bundle"], "MODEL_CARD.md").is_file()
+    assert (root / current["bundle"] / "weights.safetensors").is_file()
+    assert (root / current["bundle"] / "MODEL_CARD.md").is_file()
     assert "promoted" in first.stdout
 
 

@@ -40,6 +40,19 @@ class Root:
         self.storage = open_storage(uri, user_project=user_project)
         self.uri = self.storage.uri
 
+    def relative(self, uri: str) -> str:
+        """A place's name under the root, by which `at` finds it wherever the root moves; its URI if it lies elsewhere.
+
+        >>> Root("/runs/demo").relative("/runs/demo/data/1f"), Root("/runs/demo").relative("/other/2e")
+        ('data/1f', '/other/2e')
+        """
+        return uri.removeprefix(f"{self.uri.rstrip('/')}/")
+
+    def at(self, place: str) -> Storage:
+        """The storage of a place that `relative` named."""
+        elsewhere = "://" in place or Path(place).is_absolute()
+        return open_storage(place) if elsewhere else self.storage.child(place)
+
     def data(self, key: str) -> Storage:
         """Shards and manifest of one data set; `key` covers configuration and source."""
         return self.storage.child(f"data/{key}")

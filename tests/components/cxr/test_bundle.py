@@ -120,13 +120,31 @@ def test_a_bundle_that_was_cut_off_is_not_there(copy: Storage, tmp_path: Path, m
 
 def test_missing_files_are_refused(copy: Storage) -> None:
     copy.delete("weights.safetensors")
-    with pytest.raises(UserError, match="weights do not fit"):
-        load_bundle(copy)
-    with pytest.raises(UserError, match="bundle is incomplete"):
-        describe(copy)
+    for read in (load_bundle, describe):
+        with pytest.raises(UserError, match="bundle is incomplete"):
+            read(copy)
     copy.delete(BUNDLE)
     with pytest.raises(UserError, match=r"no complete bundle here.*Run train first"):
         load_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("weights.safetensors", b"no weights", r"weights do not fit the bundle: .*weights\.safetensors; found"),
+        ("tokenizer/tokenizer.json", b"{", "tokenizer is damaged: .*/tokenizer; found"),
+        ("tokenizer/tokenizer.json", None, "tokenizer is damaged: .*/tokenizer; found"),
+        ("trained_on.safetensors", b"no patients", r"bundle is damaged: .*trained_on\.safetensors"),
+    ],
+)
+def test_damaged_files_are_one_line(copy: Storage, name: str, data: bytes | None, message: str) -> None:
+    """Where no seal says so before."""
+    copy.delete(name)
+    if data is not None:
+        copy.write(name, data)
+    with pytest.raises(UserError, match=message) as caught:
+        describe(copy) if "trained_on" in name else load_bundle(copy)
+    assert "\n" not in caught.value.line
 
 
 def test_operating_points(copy: Storage) -> None:

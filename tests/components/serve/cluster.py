@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.cxr.errors import UserError
+from components.cxr.storage.storage import Root
 from components.serve.config import ServeConfig
 from components.serve.deployment import Deployment
 from components.serve.rollout import ClusterServer, rolled_out
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 REPOSITORY = Path(__file__).parents[3]
+ROOT = Root("/root")
 TARGETS = ("kubernetes", "kserve")
 PLURAL = {"kubernetes": "deployments", "kserve": "inferenceservices"}
 
@@ -34,15 +36,16 @@ def config_of(target: str, address: str | None, **cluster: Any) -> ServeConfig:
 
 def deployment_of(model: str, name: str = "new") -> Deployment:
     return Deployment(
-        bundle=f"/root/deployed/{name}",
+        bundle=f"deployed/{name}",
+        seal="5" * 64,
         operating_points_hash="0" * 16,
         bundle_hash=model,
         evaluation="e",
+        data="d",
         manifest_hash="m",
         mlflow_run_id=None,
         model_name=None,
         model_version=None,
-        previous=None,
     )
 
 
@@ -78,7 +81,8 @@ def roll(
     config: ServeConfig, model: str, *, name: str = "new", current: Deployment | None = None,
     within: Callable[[ClusterServer], None] = lambda _: None, published: bool = False,
 ) -> None:  # fmt: skip
-    with rolled_out(config, deployment_of(model, name), current=current, published=lambda: published) as served:
+    deployment = deployment_of(model, name)
+    with rolled_out(config, deployment, root=ROOT, current=current, published=lambda: published) as served:
         within(served)
 
 

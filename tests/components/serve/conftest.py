@@ -132,6 +132,7 @@ def _evaluate(folder: Path, data: LoadedManifest, bundle: Storage) -> World:
     from components.cxr.bundle_info import describe
     from components.cxr.operating_points import MODEL_CARD, write_operating_points
     from components.cxr.report import write_predictions, write_report
+    from components.cxr.seal import write_seal
     from components.cxr.storage.storage import Root
     from components.evaluate.config import EvaluateConfig
     from components.evaluate.predict import predict
@@ -147,6 +148,7 @@ def _evaluate(folder: Path, data: LoadedManifest, bundle: Storage) -> World:
     write_predictions(world.evaluation, found.predictions)
     write_operating_points(world.evaluation, found.points)
     world.evaluation.write(MODEL_CARD, b"# The card of this evaluation")
+    write_seal(world.evaluation, model.files)
     write_report(world.evaluation, found.report)
     world.decide()
     return world

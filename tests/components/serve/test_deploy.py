@@ -7,13 +7,15 @@ from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
 from components.cxr.operating_points import MODEL_CARD, load_operating_points, write_operating_points
 from components.cxr.report import REPORT, ThresholdRule, write_report
+from components.cxr.seal import load_seal
 from components.cxr.storage.local import LocalStorage
-from components.cxr.storage.storage import ABSENT
+from components.cxr.storage.storage import ABSENT, Root
 from components.serve import deploy as step
 from components.serve.config import ServeConfig
 from components.serve.deploy import deploy
 from components.serve.deployment import Deployment, read_deployment, write_deployment
 from components.serve.golden import running_server
+from components.serve.predictor import StudyPredictor
 
 
 def _deploy(world, **config):
@@ -32,7 +34,8 @@ def quick(monkeypatch, server):
     checks = []
 
     @contextlib.contextmanager
-    def running(_config, bundle, _evaluation):
+    def running(_config, bundle, evaluation=None, *, seal=None):
+        assert (evaluation is None) == (seal is not None)
         checks.append(bundle.uri)
         yield server
 
@@ -43,14 +46,15 @@ def quick(monkeypatch, server):
 def _in_service(world, bundle_hash):
     deployment = Deployment(
         bundle="elsewhere",
+        seal="0" * 64,
         bundle_hash=bundle_hash,
         operating_points_hash="0" * 16,
         evaluation="elsewhere",
+        data="elsewhere",
         manifest_hash="0",
         mlflow_run_id=None,
         model_name=None,
         model_version=None,
-        previous=None,
     )
     write_deployment(world.root, deployment, over=read_deployment(world.root).generation)
 
@@ -69,11 +73,13 @@ def test_deploy_publishes_what_answers_as_in_evaluation(world, capsys):
     assert done == read_deployment(world.root).deployment
     assert done.bundle_hash == world.report.bundle_hash
     name = f"{world.report.bundle_hash[:16]}-{world.report.operating_points_hash}"
-    assert done.bundle == f"{world.root.uri}/deployed/{name}"
+    assert done.bundle == f"deployed/{name}"
     assert done.operating_points_hash == world.report.operating_points_hash
-    assert (done.evaluation, done.manifest_hash) == (world.evaluation.uri, world.manifest.hash)
-    assert done.previous is None
-    copy = LocalStorage(Path(done.bundle))
+    assert (done.evaluation, done.data) == ("evaluations/tiny", world.manifest.storage.uri)
+    assert done.manifest_hash == world.manifest.hash
+    assert done.previous == ()
+    copy = world.root.at(done.bundle)
+    assert load_seal(copy).hash == done.seal
     assert load_bundle(copy).hash == world.report.bundle_hash
     points = load_operating_points(copy, bundle_hash=done.bundle_hash)
     assert points.hash == done.operating_points_hash
@@ -109,6 +115,60 @@ def test_what_is_current_is_not_deployed_again(world, quick, capsys):
     assert f"serve: already deployed, model {first.bundle_hash[:16]}" in capsys.readouterr().out
 
 
+def _spoil(copy, how):
+    folder = Path(copy.uri)
+    if how == "deleted":
+        copy.delete_all()
+    elif how == "partial":
+        (folder / "weights.safetensors").unlink()
+        (folder / "tokenizer" / ".partial-left").write_bytes(b"half")
+    elif how == "damaged":
+        data = bytearray((folder / "weights.safetensors").read_bytes())
+        data[-1] ^= 1
+        (folder / "weights.safetensors").write_bytes(data)
+    else:
+        (folder / "tokenizer" / "added_tokens.json").write_text("{}")
+
+
+@pytest.mark.parametrize("how", ["deleted", "partial", "damaged", "added to"])
+def test_deploying_again_repairs_the_copy_and_checks_it(world, quick, capsys, how):
+    first = _deploy(world)
+    copy = world.root.at(first.bundle)
+    before = _bytes(copy)
+    _spoil(copy, how)
+    world.decide(promoted=False, champion_bundle=first.bundle_hash)
+    assert _deploy(world) == first == read_deployment(world.root).deployment
+    assert _bytes(copy) == before
+    assert list(Path(copy.uri).rglob(".partial-*")) == []
+    assert quick == [world.bundle.uri, copy.uri]
+    assert "serve: the deployed copy is damaged and made again: " in capsys.readouterr().out
+
+
+def test_a_copy_is_not_repaired_from_other_originals(world, quick):
+    first = _deploy(world)
+    copy = world.root.at(first.bundle)
+    _spoil(copy, "damaged")
+    damaged = _bytes(copy)
+    golden = world.report.golden[:-1]
+    write_report(world.evaluation, world.report.model_copy(update={"golden": golden}))
+    with pytest.raises(UserError, match="cannot be made again: its originals are others now"):
+        _deploy(world)
+    assert _bytes(copy) == damaged
+    assert len(quick) == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_moved_root_serves_what_it_holds(world, tmp_path):
+    first = _deploy(world)
+    Path(world.root.uri).rename(tmp_path / "moved")
+    root = Root(tmp_path / "moved")
+    found = read_deployment(root).deployment
+    assert found == first
+    assert StudyPredictor(root.at(found.bundle), seal=found.seal).bundle.hash == first.bundle_hash
+    moved = world._replace(root=root, bundle=root.bundle("tiny"), evaluation=root.evaluation("tiny"))
+    assert _deploy(moved) == first
+
+
 def test_a_later_evaluation_does_not_change_what_is_served(world, quick, tmp_path, capsys):
     """With another threshold rule; neither the bundle nor its deployed copy changes, nor does a second deployment."""
     from components.cxr.bundle_info import describe
@@ -116,10 +176,10 @@ def test_a_later_evaluation_does_not_change_what_is_served(world, quick, tmp_pat
     from components.evaluate.config import EvaluateConfig
     from components.evaluate.predict import predict
     from components.evaluate.score import score
-    from components.serve.predictor import StudyPredictor
 
     first = _deploy(world)
-    trained, deployed = (_bytes(storage) for storage in (world.bundle, open_storage(first.bundle)))
+    copy = world.root.at(first.bundle)
+    trained, deployed = (_bytes(storage) for storage in (world.bundle, copy))
     config, model = EvaluateConfig(num_bootstrap=100, threshold=ThresholdRule(rule="f1")), describe(world.bundle)
     scores = predict(config, storage=open_storage(tmp_path), bundle=world.bundle, model=model, manifest=world.manifest)
     found = score(config, model, scores, manifest_hash=world.manifest.hash, run_id=None)
@@ -129,9 +189,9 @@ def test_a_later_evaluation_does_not_change_what_is_served(world, quick, tmp_pat
     again.decide(promoted=False, champion_bundle=first.bundle_hash)
     assert found.points.hash != first.operating_points_hash
     assert _deploy(again) == first
-    assert f"the operating points stay those of {world.evaluation.uri}" in capsys.readouterr().out
-    assert (_bytes(world.bundle), _bytes(open_storage(first.bundle))) == (trained, deployed)
-    assert StudyPredictor(open_storage(first.bundle)).points.hash == world.report.operating_points_hash
+    assert "the operating points stay those of evaluations/tiny" in capsys.readouterr().out
+    assert (_bytes(world.bundle), _bytes(copy)) == (trained, deployed)
+    assert StudyPredictor(copy).points.hash == world.report.operating_points_hash
     assert len(quick) == 1
 
 
@@ -149,7 +209,7 @@ def test_operating_points_of_another_evaluation_are_not_deployed(world, quick):
 def test_the_model_that_was_compared_is_replaced(world, quick):
     _in_service(world, "a" * 64)
     world.decide(champion_bundle="a" * 64)
-    assert _deploy(world).previous == "a" * 64
+    assert [before.bundle_hash for before in _deploy(world).previous] == ["a" * 64]
     assert quick == [world.bundle.uri]
 
 
@@ -183,13 +243,13 @@ def test_a_stale_comparison_is_refused(world, quick, in_service, compared, messa
 
 
 def test_a_deployment_in_the_meantime_wins(world, quick, monkeypatch):
-    upload = LocalStorage.upload_folder
+    copy = step.make_copy
 
-    def meanwhile(self, source):
-        upload(self, source)
+    def meanwhile(*places):
         _in_service(world, "c" * 64)
+        return copy(*places)
 
-    monkeypatch.setattr(LocalStorage, "upload_folder", meanwhile)
+    monkeypatch.setattr(step, "make_copy", meanwhile)
     with pytest.raises(UserError, match="another model was deployed meanwhile"):
         _deploy(world)
     assert quick
@@ -209,7 +269,7 @@ def test_after_a_crash_during_the_copy_deploy_completes(world, quick, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             _deploy(world)
     assert read_deployment(world.root) == (None, ABSENT)
-    assert load_bundle(LocalStorage(Path(_deploy(world).bundle))).hash == world.report.bundle_hash
+    assert load_bundle(world.root.at(_deploy(world).bundle)).hash == world.report.bundle_hash
     assert len(quick) == 2
 
 
@@ -272,7 +332,7 @@ def test_champion_moves_with_the_model_and_the_run_is_tagged(world, quick):
         champion = client.get_model_version_by_alias("cxr", "champion").version
         return str(champion), client.get_run(run).data.tags["deployed"]
 
-    assert with_client(world.root, state) == (new, done.bundle)
+    assert with_client(world.root, state) == (new, world.root.at(done.bundle).uri)
 
     # A crash after the pointer and before MLflow: running it again completes it.
     with_client(world.root, lambda client: client.set_registered_model_alias("cxr", "champion", old))

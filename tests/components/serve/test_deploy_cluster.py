@@ -16,7 +16,7 @@ import pytest
 
 from components.cxr.errors import UserError
 from components.serve import deploy as step
-from components.serve import rollout
+from components.serve import rollout, service
 from components.serve.config import ServeConfig
 from components.serve.deploy import deploy
 from components.serve.deployment import Deployment, read_deployment, write_deployment
@@ -40,7 +40,7 @@ def one_check(monkeypatch: pytest.MonkeyPatch, server: RunningServer) -> None:
     """deploy()'s own check of the model meets the server that is running already."""
 
     @contextlib.contextmanager
-    def running(_config: ServeConfig, _bundle: object, _evaluation: object) -> Iterator[RunningServer]:
+    def running(*_: object, **__: object) -> Iterator[RunningServer]:
         yield server
 
     monkeypatch.setattr(step, "running_server", running)
@@ -59,7 +59,7 @@ def test_deploy_rolls_out_checks_and_points_last(
     config = config_of(target, server.address)
     done = _deploy(world, config)
     assert read_deployment(world.root).deployment == done
-    assert bundle_of(target, kube.objects[PLURAL[target]]["cxrflow-serve"]) == done.bundle
+    assert bundle_of(target, kube.objects[PLURAL[target]]["cxrflow-serve"]) == world.root.at(done.bundle).uri
     assert capsys.readouterr().out.count("are evaluation's") == 2, "before the rollout and after it"
 
     kube.asked.clear()
@@ -67,7 +67,7 @@ def test_deploy_rolls_out_checks_and_points_last(
     assert {asked.verb for asked in kube.asked} == {"get"}
     kube.objects[PLURAL[target]].clear()
     assert _deploy(world, config) == done
-    assert bundle_of(target, kube.objects[PLURAL[target]]["cxrflow-serve"]) == done.bundle
+    assert bundle_of(target, kube.objects[PLURAL[target]]["cxrflow-serve"]) == world.root.at(done.bundle).uri
 
 
 @pytest.mark.usefixtures("one_check")
@@ -75,7 +75,7 @@ def test_deploy_publishes_nothing_that_the_cluster_does_not_answer(
     world: World, kube: KubeApi, server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work(kube)
-    check = step.check_answers
+    check = service.check_answers
 
     def tampered(served: object, report: Any, **options: Any) -> object:
         if isinstance(served, ClusterServer):
@@ -84,7 +84,7 @@ def test_deploy_publishes_nothing_that_the_cluster_does_not_answer(
             report = report.model_copy(update={"golden": (wrong,)})
         return check(served, report, **options)
 
-    monkeypatch.setattr(step, "check_answers", tampered)
+    monkeypatch.setattr(service, "check_answers", tampered)
     with pytest.raises(UserError, match="the server's answer is not evaluation's"):
         _deploy(world, config_of("kubernetes", server.address))
     assert read_deployment(world.root).deployment is None

@@ -3,6 +3,8 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -130,6 +132,40 @@ def test_a_server_that_dies_meanwhile_is_told(evaluated, tmp_path):
             dead = RunningServer(address, process, tmp_path / "log")
             with pytest.raises(UserError, match=r"ended with code 137, nothing was deployed.*\nout of memory"):
                 _check(dead, evaluated.report, evaluated)
+
+
+@pytest.mark.parametrize("moment", ["loading", pytest.param("ready", marks=pytest.mark.slow)])
+def test_a_server_ends_with_the_process_that_checks_it(evaluated, moment, tmp_path):
+    script = (
+        "import sys, time\n"
+        "from components.cxr.storage.storage import open_storage\n"
+        "from components.serve import golden\n"
+        "from components.serve.config import ServeConfig\n"
+        "def wait(process, log, *, timeout_s, ready=golden._wait_until_ready):\n"
+        "    if sys.argv[3] == 'ready': ready(process, log, timeout_s=timeout_s)\n"
+        "    print(process.pid, flush=True)\n"
+        "    time.sleep(600)\n"
+        "golden._wait_until_ready = wait\n"
+        "with golden.running_server(ServeConfig(), *map(open_storage, sys.argv[1:3])): pass\n"
+    )
+    command = [sys.executable, "-c", script, evaluated.bundle.uri, evaluated.evaluation.uri, moment]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(tmp_path)}
+    ) as parent:
+        server = int(parent.stdout.readline())
+        assert Path(f"/proc/{server}").exists()
+        parent.kill()
+    deadline = time.monotonic() + 60
+    while _lives(server) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _lives(server)
+
+
+def _lives(pid):
+    """Whether the process runs; an orphan that nobody has waited for is dead too."""
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 @pytest.fixture

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.cxr.bundle_info import describe
 from components.cxr.errors import UserError
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import encode_png, read_film
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import answer, predict, shown
-from components.cxr.operating_points import OPERATING_POINTS, states_of, write_operating_points
+from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS, states_of, write_operating_points
 from components.cxr.report import CONDITIONS, load_predictions
+from components.cxr.seal import write_seal
 from components.cxr.storage.storage import open_storage
 from components.serve.app import _model_reply
 from components.serve.config import ServeConfig
@@ -48,8 +50,11 @@ def test_every_test_study_is_answered_as_in_the_table_of_what_was_given(evaluate
     points = predictor.points.model_copy(
         update={"conditions": {c: _with_open_answers(p, told, c) for c, p in predictor.points.conditions.items()}}
     )
-    write_operating_points(open_storage(tmp_path), points)
-    server = StudyPredictor(evaluated.bundle, open_storage(tmp_path))
+    evaluation = open_storage(tmp_path)
+    write_operating_points(evaluation, points)
+    evaluation.write(MODEL_CARD, b"")
+    write_seal(evaluation, describe(evaluated.bundle).files)
+    server = StudyPredictor(evaluated.bundle, evaluation)
     studies = StudyDataset(evaluated.manifest, splits=["test"], text=server.bundle.info.text)
     used, states = Counter(), Counter()
     for study_id, study in zip(studies.study_ids, (shown(s, condition) for s in studies), strict=True):
@@ -206,12 +211,12 @@ def test_a_bad_film_is_named_by_its_position(predictor, png):
 
 
 def test_a_bundle_without_operating_points_is_refused(fitted_bundle):
-    with pytest.raises(UserError, match=r"no operating points here.*name its folder with --evaluation"):
+    with pytest.raises(UserError, match=r"no sealed operating points here.*name its folder with --evaluation"):
         StudyPredictor(fitted_bundle)
 
 
 def test_operating_points_of_another_model_are_refused(untrained_bundle, evaluated):
-    with pytest.raises(UserError, match="operating points are of another model"):
+    with pytest.raises(UserError, match="a file is not the one that was sealed"):
         StudyPredictor(untrained_bundle, evaluated.evaluation)
 
 
@@ -225,8 +230,10 @@ def test_operating_points_of_another_model_are_refused(untrained_bundle, evaluat
     ],
 )
 def test_operating_points_that_make_no_sense_are_refused(world, old, new, message):
+    """Even where the seal is renewed."""
     path = Path(world.evaluation.uri, OPERATING_POINTS)
     path.write_text(path.read_text().replace(old, new))
+    write_seal(world.evaluation, describe(world.bundle).files)
     with pytest.raises(UserError, match=message):
         StudyPredictor(world.bundle, world.evaluation)
 

@@ -104,7 +104,7 @@ def test_the_run_in_containers_gives_the_numbers_of_the_run_in_processes(
     reports, weights = [], []
     for folder in (root, tmp_path / "root"):
         evaluation = json.loads((folder / "latest" / "evaluation.json").read_text())["uri"]
-        deployed = Path(json.loads((folder / "deployed" / "current.json").read_text())["bundle"])
+        deployed = folder / json.loads((folder / "deployed" / "current.json").read_text())["bundle"]
         reports.append(load_report(open_storage(evaluation)).headline)
         weights.append((deployed / "weights.safetensors").read_bytes())
     assert reports[0] == reports[1]

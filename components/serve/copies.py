@@ -1,0 +1,65 @@
+"""Deployed copies: a bundle with one evaluation's points, card and report side by side, made whole and sealed."""
+
+from __future__ import annotations
+
+from components.cxr.bundle_info import file_hashes, is_bundle_file, local_folder
+from components.cxr.errors import UserError
+from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS
+from components.cxr.report import REPORT
+from components.cxr.seal import SEAL, Seal, check_files, load_seal, sealed, write_seal
+from components.cxr.storage.storage import Storage
+
+__all__ = ["check_copy", "make_copy"]
+
+BESIDE = (OPERATING_POINTS, MODEL_CARD, REPORT)
+"""What a copy has of its evaluation."""
+
+
+def make_copy(bundle: Storage, evaluation: Storage, target: Storage, *, expected: str | None = None) -> Seal:
+    """Copy a bundle and its evaluation into one folder, over whatever is left there, and check the copy.
+
+    Args:
+        expected: hash of the copy's seal; None for a first copy.
+
+    Raises:
+        UserError: the originals are not as evaluate sealed them, or would give another copy. Then nothing is written.
+    """
+    with local_folder(bundle) as folder:
+        files = file_hashes(folder)
+        check_files(load_seal(evaluation), files, bundle=bundle.uri, evaluation=evaluation)
+        seal = sealed(files, evaluation, names=BESIDE)
+        if expected is not None and seal.hash != expected:
+            raise UserError(
+                "other-original",
+                "the deployed copy cannot be made again: its originals are others now",
+                where=f"{bundle.uri}, {evaluation.uri}",
+                found=seal.hash[:16],
+                expected=expected[:16],
+                remedy="Restore them, or promote another model.",
+            )
+        target.remove_partials()
+        for name in target.sizes():
+            if name != SEAL and name not in seal.files:
+                target.delete(name)
+        for name in seal.files:
+            if is_bundle_file(name):
+                target.upload(folder / name, name)
+    for name in BESIDE:
+        target.write(name, evaluation.read(name).data)
+    write_seal(target, files, more=(REPORT,))
+    check_copy(target, seal=seal.hash)
+    return seal
+
+
+def check_copy(copy: Storage, *, seal: str) -> None:
+    """Refuse a copy that is not whole.
+
+    Args:
+        seal: hash of its seal, by current.json.
+
+    Raises:
+        UserError: the first file that is not as it was sealed.
+    """
+    found = load_seal(copy, expected=seal)
+    with local_folder(copy) as folder:
+        check_files(found, file_hashes(folder), bundle=copy.uri, evaluation=copy)
