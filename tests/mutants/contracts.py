@@ -153,8 +153,8 @@ MUTANTS = [
     Mutant(
         "the-bundles-hash-leaves-out-its-weights",
         file="components/cxr/bundle_info.py",
-        old="names = [BUNDLE, WEIGHTS, ",
-        new="names = [BUNDLE, ",
+        old="    for name in (*_FILES, *sorted(",
+        new="    for name in (BUNDLE, TRAINED_ON, *sorted(",
         test=f"{BUNDLE}::test_equal_bundles_have_equal_hashes_and_a_copy_beside_operating_points_too",
     ),
     Mutant(

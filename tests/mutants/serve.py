@@ -8,32 +8,34 @@ FORM = "tests/components/serve/test_form.py"
 GOLDEN = "tests/components/serve/test_golden.py"
 PREDICTOR = "tests/components/serve/test_predictor.py"
 PAGE = "tests/components/serve/test_page.py"
+ROLLBACK = "tests/components/serve/test_rollback.py"
 ROLLOUT = "tests/components/serve/test_rollout.py"
+SEAL = "tests/components/serve/test_seal.py"
 WORKER = "tests/components/serve/test_worker.py"
 
 MUTANTS = [
     Mutant(
         "champion-moves-before-the-check",
         file="components/serve/deploy.py",
-        old="    served = _with_room(config, report)\n    with running_server",
+        old="    served = with_room(config, report)\n    with running_server(served, bundle, evaluation)",
         new="    if decision.registered_model and decision.challenger_version:\n"
         "        set_champion(root, name=decision.registered_model, version=decision.challenger_version,"
         " expected=decision.champion_version)\n"
-        "    served = _with_room(config, report)\n    with running_server",
+        "    served = with_room(config, report)\n    with running_server(served, bundle, evaluation)",
         test=f"{DEPLOY}::test_a_failed_check_leaves_the_champion_alone",
     ),
     Mutant(
         "a-model-is-in-service-without-a-check",
         file="components/serve/deploy.py",
-        old="bundle, evaluation) as server:\n        _check_answers(config, server, report, manifest=manifest)\n",
+        old="bundle, evaluation) as server:\n        check_served(config, server, report, manifest=manifest)\n",
         new="bundle, evaluation) as server:\n        assert server\n",
         test=f"{DEPLOY}::test_a_tampered_expectation_publishes_nothing",
     ),
     Mutant(
         "the-deployed-model-is-not-copied",
-        file="components/serve/deploy.py",
-        old="    with local_folder(bundle) as folder:\n        target.upload_folder(folder)\n",
-        new="",
+        file="components/serve/copies.py",
+        old="                target.upload(folder / name, name)\n",
+        new="                pass\n",
         test=f"{DEPLOY}::test_deploy_publishes_what_answers_as_in_evaluation",
     ),
     Mutant(
@@ -60,9 +62,94 @@ MUTANTS = [
     Mutant(
         "the-deployment-forgets-which-model-it-replaced",
         file="components/serve/deploy.py",
-        old="        previous=current.bundle_hash if current else None,\n",
-        new="        previous=None,\n",
+        old="        previous=current.replaced() if current else (),\n",
+        new="        previous=(),\n",
         test=f"{DEPLOY}::test_the_model_that_was_compared_is_replaced",
+    ),
+    Mutant(
+        "a-changed-file-is-served",
+        file="components/cxr/seal.py",
+        old="        if found != expected:\n",
+        new="        if found is None:\n",
+        test=f"{SEAL}::test_a_tampered_copy_is_one_clear_error_before_anything_is_loaded",
+    ),
+    Mutant(
+        "a-file-is-loaded-before-it-is-checked",
+        file="components/cxr/bundle.py",
+        old="        files = file_hashes(folder)\n        if check is not None:\n            check(files)\n",
+        new="        files = file_hashes(folder)\n        load_file(folder / WEIGHTS)\n"
+        "        if check is not None:\n            check(files)\n",
+        test=f"{SEAL}::test_a_tampered_copy_is_one_clear_error_before_anything_is_loaded",
+    ),
+    Mutant(
+        "a-seal-that-was-made-anew-is-believed",
+        file="components/cxr/seal.py",
+        old="    if expected is not None and seal.hash != expected:\n",
+        new="    if expected is not None and not seal.files:\n",
+        test=f"{SEAL}::test_a_tampered_copy_is_one_clear_error_before_anything_is_loaded",
+    ),
+    Mutant(
+        "what-a-killed-copy-left-counts",
+        file="components/cxr/bundle_info.py",
+        old=" if not path.name.startswith(PARTIAL))\n",
+        new=")\n",
+        test=f"{SEAL}::test_what_a_killed_copy_leaves_does_not_change_the_hash",
+    ),
+    Mutant(
+        "a-copy-keeps-what-is-not-its-own",
+        file="components/serve/copies.py",
+        old="                target.delete(name)\n",
+        new="                pass\n",
+        test=f"{SEAL}::test_copies_that_were_killed_at_any_moment_are_made_whole",
+    ),
+    Mutant(
+        "a-damaged-copy-is-left-as-it-is",
+        file="components/serve/deploy.py",
+        old="        make_copy(bundle, root.at(current.evaluation), copy, expected=current.seal)\n",
+        new="        return\n",
+        test=f"{DEPLOY}::test_deploying_again_repairs_the_copy_and_checks_it",
+    ),
+    Mutant(
+        "a-repaired-copy-is-not-checked",
+        file="components/serve/deploy.py",
+        old="        report = load_report(copy)\n        with",
+        new="        return\n        report = load_report(copy)\n        with",
+        test=f"{DEPLOY}::test_deploying_again_repairs_the_copy_and_checks_it",
+    ),
+    Mutant(
+        "the-pointer-holds-the-place-of-the-root",
+        file="components/serve/deploy.py",
+        old="        bundle=root.relative(target.uri),\n",
+        new="        bundle=target.uri,\n",
+        test=f"{DEPLOY}::test_a_moved_root_serves_what_it_holds",
+    ),
+    Mutant(
+        "a-server-outlives-the-check-that-was-killed",
+        file="components/serve/__main__.py",
+        old="    if while_stdin_is_open:\n",
+        new="    if not config:\n",
+        test=f"{GOLDEN}::test_a_server_ends_with_the_process_that_checks_it",
+    ),
+    Mutant(
+        "a-rollback-is-not-checked",
+        file="components/serve/rollback.py",
+        old="        check_served(config, server, report, manifest=manifest)\n",
+        new="        assert server\n",
+        test=f"{ROLLBACK}::test_a_model_before_that_cannot_be_checked_stays_away",
+    ),
+    Mutant(
+        "a-rollback-leaves-the-champion",
+        file="components/serve/rollback.py",
+        old="    _tell_mlflow(root, deployment)\n",
+        new="",
+        test=f"{ROLLBACK}::test_champion_goes_back_too",
+    ),
+    Mutant(
+        "a-rollback-forgets-the-models-before",
+        file="components/serve/deployment.py",
+        old="previous=self.previous[1:])",
+        new="previous=())",
+        test=f"{ROLLBACK}::test_the_models_before_are_kept_in_order",
     ),
     Mutant(
         "an-answer-that-is-no-number-passes-the-check",
@@ -185,9 +272,9 @@ MUTANTS = [
     ),
     Mutant(
         "the-report-is-not-deployed",
-        file="components/serve/deploy.py",
-        old="    for name in (OPERATING_POINTS, MODEL_CARD, REPORT):\n",
-        new="    for name in (OPERATING_POINTS, MODEL_CARD):\n",
+        file="components/serve/copies.py",
+        old="    for name in BESIDE:\n",
+        new="    for name in BESIDE[:2]:\n",
         test=f"{DEPLOY}::test_deploy_publishes_what_answers_as_in_evaluation",
     ),
     Mutant(
