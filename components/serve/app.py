@@ -62,7 +62,6 @@ _RENDERED: dict[int | str, dict[str, Any]] = {
         "description": "8-bit gray PNG.",
     }
 }
-_NO_CARD = {"model": ErrorReply, "description": "The evaluation wrote none."}
 _MOST_SHOWN = 2048
 """Side of a film's largest picture in pixels."""
 
@@ -111,11 +110,9 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
         """The model in service."""
         return model
 
-    @app.get("/v1/model/card", response_class=PlainTextResponse, responses={404: _NO_CARD})
+    @app.get("/v1/model/card", response_class=PlainTextResponse)
     async def show_card() -> PlainTextResponse:
         """The model card in Markdown, as evaluation wrote it."""
-        if predictor.model_card is None:
-            raise RequestError(404, "no-model-card", "This model has no card.")
         return PlainTextResponse(predictor.model_card)
 
     async def answered(request: Request, job: Callable[[StudyForm], T]) -> tuple[StudyForm, T]:

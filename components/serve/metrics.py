@@ -1,14 +1,14 @@
-"""What the evaluation found of the served model, and its card: read beside the operating points, told with answers."""
+"""What the evaluation found of the served model: read beside the operating points, told with answers."""
 
 from __future__ import annotations
 
 from components.cxr.errors import UserError
-from components.cxr.operating_points import MODEL_CARD, OperatingPoints
+from components.cxr.operating_points import OperatingPoints
 from components.cxr.report import REPORT, Condition, Estimate, Metric, Metrics, PathologyScore, load_report
 from components.cxr.storage.storage import Storage
 from components.serve.schemas import ConditionMetrics, PathologyMetrics
 
-__all__ = ["load_metrics", "load_model_card"]
+__all__ = ["load_metrics"]
 
 TOLD: tuple[Metric, ...] = ("auroc", "average_precision", "recall", "specificity", "precision", "f1")
 
@@ -45,14 +45,6 @@ def load_metrics(storage: Storage, points: OperatingPoints) -> dict[Condition, C
         for score in report.scores
         if (score.protocol, score.unit, score.subset) == ("A", "study", "all")
     }
-
-
-def load_model_card(storage: Storage) -> str | None:
-    """The model card in Markdown; None where there is none."""
-    try:
-        return storage.read(MODEL_CARD).data.decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
 
 
 def _pathology(score: PathologyScore) -> PathologyMetrics:

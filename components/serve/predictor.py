@@ -19,13 +19,13 @@ from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import Film, FilmError, encode_png
 from components.cxr.model.batch import VIEW_INDEX, Study
 from components.cxr.model.predictor import Answer, answer, condition_of, predict, shown
-from components.cxr.operating_points import load_operating_points
+from components.cxr.operating_points import MODEL_CARD, load_operating_points
 from components.cxr.report import Condition
 from components.cxr.seal import check_files, load_seal
 from components.cxr.storage.storage import Storage
 from components.cxr.text.text import request_text
 from components.serve.errors import RequestError
-from components.serve.metrics import load_metrics, load_model_card
+from components.serve.metrics import load_metrics
 
 __all__ = ["MAX_AGE_YEARS", "Prediction", "StudyPredictor"]
 
@@ -78,8 +78,8 @@ class StudyPredictor:
         pathologies = self.bundle.info.pathologies
         self.points = load_operating_points(beside, bundle_hash=self.bundle.hash, pathologies=pathologies)
         self._lock = threading.Lock()
-        self.metrics = load_metrics(evaluation or storage, self.points)
-        self.model_card = load_model_card(evaluation or storage)
+        self.metrics = load_metrics(beside, self.points)
+        self.model_card = beside.read(MODEL_CARD).data.decode()
         size = self.bundle.info.pixel_preset.size
         blank = Study(
             films=[np.zeros((size, size), np.uint8)], view_positions=[None], text="", age_years=None, sex=None

@@ -3,7 +3,6 @@ import json
 import pytest
 
 from components.cxr.errors import UserError
-from components.cxr.operating_points import MODEL_CARD
 from components.cxr.report import REPORT
 from components.serve.metrics import load_metrics
 from components.serve.predictor import StudyPredictor
@@ -43,18 +42,6 @@ def test_the_model_card_is_behind_a_link(client):
     card = client.get("/v1/model/card")
     assert card.headers["content-type"] == "text/plain; charset=utf-8"
     assert card.text == "# The card of this evaluation"
-
-
-def test_a_model_without_a_card_says_so(world):
-    from starlette.testclient import TestClient
-
-    from components.serve.app import create_app
-    from components.serve.config import ServeConfig
-
-    world.evaluation.delete(MODEL_CARD)
-    with TestClient(create_app(StudyPredictor(world.bundle, world.evaluation), ServeConfig())) as client:
-        response = client.get("/v1/model/card")
-        assert (response.status_code, response.json()["error"]["code"]) == (404, "no-model-card")
 
 
 def test_a_report_that_is_missing_or_of_another_evaluation_is_refused(world, predictor):
