@@ -14,7 +14,7 @@ from components.cxr.films.pixels import encode_png, read_film
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import answer, predict, shown
 from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS, states_of, write_operating_points
-from components.cxr.report import CONDITIONS, load_predictions
+from components.cxr.report import CONDITIONS, load_predictions, write_report
 from components.cxr.seal import write_seal
 from components.cxr.storage.storage import open_storage
 from components.serve.app import _model_reply
@@ -53,6 +53,7 @@ def test_every_test_study_is_answered_as_in_the_table_of_what_was_given(evaluate
     evaluation = open_storage(tmp_path)
     write_operating_points(evaluation, points)
     evaluation.write(MODEL_CARD, b"")
+    write_report(evaluation, evaluated.report.model_copy(update={"operating_points_hash": points.hash}))
     write_seal(evaluation, describe(evaluated.bundle).files)
     server = StudyPredictor(evaluated.bundle, evaluation)
     studies = StudyDataset(evaluated.manifest, splits=["test"], text=server.bundle.info.text)
