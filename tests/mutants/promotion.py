@@ -134,7 +134,7 @@ MUTANTS = [
         file="components/evaluate/gains.py",
         old="for name in headline if name in found]",
         new="for name in headline]",
-        test=STEP,
+        test=f"{FOLDER}/test_gains.py::test_a_finding_of_the_headline_that_nobody_has_takes_no_part",
     ),
     Mutant(
         "the-comparison-is-resampled-by-study",

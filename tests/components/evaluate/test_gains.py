@@ -53,6 +53,13 @@ def test_what_is_undefined_takes_no_part(found: dict) -> None:
     assert gain.mean.ci.low < gain.mean.difference < gain.mean.ci.high
 
 
+def test_a_finding_of_the_headline_that_nobody_has_takes_no_part(found: dict) -> None:
+    scores, _, rows = found["raw"]
+    every = CONFIG.model_copy(update={"headline": NAMES})
+    for gain in gains_of(scores, rows, pathologies=NAMES, config=every):
+        assert gain.mean == found[gain.condition, gain.over].mean
+
+
 def test_the_same_ranks_are_no_gain(found: dict) -> None:
     mean = found["image+meta", "image"].mean
     assert mean == Difference(difference=0.0, ci={"low": 0.0, "high": 0.0}, p_value=None)
