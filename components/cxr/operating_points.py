@@ -23,7 +23,7 @@ __all__ = [
     "fitting_condition", "load_operating_points", "states_of", "write_operating_points",
 ]  # fmt: skip
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 OPERATING_POINTS = "operating_points.json"
 MODEL_CARD = "MODEL_CARD.md"
 
@@ -43,6 +43,11 @@ class OperatingPoint(Config):
     calibration: Calibration = Calibration()
     uncertain_threshold: float | None = Field(None, ge=0.0, le=1.0)
     """Probability of uncertain in [0, 1] from which the answer is -1; None where it must be the likeliest state."""
+    edges: tuple[float, ...] = ()
+    """Increasing probabilities in [0, 1] that part those of the validation studies into tenths, or into fewer parts
+    where many are alike: what drift of the served ones is measured against."""
+    shares: tuple[float, ...] = ()
+    """Of the validation studies below, between and from the `edges` up, one more than those; empty without studies."""
     positives: int = 0
     """Validation studies behind threshold and calibration; without both kinds they are 0.5 and the identity."""
     negatives: int = 0

@@ -15,7 +15,7 @@ from components.cxr.labels import BLANK
 from components.cxr.operating_points import Calibration, OperatingPoint
 from components.cxr.report import ThresholdRule
 
-__all__ = ["DEFAULT_THRESHOLD", "calibrate", "choose_threshold", "fit_calibration", "operating_points"]
+__all__ = ["DEFAULT_THRESHOLD", "calibrate", "choose_threshold", "fit_calibration", "operating_points", "tenths"]
 
 DEFAULT_THRESHOLD = 0.5
 SMALLEST_SLOPE = 1e-3
@@ -43,11 +43,30 @@ def operating_points(
         known_S = truth_SP[:, p] != BLANK
         score_S, positive_S = score_SP[known_S, p], truth_SP[known_S, p] == 1
         calibration = fit_calibration(score_S, positive_S)
-        threshold = choose_threshold(calibrate(score_S, calibration), positive_S, rule=rule)
+        probability_S = calibrate(score_S, calibration)
+        threshold = choose_threshold(probability_S, positive_S, rule=rule)
+        edges, shares = tenths(probability_S)
         positives = int(positive_S.sum())
         counts = {"positives": positives, "negatives": len(positive_S) - positives}
-        points[name] = OperatingPoint(threshold=threshold, calibration=calibration, **counts)
+        points[name] = OperatingPoint(
+            threshold=threshold, calibration=calibration, edges=edges, shares=shares, **counts
+        )
     return points
+
+
+def tenths(probability_S: _Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Edges that part probabilities into tenths, and the share in each part; of equal edges one is kept.
+
+    >>> tenths(np.array([0.1, 0.2, 0.3, 0.4]))[0][:2]
+    (0.13, 0.16)
+    >>> tenths(np.array([0.5, 0.5, 0.5]))
+    ((0.5,), (0.0, 1.0))
+    """
+    if len(probability_S) == 0:
+        return (), ()
+    edges = np.unique(np.quantile(probability_S, np.arange(1, 10) / 10).round(6))
+    counts = np.bincount(np.searchsorted(edges, probability_S.round(6), side="right"), minlength=len(edges) + 1)
+    return tuple(edges.tolist()), tuple((counts / len(probability_S)).round(6).tolist())
 
 
 def fit_calibration(score_S: _Floats, positive_S: npt.NDArray[np.bool_]) -> Calibration:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from components.cxr.report import Estimate
@@ -32,6 +33,7 @@ from components.serve.schemas import (
     Status,
 )
 from components.serve.seen import cautions, inputs, overall, seen
+from components.serve.telemetry import Telemetry
 from components.serve.worker import Worker
 
 __all__ = ["create_app"]
@@ -75,6 +77,7 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
     page = PAGE.read_text(encoding="utf-8")
     examples = {path.name: path.read_bytes() for path in EXAMPLES.iterdir() if path.is_file()}
     model = _model_reply(predictor, config)
+    telemetry = Telemetry(predictor.bundle.info.pathologies, predictor.points, bundle_hash=predictor.bundle.hash)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -104,6 +107,11 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
         """Whether the model answers: it did so at the start, and no answer is overdue."""
         status = Status(status="stuck" if worker.stuck else "ready")
         return JSONResponse(status.model_dump(), status_code=503 if worker.stuck else 200)
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def show_metrics() -> Response:
+        """Requests, latency, errors by reason, answers and their drift from validation, for Prometheus."""
+        return Response(telemetry.exposition(), media_type=CONTENT_TYPE_LATEST)
 
     @app.get("/v1/model")
     async def describe_model() -> ModelReply:
@@ -141,6 +149,7 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
             )
 
         form, found = await answered(request, job)
+        telemetry.answered(found)
         return _predict_reply(form, found, predictor)
 
     @app.post("/v1/render", responses=_RENDERED | _REFUSALS, openapi_extra=FILM_BODY, response_class=Response)
@@ -160,11 +169,13 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def bad_query(_: Request, __: RequestValidationError) -> JSONResponse:
+        telemetry.refused("bad-size")
         message = f"The size must be a whole number from 16 to {_MOST_SHOWN}."
         return _error(422, "bad-size", message, remedy="Leave it out for the model's own pixels.")
 
     @app.exception_handler(RequestError)
     async def refused(_: Request, refusal: RequestError) -> JSONResponse:
+        telemetry.refused(refusal.code)
         headers = {"retry-after": "5"} if refusal.status == 503 else None
         return _error(refusal.status, refusal.code, refusal.message, remedy=refusal.remedy, headers=headers)
 
@@ -175,7 +186,7 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
         return _error(error.status_code, f"http-{error.status_code}", message, headers=dict(error.headers or {}))
 
     paths = frozenset(path for route in app.routes if (path := getattr(route, "path", None)))
-    app.add_middleware(Guard, paths=paths)
+    app.add_middleware(Guard, paths=paths, telemetry=telemetry)
     return app
 
 

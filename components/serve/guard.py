@@ -1,4 +1,4 @@
-"""Around every request: one log line without anything a patient could be known by, and a plain 500 for a bug."""
+"""Around every request: a count, a log line without anything a patient could be known by, and a plain 500 for a bug."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from components.serve.telemetry import Telemetry
 
 __all__ = ["Guard"]
 
@@ -26,10 +28,11 @@ class Guard:
 
     Args:
         paths: those that may be logged; the text of another may hold anything.
+        telemetry: that counts requests.
     """
 
-    def __init__(self, app: ASGIApp, paths: frozenset[str]) -> None:
-        self.app, self.paths = app, paths
+    def __init__(self, app: ASGIApp, paths: frozenset[str], telemetry: Telemetry) -> None:
+        self.app, self.paths, self.telemetry = app, paths, telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -37,6 +40,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         started, status = time.perf_counter(), 0
+        self.telemetry.opened()
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -56,7 +60,9 @@ class Guard:
                 await JSONResponse(body, status_code=500)(scope, receive, watched)
         finally:
             path = scope["path"] if scope["path"] in self.paths else "(other)"
-            _log.info("%s %s %d %.0f ms", scope["method"], path, status, 1000 * (time.perf_counter() - started))
+            seconds = time.perf_counter() - started
+            self.telemetry.closed(path, status=status, seconds=seconds)
+            _log.info("%s %s %d %.0f ms", scope["method"], path, status, 1000 * seconds)
 
 
 def _place(error: Exception) -> str:

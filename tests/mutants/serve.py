@@ -11,9 +11,38 @@ PAGE = "tests/components/serve/test_page.py"
 ROLLBACK = "tests/components/serve/test_rollback.py"
 ROLLOUT = "tests/components/serve/test_rollout.py"
 SEAL = "tests/components/serve/test_seal.py"
+TELEMETRY = "tests/components/serve/test_telemetry.py"
 WORKER = "tests/components/serve/test_worker.py"
 
 MUTANTS = [
+    Mutant(
+        "a-path-that-nobody-serves-is-in-the-metrics",
+        file="components/serve/guard.py",
+        old="self.telemetry.closed(path, status=status, seconds=seconds)",
+        new='self.telemetry.closed(scope["path"], status=status, seconds=seconds)',
+        test=f"{TELEMETRY}::test_nothing_of_a_patient_is_in_the_metrics",
+    ),
+    Mutant(
+        "refusals-are-not-counted",
+        file="components/serve/app.py",
+        old="        telemetry.refused(refusal.code)\n",
+        new="",
+        test=f"{TELEMETRY}::test_requests_answers_and_refusals_are_counted",
+    ),
+    Mutant(
+        "drift-is-from-even-shares-of-another-range",
+        file="components/evaluate/calibration.py",
+        old="edges, shares = tenths(probability_S)",
+        new="edges, shares = tenths(score_S)",
+        test=f"{TELEMETRY}::test_drift_is_seen_and_its_absence_too",
+    ),
+    Mutant(
+        "drift-is-told-of-a-handful",
+        file="components/serve/telemetry.py",
+        old="if len(places) < LEAST_ANSWERS:",
+        new="if not places:",
+        test=f"{TELEMETRY}::test_drift_is_seen_and_its_absence_too",
+    ),
     Mutant(
         "champion-moves-before-the-check",
         file="components/serve/deploy.py",
