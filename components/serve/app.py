@@ -54,7 +54,8 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         (413, "Over a limit."),
         (415, "Neither a form nor JSON."),
         (422, "A film, text or value that cannot be used."),
-        (503, "Busy, or the answer took too long."),
+        (429, "Busy; ask again after as many seconds as Retry-After says."),
+        (503, "The answer took too long."),
     )
 }
 _ANSWERED: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"example": REPLY_EXAMPLE}}}}
@@ -126,7 +127,7 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
     async def answered(request: Request, job: Callable[[StudyForm], T]) -> tuple[StudyForm, T]:
         """The request's fields and what `job` makes of them, in its turn and in time."""
         if places.locked():
-            raise RequestError(503, "busy", "The server is busy.", remedy="Try again in a moment.")
+            raise RequestError(429, "busy", "The server is busy.", remedy="Try again in a moment.")
         async with places:
             form = await read_form(request, config)
             try:
@@ -176,7 +177,7 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
     @app.exception_handler(RequestError)
     async def refused(_: Request, refusal: RequestError) -> JSONResponse:
         telemetry.refused(refusal.code)
-        headers = {"retry-after": "5"} if refusal.status == 503 else None
+        headers = {"retry-after": "5"} if refusal.status in (429, 503) else None
         return _error(refusal.status, refusal.code, refusal.message, remedy=refusal.remedy, headers=headers)
 
     @app.exception_handler(HTTPException)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -37,6 +37,10 @@ class ServeConfig(Config):
     """Address to listen on; 0.0.0.0 inside a container."""
     port: int = Field(8000, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
+    allowed_hosts: tuple[Annotated[str, Field(pattern=r"^(\*\.)?[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")], ...] = ()
+    """Names under which clients may ask, such as cxr.example.org or *.example.org, besides this machine's own; empty
+    allows any, but on a loopback address those alone, so that no page of another site reaches the server (DNS
+    rebinding)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model answers, in float32 anywhere; auto takes CUDA when there is one, as with `cluster.gpus`."""
     threads: int = Field(1, ge=1)
@@ -55,7 +59,7 @@ class ServeConfig(Config):
     max_text_chars: int = Field(20_000, ge=1)
     """Length of the text."""
     max_requests: int = Field(16, ge=1)
-    """Requests that are uploaded, waiting or answered at a time; more are sent away with 503."""
+    """Requests that are uploaded, waiting or answered at a time; more are sent away with 429."""
     timeout_s: float = Field(60.0, gt=0.0)
     """Seconds for a request's upload, and again for its answer."""
     golden_tolerance: float = Field(1e-4, gt=0.0, lt=1.0)

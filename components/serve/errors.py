@@ -9,7 +9,7 @@ class RequestError(Exception):
     """A request that cannot be answered.
 
     Args:
-        status: HTTP status, 4xx for a mistake in the request, 503 for a server that is busy.
+        status: HTTP status: 4xx for a mistake in the request, 429 for a busy server, 503 for an answer that is overdue.
         code: stable name for programs, such as `film-truncated`.
         message: one sentence for people, without anything from the request's text, names or ids.
         remedy: what to do about it.

@@ -81,7 +81,8 @@ def _defaults(config: ServeConfig, *, startup_probe: bool) -> dict[str, Any]:
 
 
 def _probe(path: str, **values: int) -> dict[str, Any]:
-    return {"httpGet": {"path": path, "port": PORT}, "timeoutSeconds": 5, **values}
+    host = {"name": "Host", "value": "localhost"}  # a probe would name the pod's address, which is no allowed host
+    return {"httpGet": {"path": path, "port": PORT, "httpHeaders": [host]}, "timeoutSeconds": 5, **values}
 
 
 def _flow(config: ServeConfig) -> str:

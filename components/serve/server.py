@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import cv2
 import torch
 import uvicorn
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from components.cxr.errors import UserError
 from components.cxr.model.device import pick_device
@@ -25,6 +27,8 @@ __all__ = ["LISTENING", "serve"]
 
 LISTENING = "serve: listening on "
 """What precedes the address in the line that is printed once the port is taken."""
+
+OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 LOGGING: dict[str, Any] = {
     "version": 1,
@@ -55,6 +59,8 @@ def serve(bundle: Storage, config: ServeConfig, *, evaluation: Storage | None = 
         cv2.setNumThreads(config.threads)
         predictor = StudyPredictor(bundle, evaluation, seal=seal, limits=config.limits, device=device)
         app = create_app(predictor, config)
+        names = _names(config, listener.getsockname()[0])
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -73,6 +79,12 @@ def serve(bundle: Storage, config: ServeConfig, *, evaluation: Storage | None = 
             predictor.reader.start()
             print(f"{LISTENING}{address}", flush=True)
             server.run(sockets=[listener])
+
+
+def _names(config: ServeConfig, address: str) -> list[str]:
+    """What a request's Host header may say; probes and the check before a deployment call the machine by its own."""
+    is_open = not config.allowed_hosts and not ipaddress.ip_address(address).is_loopback
+    return ["*"] if is_open else [*OWN_NAMES, *config.allowed_hosts]
 
 
 @contextlib.contextmanager

@@ -11,10 +11,18 @@ PAGE = "tests/components/serve/test_page.py"
 ROLLBACK = "tests/components/serve/test_rollback.py"
 ROLLOUT = "tests/components/serve/test_rollout.py"
 SEAL = "tests/components/serve/test_seal.py"
+SERVER = "tests/components/serve/test_server.py"
 TELEMETRY = "tests/components/serve/test_telemetry.py"
 WORKER = "tests/components/serve/test_worker.py"
 
 MUTANTS = [
+    Mutant(
+        "any-site-reaches-a-server-on-this-machine",
+        file="components/serve/server.py",
+        old="is_open = not config.allowed_hosts and not ipaddress.ip_address(address).is_loopback",
+        new="is_open = not config.allowed_hosts",
+        test=f"{SERVER}::test_a_page_of_another_site_does_not_reach_a_server_on_this_machine",
+    ),
     Mutant(
         "a-path-that-nobody-serves-is-in-the-metrics",
         file="components/serve/guard.py",

@@ -262,7 +262,9 @@ def test_beyond_the_places_a_request_is_sent_away_while_others_go_on(predictor, 
         thread = threading.Thread(target=lambda: replies.append(_post(client, text="cough")))
         thread.start()
         assert entered.wait(20)
-        assert _error(_post(client, text="cough"), 503) == "busy"
+        refusal = _post(client, text="cough")
+        assert _error(refusal, 429) == "busy"
+        assert refusal.headers["retry-after"] == "5"
         assert client.get("/healthz").status_code == 200  # the event loop is free meanwhile
         release.set()
         thread.join()

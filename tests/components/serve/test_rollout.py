@@ -54,8 +54,9 @@ def test_the_first_rollout_creates_what_serves(
     (container,) = pod["containers"]
     assert container["name"] == {"kubernetes": "serve", "kserve": "kserve-container"}[target]
     assert (container["image"], bundle_of(target, found)) == ("registry.example/serve:2", "/root/deployed/new")
-    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": 8000}
-    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": 8000}
+    called = {"port": 8000, "httpHeaders": [{"name": "Host", "value": "localhost"}]}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", **called}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", **called}
     assert ("startupProbe" in container) == (target == "kubernetes")
     assert container["securityContext"] == {
         "runAsUser": 10001,

@@ -15,7 +15,7 @@ from components.cxr.films.pixels import encode_png
 from components.cxr.model.predictor import answer, predict
 from components.serve.config import ServeConfig
 from components.serve.golden import running_server
-from components.serve.server import serve
+from components.serve.server import _names, serve
 
 SECRET = "Jane Doe 19999999"
 
@@ -32,6 +32,28 @@ def test_every_endpoint_answers(web, evaluated):
     assert web.get("/v1/model").json()["bundle_hash"] == evaluated.report.bundle_hash
     assert "<title>cxrflow</title>" in web.get("/").text
     assert web.get("/openapi.json").json()["info"]["title"] == "cxrflow"
+
+
+def test_a_page_of_another_site_does_not_reach_a_server_on_this_machine(web):
+    for name in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", ""):
+        response = web.get("/v1/model", headers={"host": name})
+        assert response.status_code == 400
+        assert "bundle_hash" not in response.text
+    for name in ("localhost", "LOCALHOST:8000", "127.0.0.1", "[::1]:8000"):
+        assert web.get("/v1/model", headers={"host": name}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed", "names"),
+    [
+        ("127.0.0.1", (), ["localhost", "127.0.0.1", "[::1]"]),
+        ("::1", ("cxr.example.org",), ["localhost", "127.0.0.1", "[::1]", "cxr.example.org"]),
+        ("0.0.0.0", (), ["*"]),  # a container's: whoever publishes its port decides under which name
+        ("0.0.0.0", ("*.example.org",), ["localhost", "127.0.0.1", "[::1]", "*.example.org"]),
+    ],
+)
+def test_which_names_a_server_answers_to(address, allowed, names):
+    assert _names(ServeConfig(allowed_hosts=allowed), address) == names
 
 
 def test_the_answer_is_evaluations(web, predictor, study):
