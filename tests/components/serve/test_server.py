@@ -129,7 +129,7 @@ def test_sigterm_answers_what_is_under_way_and_ends_with_code_0(evaluated):
         host, port = server.address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=30) as raw:
             body = b"text=cough"
-            head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+            head = f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
             raw.sendall(f"{head}Content-Type: application/x-www-form-urlencoded\r\n\r\n".encode() + body[:4])
             httpx.get(f"{server.address}/healthz", trust_env=False)
             server.process.send_signal(signal.SIGTERM)
