@@ -156,8 +156,8 @@ def test_operating_points(copy: Storage) -> None:
         UserError, match=f"operating points are of another model.*found {'b' * 16}, expected {'c' * 16}"
     ):
         load_operating_points(copy, bundle_hash="c" * 64)
-    copy.write(OPERATING_POINTS, b'{"schema_version": 4}')
-    with pytest.raises(UserError, match=r"found 4, expected 3. Delete it and run evaluate again"):
+    copy.write(OPERATING_POINTS, b'{"schema_version": 3}')
+    with pytest.raises(UserError, match=r"found 3, expected 4. Delete it and run evaluate again"):
         load_operating_points(copy, bundle_hash="b" * 64)
 
 
