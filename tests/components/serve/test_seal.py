@@ -148,7 +148,9 @@ def test_copies_that_were_killed_at_any_moment_are_made_whole(world: World, tmp_
             target=make_copy, args=(world.bundle, world.evaluation, copy)
         )
         killed.start()
-        time.sleep(0.06 * rng.random())
+        while number % 2 and killed.is_alive() and not copy.sizes():
+            time.sleep(0.001)  # until its first file is there
+        time.sleep(0.0 if number % 2 else 0.06 * rng.random())
         killed.kill()
         killed.join()
         cut_off += _bytes(copy) not in ({}, expected)
