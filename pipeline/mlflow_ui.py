@@ -14,12 +14,13 @@ from typing import Any
 
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
+from components.cxr.termination import sigterm_raises
 from components.cxr.tracking.identity import experiment_link
 from components.cxr.tracking.mlflow_server import QUIET_ENVIRONMENT, tracking_uri, with_client, without_secret
 
 __all__ = ["show_runs"]
 
-READY_S = 120.0
+READY_S, END_S = 120.0, 10.0
 
 
 def show_runs(root: Root, *, experiment: str, port: int, browse: bool) -> None:
@@ -43,18 +44,27 @@ def show_runs(root: Root, *, experiment: str, port: int, browse: bool) -> None:
     # A session of its own: Ctrl-C reaches this process alone, which then ends the server without its traceback.
     process = subprocess.Popen(command, env=QUIET_ENVIRONMENT | os.environ, start_new_session=True)
     try:
-        _wait(process, server)
-        link = experiment_link(server, experiment_id)
-        print(f"MLflow: {link} (Ctrl-C ends it)", flush=True)
-        if browse and (sys.platform in ("darwin", "win32") or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}):
-            webbrowser.open(link)
-        process.wait()
+        with sigterm_raises():
+            _wait(process, server)
+            link = experiment_link(server, experiment_id)
+            print(f"MLflow: {link} (Ctrl-C ends it)", flush=True)
+            if browse and (sys.platform in ("darwin", "win32") or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}):
+                webbrowser.open(link)
+            process.wait()
     except KeyboardInterrupt:
         pass
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server with all that it started, which lives on where it only ends itself."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_S)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _id_of(experiment: Any) -> str:

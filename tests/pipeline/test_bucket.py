@@ -93,8 +93,9 @@ def test_everything_lies_in_the_bucket_and_is_served_from_there(
 
     current, _ = read_deployment(Root(uri))
     assert current is not None
-    assert current.bundle.startswith(f"{uri}/deployed/")
-    with running_server(ServeConfig(), open_storage(current.bundle)) as server:
+    copy = Root(uri).at(current.bundle)
+    assert copy.uri.startswith(f"{uri}/deployed/")
+    with running_server(ServeConfig(), copy, seal=current.seal) as server:
         model = httpx.get(f"{server.address}/v1/model", trust_env=False).json()
     assert model["bundle_hash"] == current.bundle_hash
 

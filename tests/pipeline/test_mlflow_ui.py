@@ -27,8 +27,19 @@ def _start(folder: Path, *options: str, port: int) -> subprocess.Popen[str]:
     config.write_text(f"root: {folder}/root\ndata: {{adapter: mimic-cxr, dir: {folder}}}\n")
     command = [sys.executable, "-m", "pipeline", "mlflow", "--config", str(config), "--port", str(port), *options]
     return subprocess.Popen(
-        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_as_in_a_terminal,
     )
+
+
+def _as_in_a_terminal() -> None:
+    """A shell starts what runs in the background with Ctrl-C ignored, these tests included."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _port() -> int:
@@ -37,7 +48,10 @@ def _port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_it_prints_the_page_of_the_trainings_and_ends_by_ctrl_c_without_a_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)])
+def test_it_prints_the_page_of_the_trainings_and_ends_by_ctrl_c_without_a_traceback(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
     with joined_run(Root(tmp_path / "root"), experiment="cxrflow", run_name="first") as run:
         pass
     port = _port()
@@ -55,11 +69,11 @@ def test_it_prints_the_page_of_the_trainings_and_ends_by_ctrl_c_without_a_traceb
         api = f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/get?run_id={run.id}"
         with urllib.request.urlopen(api) as answer:
             assert json.load(answer)["run"]["info"]["experiment_id"] == found[1]
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        os.killpg(process.pid, number)  # as a terminal does
         _, error = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 0
+    assert process.returncode == code
     assert "Traceback" not in error
     with socket.socket() as probe:  # and the server is gone
         assert probe.connect_ex(("127.0.0.1", port)) != 0
