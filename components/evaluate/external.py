@@ -6,6 +6,7 @@ films of another place. Shape letters: S studies, T their labels, P pathologies 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -23,8 +24,9 @@ from components.cxr.errors import UserError
 from components.cxr.labels import BLANK, NEGATIVE, NO_FINDING, POSITIVE, UNCERTAIN, derive_no_finding
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.device import pick_device
+from components.cxr.model.predictor import condition_of
 from components.cxr.operating_points import load_operating_points, write_operating_points
-from components.cxr.report import CONDITIONS, PREDICTIONS, write_predictions
+from components.cxr.report import CONDITIONS, PREDICTIONS, Condition, write_predictions
 from components.cxr.shards import SPLITS, LoadedManifest, load_manifest
 from components.cxr.storage.pointers import read_pointer
 from components.cxr.storage.storage import Storage, open_storage
@@ -33,6 +35,7 @@ from components.evaluate.predict import Job, run_model
 from components.evaluate.predictions import Rows, Scores
 from components.evaluate.score import predictions_table
 from components.evaluate.score_file import score
+from components.evaluate.table import CONDITION_NAMES
 
 __all__ = ["External", "evaluate_external", "external", "mapped_states"]
 
@@ -46,6 +49,8 @@ class External(NamedTuple):
     """As report.write_predictions documents; labels of the compared pathologies alone."""
     compared: tuple[str, ...]
     """Pathologies that both sides know."""
+    condition: Condition
+    """By whose operating points a server would judge most of the studies."""
     left_out: int
     """Studies of patients whom the model's training saw."""
 
@@ -85,7 +90,8 @@ def external(
     """Score a model on another data set: same films' size, other labels, and nothing learned from it.
 
     Probabilities and answers are by the thresholds and the calibration that the model brings along. Patients in its
-    training are left out. `score OUT/predictions.parquet --condition image` shows the other inputs.
+    training are left out. The scores are of the kind of input that most studies have; `score OUT/predictions.parquet
+    --condition image` shows the others.
     """
     values = load_config(config, overrides)
     step = EvaluateConfig.parse(section(values, "evaluate"), where="evaluate")
@@ -106,8 +112,14 @@ def external(
     write_predictions(folder, found.predictions)
     if found.left_out:
         print(f"evaluate: left out {found.left_out:,} studies of patients in the model's training")
-    path = f"{folder.uri}/{PREDICTIONS}"
-    score(path, metric=["auroc", "ece"], bootstrap=step.num_bootstrap, json_file=output / SCORES)
+    print(f"evaluate: by {CONDITION_NAMES[found.condition]}, which most of the studies have")
+    score(
+        f"{folder.uri}/{PREDICTIONS}",
+        condition=found.condition,
+        metric=["auroc", "ece"],
+        bootstrap=step.num_bootstrap,
+        json_file=output / SCORES,
+    )
     print(f"evaluate: predictions, operating points and {SCORES} are in {output}", flush=True)
 
 
@@ -175,6 +187,7 @@ def evaluate_external(
         # A finding that nobody looked for is unknown, where a blank label would count as negative.
         table.drop_columns([f"label/{name}" for name in ours if name not in sources]),
         compared=tuple(name for name in ours if name in sources),
+        condition=Counter(condition_of(study) for study in shown).most_common(1)[0][0],
         left_out=int(seen_S.sum()),
     )
 

@@ -99,14 +99,6 @@ class Studies:
     def __len__(self) -> int:
         return len(self.rows.studies)
 
-    @property
-    def has_metadata_S(self) -> npt.NDArray[np.bool_]:  # noqa: N802
-        """There is an age, a sex or a view that the model knows."""
-        known_S = self.has_age_S.copy()
-        for values in filter(None, (self.traits.get("sex"), self.traits.get("view"))):
-            known_S |= np.array([value is not None for value in values], dtype=bool)
-        return known_S
-
     def patients_trained_on(self) -> set[str]:
         """The patients whom the model's training saw."""
         return {patient for patient, seen in zip(self.rows.patients, self.trained_on_S, strict=True) if seen}

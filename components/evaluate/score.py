@@ -163,7 +163,7 @@ def _golden(
     order = sorted(range(len(test)), key=lambda s: tuple(map(int, kinds[s])))
     chosen = np.linspace(0, len(order) - 1, min(config.num_golden, len(test))).round().astype(int)
     golden = []
-    has_metadata_S = test.has_metadata_S
+    has_metadata_S = _has_metadata(test)
     for s in (order[i] for i in chosen):
         inputs = {"films": bool(test.num_images_S[s]), "text": bool(test.has_text_S[s])}
         fitting = points[fitting_condition(**inputs, metadata=bool(has_metadata_S[s]))]
@@ -174,6 +174,14 @@ def _golden(
         where = {"shard": test.shards[s], "row": int(test.first_row_S[s]), "num_images": int(test.num_images_S[s])}
         golden.append(GoldenStudy(**where, probabilities=probabilities))
     return tuple(golden)
+
+
+def _has_metadata(test: Studies) -> npt.NDArray[np.bool_]:
+    """There is an age, a sex or a view that the model knows (S,)."""
+    known_S = test.has_age_S.copy()
+    for values in filter(None, (test.traits.get("sex"), test.traits.get("view"))):
+        known_S |= np.array([value is not None for value in values], dtype=bool)
+    return known_S
 
 
 def predictions_table(

@@ -37,6 +37,13 @@ MUTANTS = [
         test=f"{EXTERNAL}::test_a_study_has_evaluations_scores_and_the_labels_that_mean_the_same",
     ),
     Mutant(
+        "films-without-texts-are-judged-as-if-they-had-some",
+        file="components/evaluate/external.py",
+        old="        condition=found.condition,\n        metric",
+        new="        metric",
+        test=f"{EXTERNAL}::test_films_without_texts_are_scored_as_they_would_be_served",
+    ),
+    Mutant(
         "two-places-share-their-patients-ids",
         file="components/evaluate/external.py",
         old="same_id_key=same_patients,",

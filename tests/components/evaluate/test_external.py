@@ -60,12 +60,20 @@ def strangers(tiny_data: LoadedManifest, tmp_path_factory: pytest.TempPathFactor
     return _elsewhere(tiny_data, tmp_path_factory.mktemp("strangers"), negative=True)
 
 
-def _elsewhere(tiny_data: LoadedManifest, folder: Path, *, negative: bool) -> LoadedManifest:
+@pytest.fixture(scope="module")
+def textless(tiny_data: LoadedManifest, tmp_path_factory: pytest.TempPathFactory) -> LoadedManifest:
+    """The same without any text, as most public sets of films are."""
+    return _elsewhere(tiny_data, tmp_path_factory.mktemp("textless"), negative=False, texts=False)
+
+
+def _elsewhere(tiny_data: LoadedManifest, folder: Path, *, negative: bool, texts: bool = True) -> LoadedManifest:
     rng = np.random.default_rng(7)
     rows = []
     for split, count in COUNTS.items():
         for s in range(count):
             rows += [_renamed(row, s) for row in _study(rng, split, s)]
+    if not texts:
+        rows = [replace(row, text={}) for row in rows]
     if negative:
         rows = [replace(row, pixels=255 - row.pixels) for row in rows]
     manifest = tiny_data.manifest
@@ -102,6 +110,7 @@ def test_a_study_has_evaluations_scores_and_the_labels_that_mean_the_same(
         CONFIG, manifest=elsewhere, bundle=evaluated.bundle, evaluation=evaluated.storage, labels=LABELS
     )
     assert found.compared == ("Edema", "Pleural Effusion")
+    assert found.condition == "all"
     assert found.left_out == COUNTS["train"] + COUNTS["validate"]
     told = {
         (row["study_id"], row["condition"]): row
@@ -144,6 +153,19 @@ def test_the_command_leaves_a_table_to_score_with_the_models_own_thresholds(
     labeled = {row["study_id"] for row in load_predictions(evaluated.storage).to_pylist() if row["labeled"]}
     assert scores["rows"] == len(labeled)
     assert pq.read_metadata(out / "predictions.parquet").num_rows == 5 * len(labeled)
+
+
+def test_films_without_texts_are_scored_as_they_would_be_served(
+    evaluated: Evaluated, textless: LoadedManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"root": evaluated.root.uri, "evaluate": {"num_bootstrap": 100}}))
+    out, labels = tmp_path / "out", [f"{theirs}={ours}" for theirs, ours in LABELS]
+    external(output=out, config=config, manifest=textless.storage.uri, overrides=[], label=labels)
+    assert "by films and metadata, which most of the studies have" in capsys.readouterr().out
+    points = load_operating_points(evaluated.storage, bundle_hash=None).conditions["image+meta"]
+    for name, found in json.loads((out / "scores.json").read_text())["findings"].items():
+        assert found["threshold"] == pytest.approx(points[name].threshold)
 
 
 @pytest.mark.parametrize(
