@@ -32,6 +32,10 @@ def main(
     seal: Annotated[
         str | None, typer.Option(metavar="SHA256", help="Of the seal beside them; default: the deployed one's.")
     ] = None,
+    model_version: Annotated[
+        str | None,
+        typer.Option(metavar="VERSION", help="In MLflow's registry, for answers; default: the deployed one's."),
+    ] = None,
     while_stdin_is_open: Annotated[bool, typer.Option("--while-stdin-is-open", hidden=True)] = False,
 ) -> None:
     """Serve a model until the process is stopped.
@@ -46,11 +50,13 @@ def main(
         where = open_root(values, root)
         current = _in_service(where, remedy="Run the pipeline, or pass --bundle.")
         storage, seal = where.at(current.bundle), seal or current.seal
+        model_version = model_version or current.model_version
     else:
         storage = open_storage(bundle)
     from components.serve.server import serve  # seconds of imports that a mistake in the command need not wait for
 
-    serve(storage, step, evaluation=None if evaluation is None else open_storage(evaluation), seal=seal)
+    points = None if evaluation is None else open_storage(evaluation)
+    serve(storage, step, evaluation=points, seal=seal, model_version=model_version)
 
 
 def rollback(config: ConfigOption, overrides: SetOption, root: RootOption = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -21,10 +21,11 @@ from components.serve.errors import RequestError
 from components.serve.fields import StudyForm
 from components.serve.form import read_form
 from components.serve.guard import Guard
+from components.serve.open_inference import open_inference
 from components.serve.openapi import FILM_BODY, REPLY_EXAMPLE, STUDY_BODY
 from components.serve.predictor import Prediction, StudyPredictor
+from components.serve.replies import error_reply
 from components.serve.schemas import (
-    ErrorBody,
     ErrorReply,
     Limits,
     ModelReply,
@@ -69,15 +70,21 @@ _MOST_SHOWN = 2048
 """Side of a film's largest picture in pixels."""
 
 T = TypeVar("T")
+Reading = Callable[[], Awaitable[StudyForm]]
+"""Reads the fields of a request from its body."""
 
 
-def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
-    """The application that serves one model until its process ends."""
+def create_app(predictor: StudyPredictor, config: ServeConfig, *, model_version: str | None = None) -> FastAPI:
+    """The application that serves one model until its process ends.
+
+    Args:
+        model_version: in MLflow's registry, for the answers.
+    """
     worker = Worker(config.readers)
     places = asyncio.Semaphore(config.max_requests)
     page = PAGE.read_text(encoding="utf-8")
     examples = {path.name: path.read_bytes() for path in EXAMPLES.iterdir() if path.is_file()}
-    model = _model_reply(predictor, config)
+    model = _model_reply(predictor, config, model_version)
     telemetry = Telemetry(predictor.bundle.info.pathologies, predictor.points, bundle_hash=predictor.bundle.hash)
 
     @asynccontextmanager
@@ -124,21 +131,20 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
         """The model card in Markdown, as evaluation wrote it."""
         return PlainTextResponse(predictor.model_card)
 
-    async def answered(request: Request, job: Callable[[StudyForm], T]) -> tuple[StudyForm, T]:
+    async def answered(read: Reading, job: Callable[[StudyForm], T]) -> tuple[StudyForm, T]:
         """The request's fields and what `job` makes of them, in its turn and in time."""
         if places.locked():
             raise RequestError(429, "busy", "The server is busy.", remedy="Try again in a moment.")
         async with places:
-            form = await read_form(request, config)
+            form = await read()
             try:
                 return form, await worker.run(functools.partial(job, form), timeout_s=config.timeout_s)
             except TimeoutError:
                 message = f"There was no answer within {config.timeout_s:g} s."
                 raise RequestError(503, "too-slow", message, remedy="Try again, or send fewer films.") from None
 
-    @app.post("/v1/predict", responses=_ANSWERED | _REFUSALS, openapi_extra=STUDY_BODY)
-    async def predict_study(request: Request) -> PredictReply:
-        """Probabilities and states of every pathology for one study."""
+    async def answer_study(read: Reading) -> PredictReply:
+        """The answer to a study, whatever protocol it came by."""
 
         def job(form: StudyForm) -> Prediction:
             return predictor.predict(
@@ -149,9 +155,14 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
                 view_positions=form.view_positions,
             )
 
-        form, found = await answered(request, job)
+        form, found = await answered(read, job)
         telemetry.answered(found)
-        return _predict_reply(form, found, predictor)
+        return _predict_reply(form, found, predictor, model_version)
+
+    @app.post("/v1/predict", responses=_ANSWERED | _REFUSALS, openapi_extra=STUDY_BODY)
+    async def predict_study(request: Request) -> PredictReply:
+        """Probabilities and states of every pathology for one study."""
+        return await answer_study(functools.partial(read_form, request, config))
 
     @app.post("/v1/render", responses=_RENDERED | _REFUSALS, openapi_extra=FILM_BODY, response_class=Response)
     async def render_film(
@@ -165,40 +176,50 @@ def create_app(predictor: StudyPredictor, config: ServeConfig) -> FastAPI:
                 raise RequestError(422, "not-one-film", message, remedy="Send one film at a time.")
             return predictor.render(form.files[0], size=size)
 
-        _, png = await answered(request, job)
+        _, png = await answered(functools.partial(read_form, request, config), job)
         return Response(png, media_type="image/png")
 
+    app.include_router(
+        open_inference(
+            answer_study,
+            config=config,
+            version=model_version or predictor.bundle.hash[:16],
+            bundle_hash=predictor.bundle.hash,
+            num_pathologies=len(predictor.bundle.info.pathologies),
+            ready=lambda: not worker.stuck,
+        )
+    )
+
     @app.exception_handler(RequestValidationError)
-    async def bad_query(_: Request, __: RequestValidationError) -> JSONResponse:
+    async def bad_query(request: Request, _: RequestValidationError) -> JSONResponse:
         telemetry.refused("bad-size")
         message = f"The size must be a whole number from 16 to {_MOST_SHOWN}."
-        return _error(422, "bad-size", message, remedy="Leave it out for the model's own pixels.")
+        return error_reply(
+            request.url.path, 422, "bad-size", message, remedy="Leave it out for the model's own pixels."
+        )
 
     @app.exception_handler(RequestError)
-    async def refused(_: Request, refusal: RequestError) -> JSONResponse:
+    async def refused(request: Request, refusal: RequestError) -> JSONResponse:
         telemetry.refused(refusal.code)
         headers = {"retry-after": "5"} if refusal.status in (429, 503) else None
-        return _error(refusal.status, refusal.code, refusal.message, remedy=refusal.remedy, headers=headers)
+        path, told = request.url.path, (refusal.status, refusal.code, refusal.message)
+        return error_reply(path, *told, remedy=refusal.remedy, headers=headers)
 
     @app.exception_handler(HTTPException)
-    async def http_error(_: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         names = {404: "There is no such page.", 405: "This page does not take that method."}
         message = names.get(error.status_code, "The request cannot be answered.")
-        return _error(error.status_code, f"http-{error.status_code}", message, headers=dict(error.headers or {}))
+        told = (error.status_code, f"http-{error.status_code}", message)
+        return error_reply(request.url.path, *told, headers=dict(error.headers or {}))
 
     paths = frozenset(path for route in app.routes if (path := getattr(route, "path", None)))
     app.add_middleware(Guard, paths=paths, telemetry=telemetry)
     return app
 
 
-def _error(
-    status: int, code: str, message: str, *, remedy: str | None = None, headers: dict[str, str] | None = None
-) -> JSONResponse:
-    reply = ErrorReply(error=ErrorBody(code=code, message=message, remedy=remedy))
-    return JSONResponse(reply.model_dump(), status_code=status, headers=headers)
-
-
-def _predict_reply(form: StudyForm, found: Prediction, predictor: StudyPredictor) -> PredictReply:
+def _predict_reply(
+    form: StudyForm, found: Prediction, predictor: StudyPredictor, model_version: str | None
+) -> PredictReply:
     metrics = predictor.metrics.get(found.condition)
     answers = {}
     for name, answer in found.answers.items():
@@ -216,13 +237,15 @@ def _predict_reply(form: StudyForm, found: Prediction, predictor: StudyPredictor
         inputs=inputs(form, found),
         warnings=cautions(form, found, predictor.bundle),
         study_uid=form.study_uid,
+        model_version=model_version,
         bundle_hash=predictor.bundle.hash,
     )
 
 
-def _model_reply(predictor: StudyPredictor, config: ServeConfig) -> ModelReply:
+def _model_reply(predictor: StudyPredictor, config: ServeConfig, model_version: str | None = None) -> ModelReply:
     bundle, info = predictor.bundle, predictor.bundle.info
     return ModelReply(
+        model_version=model_version,
         bundle_hash=bundle.hash,
         operating_points_hash=predictor.points.hash,
         pathologies=info.pathologies,

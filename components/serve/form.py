@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator
 
@@ -16,7 +17,7 @@ from components.serve.errors import RequestError
 from components.serve.fields import FIELDS, StudyForm, study_form
 from components.serve.json_body import read_json
 
-__all__ = ["read_form"]
+__all__ = ["read_body", "read_form"]
 
 _MAX_BYTES_A_CHAR = 4
 
@@ -30,18 +31,11 @@ async def read_form(request: Request, config: ServeConfig) -> StudyForm:
         RequestError: over a limit, too slow, unknown or malformed fields.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        return await asyncio.to_thread(read_json, await read_body(request, config), config)
     try:
-        async with asyncio.timeout(config.timeout_s):
-            if kind == "application/json":
-                # Base64 has four characters for three bytes, so that the same films fit.
-                stream = _within(request, max_bytes=-(-config.max_request_bytes // 3) * 4)
-                body = b"".join([chunk async for chunk in stream])
-                return await asyncio.to_thread(read_json, body, config)
+        async with _uploaded(config):
             data = await _parse(request, kind, config)
-    except TimeoutError:
-        raise RequestError(408, "slow-upload", f"The request did not arrive within {config.timeout_s:g} s.") from None
-    except ClientDisconnect:
-        raise RequestError(400, "disconnected", "The connection closed before the request was complete.") from None
     except (MultiPartException, FormParserError):
         raise RequestError(
             400,
@@ -52,6 +46,28 @@ async def read_form(request: Request, config: ServeConfig) -> StudyForm:
         return await _fields(data, config)
     finally:
         await data.close()
+
+
+async def read_body(request: Request, config: ServeConfig) -> bytes:
+    """The whole body; base64 has four characters for three bytes, so that the same films fit as in a form.
+
+    Raises:
+        RequestError: over a limit or too slow.
+    """
+    async with _uploaded(config):
+        stream = _within(request, max_bytes=-(-config.max_request_bytes // 3) * 4)
+        return b"".join([chunk async for chunk in stream])
+
+
+@contextlib.asynccontextmanager
+async def _uploaded(config: ServeConfig) -> AsyncGenerator[None, None]:
+    try:
+        async with asyncio.timeout(config.timeout_s):
+            yield
+    except TimeoutError:
+        raise RequestError(408, "slow-upload", f"The request did not arrive within {config.timeout_s:g} s.") from None
+    except ClientDisconnect:
+        raise RequestError(400, "disconnected", "The connection closed before the request was complete.") from None
 
 
 class _InMemory(MultiPartParser):

@@ -7,9 +7,9 @@ import time
 import traceback
 from pathlib import Path
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from components.serve.replies import error_reply
 from components.serve.telemetry import Telemetry
 
 __all__ = ["Guard"]
@@ -56,8 +56,7 @@ class Guard:
         ) as error:  # the last place to keep a bug's message, which may quote the request, out of the log
             _log.error("bug: %s at %s", type(error).__name__, _place(error))
             if status == 0:
-                body = {"error": {"code": "internal", "message": "The server failed.", "remedy": None}}
-                await JSONResponse(body, status_code=500)(scope, receive, watched)
+                await error_reply(scope["path"], 500, "internal", "The server failed.")(scope, receive, watched)
         finally:
             path = scope["path"] if scope["path"] in self.paths else "(other)"
             seconds = time.perf_counter() - started

@@ -10,7 +10,7 @@ from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
 from components.serve.fields import FIELDS, StudyForm, study_form
 
-__all__ = ["read_json"]
+__all__ = ["read_json", "read_object"]
 
 
 def read_json(body: bytes, config: ServeConfig) -> StudyForm:
@@ -24,6 +24,17 @@ def read_json(body: bytes, config: ServeConfig) -> StudyForm:
     """
     if not body.strip():
         return study_form([], {}, config)
+    found = read_object(body, config)
+    values = {name: _texts(name, value) for name, value in found.items() if name != "files"}
+    return study_form(_films(found.get("files"), config), values, config)
+
+
+def read_object(body: bytes, config: ServeConfig) -> dict[str, Any]:
+    """One JSON object, no key of which is there twice.
+
+    Raises:
+        RequestError: anything else.
+    """
     # Base64 has none of these; a body of nothing else would become 20 times as large in memory.
     if sum(body.count(mark) for mark in (b",", b"[", b"{")) > config.max_text_chars + 1000:
         raise _damaged()
@@ -33,8 +44,7 @@ def read_json(body: bytes, config: ServeConfig) -> StudyForm:
         raise _damaged() from None
     if not isinstance(found, dict):
         raise _damaged()
-    values = {name: _texts(name, value) for name, value in found.items() if name != "files"}
-    return study_form(_films(found.get("files"), config), values, config)
+    return found
 
 
 def _damaged() -> RequestError:

@@ -91,6 +91,7 @@ REPLY_EXAMPLE: dict[str, Any] = {
     ],
     "warnings": [{"code": "text-left-out", "message": "The model does not read this part of the text: findings."}],
     "study_uid": _STUDY["study_uid"],
+    "model_version": "7",
     "bundle_hash": "0" * 64,
     "intended_use": "For research and education. Not a medical device: not for diagnosis, triage or treatment.",
 }

@@ -18,7 +18,14 @@ PORT = 8000
 
 
 def server_pod(
-    config: ServeConfig, found: dict[str, Any], *, container: str, startup_probe: bool, bundle: str, seal: str
+    config: ServeConfig,
+    found: dict[str, Any],
+    *,
+    container: str,
+    startup_probe: bool,
+    bundle: str,
+    seal: str,
+    model_version: str | None = None,
 ) -> dict[str, Any]:
     """A pod's spec that serves `bundle`.
 
@@ -29,6 +36,7 @@ def server_pod(
         found: the present pod's spec; empty for a new one.
         container: the server's container.
         seal: hash of the bundle's seal.
+        model_version: in MLflow's registry.
 
     Raises:
         UserError: a pod without that container.
@@ -53,6 +61,7 @@ def server_pod(
         server.setdefault(key, value)
     server["image"] = cluster.image
     which = ["--bundle", bundle, "--seal", seal]
+    which += [] if model_version is None else ["--model-version", model_version]
     server["args"] = ["--config", os.devnull, "--set", f"serve={_flow(config)}", *which]
     if resources := cluster.container_resources():
         server["resources"] = resources

@@ -206,6 +206,7 @@ class _Rollout:
             startup_probe=self._engine.startup_probe,
             bundle=self._root.at(deployment.bundle).uri,
             seal=deployment.seal,
+            model_version=deployment.model_version,
         )
 
     def _restoring(self, found: dict[str, Any]) -> Callable[[], object]:

@@ -122,6 +122,8 @@ class PredictReply(Config):
     warnings: tuple[Caution, ...]
     study_uid: str | None = None
     """The request's, unchanged."""
+    model_version: str | None = None
+    """In MLflow's registry; null where it is not registered or not deployed."""
     bundle_hash: str
     """SHA-256 of the model."""
     intended_use: str = INTENDED_USE
@@ -164,6 +166,8 @@ class ConditionMetrics(Config):
 class ModelReply(Config):
     """The model in service and where it comes from."""
 
+    model_version: str | None = None
+    """In MLflow's registry; null where it is not registered or not deployed."""
     bundle_hash: str
     """SHA-256 of the model."""
     operating_points_hash: str

@@ -43,12 +43,20 @@ LOGGING: dict[str, Any] = {
 """Our own request lines replace uvicorn's access log, which would print whole URLs."""
 
 
-def serve(bundle: Storage, config: ServeConfig, *, evaluation: Storage | None = None, seal: str | None = None) -> None:
+def serve(
+    bundle: Storage,
+    config: ServeConfig,
+    *,
+    evaluation: Storage | None = None,
+    seal: str | None = None,
+    model_version: str | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
 
     Args:
         evaluation: folder of the operating points; None where they lie beside the model, as deploy copies them.
         seal: hash of the seal beside them, by the deployment; None for any.
+        model_version: in MLflow's registry, for the answers.
 
     Raises:
         UserError: the port is taken, no such device, or no usable bundle as it was sealed.
@@ -58,7 +66,7 @@ def serve(bundle: Storage, config: ServeConfig, *, evaluation: Storage | None = 
         torch.set_num_threads(config.threads)
         cv2.setNumThreads(config.threads)
         predictor = StudyPredictor(bundle, evaluation, seal=seal, limits=config.limits, device=device)
-        app = create_app(predictor, config)
+        app = create_app(predictor, config, model_version=model_version)
         names = _names(config, listener.getsockname()[0])
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
         server = uvicorn.Server(

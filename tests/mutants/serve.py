@@ -6,6 +6,7 @@ APP = "tests/components/serve/test_app.py"
 DEPLOY = "tests/components/serve/test_deploy.py"
 FORM = "tests/components/serve/test_form.py"
 GOLDEN = "tests/components/serve/test_golden.py"
+PROTOCOL = "tests/components/serve/test_open_inference.py"
 PREDICTOR = "tests/components/serve/test_predictor.py"
 PAGE = "tests/components/serve/test_page.py"
 ROLLBACK = "tests/components/serve/test_rollback.py"
@@ -434,5 +435,26 @@ MUTANTS = [
         old="        for step in reversed(self._undo):\n",
         new="        for step in self._undo[:0]:\n",
         test=f"{ROLLOUT}::test_a_first_rollout_that_fails_leaves_nothing",
+    ),
+    Mutant(
+        "bytes-of-a-tensor-are-taken-from-the-first",
+        file="components/serve/tensors.py",
+        old="        rest = rest[size:]\n",
+        new="",
+        test=f"{PROTOCOL}::test_tritons_client_gets_the_forms_answer",
+    ),
+    Mutant(
+        "a-shape-is-not-compared-with-its-elements",
+        file="components/serve/tensors.py",
+        old="    if len(found) != expected:\n",
+        new="    if len(found) > 99:\n",
+        test=f"{PROTOCOL}::test_what_is_no_request_is_refused_with_a_reason",
+    ),
+    Mutant(
+        "any-version-of-the-model-answers",
+        file="components/serve/open_inference.py",
+        old="not in (None, version, bundle_hash):\n",
+        new="in ():\n",
+        test=f"{PROTOCOL}::test_the_registered_version_is_in_every_answer",
     ),
 ]
