@@ -10,6 +10,7 @@ from components.cxr.bundle_info import is_bundle_file
 from components.cxr.config import Config
 from components.cxr.errors import UserError
 from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS
+from components.cxr.self_check import SELF_CHECK
 from components.cxr.shards import read_versioned
 from components.cxr.storage.storage import Storage
 
@@ -48,13 +49,13 @@ def sealed(files: Mapping[str, str], evaluation: Storage, *, names: tuple[str, .
 
 
 def write_seal(evaluation: Storage, files: Mapping[str, str], *, more: tuple[str, ...] = ()) -> Seal:
-    """Seal a bundle's files with the operating points and the model card in a folder, and write it there.
+    """Seal a bundle's files with operating points, model card and self-check in a folder, and write it there.
 
     Args:
         files: of the bundle (bundle_info.file_hashes).
         more: further files of that folder.
     """
-    seal = sealed(files, evaluation, names=(OPERATING_POINTS, MODEL_CARD, *more))
+    seal = sealed(files, evaluation, names=(OPERATING_POINTS, MODEL_CARD, SELF_CHECK, *more))
     data = json.dumps(seal.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
     evaluation.write(SEAL, data.encode())
     return seal

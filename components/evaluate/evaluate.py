@@ -34,7 +34,8 @@ from components.cxr.report import (
     write_predictions,
     write_report,
 )
-from components.cxr.seal import write_seal
+from components.cxr.seal import SEAL, write_seal
+from components.cxr.self_check import SELF_CHECK, SelfCheck, write_self_check
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import write_pointer
 from components.cxr.storage.storage import ABSENT, Root, StaleWriteError, Storage
@@ -53,14 +54,15 @@ from components.evaluate.predict import predict
 from components.evaluate.predictions import predictions_key
 from components.evaluate.promotion import Comparison, decide
 from components.evaluate.score import Assessment, score
+from components.evaluate.self_check import self_check
 from components.evaluate.table import print_report
 from components.evaluate.truth_table import SecondTruth, read_second_truth
 
 __all__ = ["Evaluation", "evaluation_key", "run"]
 
-VERSION = 5
+VERSION = 6
 """Of the code that decides the report from the scores: metrics, calibration, tables and card."""
-AS_SERVED = (OPERATING_POINTS, MODEL_CARD)
+AS_SERVED = (OPERATING_POINTS, MODEL_CARD, SELF_CHECK, SEAL)
 """What a served model has of its evaluation."""
 EXPERIMENT = "cxrflow"
 """Of a bundle whose training left no run."""
@@ -126,7 +128,8 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
                 config, model, predictions, manifest_hash=manifest.hash, truth=truth, run_id=tracked.id or run_id
             )
             card = model_card(model, found.report, found.points, manifest=manifest.manifest)
-            _write(storage, found, model, card=card)
+            check = self_check(config, predictions=scores, bundle=bundle)
+            _write(storage, found, model, card=card, check=check)
         else:
             print(f"evaluate: reused evaluations/{key}", flush=True)
         report, told = known or load_report(storage), load_predictions(storage)
@@ -203,11 +206,12 @@ def _second_truth(config: EvaluateConfig, model: Description, manifest: LoadedMa
     )
 
 
-def _write(storage: Storage, found: Assessment, model: Description, *, card: str) -> None:
+def _write(storage: Storage, found: Assessment, model: Description, *, card: str, check: SelfCheck) -> None:
     """The report goes last: its presence means complete. Of two evaluations at once the first one's counts."""
     write_predictions(storage, found.predictions)
     write_operating_points(storage, found.points)
     storage.write(MODEL_CARD, card.encode())
+    write_self_check(storage, check)
     write_seal(storage, model.files)
     with contextlib.suppress(StaleWriteError):
         write_report(storage, found.report, over=ABSENT)

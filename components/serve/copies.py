@@ -1,4 +1,4 @@
-"""Deployed copies: a bundle with one evaluation's points, card and report side by side, made whole and sealed."""
+"""Deployed copies: a bundle and what is served of one evaluation side by side, made whole and sealed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from components.cxr.errors import UserError
 from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS
 from components.cxr.report import REPORT
 from components.cxr.seal import SEAL, Seal, check_files, load_seal, sealed, write_seal
+from components.cxr.self_check import SELF_CHECK
 from components.cxr.storage.storage import Storage
 
 __all__ = ["check_copy", "make_copy"]
 
-BESIDE = (OPERATING_POINTS, MODEL_CARD, REPORT)
+BESIDE = (OPERATING_POINTS, MODEL_CARD, SELF_CHECK, REPORT)
 """What a copy has of its evaluation."""
 
 
@@ -26,7 +27,16 @@ def make_copy(bundle: Storage, evaluation: Storage, target: Storage, *, expected
     """
     with local_folder(bundle) as folder:
         files = file_hashes(folder)
-        check_files(load_seal(evaluation), files, bundle=bundle.uri, evaluation=evaluation)
+        original = load_seal(evaluation)
+        if SELF_CHECK not in original.files:
+            raise UserError(
+                "no-self-check",
+                "the evaluation has no synthetic studies for servers to check themselves by",
+                where=evaluation.uri,
+                expected=SELF_CHECK,
+                remedy="Run evaluate again with this version.",
+            )
+        check_files(original, files, bundle=bundle.uri, evaluation=evaluation)
         seal = sealed(files, evaluation, names=BESIDE)
         if expected is not None and seal.hash != expected:
             raise UserError(

@@ -15,6 +15,7 @@ __all__ = ["PORT", "server_pod"]
 
 PORT = 8000
 """Where the server listens in its container."""
+TMP, TMP_VOLUME = "/tmp", "cxrflow-tmp"
 
 
 def server_pod(
@@ -68,6 +69,8 @@ def server_pod(
     _merge(server, "env", cluster.env())
     _merge(server, "volumeMounts", cluster.volume_mounts())
     _merge(pod, "volumes", cluster.volumes())
+    if server["securityContext"].get("readOnlyRootFilesystem"):
+        _give_tmp(pod, server)
     pod.update(cluster.scheduling())
     return pod
 
@@ -85,8 +88,17 @@ def _defaults(config: ServeConfig, *, startup_probe: bool) -> dict[str, Any]:
         "ports": [{"containerPort": PORT, "protocol": "TCP"}],
         "readinessProbe": _probe("/readyz", periodSeconds=5, failureThreshold=2),
         "livenessProbe": _probe("/healthz", periodSeconds=10, failureThreshold=3, **patience),
-        "securityContext": config.cluster.security_context(),
+        "securityContext": config.cluster.security_context() | {"readOnlyRootFilesystem": True},
     }
+
+
+def _give_tmp(pod: dict[str, Any], server: dict[str, Any]) -> None:
+    """The one folder that a server may write to, unless the pod has one there already."""
+    if not any(mount["mountPath"].rstrip("/") == TMP for mount in server.get("volumeMounts") or ()):
+        _merge(pod, "volumes", [{"name": TMP_VOLUME, "emptyDir": {}}])
+        _merge(server, "volumeMounts", [{"name": TMP_VOLUME, "mountPath": TMP}])
+    if not any(entry["name"] == "HOME" for entry in server.get("env") or ()):
+        _merge(server, "env", [{"name": "HOME", "value": TMP}])
 
 
 def _probe(path: str, **values: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from components.cxr.model.predictor import Answer, answer, condition_of, predict
 from components.cxr.operating_points import MODEL_CARD, load_operating_points
 from components.cxr.report import Condition
 from components.cxr.seal import check_files, load_seal
+from components.cxr.self_check import SELF_CHECK, load_self_check
 from components.cxr.storage.storage import Storage
 from components.cxr.text.text import request_text
 from components.serve.errors import RequestError
@@ -80,6 +81,7 @@ class StudyPredictor:
         self._lock = threading.Lock()
         self.metrics = load_metrics(beside, self.points)
         self.model_card = beside.read(MODEL_CARD).data.decode()
+        self.self_check = load_self_check(beside) if SELF_CHECK in found.files else None
         size = self.bundle.info.pixel_preset.size
         blank = Study(
             films=[np.zeros((size, size), np.uint8)], view_positions=[None], text="", age_years=None, sex=None

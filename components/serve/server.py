@@ -22,6 +22,7 @@ from components.cxr.storage.storage import Storage
 from components.serve.app import create_app
 from components.serve.config import ServeConfig
 from components.serve.predictor import StudyPredictor
+from components.serve.self_check import check_self
 
 __all__ = ["LISTENING", "serve"]
 
@@ -59,7 +60,8 @@ def serve(
         model_version: in MLflow's registry, for the answers.
 
     Raises:
-        UserError: the port is taken, no such device, or no usable bundle as it was sealed.
+        UserError: the port is taken, no such device, no usable bundle as it was sealed, or one whose answers to the
+            synthetic studies are not evaluation's here: then nobody was answered.
     """
     device = pick_device(config.device, where="serve.device")
     with _ends_quietly(), _listening_socket(config.host, config.port) as listener:
@@ -85,6 +87,8 @@ def serve(
         print(f"serve: {model}, operating points {predictor.points.hash}, on {device}")
         with predictor.reader:  # a film that is still being decoded does not hold up the end
             predictor.reader.start()
+            checked = check_self(predictor, tolerance=config.golden_tolerance)
+            print(f"serve: {checked} answers to synthetic studies are evaluation's", flush=True)
             print(f"{LISTENING}{address}", flush=True)
             server.run(sockets=[listener])
 

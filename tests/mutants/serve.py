@@ -11,12 +11,35 @@ PREDICTOR = "tests/components/serve/test_predictor.py"
 PAGE = "tests/components/serve/test_page.py"
 ROLLBACK = "tests/components/serve/test_rollback.py"
 ROLLOUT = "tests/components/serve/test_rollout.py"
+SELF_CHECK = "tests/components/serve/test_self_check.py"
 SEAL = "tests/components/serve/test_seal.py"
 SERVER = "tests/components/serve/test_server.py"
 TELEMETRY = "tests/components/serve/test_telemetry.py"
 WORKER = "tests/components/serve/test_worker.py"
 
 MUTANTS = [
+    Mutant(
+        "a-server-answers-before-it-has-checked-itself",
+        file="components/serve/server.py",
+        old="            checked = check_self(predictor, tolerance=config.golden_tolerance)\n",
+        new="            checked = 0\n",
+        test=f"{SELF_CHECK}::test_a_server_of_other_versions_answers_nobody",
+    ),
+    Mutant(
+        "a-server-checks-its-network-and-not-its-way-there",
+        file="components/serve/self_check.py",
+        old="        found = _answered(predictor, probe, where=where)\n"
+        "        wanted = answer(predictor.bundle, _logits(logits), predictor.points, condition=found.condition)\n",
+        new="        found = _answered(predictor, probe, where=where)\n        wanted = found.answers\n",
+        test=f"{SELF_CHECK}::test_whatever_changes_an_answer_is_seen",
+    ),
+    Mutant(
+        "mlflow-loads-what-was-not-sealed",
+        file="components/cxr/tracking/mlflow_model.py",
+        old="self.bundle = load_bundle(bundle, check=check)",
+        new="self.bundle = load_bundle(bundle)",
+        test="tests/components/cxr/tracking/test_mlflow_model.py::test_what_is_loaded_is_what_was_sealed",
+    ),
     Mutant(
         "any-site-reaches-a-server-on-this-machine",
         file="components/serve/server.py",
@@ -57,6 +80,7 @@ MUTANTS = [
         file="components/serve/deploy.py",
         old="    served = with_room(config, report)\n    with running_server(served, bundle, evaluation)",
         new="    if decision.registered_model and decision.challenger_version:\n"
+        "        from components.cxr.tracking.registry import set_champion\n"
         "        set_champion(root, name=decision.registered_model, version=decision.challenger_version,"
         " expected=decision.champion_version)\n"
         "    served = with_room(config, report)\n    with running_server(served, bundle, evaluation)",

@@ -12,6 +12,7 @@ import base64
 import binascii
 import contextlib
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -36,6 +37,7 @@ from components.cxr.films.pixels import Film, FilmError, encode_png
 from components.cxr.model.batch import VIEW_INDEX, Study
 from components.cxr.model.predictor import answer, condition_of, predict, shown
 from components.cxr.operating_points import load_operating_points
+from components.cxr.seal import check_files, load_seal
 from components.cxr.storage.storage import open_storage
 from components.cxr.text.text import request_text
 
@@ -63,10 +65,15 @@ class CxrflowModel(PythonModel):  # type: ignore[misc]
     """Answers as the server does: same pixels, text, weights and operating points."""
 
     def load_context(self, context: Any) -> None:
-        """Read the artifacts `bundle` and `evaluation` (operating points)."""
+        """Read the artifacts `bundle` and `evaluation` (operating points), each file as evaluate sealed it.
+
+        Raises:
+            UserError: the first file that is missing, was changed, or was added to the bundle.
+        """
         self.reader = FilmReader()
-        self.bundle = load_bundle(open_storage(context.artifacts["bundle"]))
-        evaluation = open_storage(context.artifacts["evaluation"])
+        bundle, evaluation = (open_storage(context.artifacts[name]) for name in ("bundle", "evaluation"))
+        check = functools.partial(check_files, load_seal(evaluation), bundle=bundle.uri, evaluation=evaluation)
+        self.bundle = load_bundle(bundle, check=check)
         pathologies = self.bundle.info.pathologies
         self.points = load_operating_points(evaluation, bundle_hash=self.bundle.hash, pathologies=pathologies)
 

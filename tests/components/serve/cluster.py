@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import httpx
 
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
@@ -77,6 +81,52 @@ def work(kube: KubeApi, *, after: int = 2) -> None:
     kube.controllers |= {"deployments": deployments, "inferenceservices": services}
 
 
+class RealPod:
+    """A controller that runs a Deployment's pod as a process here; it is available once it is ready, beside the old
+    one, which was there before.
+
+    Args:
+        program: what stands for the image; the server's own source unless it is given.
+    """
+
+    def __init__(self, kube: KubeApi, *, port: int, log: Path, program: tuple[str, ...] = ("-m", "components.serve")):
+        self._kube, self._port, self.log, self._program = kube, port, log, program
+        self.process: subprocess.Popen[bytes] | None = None
+        self._old: list[str] | None = None
+        kube.controllers["deployments"] = self
+
+    def __call__(self, found: Json) -> None:
+        (container,) = pod_of("kubernetes", found)["containers"]
+        if self.process is None and self._old in (None, container["args"]):
+            self._old = container["args"]
+            return
+        if self.process is None:
+            own = ["--set", "serve.host=127.0.0.1", "--set", f"serve.port={self._port}"]
+            command = [sys.executable, *self._program, *container["args"], *own]
+            with self.log.open("wb") as log:
+                self.process = subprocess.Popen(command, cwd=REPOSITORY, stdout=log, stderr=subprocess.STDOUT)
+        state = {"observedGeneration": found["metadata"]["generation"], "updatedReplicas": 1, "availableReplicas": 1}
+        found["status"] = state | {"replicas": 1 if self._ready() else 2}
+        if self.process.poll() is not None:
+            failed = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+            found["status"]["conditions"] = [failed]
+            self._kube.add_pod("cxrflow-serve-1", {"app.kubernetes.io/name": "cxrflow-serve"}, phase="Failed")
+            lines = self.log.read_text().splitlines()
+            self._kube.logs["cxrflow-serve-1"] = "\n".join(f"2026-01-01T00:00:00Z {line}" for line in lines)
+
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._port}/readyz", trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def stop(self) -> None:
+        """As the cluster does with a pod that nobody wants."""
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait()
+
+
 def roll(
     config: ServeConfig, model: str, *, name: str = "new", current: Deployment | None = None,
     within: Callable[[ClusterServer], None] = lambda _: None, published: bool = False,
@@ -109,3 +159,17 @@ def existing(kube: KubeApi, target: str) -> Json:
     pod["volumes"] = [*pod.get("volumes", []), {"name": "tmp", "emptyDir": {}}]
     kube.objects[PLURAL[target]]["cxrflow-serve"] = found
     return copy.deepcopy(found)
+
+
+def other_versions(folder: Path) -> Path:
+    """A program that is the server with another version of a package: one that computes something else."""
+    program = folder / "other_versions.py"
+    program.write_text(
+        "import runpy, sys\n"
+        f"sys.path.insert(0, {str(REPOSITORY)!r})\n"
+        "from components.cxr.model import predictor\n"
+        "score = predictor.positive_score\n"
+        "predictor.positive_score = lambda logits: score(logits) * 1.05\n"
+        "runpy.run_module('components.serve', run_name='__main__', alter_sys=True)\n"
+    )
+    return program

@@ -133,10 +133,12 @@ def _evaluate(folder: Path, data: LoadedManifest, bundle: Storage) -> World:
     from components.cxr.operating_points import MODEL_CARD, write_operating_points
     from components.cxr.report import write_predictions, write_report
     from components.cxr.seal import write_seal
+    from components.cxr.self_check import write_self_check
     from components.cxr.storage.storage import Root
     from components.evaluate.config import EvaluateConfig
     from components.evaluate.predict import predict
     from components.evaluate.score import score
+    from components.evaluate.self_check import self_check
 
     root = Root(folder)
     own = root.bundle("tiny")
@@ -148,6 +150,7 @@ def _evaluate(folder: Path, data: LoadedManifest, bundle: Storage) -> World:
     write_predictions(world.evaluation, found.predictions)
     write_operating_points(world.evaluation, found.points)
     world.evaluation.write(MODEL_CARD, b"# The card of this evaluation")
+    write_self_check(world.evaluation, self_check(config, predictions=root.predictions("tiny"), bundle=own))
     write_seal(world.evaluation, model.files)
     write_report(world.evaluation, found.report)
     world.decide()

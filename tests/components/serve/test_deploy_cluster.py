@@ -6,12 +6,14 @@ import contextlib
 import copy
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from components.cxr.errors import UserError
@@ -27,7 +29,18 @@ if TYPE_CHECKING:
     from tests.components.kube_api import KubeApi
     from tests.components.serve.conftest import World
 
-from tests.components.serve.cluster import PLURAL, REPOSITORY, TARGETS, bundle_of, config_of, deployment_of, roll, work
+from tests.components.serve.cluster import (
+    PLURAL,
+    REPOSITORY,
+    TARGETS,
+    RealPod,
+    bundle_of,
+    config_of,
+    deployment_of,
+    other_versions,
+    roll,
+    work,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +121,43 @@ def test_a_deployment_in_the_meantime_rolls_back(
     with pytest.raises(UserError, match="another model was deployed meanwhile"):
         _deploy(world, config_of("kubernetes", server.address))
     assert kube.objects["deployments"] == {}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_check")
+@pytest.mark.parametrize("image", ["same", "other versions"])
+def test_a_pod_takes_no_traffic_before_it_has_answered_as_evaluation_did(
+    world: World, kube: KubeApi, server: RunningServer, tmp_path: Path, image: str
+) -> None:
+    """With the pod's own process; the one that answers otherwise never listens, and the old one stays as it was."""
+    work(kube)
+    roll(config_of("kubernetes", server.address), world.report.bundle_hash, name="old")
+    kube.objects["deployments"]["cxrflow-serve"]["metadata"]["annotations"] = {"cxrflow/model": "a" * 64}
+    before = copy.deepcopy(kube.objects["deployments"]["cxrflow-serve"]["spec"])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    same = image == "same"
+    program = {} if same else {"program": (str(other_versions(tmp_path)),)}
+    pod = RealPod(kube, port=port, log=tmp_path / "pod.log", **program)
+    config = config_of("kubernetes", f"http://127.0.0.1:{port}", rollout_timeout_s=120.0)
+    try:
+        if same:
+            done = _deploy(world, config)
+            assert read_deployment(world.root).deployment == done
+        else:
+            with pytest.raises(UserError, match=r"the rollout failed(.|\n)*does not answer as evaluation did"):
+                _deploy(world, config)
+            assert read_deployment(world.root).deployment is None
+            assert kube.objects["deployments"]["cxrflow-serve"]["spec"] == before
+            assert httpx.get(f"{server.address}/readyz", trust_env=False).status_code == 200
+    finally:
+        pod.stop()
+    lines = pod.log.read_text().splitlines()
+    seen = [i for i, line in enumerate(lines) if "answers to synthetic studies are evaluation's" in line]
+    listening = [i for i, line in enumerate(lines) if line.startswith("serve: listening on")]
+    assert (len(seen), len(listening)) == ((1, 1) if same else (0, 0))
+    assert seen <= listening
 
 
 @pytest.mark.slow

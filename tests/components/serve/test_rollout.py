@@ -64,12 +64,16 @@ def test_the_first_rollout_creates_what_serves(
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
         "seccompProfile": {"type": "RuntimeDefault"},
+        "readOnlyRootFilesystem": True,
     }
     amounts = {"cpu": "2", "nvidia.com/gpu": "1"}
     assert container["resources"] == {"requests": amounts, "limits": amounts}
-    assert container["env"] == [{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]
-    assert container["volumeMounts"] == [{"name": "all", "mountPath": "/"}]
-    assert pod["volumes"] == [{"name": "all", "persistentVolumeClaim": {"claimName": "all"}}]
+    token = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    assert container["env"] == [token, {"name": "HOME", "value": "/tmp"}]
+    tmp = {"name": "cxrflow-tmp", "mountPath": "/tmp"}
+    assert container["volumeMounts"] == [{"name": "all", "mountPath": "/"}, tmp]
+    claim = {"name": "all", "persistentVolumeClaim": {"claimName": "all"}}
+    assert pod["volumes"] == [claim, {"name": "cxrflow-tmp", "emptyDir": {}}]
     assert (pod["serviceAccountName"], pod["nodeSelector"]) == ("reader", {"pool": "serve"})
     assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
     assert found["metadata"]["annotations"] == {"cxrflow/model": evaluated.report.bundle_hash}
@@ -114,6 +118,7 @@ def test_a_later_rollout_changes_the_model_and_keeps_what_operators_set(
     (container,) = pod_of(target, after)["containers"]
     assert container["image"] == "registry.example/serve:3"
     assert container["livenessProbe"]["periodSeconds"] == 99
+    assert [mount["mountPath"] for mount in container["volumeMounts"]].count("/tmp") == 1
     assert {"name": "tmp", "emptyDir": {}} in pod_of(target, after)["volumes"]
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert "create" not in {asked.verb for asked in kube.asked}

@@ -12,13 +12,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.cxr.bundle import load_bundle
+from components.cxr.bundle_info import Description, describe
 from components.cxr.errors import UserError
 from components.cxr.films.pixels import encode_png
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import answer, condition_of, predict
-from components.cxr.operating_points import Calibration, OperatingPoint, OperatingPoints, write_operating_points
+from components.cxr.operating_points import (
+    MODEL_CARD,
+    OPERATING_POINTS,
+    Calibration,
+    OperatingPoint,
+    OperatingPoints,
+    write_operating_points,
+)
 from components.cxr.report import CONDITIONS
+from components.cxr.seal import write_seal
+from components.cxr.self_check import SelfCheck, write_self_check
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Storage, open_storage
 
@@ -36,16 +45,45 @@ class Context(NamedTuple):
 @pytest.fixture(scope="module")
 def model(fitted_bundle: Storage, tmp_path_factory: pytest.TempPathFactory) -> CxrflowModel:
     """With another calibration for every condition."""
-    names = load_bundle(fitted_bundle).info.pathologies
+    evaluation = open_storage(tmp_path_factory.mktemp("evaluation"))
+    _seal(evaluation, describe(fitted_bundle))
+    return _loaded(fitted_bundle, evaluation)
+
+
+def _seal(evaluation: Storage, described: Description) -> None:
     points = {
-        condition: dict.fromkeys(names, OperatingPoint(threshold=0.5, calibration=Calibration(intercept=float(i))))
+        condition: dict.fromkeys(
+            described.info.pathologies, OperatingPoint(threshold=0.5, calibration=Calibration(intercept=float(i)))
+        )
         for i, condition in enumerate(CONDITIONS)
     }
-    evaluation = open_storage(tmp_path_factory.mktemp("evaluation"))
-    write_operating_points(evaluation, OperatingPoints(bundle_hash=load_bundle(fitted_bundle).hash, conditions=points))
+    write_operating_points(evaluation, OperatingPoints(bundle_hash=described.hash, conditions=points))
+    evaluation.write(MODEL_CARD, b"# Card")
+    write_self_check(evaluation, SelfCheck(studies=()))
+    write_seal(evaluation, described.files)
+
+
+def _loaded(bundle: Storage, evaluation: Storage) -> CxrflowModel:
     model = CxrflowModel()
-    model.load_context(Context({"bundle": fitted_bundle.uri, "evaluation": evaluation.uri}))
+    model.load_context(Context({"bundle": bundle.uri, "evaluation": evaluation.uri}))
     return model
+
+
+@pytest.mark.parametrize("name", [OPERATING_POINTS, "weights.safetensors"])
+def test_what_is_loaded_is_what_was_sealed(fitted_bundle: Storage, tmp_path: Path, name: str) -> None:
+    """A flipped byte of the bundle, or operating points that are as good as the sealed ones but others."""
+    places = {place: open_storage(tmp_path / place) for place in ("bundle", "evaluation")}
+    places["bundle"].upload_folder(Path(fitted_bundle.uri))
+    evaluation = places["evaluation"]
+    _seal(evaluation, describe(fitted_bundle))
+    _loaded(**places)
+    owner = evaluation if name == OPERATING_POINTS else places["bundle"]
+    data = owner.read(name).data
+    owner.write(
+        name, data.replace(b"0.5", b"0.4", 1) if name == OPERATING_POINTS else data[:-1] + bytes([data[-1] ^ 1])
+    )
+    with pytest.raises(UserError, match=f"a file is not the one that was sealed: {owner.uri}/{name}"):
+        _loaded(**places)
 
 
 def test_rows_of_a_study_share_its_answer(model: CxrflowModel, tiny_data: LoadedManifest) -> None:
