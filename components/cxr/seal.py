@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from components.cxr.bundle_info import is_bundle_file
 from components.cxr.config import Config
 from components.cxr.errors import UserError
+from components.cxr.films.film_check import FILM_CHECK
 from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS
 from components.cxr.self_check import SELF_CHECK
 from components.cxr.shards import read_versioned
 from components.cxr.storage.storage import Storage
 
-__all__ = ["SEAL", "Seal", "check_files", "load_seal", "sealed", "write_seal"]
+__all__ = ["SEAL", "Seal", "check_files", "left_by_evaluate", "load_seal", "sealed", "write_seal"]
 
 SCHEMA_VERSION = 1
 SEAL = "seal.json"
@@ -49,16 +50,24 @@ def sealed(files: Mapping[str, str], evaluation: Storage, *, names: tuple[str, .
 
 
 def write_seal(evaluation: Storage, files: Mapping[str, str], *, more: tuple[str, ...] = ()) -> Seal:
-    """Seal a bundle's files with operating points, model card and self-check in a folder, and write it there.
+    """Seal a bundle's files with what evaluation has left in a folder, and write it there.
+
+    That is the operating points, the model card, the self-check and, if there is one, the check of films.
 
     Args:
         files: of the bundle (bundle_info.file_hashes).
         more: further files of that folder.
     """
-    seal = sealed(files, evaluation, names=(OPERATING_POINTS, MODEL_CARD, SELF_CHECK, *more))
+    seal = sealed(files, evaluation, names=(*left_by_evaluate(evaluation), *more))
     data = json.dumps(seal.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
     evaluation.write(SEAL, data.encode())
     return seal
+
+
+def left_by_evaluate(evaluation: Storage) -> tuple[str, ...]:
+    """The files of an evaluation's folder that a server answers by."""
+    check = (FILM_CHECK,) if evaluation.exists(FILM_CHECK) else ()
+    return (OPERATING_POINTS, MODEL_CARD, SELF_CHECK, *check)
 
 
 def load_seal(storage: Storage, *, expected: str | None = None) -> Seal:

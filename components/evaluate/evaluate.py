@@ -18,10 +18,10 @@ from components.cxr.bundle_info import BundleInfo, Description, check_same_pixel
 from components.cxr.config import content_hash
 from components.cxr.decision import Decision, write_decision
 from components.cxr.errors import UserError
+from components.cxr.films.film_check import FILM_CHECK, FilmCheck
 from components.cxr.model.device import pick_device
 from components.cxr.operating_points import (
     MODEL_CARD,
-    OPERATING_POINTS,
     load_operating_points,
     write_operating_points,
 )
@@ -34,8 +34,8 @@ from components.cxr.report import (
     write_predictions,
     write_report,
 )
-from components.cxr.seal import SEAL, write_seal
-from components.cxr.self_check import SELF_CHECK, SelfCheck, write_self_check
+from components.cxr.seal import SEAL, left_by_evaluate, write_seal
+from components.cxr.self_check import SelfCheck, write_self_check
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import write_pointer
 from components.cxr.storage.storage import ABSENT, Root, StaleWriteError, Storage
@@ -48,6 +48,7 @@ from components.cxr.tracking.tracking import joined_run
 from components.evaluate.champion import compare
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.decided import decision_tags, generation_of, log_decision, register_look
+from components.evaluate.film_check import film_check
 from components.evaluate.log import log_evaluation, note_of
 from components.evaluate.model_card import model_card
 from components.evaluate.predict import predict
@@ -62,8 +63,6 @@ __all__ = ["Evaluation", "evaluation_key", "run"]
 
 VERSION = 6
 """Of the code that decides the report from the scores: metrics, calibration, tables and card."""
-AS_SERVED = (OPERATING_POINTS, MODEL_CARD, SELF_CHECK, SEAL)
-"""What a served model has of its evaluation."""
 EXPERIMENT = "cxrflow"
 """Of a bundle whose training left no run."""
 
@@ -127,9 +126,10 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
             found = score(
                 config, model, predictions, manifest_hash=manifest.hash, truth=truth, run_id=tracked.id or run_id
             )
-            card = model_card(model, found.report, found.points, manifest=manifest.manifest)
-            check = self_check(config, predictions=scores, bundle=bundle)
-            _write(storage, found, model, card=card, check=check)
+            films = film_check(manifest)
+            card = model_card(model, found.report, found.points, manifest=manifest.manifest, check=films)
+            answers = self_check(config, predictions=scores, bundle=bundle)
+            _write(storage, found, model, card=card, films=films, answers=answers)
         else:
             print(f"evaluate: reused evaluations/{key}", flush=True)
         report, told = known or load_report(storage), load_predictions(storage)
@@ -206,12 +206,17 @@ def _second_truth(config: EvaluateConfig, model: Description, manifest: LoadedMa
     )
 
 
-def _write(storage: Storage, found: Assessment, model: Description, *, card: str, check: SelfCheck) -> None:
+def _write(
+    storage: Storage, found: Assessment, model: Description, *, card: str, films: FilmCheck | None, answers: SelfCheck
+) -> None:
     """The report goes last: its presence means complete. Of two evaluations at once the first one's counts."""
     write_predictions(storage, found.predictions)
     write_operating_points(storage, found.points)
     storage.write(MODEL_CARD, card.encode())
-    write_self_check(storage, check)
+    write_self_check(storage, answers)
+    if films is not None:
+        with contextlib.suppress(StaleWriteError):
+            storage.write(FILM_CHECK, films.save(), if_generation=ABSENT)
     write_seal(storage, model.files)
     with contextlib.suppress(StaleWriteError):
         write_report(storage, found.report, over=ABSENT)
@@ -221,7 +226,7 @@ def _write(storage: Storage, found: Assessment, model: Description, *, card: str
 def _as_served(bundle: Storage, evaluation: Storage) -> Iterator[dict[str, Path]]:
     """The bundle and of the evaluation what serving needs, as folders here; no predictions, which hold ids."""
     with local_folder(bundle) as folder, tempfile.TemporaryDirectory() as temporary:
-        for name in AS_SERVED:
+        for name in (*left_by_evaluate(evaluation), SEAL):
             evaluation.download(name, Path(temporary, name))
         yield {"bundle": folder, "evaluation": Path(temporary)}
 
@@ -251,7 +256,8 @@ def _register(
     if registration is None:
         if tracked.outbox is not None:
             bundle, evaluation = (folder.uri for folder in folders)
-            tracked.outbox.add("model", wanted | {"bundle": bundle, "evaluation": evaluation, "files": AS_SERVED})
+            files = (*left_by_evaluate(folders[1]), SEAL)
+            tracked.outbox.add("model", wanted | {"bundle": bundle, "evaluation": evaluation, "files": files})
         return decision, None
     versions = {"challenger_version": registration.version, "champion_version": registration.champion}
     decision = decision.model_copy(update={"registered_model": config.registered_model, **versions})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from components.cxr.bundle_info import BundleInfo, Description
+from components.cxr.films.film_check import FilmCheck
 from components.cxr.operating_points import OperatingPoints
 from components.cxr.report import CONDITIONS, LOW_SUPPORT, Difference, Metric, Report, Score
 from components.cxr.shards import SPLITS, Manifest
@@ -35,7 +36,9 @@ _AT_THRESHOLD: tuple[tuple[str, Metric], ...] = (
 )
 
 
-def model_card(model: Description, report: Report, points: OperatingPoints, *, manifest: Manifest) -> str:
+def model_card(
+    model: Description, report: Report, points: OperatingPoints, *, manifest: Manifest, check: FilmCheck | None
+) -> str:
     """The card as Markdown (after Mitchell et al. 2019); it names no patient, study or film."""
     parts = [
         f"# Chest X-ray classifier {model.hash[:12]}",
@@ -50,6 +53,7 @@ def model_card(model: Description, report: Report, points: OperatingPoints, *, m
         subgroup_section(report),
         _calibration(report, points),
         _uncertain(report),
+        _films(check),
         _use(model.info),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -260,6 +264,20 @@ def _uncertain(report: Report) -> str:
             markdown_table(head, rows),
             *([f"* fewer than {LOW_SUPPORT} patients with an uncertain label: hardly known."] if few else []),
         ]
+    )
+
+
+def _films(check: FilmCheck | None) -> str:
+    """What keeps other pictures out."""
+    head = "## Pictures that are no chest films\n\n"
+    if check is None:
+        return f"{head}Nothing tells them apart: there were too few films to learn it from. Any picture gets an answer."
+    (chosen, refused), (seen, lost) = check.validation, check.test
+    share = f" ({lost / seen:.1%})" if seen else ""
+    return (
+        f"{head}A server marks its answer where a picture is unlike the training films (turned, inverted, or of "
+        f"something else). The limit refuses {refused:,} of {chosen:,} validation films; of {seen:,} test films it "
+        f"refuses {lost:,}{share}. A mirrored film is not noticed."
     )
 
 

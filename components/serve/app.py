@@ -33,7 +33,7 @@ from components.serve.schemas import (
     PredictReply,
     Status,
 )
-from components.serve.seen import cautions, inputs, overall, seen
+from components.serve.seen import cautions, film_scores, inputs, overall, seen
 from components.serve.telemetry import Telemetry
 from components.serve.worker import Worker
 
@@ -228,11 +228,14 @@ def _predict_reply(
             **answer._asdict(),
             auroc=known.metrics["auroc"] if known else Estimate(),
             low_support=known.low_support if known else True,
+            valid=found.in_distribution is not False,
         )
     return PredictReply(
         answers=answers,
         condition=found.condition,
-        overall=overall(found.answers),
+        overall=overall(found.answers, in_distribution=found.in_distribution),
+        in_distribution=found.in_distribution,
+        films=film_scores(found),
         seen=seen(found),
         inputs=inputs(form, found),
         warnings=cautions(form, found, predictor.bundle),

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from components.cxr.bundle_info import file_hashes, is_bundle_file, local_folder
 from components.cxr.errors import UserError
-from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS
 from components.cxr.report import REPORT
-from components.cxr.seal import SEAL, Seal, check_files, load_seal, sealed, write_seal
+from components.cxr.seal import SEAL, Seal, check_files, left_by_evaluate, load_seal, sealed, write_seal
 from components.cxr.self_check import SELF_CHECK
 from components.cxr.storage.storage import Storage
 
 __all__ = ["check_copy", "make_copy"]
-
-BESIDE = (OPERATING_POINTS, MODEL_CARD, SELF_CHECK, REPORT)
-"""What a copy has of its evaluation."""
 
 
 def make_copy(bundle: Storage, evaluation: Storage, target: Storage, *, expected: str | None = None) -> Seal:
@@ -37,7 +33,8 @@ def make_copy(bundle: Storage, evaluation: Storage, target: Storage, *, expected
                 remedy="Run evaluate again with this version.",
             )
         check_files(original, files, bundle=bundle.uri, evaluation=evaluation)
-        seal = sealed(files, evaluation, names=BESIDE)
+        beside = (*left_by_evaluate(evaluation), REPORT)
+        seal = sealed(files, evaluation, names=beside)
         if expected is not None and seal.hash != expected:
             raise UserError(
                 "other-original",
@@ -54,7 +51,7 @@ def make_copy(bundle: Storage, evaluation: Storage, target: Storage, *, expected
         for name in seal.files:
             if is_bundle_file(name):
                 target.upload(folder / name, name)
-    for name in BESIDE:
+    for name in beside:
         target.write(name, evaluation.read(name).data)
     write_seal(target, files, more=(REPORT,))
     check_copy(target, seal=seal.hash)

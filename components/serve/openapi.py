@@ -71,6 +71,7 @@ REPLY_EXAMPLE: dict[str, Any] = {
             "threshold": 0.34,
             "auroc": {"value": 0.62, "ci": {"low": 0.55, "high": 0.69}},
             "low_support": False,
+            "valid": True,
         },
         "Edema": {
             "probability": 0.06,
@@ -79,10 +80,13 @@ REPLY_EXAMPLE: dict[str, Any] = {
             "threshold": 0.19,
             "auroc": {"value": 0.58, "ci": {"low": 0.41, "high": 0.74}},
             "low_support": True,
+            "valid": True,
         },
     },
     "condition": "text",
     "overall": "no-finding",
+    "in_distribution": None,
+    "films": [],
     "seen": {"films": 0, "view_positions": [], "text": True, "age_years": None, "sex": None},
     "inputs": [
         {"name": "text", "film": None, "used": True, "source": "request", "why": None},

@@ -13,6 +13,7 @@ import torch
 
 from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
+from components.cxr.films.film_check import load_film_check
 from components.cxr.films.isolated import FilmReader
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
@@ -44,6 +45,13 @@ class Prediction(NamedTuple):
     """What the model saw."""
     films: tuple[Film, ...] = ()
     """Its films with what their headers say."""
+    foreign: tuple[float, ...] | None = None
+    """By film, how much it looks unlike a chest film: above 0 it is taken for none. None without a check."""
+
+    @property
+    def in_distribution(self) -> bool | None:
+        """Whether every film is taken for a chest film; None where nothing tells."""
+        return None if self.foreign is None or not self.films else all(score <= 0 for score in self.foreign)
 
 
 class StudyPredictor:
@@ -78,6 +86,7 @@ class StudyPredictor:
         self.bundle = load_bundle(storage, check=check)
         pathologies = self.bundle.info.pathologies
         self.points = load_operating_points(beside, bundle_hash=self.bundle.hash, pathologies=pathologies)
+        self.film_check = load_film_check(beside)
         self._lock = threading.Lock()
         self.metrics = load_metrics(beside, self.points)
         self.model_card = beside.read(MODEL_CARD).data.decode()
@@ -152,7 +161,10 @@ class StudyPredictor:
         study = shown(study, condition)
         with self._lock:
             logits = predict(self.bundle, [study], device=self.device)
-        return Prediction(answer(self.bundle, logits, self.points, condition=condition), condition, study, tuple(films))
+        answers = answer(self.bundle, logits, self.points, condition=condition)
+        check = self.film_check
+        foreign = None if check is None else tuple(check.score([film.pixels for film in films]).tolist())
+        return Prediction(answers, condition, study, tuple(films), foreign)
 
     def _film(self, data: bytes, *, position: int, num_films: int, preset: PixelPreset | None = None) -> Film:
         name = "The film" if num_films == 1 else f"Film {position} of {num_films}"

@@ -14,8 +14,8 @@ from components.cxr.text.text import SectionReader
 
 __all__ = [
     "INTENDED_USE",
-    "Caution", "ConditionMetrics", "ErrorBody", "ErrorReply", "InputUse", "Limits", "ModelReply", "Overall",
-    "PathologyAnswer", "PathologyMetrics", "PredictReply", "Seen", "Status",
+    "Caution", "ConditionMetrics", "ErrorBody", "ErrorReply", "FilmScore", "InputUse", "Limits", "ModelReply",
+    "Overall", "PathologyAnswer", "PathologyMetrics", "PredictReply", "Seen", "Status",
 ]  # fmt: skip
 
 INTENDED_USE = "For research and education. Not a medical device: not for diagnosis, triage or treatment."
@@ -61,10 +61,13 @@ class PathologyAnswer(Config):
     """Of the model on the evaluation's test studies in this `condition`, with its 95 % interval; null if undefined."""
     low_support: bool
     """Fewer than 10 positive or negative patients among them: how good the model is here is hardly known."""
+    valid: bool = True
+    """False where a film is taken for no chest film: the numbers are then no answer to anything."""
 
 
-Overall = Literal["findings", "no-finding", "open"]
-"""One statement of a whole study: `findings` where a finding (anything but No Finding and Support Devices) is positive;
+Overall = Literal["findings", "no-finding", "open", "not-a-chest-film"]
+"""One statement of a whole study: `not-a-chest-film` where a film is taken for none;
+`findings` where a finding (anything but No Finding and Support Devices) is positive;
 `no-finding` where none is positive or uncertain and No Finding is positive; else `open`. The states themselves are each
 by its own threshold, so that No Finding may be positive beside a finding."""
 
@@ -83,12 +86,22 @@ class InputUse(Config):
     """Why it was not used."""
 
 
+class FilmScore(Config):
+    """Whether a film is taken for a chest film like those the model was trained on."""
+
+    film: int
+    """From 1."""
+    in_distribution: bool
+    score: float
+    """A log-odds with the limit at 0: above it the film is refused, as 1 % of the validation films are."""
+
+
 class Caution(Config):
     """What a reader of the answer should know about the request."""
 
     code: str
-    """Stable name for programs: `burned-in`, `unusual-view`, `view-differs`, `films-differ`, `age-differs`,
-    `sex-differs`, `text-left-out` or `text-cut`."""
+    """Stable name for programs: `not-a-chest-film`, `burned-in`, `unusual-view`, `view-differs`, `films-differ`,
+    `age-differs`, `sex-differs`, `text-left-out` or `text-cut`."""
     message: str
     """One sentence for people, without anything from the request's text or ids."""
 
@@ -116,6 +129,10 @@ class PredictReply(Config):
     """Which of the evaluated kinds of input fits what was given; its operating points were used."""
     overall: Overall
     """One statement of the whole study."""
+    in_distribution: bool | None
+    """Whether every film is taken for a chest film; null without a film, or where the model came without a check."""
+    films: tuple[FilmScore, ...]
+    """What that rests on."""
     seen: Seen
     inputs: tuple[InputUse, ...]
     """Every part that a request can have, used or not, and why."""

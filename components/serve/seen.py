@@ -12,19 +12,21 @@ from components.cxr.model.predictor import Answer
 from components.cxr.text.text import unread_sections
 from components.serve.fields import StudyForm
 from components.serve.predictor import Prediction
-from components.serve.schemas import Caution, InputUse, Overall, Seen
+from components.serve.schemas import Caution, FilmScore, InputUse, Overall, Seen
 
-__all__ = ["cautions", "inputs", "overall", "seen"]
+__all__ = ["cautions", "film_scores", "inputs", "overall", "seen"]
 
 
-def overall(answers: dict[str, Answer]) -> Overall:
+def overall(answers: dict[str, Answer], *, in_distribution: bool | None = None) -> Overall:
     """One statement of the whole study, in which No Finding contradicts no finding.
 
     The states are evaluation's, each by the threshold of its own pathology, so No Finding may be positive beside a
     finding. Here a finding counts first: `findings` where one is positive; `no-finding` where none is positive or
     uncertain and No Finding is positive (or is none of the model's pathologies); else `open`. Support Devices are no
-    finding, as in CheXpert's labels (Irvin et al. 2019).
+    finding, as in CheXpert's labels (Irvin et al. 2019). Of a study with another picture there is nothing to state.
     """
+    if in_distribution is False:
+        return "not-a-chest-film"
     states = [answer.state for name, answer in answers.items() if name not in (NO_FINDING, SUPPORT_DEVICES)]
     if POSITIVE in states:
         return "findings"
@@ -41,6 +43,14 @@ def seen(found: Prediction) -> Seen:
         text=bool(study.text),
         age_years=study.age_years,
         sex=study.sex,
+    )
+
+
+def film_scores(found: Prediction) -> tuple[FilmScore, ...]:
+    """How each film stands to those that the model was trained on; empty where nothing tells."""
+    return tuple(
+        FilmScore(film=i, in_distribution=score <= 0, score=round(score, 4))
+        for i, score in enumerate(found.foreign or (), start=1)
     )
 
 
@@ -82,6 +92,8 @@ def _cautions(form: StudyForm, found: Prediction, bundle: Bundle) -> Iterator[tu
     films, study, info = found.films, found.study, bundle.info
     for i, (film, view) in enumerate(zip(films, study.view_positions, strict=True), start=1):
         name = "The film" if len(films) == 1 else f"Film {i}"
+        if found.foreign is not None and found.foreign[i - 1] > 0:
+            yield "not-a-chest-film", f"{name} looks unlike a chest film: another picture, turned or inverted?"
         if film.burned_in:
             yield "burned-in", f"{name} is marked as having text burned into its pixels."
         if view is not None and view not in VIEW_INDEX:

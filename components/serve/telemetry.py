@@ -49,6 +49,7 @@ class Telemetry:
         self._refusals = Counter("cxrflow_refusals", "Errors in place of an answer, by reason.", ("code",), **here)
         self._studies = Counter("cxrflow_studies", "Answered studies, by kind of input.", ("condition",), **here)
         self._films = Counter("cxrflow_films", "Films of the answered studies.", **here)
+        self._foreign = Counter("cxrflow_foreign_films", "Films among them that look unlike chest films.", **here)
         self._states = Counter("cxrflow_states", "Answers.", ("pathology", "state"), **here)
         self._probability = Histogram(
             "cxrflow_probability", "Calibrated probabilities.", ("pathology",), buckets=_TENTHS, **here
@@ -89,6 +90,9 @@ class Telemetry:
         """A study was answered."""
         self._studies.labels(found.condition).inc()
         self._films.inc(len(found.study.films))
+        self._foreign.inc(sum(score > 0 for score in found.foreign or ()))
+        if found.in_distribution is False:
+            return  # what is said of another picture is no drift of the answers
         for name, answer in found.answers.items():
             self._states.labels(name, str(answer.state)).inc()
             self._probability.labels(name).observe(answer.probability)

@@ -409,3 +409,30 @@ def test_the_model_card_is_one_click_away(page):
     with page.expect_popup() as popup:
         page.get_by_role("link", name="Model card").click()
     assert "The card of this evaluation" in popup.value.inner_text("body")
+
+
+def test_another_picture_is_refused_in_words(browser, checked, make_png, tmp_path):
+    from components.serve.config import ServeConfig
+    from components.serve.golden import running_server
+
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(make_png())
+    with running_server(ServeConfig(), checked.bundle, checked.evaluation) as server:
+        page = browser.new_page()
+        page.goto(server.address)
+        _drop(page, picture)
+        page.get_by_role("button", name="Classify").click()
+        page.locator("#overall").wait_for()
+        said = "No answer. The picture looks unlike the chest films that the model was trained on."
+        assert page.locator("#overall").text_content() == said
+        assert page.locator(".refused").is_visible()
+        assert not page.locator("#findings").is_visible()
+        page.get_by_text("What the model says all the same").click()
+        assert page.locator("#findings").is_visible()
+        words = page.locator("#findings .word").all_text_contents()
+        assert set(words) == {"not valid"}
+        text = page.evaluate("() => asText()")
+        assert text.startswith(said)
+        assert "not valid" in text
+        page.screenshot(path=tmp_path / "refused.png", full_page=True)
+        page.close()
