@@ -17,7 +17,7 @@ from components.cxr.storage.storage import Storage
 
 __all__ = ["SEAL", "Seal", "check_files", "left_by_evaluate", "load_seal", "sealed", "write_seal"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SEAL = "seal.json"
 REMEDY = "Run deploy again, which makes a damaged copy anew; or evaluate an undamaged bundle."
 

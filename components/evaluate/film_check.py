@@ -6,6 +6,8 @@ far from them. `python -m benchmarks.foreign_pictures` compares it with other wa
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -61,15 +63,17 @@ def fit_film_check(train_NHW: Films, validate_NHW: Films, test_NHW: Films) -> Fi
     features_NF = np.clip((np.concatenate([films_NF, foreign_NF]) - center_F) / spread_F, -FAR, FAR)
     foreign_N = np.repeat([False, True], [len(films_NF), len(foreign_NF)])
     regression = LogisticRegression(C=_PENALTY, class_weight="balanced", max_iter=1_000).fit(features_NF, foreign_N)
-    values = {"axes": axes, "center_F": center_F, "spread_F": spread_F, "weight_F": regression.coef_[0]}
-    open_check = FilmCheck(**values, intercept=0.0, validation=FilmCounts(0, 0), test=FilmCounts(0, 0))
-    held_out_N = open_check.score(np.concatenate([validate_NHW, aside_NHW]))
-    limit = float(np.quantile(held_out_N, 1 - REFUSED_SHARE, method="higher"))
-    check = FilmCheck(**values, intercept=-limit, validation=FilmCounts(0, 0), test=FilmCounts(0, 0))
+    nobody = FilmCounts(0, 0)
+    check = FilmCheck(
+        axes=axes, center_F=center_F, spread_F=spread_F, weight_F=regression.coef_[0], intercept=0.0,
+        validation=nobody, test=nobody,
+    )  # fmt: skip
+    held_out_N = check.score(np.concatenate([validate_NHW, aside_NHW]))
+    check = replace(check, intercept=-float(np.quantile(held_out_N, 1 - REFUSED_SHARE, method="higher")))
     validation, test = (
         FilmCounts(len(films), int((check.score(films) > 0).sum())) for films in (validate_NHW, test_NHW)
     )
-    return FilmCheck(**values, intercept=-limit, validation=validation, test=test)
+    return replace(check, validation=validation, test=test)
 
 
 def fit_axes(films_NHW: Films) -> FilmAxes:

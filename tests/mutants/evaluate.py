@@ -16,6 +16,27 @@ EXTERNAL = f"{FOLDER}/test_external.py"
 
 MUTANTS = [
     Mutant(
+        "the-limit-of-the-film-check-is-left-out",
+        file="components/evaluate/film_check.py",
+        old="replace(check, intercept=-float(",
+        new="replace(check, intercept=-0.0 * float(",
+        test="tests/components/evaluate/test_film_check.py::test_the_limit_is_that_of_films_it_was_not_fitted_to",
+    ),
+    Mutant(
+        "the-film-check-is-written-as-it-lies-in-memory",
+        file="components/cxr/films/film_check.py",
+        old="np.ascontiguousarray(value)",
+        new="np.asarray(value)",
+        test="tests/components/evaluate/test_film_check.py::test_what_is_written_is_what_is_read",
+    ),
+    Mutant(
+        "the-film-check-sees-brightness",
+        file="components/cxr/films/film_check.py",
+        old="    values_ND -= values_ND.mean(axis=1, keepdims=True)\n",
+        new="",
+        test="tests/components/evaluate/test_film_check.py::test_brightness_contrast_and_size_do_not_count",
+    ),
+    Mutant(
         "an-unsought-finding-counts-as-negative-elsewhere",
         file="components/evaluate/external.py",
         old='[f"label/{name}" for name in ours if name not in sources]',

@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 APP = "tests/components/serve/test_app.py"
 DEPLOY = "tests/components/serve/test_deploy.py"
+FOREIGN = "tests/components/serve/test_foreign.py"
 FORM = "tests/components/serve/test_form.py"
 GOLDEN = "tests/components/serve/test_golden.py"
 PROTOCOL = "tests/components/serve/test_open_inference.py"
@@ -39,6 +40,27 @@ MUTANTS = [
         old="self.bundle = load_bundle(bundle, check=check)",
         new="self.bundle = load_bundle(bundle)",
         test="tests/components/cxr/tracking/test_mlflow_model.py::test_what_is_loaded_is_what_was_sealed",
+    ),
+    Mutant(
+        "another-picture-is-answered-like-a-film",
+        file="components/serve/seen.py",
+        old='    if in_distribution is False:\n        return "not-a-chest-film"\n',
+        new="",
+        test=f"{FOREIGN}::test_another_picture_is_not_answered_as_if_it_were_one",
+    ),
+    Mutant(
+        "other-pictures-count-as-drift",
+        file="components/serve/telemetry.py",
+        old="if found.in_distribution is False:",
+        new="if False:",
+        test=f"{FOREIGN}::test_other_pictures_are_counted_and_are_no_drift",
+    ),
+    Mutant(
+        "the-check-of-films-is-not-deployed",
+        file="components/cxr/seal.py",
+        old="check = (FILM_CHECK,) if evaluation.exists(FILM_CHECK) else ()",
+        new="check: tuple[str, ...] = ()",
+        test=f"{FOREIGN}::test_a_deployed_copy_has_the_check_and_misses_it",
     ),
     Mutant(
         "any-site-reaches-a-server-on-this-machine",
@@ -335,8 +357,8 @@ MUTANTS = [
     Mutant(
         "the-report-is-not-deployed",
         file="components/serve/copies.py",
-        old="    for name in BESIDE:\n",
-        new="    for name in BESIDE[:2]:\n",
+        old="    for name in beside:\n",
+        new="    for name in beside[:2]:\n",
         test=f"{DEPLOY}::test_deploy_publishes_what_answers_as_in_evaluation",
     ),
     Mutant(
