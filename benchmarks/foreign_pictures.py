@@ -32,7 +32,7 @@ from sklearn.decomposition import PCA
 
 from components.cxr.bundle import Bundle, load_bundle
 from components.cxr.cli import run_cli
-from components.cxr.films.film_check import standardized
+from components.cxr.film_check import standardized
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import FilmError, read_film
 from components.cxr.model.batch import Batch, Study, collate

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from components.cxr.bundle_info import is_bundle_file
 from components.cxr.config import Config
 from components.cxr.errors import UserError
-from components.cxr.films.film_check import FILM_CHECK
+from components.cxr.film_check import FILM_CHECK
 from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS
 from components.cxr.self_check import SELF_CHECK
 from components.cxr.shards import read_versioned
@@ -17,7 +17,7 @@ from components.cxr.storage.storage import Storage
 
 __all__ = ["SEAL", "Seal", "check_files", "left_by_evaluate", "load_seal", "sealed", "write_seal"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 1
 SEAL = "seal.json"
 REMEDY = "Run deploy again, which makes a damaged copy anew; or evaluate an undamaged bundle."
 

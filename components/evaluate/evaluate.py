@@ -18,7 +18,7 @@ from components.cxr.bundle_info import BundleInfo, Description, check_same_pixel
 from components.cxr.config import content_hash
 from components.cxr.decision import Decision, write_decision
 from components.cxr.errors import UserError
-from components.cxr.films.film_check import FILM_CHECK, FilmCheck
+from components.cxr.film_check import FILM_CHECK, FilmCheck
 from components.cxr.model.device import pick_device
 from components.cxr.operating_points import (
     MODEL_CARD,

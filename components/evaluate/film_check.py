@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
-from components.cxr.films.film_check import FAR, FilmAxes, FilmCheck, FilmCounts, standardized
+from components.cxr.film_check import FAR, FilmAxes, FilmCheck, FilmCounts, standardized
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.shards import LoadedManifest
 from components.cxr.text.text import TextConfig

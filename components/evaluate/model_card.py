@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from components.cxr.bundle_info import BundleInfo, Description
-from components.cxr.films.film_check import FilmCheck
+from components.cxr.film_check import FilmCheck
 from components.cxr.operating_points import OperatingPoints
 from components.cxr.report import CONDITIONS, LOW_SUPPORT, Difference, Metric, Report, Score
 from components.cxr.shards import SPLITS, Manifest

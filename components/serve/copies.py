@@ -6,6 +6,7 @@ from components.cxr.bundle_info import file_hashes, is_bundle_file, local_folder
 from components.cxr.errors import UserError
 from components.cxr.report import REPORT
 from components.cxr.seal import SEAL, Seal, check_files, left_by_evaluate, load_seal, sealed, write_seal
+from components.cxr.self_check import SELF_CHECK
 from components.cxr.storage.storage import Storage
 
 __all__ = ["check_copy", "make_copy"]
@@ -22,7 +23,16 @@ def make_copy(bundle: Storage, evaluation: Storage, target: Storage, *, expected
     """
     with local_folder(bundle) as folder:
         files = file_hashes(folder)
-        check_files(load_seal(evaluation), files, bundle=bundle.uri, evaluation=evaluation)
+        original = load_seal(evaluation)
+        if SELF_CHECK not in original.files:
+            raise UserError(
+                "no-self-check",
+                "the evaluation has no synthetic studies for servers to check themselves by",
+                where=evaluation.uri,
+                expected=SELF_CHECK,
+                remedy="Run evaluate again with this version.",
+            )
+        check_files(original, files, bundle=bundle.uri, evaluation=evaluation)
         beside = (*left_by_evaluate(evaluation), REPORT)
         seal = sealed(files, evaluation, names=beside)
         if expected is not None and seal.hash != expected:

@@ -13,7 +13,7 @@ import torch
 
 from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
-from components.cxr.films.film_check import load_film_check
+from components.cxr.film_check import load_film_check
 from components.cxr.films.isolated import FilmReader
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset

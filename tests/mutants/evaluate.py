@@ -24,14 +24,14 @@ MUTANTS = [
     ),
     Mutant(
         "the-film-check-is-written-as-it-lies-in-memory",
-        file="components/cxr/films/film_check.py",
+        file="components/cxr/film_check.py",
         old="np.ascontiguousarray(value)",
         new="np.asarray(value)",
         test="tests/components/evaluate/test_film_check.py::test_what_is_written_is_what_is_read",
     ),
     Mutant(
         "the-film-check-sees-brightness",
-        file="components/cxr/films/film_check.py",
+        file="components/cxr/film_check.py",
         old="    values_ND -= values_ND.mean(axis=1, keepdims=True)\n",
         new="",
         test="tests/components/evaluate/test_film_check.py::test_brightness_contrast_and_size_do_not_count",

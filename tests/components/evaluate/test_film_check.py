@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.foreign_pictures import foreign_sets
 from components.cxr.errors import UserError
-from components.cxr.films.film_check import FILM_CHECK, FilmCounts, load_film_check
+from components.cxr.film_check import FILM_CHECK, FilmCounts, load_film_check
 from components.cxr.storage.storage import open_storage
 from components.evaluate import film_check as fitting
 from components.evaluate.film_check import film_check, fit_axes, fit_film_check
@@ -107,7 +107,7 @@ def test_another_version_and_a_damaged_file_are_refused(check, tmp_path, monkeyp
     path.write_bytes(check.save()[:-9])
     with pytest.raises(UserError, match="damaged film check"):
         load_film_check(open_storage(str(tmp_path)))
-    monkeypatch.setattr("components.cxr.films.film_check.SCHEMA_VERSION", 2)
+    monkeypatch.setattr("components.cxr.film_check.SCHEMA_VERSION", 2)
     path.write_bytes(check.save())
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"another version.*found 2, expected 1"):

@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from starlette.testclient import TestClient
 
-    from components.cxr.films.film_check import FilmCheck
+    from components.cxr.film_check import FilmCheck
     from components.cxr.model.batch import Study
     from components.cxr.report import Report
     from components.cxr.shards import LoadedManifest
@@ -119,7 +119,7 @@ def film_check(chest_films: npt.NDArray[np.uint8]) -> FilmCheck:
 def checked(world: World, film_check: FilmCheck) -> World:
     """A root of the test's own, whose evaluation left a check of films."""
     from components.cxr.bundle_info import describe
-    from components.cxr.films.film_check import FILM_CHECK
+    from components.cxr.film_check import FILM_CHECK
     from components.cxr.seal import write_seal
 
     world.evaluation.write(FILM_CHECK, film_check.save())

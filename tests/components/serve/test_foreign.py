@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from components.cxr.errors import UserError
-from components.cxr.films.film_check import FILM_CHECK
+from components.cxr.film_check import FILM_CHECK
 from components.cxr.films.pixels import encode_png
 from components.serve.config import ServeConfig
 from components.serve.copies import check_copy, make_copy
