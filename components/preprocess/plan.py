@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_id, load_id_key
+from components.cxr.processes import processes
 from components.cxr.shard_writer import shard_schema
 from components.cxr.shards import MANIFEST, SCHEMA_VERSION, SPLITS
 from components.cxr.storage.joins import shape_of
 from components.cxr.storage.storage import Root, Storage
 from components.preprocess.adapters import read_source
 from components.preprocess.config import DataConfig, PreprocessConfig
-from components.preprocess.processes import processes
 from components.preprocess.records import Folder, SourceStudy
 
 __all__ = ["REJECTS", "Layout", "Plan", "ShardPlan", "make_plan", "plan_shards", "read_layout"]

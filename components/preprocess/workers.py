@@ -13,8 +13,8 @@ from components.cxr.films.isolated import FilmReader
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.ids import IdKey
+from components.cxr.processes import processes
 from components.cxr.text.text import SectionReader
-from components.preprocess.processes import processes
 from components.preprocess.read_study import StudyReader, StudyRows
 from components.preprocess.records import Folder, SourceStudy
 

@@ -1,4 +1,4 @@
-"""`python -m components.serve`: the deployed model, or any evaluated bundle, behind HTTP; and `rollback`."""
+"""`python -m components.serve`: a model behind HTTP, the deployed one or another; also `rollback` and `predict`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli
+from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli, terminate_cleanly
 from components.cxr.config import section
 from components.cxr.storage.storage import Root, open_storage
 from components.serve.config import ServeConfig
@@ -40,7 +41,8 @@ def main(
 ) -> None:
     """Serve a model until the process is stopped.
 
-    `rollback --config FILE` puts the model before the one in service back; it has its own --help.
+    `rollback --config FILE` puts the model before the one in service back, `predict FOLDER --config FILE --out FILE`
+    answers for a folder of studies without a server, `key FILE NAME` makes an API key; each has its own --help.
     """
     if while_stdin_is_open:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
@@ -73,6 +75,55 @@ def rollback(config: ConfigOption, overrides: SetOption, root: RootOption = None
     rollback(step, root=where)
 
 
+def predict(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Of studies, local or gs://.", show_default=False)],
+    config: ConfigOption,
+    out: Annotated[str, typer.Option(metavar="FILE", help="Table to write, .parquet; gs:// too.", show_default=False)],
+    overrides: SetOption,
+    root: RootOption = None,
+    bundle: Annotated[str | None, typer.Option(metavar="URI", help="Model; default: the deployed one.")] = None,
+    evaluation: Annotated[
+        str | None, typer.Option(metavar="URI", help="Its operating points; default: those beside it, once deployed.")
+    ] = None,
+    num_processes: Annotated[int, typer.Option("--processes", min=1, help="Each with a model of its own.")] = 1,
+    each_picture: Annotated[
+        bool, typer.Option("--each-picture", help="Every PNG and JPEG is a study of its own, whatever its folder.")
+    ] = False,
+) -> None:
+    """Answer for every study in a folder, as the server would, without one.
+
+    DICOMs are grouped by StudyInstanceUID, PNGs and JPEGs by subfolder. Run it again to continue after a kill.
+    """
+    terminate_cleanly()
+    values = load_config(config, overrides)
+    step = ServeConfig.parse(section(values, "serve"), where="serve")
+    place, seal, version = bundle, None, None
+    if place is None:
+        where = open_root(values, root)
+        current = _in_service(where, remedy="Run the pipeline, or pass --bundle.")
+        place, seal, version = where.at(current.bundle).uri, current.seal, current.model_version
+    from components.serve.predict import predict_folder  # seconds, as above
+    from components.serve.predict_parts import Model
+
+    model = Model(place, evaluation, seal, version)
+    films = open_storage(folder)
+    predict_folder(step, model=model, folder=films, out=out, num_processes=num_processes, each_picture=each_picture)
+
+
+def key(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="serve.keys; made if it is not there.", show_default=False)
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whose key it is, for the log.", show_default=False)],
+) -> None:
+    """Make an API key: its hash is added to FILE, the key itself is printed this once."""
+    from components.serve.keys import add_key, new_key
+
+    made = new_key()
+    add_key(file, name, made)
+    print(made)
+
+
 def _in_service(root: Root, *, remedy: str) -> Deployment:
     current = read_deployment(root).deployment
     if current is None:
@@ -89,7 +140,7 @@ def _end_with_stdin() -> None:
     os._exit(1)
 
 
-_COMMANDS: dict[str, Callable[..., None]] = {"rollback": rollback}
+_COMMANDS: dict[str, Callable[..., None]] = {"rollback": rollback, "predict": predict, "key": key}
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] in _COMMANDS:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -14,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from components.cxr.report import Estimate
 from components.serve.config import ServeConfig
@@ -21,6 +23,8 @@ from components.serve.errors import RequestError
 from components.serve.fields import StudyForm
 from components.serve.form import read_form
 from components.serve.guard import Guard
+from components.serve.json_log import note
+from components.serve.keys import KeyCheck, KeyRing, told_of_keys
 from components.serve.open_inference import open_inference
 from components.serve.openapi import FILM_BODY, REPLY_EXAMPLE, STUDY_BODY
 from components.serve.predictor import Prediction, StudyPredictor
@@ -51,6 +55,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply, "description": text}
     for status, text in (
         (400, "The form or the JSON is damaged."),
+        (401, "The server wants an API key."),
         (408, "The upload took too long."),
         (413, "Over a limit."),
         (415, "Neither a form nor JSON."),
@@ -74,11 +79,20 @@ Reading = Callable[[], Awaitable[StudyForm]]
 """Reads the fields of a request from its body."""
 
 
-def create_app(predictor: StudyPredictor, config: ServeConfig, *, model_version: str | None = None) -> FastAPI:
+def create_app(
+    predictor: StudyPredictor,
+    config: ServeConfig,
+    *,
+    model_version: str | None = None,
+    hosts: Sequence[str] = ("*",),
+    keys: KeyRing | None = None,
+) -> FastAPI:
     """The application that serves one model until its process ends.
 
     Args:
         model_version: in MLflow's registry, for the answers.
+        hosts: what a request's Host header may say.
+        keys: those that may enter; None for everybody.
     """
     worker = Worker(config.readers)
     places = asyncio.Semaphore(config.max_requests)
@@ -136,9 +150,14 @@ def create_app(predictor: StudyPredictor, config: ServeConfig, *, model_version:
         if places.locked():
             raise RequestError(429, "busy", "The server is busy.", remedy="Try again in a moment.")
         async with places:
+            started = time.perf_counter()
             form = await read()
+            arrived = time.perf_counter()
+            note(films=len(form.files), upload_ms=round(1000 * (arrived - started), 1))
             try:
-                return form, await worker.run(functools.partial(job, form), timeout_s=config.timeout_s)
+                found = await worker.run(functools.partial(job, form), timeout_s=config.timeout_s)
+                note(answer_ms=round(1000 * (time.perf_counter() - arrived), 1))
+                return form, found
             except TimeoutError:
                 message = f"There was no answer within {config.timeout_s:g} s."
                 raise RequestError(503, "too-slow", message, remedy="Try again, or send fewer films.") from None
@@ -193,6 +212,7 @@ def create_app(predictor: StudyPredictor, config: ServeConfig, *, model_version:
     @app.exception_handler(RequestValidationError)
     async def bad_query(request: Request, _: RequestValidationError) -> JSONResponse:
         telemetry.refused("bad-size")
+        note(code="bad-size")
         message = f"The size must be a whole number from 16 to {_MOST_SHOWN}."
         return error_reply(
             request.url.path, 422, "bad-size", message, remedy="Leave it out for the model's own pixels."
@@ -201,6 +221,7 @@ def create_app(predictor: StudyPredictor, config: ServeConfig, *, model_version:
     @app.exception_handler(RequestError)
     async def refused(request: Request, refusal: RequestError) -> JSONResponse:
         telemetry.refused(refusal.code)
+        note(code=refusal.code)
         headers = {"retry-after": "5"} if refusal.status in (429, 503) else None
         path, told = request.url.path, (refusal.status, refusal.code, refusal.message)
         return error_reply(path, *told, remedy=refusal.remedy, headers=headers)
@@ -209,11 +230,15 @@ def create_app(predictor: StudyPredictor, config: ServeConfig, *, model_version:
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         names = {404: "There is no such page.", 405: "This page does not take that method."}
         message = names.get(error.status_code, "The request cannot be answered.")
+        note(code=f"http-{error.status_code}")
         told = (error.status_code, f"http-{error.status_code}", message)
         return error_reply(request.url.path, *told, headers=dict(error.headers or {}))
 
-    paths = frozenset(path for route in app.routes if (path := getattr(route, "path", None)))
-    app.add_middleware(Guard, paths=paths, telemetry=telemetry)
+    if keys is not None:
+        app.add_middleware(KeyCheck, keys=keys)
+        app.openapi_schema = told_of_keys(app.openapi())
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(Guard, telemetry=telemetry)
     return app
 
 

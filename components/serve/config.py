@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.cxr.cluster.pods import PodConfig
 from components.cxr.config import Config
@@ -41,6 +41,14 @@ class ServeConfig(Config):
     """Names under which clients may ask, such as cxr.example.org or *.example.org, besides this machine's own; empty
     allows any, but on a loopback address those alone, so that no page of another site reaches the server (DNS
     rebinding)."""
+    keys: str | None = None
+    """File of the API keys' hashes, which `python -m components.serve key` makes; read again when it changes. null lets
+    everybody in who reaches the server."""
+    tls_certificate: str | None = None
+    """PEM file of the server's certificate, with those between it and the authority; with `tls_key` the server speaks
+    HTTPS alone."""
+    tls_key: str | None = None
+    """PEM file of the certificate's private key, without a passphrase."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model answers, in float32 anywhere; auto takes CUDA when there is one, as with `cluster.gpus`."""
     threads: int = Field(1, ge=1)
@@ -71,3 +79,11 @@ class ServeConfig(Config):
     Deployment with a Service as well, kserve an InferenceService."""
     cluster: ServeCluster = ServeCluster()
     """Its pods, unless the target is local."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key need each other")
+        if self.tls_key and self.target != "local" and not (self.cluster.address or "").startswith("https://"):
+            raise ValueError("with TLS in a cluster, cluster.address must be its https:// address")
+        return self

@@ -23,7 +23,9 @@ from components.cxr.report import GoldenStudy, Report
 from components.cxr.shards import LoadedManifest, read_shard
 from components.cxr.storage.storage import Storage
 from components.cxr.text.text import SECTIONS, SectionReader, TextConfig, request_text, select_text
+from components.serve.client import open_client
 from components.serve.config import ServeConfig
+from components.serve.keys import API_KEY_VARIABLE, add_key, new_key
 from components.serve.server import LISTENING
 
 __all__ = ["Checked", "RunningServer", "Server", "check_answers", "running_server"]
@@ -41,6 +43,14 @@ class Server(Protocol):
     def address(self) -> str:
         """URL without a path."""
 
+    @property
+    def key(self) -> str | None:
+        """An API key that it knows."""
+
+    @property
+    def certificate(self) -> str | None:
+        """PEM file of its certificate, where its name is not the address's."""
+
     def died(self) -> UserError:
         """The error to raise when it does not answer, with its last lines."""
 
@@ -52,6 +62,8 @@ class RunningServer(NamedTuple):
     process: subprocess.Popen[bytes]
     log: Path
     """Everything it printed."""
+    key: str | None = None
+    certificate: str | None = None
 
     def died(self) -> UserError:
         """How it ended, with its last lines."""
@@ -74,7 +86,11 @@ def running_server(
     """
     config = config.model_copy(update={"host": "127.0.0.1", "port": 0})
     with tempfile.TemporaryDirectory(prefix="cxrflow-") as temporary:
-        file, log = Path(temporary, "serve.yaml"), Path(temporary, "serve.log")
+        file, log, key = Path(temporary, "serve.yaml"), Path(temporary, "serve.log"), None
+        if config.keys is not None:  # a key of its own, as nobody has those in the file
+            key, keys = new_key(), Path(temporary, "keys")
+            add_key(keys, "check", key)
+            config = config.model_copy(update={"keys": str(keys)})
         file.write_text(yaml.safe_dump({"serve": config.model_dump(mode="json")}), encoding="utf-8")
         path = os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-m", "components.serve", "--config", str(file), "--bundle", bundle.uri]
@@ -90,8 +106,9 @@ def running_server(
                 env={**os.environ, "PYTHONPATH": path},
             )
         try:
-            address = _wait_until_ready(process, log, timeout_s=config.startup_timeout_s)
-            yield RunningServer(address, process, log)
+            certificate = config.tls_certificate
+            address = _wait_until_ready(process, log, timeout_s=config.startup_timeout_s, certificate=certificate)
+            yield RunningServer(address, process, log, key, certificate)
         finally:
             _stop(process)
 
@@ -121,7 +138,7 @@ def check_answers(
             than half of the studies compared.
     """
     num_studies = num_answers = 0
-    with httpx.Client(base_url=server.address, timeout=timeout_s, trust_env=False) as client:
+    with open_client(server.address, timeout_s=timeout_s, key=server.key, certificate=server.certificate) as client:
         try:
             text, reader = _check_model(client, report)
             for position, study in enumerate(report.golden, start=1):
@@ -158,7 +175,11 @@ def _refusal(response: httpx.Response) -> str:
 
 def _check_model(client: httpx.Client, report: Report) -> tuple[TextConfig, SectionReader]:
     """The text input of the served model and how it reads reports; it must be the evaluated one."""
-    model = client.get("/v1/model").json()
+    response = client.get("/v1/model")
+    if response.status_code != 200:
+        remedy = f"Set {API_KEY_VARIABLE} to one of its API keys." if response.status_code == 401 else None
+        raise UserError("model-refused", "the server does not name its model", found=_refusal(response), remedy=remedy)
+    model = response.json()
     if (found := model["bundle_hash"]) != report.bundle_hash:
         expected = report.bundle_hash[:16]
         raise UserError(
@@ -218,7 +239,7 @@ def _request(golden: GoldenStudy, manifest: LoadedManifest, *, text: TextConfig)
     }
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], log: Path, *, timeout_s: float) -> str:
+def _wait_until_ready(process: subprocess.Popen[bytes], log: Path, *, timeout_s: float, certificate: str | None) -> str:
     """The address that the process prints, once /readyz answers."""
     deadline = time.monotonic() + timeout_s
     address: str | None = None
@@ -227,8 +248,11 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path, *, timeout_s:
             raise _died(process, log)
         address = address or _address_in(log)
         if address is not None:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{address}/readyz", timeout=5.0, trust_env=False).status_code == 200:
+            with (
+                contextlib.suppress(httpx.TransportError),
+                open_client(address, timeout_s=5.0, certificate=certificate) as client,
+            ):
+                if client.get("/readyz").status_code == 200:
                     return address
         time.sleep(POLL_S)
     raise UserError(

@@ -22,7 +22,8 @@ INPUTS = {
 """By name; each may be missing. One request is one study."""
 OUTPUTS = {
     "pathology": "BYTES", "probability": "FP64", "uncertain": "FP64", "state": "INT8", "threshold": "FP64",
-    "low_support": "BOOL", "condition": "BYTES", "overall": "BYTES", "warnings": "BYTES", "reply": "BYTES",
+    "low_support": "BOOL", "valid": "BOOL", "condition": "BYTES", "overall": "BYTES", "warnings": "BYTES",
+    "reply": "BYTES",
 }  # fmt: skip
 
 
@@ -107,6 +108,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ProtocolError, "description": text}
     for status, text in (
         (400, "No request of the protocol."),
+        (401, "The server wants an API key."),
         (404, "Another version of the model."),
         (408, "The upload took too long."),
         (413, "Over a limit."),

@@ -79,15 +79,15 @@ def _defaults(config: ServeConfig, *, startup_probe: bool) -> dict[str, Any]:
     """What a server gets that has none: port, probes (components/serve/app.py answers them), no privileges."""
     start = round(config.startup_timeout_s)
     slow_start = (
-        {"startupProbe": _probe("/readyz", periodSeconds=5, failureThreshold=max(1, start // 5))}
+        {"startupProbe": _probe("/readyz", config, periodSeconds=5, failureThreshold=max(1, start // 5))}
         if startup_probe
         else {}
     )
     patience = {} if startup_probe else {"initialDelaySeconds": start}
     return slow_start | {
         "ports": [{"containerPort": PORT, "protocol": "TCP"}],
-        "readinessProbe": _probe("/readyz", periodSeconds=5, failureThreshold=2),
-        "livenessProbe": _probe("/healthz", periodSeconds=10, failureThreshold=3, **patience),
+        "readinessProbe": _probe("/readyz", config, periodSeconds=5, failureThreshold=2),
+        "livenessProbe": _probe("/healthz", config, periodSeconds=10, failureThreshold=3, **patience),
         "securityContext": config.cluster.security_context() | {"readOnlyRootFilesystem": True},
     }
 
@@ -101,9 +101,10 @@ def _give_tmp(pod: dict[str, Any], server: dict[str, Any]) -> None:
         _merge(server, "env", [{"name": "HOME", "value": TMP}])
 
 
-def _probe(path: str, **values: int) -> dict[str, Any]:
+def _probe(path: str, config: ServeConfig, **values: int) -> dict[str, Any]:
     host = {"name": "Host", "value": "localhost"}  # a probe would name the pod's address, which is no allowed host
-    return {"httpGet": {"path": path, "port": PORT, "httpHeaders": [host]}, "timeoutSeconds": 5, **values}
+    scheme = {} if config.tls_key is None else {"scheme": "HTTPS"}
+    return {"httpGet": {"path": path, "port": PORT, "httpHeaders": [host], **scheme}, "timeoutSeconds": 5, **values}
 
 
 def _flow(config: ServeConfig) -> str:

@@ -169,11 +169,12 @@ class StudyPredictor:
     def _film(self, data: bytes, *, position: int, num_films: int, preset: PixelPreset | None = None) -> Film:
         name = "The film" if num_films == 1 else f"Film {position} of {num_films}"
         if not data:
-            raise RequestError(422, "film-empty", f"{name} is an empty file.")
+            raise RequestError(422, "film-empty", f"{name} is an empty file.", film=position)
         try:
             return self.reader.read(data, preset=preset or self.bundle.info.pixel_preset)
         except FilmError as error:
-            raise RequestError(422, f"film-{error.code}", f"{name} cannot be used: {error.reason}.") from None
+            message = f"{name} cannot be used: {error.reason}."
+            raise RequestError(422, f"film-{error.code}", message, film=position) from None
 
     def _nothing_to_read(self, *, given: bool) -> RequestError:
         sections = ", ".join(self.bundle.info.text.sections)

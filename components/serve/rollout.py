@@ -21,9 +21,11 @@ from components.cxr.cluster.kube import (
 )
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
+from components.serve.client import open_client
 from components.serve.config import ServeConfig
 from components.serve.deployment import Deployment
 from components.serve.engine import Engine, Progress
+from components.serve.keys import api_key
 from components.serve.kserve import KServe
 from components.serve.kubernetes import Kubernetes
 from components.serve.pod import server_pod
@@ -44,6 +46,8 @@ class ClusterServer(NamedTuple):
 
     address: str
     tail: Callable[[], str]
+    key: str | None = None
+    certificate: str | None = None
 
     def died(self) -> UserError:
         """That it does not answer, with its pods' last lines."""
@@ -158,7 +162,7 @@ class _Rollout:
                 found = _served_model(address)
                 agreeing = agreeing + 1 if found == self._deployment.bundle_hash else 0
                 if agreeing >= NUM_AGREEING:
-                    return ClusterServer(address, self._tail)
+                    return ClusterServer(address, self._tail, api_key())
                 if agreeing == 0:
                     seen = f"serves {found[:16]}" if found else "does not answer"
                     progress = Progress(False, f"{progress.detail}; {address} {seen}")
@@ -254,7 +258,8 @@ def _engine(config: ServeConfig) -> Engine:
 def _served_model(address: str) -> str | None:
     """Hash of the model that answers; None when nothing of ours does."""
     try:
-        answer = httpx.get(f"{address}/v1/model", timeout=10.0, trust_env=False)
+        with open_client(address, timeout_s=10.0, key=api_key()) as client:
+            answer = client.get("/v1/model")
         return str(answer.json()["bundle_hash"]) if answer.status_code == 200 else None
     except (httpx.TransportError, ValueError, KeyError, TypeError):
         return None

@@ -6,42 +6,32 @@ import contextlib
 import ipaddress
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import cv2
 import torch
 import uvicorn
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from components.cxr.errors import UserError
 from components.cxr.model.device import pick_device
 from components.cxr.storage.storage import Storage
 from components.serve.app import create_app
 from components.serve.config import ServeConfig
+from components.serve.json_log import LOGGING
+from components.serve.keys import KeyRing
 from components.serve.predictor import StudyPredictor
 from components.serve.self_check import check_self
 
-__all__ = ["LISTENING", "serve"]
+__all__ = ["LISTENING", "check_tls", "serve"]
 
 LISTENING = "serve: listening on "
 """What precedes the address in the line that is printed once the port is taken."""
 
 OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
-
-LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {
-        "uvicorn": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
-        "cxrflow": {"level": "INFO", "handlers": ["stderr"], "propagate": False},
-    },
-}
-"""Our own request lines replace uvicorn's access log, which would print whole URLs."""
 
 
 def serve(
@@ -60,17 +50,18 @@ def serve(
         model_version: in MLflow's registry, for the answers.
 
     Raises:
-        UserError: the port is taken, no such device, no usable bundle as it was sealed, or one whose answers to the
-            synthetic studies are not evaluation's here: then nobody was answered.
+        UserError: the port is taken, no such device, no usable keys or certificate, no usable bundle as it was sealed,
+            or one whose answers to the synthetic studies are not evaluation's here: then nobody was answered.
     """
     device = pick_device(config.device, where="serve.device")
+    keys = None if config.keys is None else KeyRing(Path(config.keys))
+    check_tls(config)
     with _ends_quietly(), _listening_socket(config.host, config.port) as listener:
         torch.set_num_threads(config.threads)
         cv2.setNumThreads(config.threads)
         predictor = StudyPredictor(bundle, evaluation, seal=seal, limits=config.limits, device=device)
-        app = create_app(predictor, config, model_version=model_version)
         names = _names(config, listener.getsockname()[0])
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
+        app = create_app(predictor, config, model_version=model_version, hosts=names, keys=keys)
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -78,11 +69,14 @@ def serve(
                 access_log=False,
                 server_header=False,
                 lifespan="on",
+                ssl_certfile=config.tls_certificate,
+                ssl_keyfile=config.tls_key,
                 timeout_graceful_shutdown=max(1, round(config.timeout_s)),
             )
         )
         host, port = listener.getsockname()[:2]
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        scheme = "http" if config.tls_key is None else "https"
+        address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         model = f"model {predictor.bundle.hash[:16]} from {bundle.uri}"
         print(f"serve: {model}, operating points {predictor.points.hash}, on {device}")
         with predictor.reader:  # a film that is still being decoded does not hold up the end
@@ -91,6 +85,29 @@ def serve(
             print(f"serve: {checked} answers to synthetic studies are evaluation's", flush=True)
             print(f"{LISTENING}{address}", flush=True)
             server.run(sockets=[listener])
+
+
+def check_tls(config: ServeConfig) -> None:
+    """Refuse a certificate or a key that cannot be used, before anything takes time.
+
+    Raises:
+        UserError: a file that is not there, is no PEM, or the key of another certificate.
+    """
+    if config.tls_certificate is None or config.tls_key is None:
+        return
+    try:
+        # An empty passphrase: asking for one at a terminal would hold the server up for ever.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(config.tls_certificate, config.tls_key, password="")
+    except OSError as error:  # ssl.SSLError is one
+        found = getattr(error, "reason", None) or error.strerror or "not readable"
+        raise UserError(
+            "bad-tls",
+            "the certificate or its key cannot be used",
+            where=f"serve.tls_certificate: {config.tls_certificate}, serve.tls_key: {config.tls_key}",
+            found=found,
+            expected="a certificate and its own key in PEM, without a passphrase",
+        ) from None
 
 
 def _names(config: ServeConfig, address: str) -> list[str]:

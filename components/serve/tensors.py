@@ -128,7 +128,7 @@ def write_infer_reply(
 
 
 def _bad(what: str) -> RequestError:
-    return RequestError(400, "bad-infer-request", what, remedy="See the Open Inference Protocol, version 2.")
+    return RequestError(422, "bad-infer-request", what, remedy="See the Open Inference Protocol, version 2.")
 
 
 def _header_length(header: str | None, body: bytes) -> int:

@@ -8,7 +8,9 @@ FOREIGN = "tests/components/serve/test_foreign.py"
 FORM = "tests/components/serve/test_form.py"
 GOLDEN = "tests/components/serve/test_golden.py"
 PROTOCOL = "tests/components/serve/test_open_inference.py"
+PREDICT = "tests/components/serve/test_predict.py"
 PREDICTOR = "tests/components/serve/test_predictor.py"
+KEYS = "tests/components/serve/test_keys.py"
 PAGE = "tests/components/serve/test_page.py"
 ROLLBACK = "tests/components/serve/test_rollback.py"
 ROLLOUT = "tests/components/serve/test_rollout.py"
@@ -457,8 +459,8 @@ MUTANTS = [
     Mutant(
         "a-bugs-message-reaches-the-log",
         file="components/serve/guard.py",
-        old="type(error).__name__, _place(error))",
-        new="error, _place(error))",
+        old='"place": place_of(error)}',
+        new='"place": str(error)}',
         test=f"{APP}::test_a_bug_is_a_plain_500_and_leaves_its_message_out_of_the_log",
     ),
     Mutant(
@@ -502,5 +504,75 @@ MUTANTS = [
         old="not in (None, version, bundle_hash):\n",
         new="in ():\n",
         test=f"{PROTOCOL}::test_the_registered_version_is_in_every_answer",
+    ),
+    Mutant(
+        "a-damaged-film-costs-its-whole-study",
+        file="components/serve/predict_parts.py",
+        old="                if error.film is None:\n",
+        new="                if True:\n",
+        test=f"{PREDICT}::test_the_table_has_the_servers_answers_and_says_what_was_left_out",
+    ),
+    Mutant(
+        "parts-of-other-films-are-gone-on-with",
+        file="components/serve/predict.py",
+        old="or parts.read(_STARTED).data != key.encode()",
+        new="",
+        test=f"{PREDICT}::test_parts_of_other_films_are_not_gone_on_with",
+    ),
+    Mutant(
+        "a-text-beside-two-studies-is-read",
+        file="components/serve/studies.py",
+        old="if len(folders) == 1 else []",
+        new="",
+        test=f"{PREDICT}::test_the_table_has_the_servers_answers_and_says_what_was_left_out",
+    ),
+    Mutant(
+        "the-requests-path-is-logged",
+        file="components/serve/guard.py",
+        old='getattr(scope.get("route"), "path", None) or "(other)"',
+        new='scope["path"]',
+        test=f"{SERVER}::test_the_log_says_what_happened_and_nothing_of_whom",
+    ),
+    Mutant(
+        "any-request-id-of-a-client-is-taken",
+        file="components/serve/json_log.py",
+        old="if _ID.fullmatch(text) else",
+        new="if text else",
+        test=f"{SERVER}::test_a_request_has_an_id_that_a_client_may_choose_where_it_says_nothing",
+    ),
+    Mutant(
+        "words-of-other-libraries-are-logged",
+        file="components/serve/json_log.py",
+        old="        ours = record.name",
+        new="        ours = True or record.name",
+        test="tests/components/serve/test_json_log.py::test_the_words_and_tracebacks_of_other_libraries_are_left_out",
+    ),
+    Mutant(
+        "a-deleted-key-still-opens",
+        file="components/serve/keys.py",
+        old="        self._renew()\n        digest",
+        new="        digest",
+        test=f"{KEYS}::test_the_file_is_read_again_when_it_changes",
+    ),
+    Mutant(
+        "a-damaged-file-leaves-the-old-keys",
+        file="components/serve/keys.py",
+        old="            self._keys = []\n",
+        new="",
+        test=f"{KEYS}::test_the_file_is_read_again_when_it_changes",
+    ),
+    Mutant(
+        "every-key-opens",
+        file="components/serve/keys.py",
+        old="            if hmac.compare_digest(known, digest):\n",
+        new="            if True:\n",
+        test=f"{KEYS}::test_what_is_no_key_of_the_server_is_refused",
+    ),
+    Mutant(
+        "metrics-are-open",
+        file="components/serve/keys.py",
+        old='OPEN_PATHS = frozenset(("/", ',
+        new='OPEN_PATHS = frozenset(("/", "/metrics", ',
+        test=f"{KEYS}::test_without_a_key_probes_and_the_page_alone_answer",
     ),
 ]

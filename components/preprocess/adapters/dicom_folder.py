@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from components.cxr.errors import UserError
+from components.cxr.films.dicom_headers import Header, read_headers
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.storage.joins import shape_of
 from components.cxr.storage.storage import open_storage
-from components.preprocess.adapters.dicom_headers import Header, read_headers
 from components.preprocess.config import DicomFolder, DicomFolderData
 from components.preprocess.records import FilmRef, Folder, Source, SourceStudy, hash_source
 from components.preprocess.splits import split_by_hash

@@ -281,7 +281,10 @@ def test_a_bug_is_a_plain_500_and_leaves_its_message_out_of_the_log(predictor, m
     assert _error(response, 500) == "internal"
     assert "Jane" not in response.text
     assert "Jane" not in caplog.text
-    assert "bug: RuntimeError at test_app.py:" in caplog.text
+    (bug,) = [record.facts for record in caplog.records if record.getMessage() == "bug"]
+    assert bug["error"] == "RuntimeError"
+    assert bug["place"].startswith("test_app.py:")
+    assert bug["request_id"] == response.headers["x-request-id"]
 
 
 def test_the_page_needs_nothing_from_elsewhere(client):

@@ -78,7 +78,7 @@ def test_tritons_client_gets_the_forms_answer(web, server, study, binary):
     assert found.get_response()["model_version"] == metadata["versions"][0]
     text = str if not binary else bytes.decode
     assert [text(name) for name in found.as_numpy("pathology")] == list(expected["answers"])
-    for name in ("probability", "uncertain", "state", "threshold", "low_support"):
+    for name in ("probability", "uncertain", "state", "threshold", "low_support", "valid"):
         assert found.as_numpy(name).tolist() == [answer[name] for answer in expected["answers"].values()], name
     assert text(found.as_numpy("condition")[0]) == expected["condition"] == "all"
     assert json.loads(text(found.as_numpy("reply")[0])) == expected
@@ -134,39 +134,39 @@ def _tensor(name="text", data=("cough",), **changes):
     [
         (b"", 400, "bad-json"),
         (b"[]", 400, "bad-json"),
-        ({}, 400, "bad-infer-request"),
-        ({"inputs": []}, 400, "bad-infer-request"),
-        ({"inputs": {"Jane": 1}}, 400, "bad-infer-request"),
-        ({"inputs": ["Jane"]}, 400, "bad-infer-request"),
+        ({}, 422, "bad-infer-request"),
+        ({"inputs": []}, 422, "bad-infer-request"),
+        ({"inputs": {"Jane": 1}}, 422, "bad-infer-request"),
+        ({"inputs": ["Jane"]}, 422, "bad-infer-request"),
         (_tensor(name="Jane"), 422, "unknown-field"),
         (_tensor(name=None), 422, "unknown-field"),
         ({"inputs": _tensor()["inputs"] * 2}, 422, "repeated-field"),
-        (_tensor(datatype="Jane"), 400, "bad-infer-request"),
-        (_tensor(datatype="FP32", data=[1.0]), 400, "bad-infer-request"),
-        (_tensor(shape=[2]), 400, "bad-infer-request"),
-        (_tensor(shape=[-1]), 400, "bad-infer-request"),
-        (_tensor(shape=[True]), 400, "bad-infer-request"),
-        (_tensor(shape="Jane"), 400, "bad-infer-request"),
-        (_tensor(shape=[]), 400, "bad-infer-request"),
-        (_tensor(shape=[1, 1, 1, 1]), 400, "bad-infer-request"),
-        (_tensor(data=["Jane", ["Doe"]], shape=[2]), 400, "bad-infer-request"),
-        (_tensor(data=[[[["Jane"]]]], shape=[1, 1, 1]), 400, "bad-infer-request"),
+        (_tensor(datatype="Jane"), 422, "bad-infer-request"),
+        (_tensor(datatype="FP32", data=[1.0]), 422, "bad-infer-request"),
+        (_tensor(shape=[2]), 422, "bad-infer-request"),
+        (_tensor(shape=[-1]), 422, "bad-infer-request"),
+        (_tensor(shape=[True]), 422, "bad-infer-request"),
+        (_tensor(shape="Jane"), 422, "bad-infer-request"),
+        (_tensor(shape=[]), 422, "bad-infer-request"),
+        (_tensor(shape=[1, 1, 1, 1]), 422, "bad-infer-request"),
+        (_tensor(data=["Jane", ["Doe"]], shape=[2]), 422, "bad-infer-request"),
+        (_tensor(data=[[[["Jane"]]]], shape=[1, 1, 1]), 422, "bad-infer-request"),
         (_tensor(data=[7]), 422, "bad-field"),
         (_tensor(data=[True]), 422, "bad-field"),
-        (_tensor(parameters="Jane"), 400, "bad-infer-request"),
-        (_tensor(parameters={"binary_data_size": 9}), 400, "bad-infer-request"),
-        (_tensor(parameters={"binary_data_size": True}), 400, "bad-infer-request"),
-        ({**_tensor(), "parameters": ["Jane"]}, 400, "bad-infer-request"),
-        ({**_tensor(), "outputs": "Jane"}, 400, "bad-infer-request"),
-        ({**_tensor(), "outputs": [{}]}, 400, "bad-infer-request"),
+        (_tensor(parameters="Jane"), 422, "bad-infer-request"),
+        (_tensor(parameters={"binary_data_size": 9}), 422, "bad-infer-request"),
+        (_tensor(parameters={"binary_data_size": True}), 422, "bad-infer-request"),
+        ({**_tensor(), "parameters": ["Jane"]}, 422, "bad-infer-request"),
+        ({**_tensor(), "outputs": "Jane"}, 422, "bad-infer-request"),
+        ({**_tensor(), "outputs": [{}]}, 422, "bad-infer-request"),
         ({**_tensor(), "outputs": [{"name": "Jane"}]}, 422, "unknown-output"),
-        ({**_tensor(), "id": 7}, 400, "bad-infer-request"),
-        ({**_tensor(), "id": "Jane" * 100}, 400, "bad-infer-request"),
+        ({**_tensor(), "id": 7}, 422, "bad-infer-request"),
+        ({**_tensor(), "id": "Jane" * 100}, 422, "bad-infer-request"),
         (_tensor(name="files", data=["Jane^Doe"]), 422, "bad-base64"),
         (_tensor(name="files", data=["SmFuZQ=="]), 422, "film-unknown-format"),
         (_tensor(name="files", data=["SmFuZQ=="] * 9), 413, "too-many-films"),
         (_tensor(name="age_years", datatype="FP32", data=[131.0]), 422, "bad-age"),
-        (_tensor(name="age_years", datatype="BOOL", data=[True]), 400, "bad-infer-request"),
+        (_tensor(name="age_years", datatype="BOOL", data=[True]), 422, "bad-infer-request"),
         (_tensor(name="sex", data=["woman"]), 422, "bad-sex"),
         (_tensor(data=[]), 422, "nothing-to-read"),
     ],
@@ -201,7 +201,7 @@ def test_damaged_bytes_behind_the_json_are_refused(client, length, rest, size):
     text = json.dumps({"inputs": [tensor]}).encode()
     headers = {"inference-header-content-length": (length or str(len(text))).encode()}
     response = client.post(INFER, content=text + rest, headers=headers)
-    assert response.status_code in (400, 422)
+    assert response.status_code == 422
     assert "Jane" not in response.text
 
 

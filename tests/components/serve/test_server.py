@@ -1,4 +1,5 @@
 import http.client
+import json
 import signal
 import socket
 import subprocess
@@ -94,33 +95,80 @@ def test_a_body_without_a_length_is_limited_too(server):
     connection.close()
 
 
+def _lines(server):
+    """The log's objects; what else is printed is the start, on standard output."""
+    lines = [line for line in server.log.read_text().splitlines() if not line.startswith("serve: ")]
+    return [json.loads(line) for line in lines]
+
+
 def test_the_log_says_what_happened_and_nothing_of_whom(server, web, dicom_bytes, evaluated):
-    stored = np.arange(40 * 40, dtype=np.uint16).reshape(40, 40)
-    film = dicom_bytes(stored, bits_stored=12, PatientName="Doe^Jane", PatientID="19999999")
+    stored, uid = np.arange(40 * 40, dtype=np.uint16).reshape(40, 40), "1.2.840.99999.77"
+    film = dicom_bytes(stored, bits_stored=12, PatientName="Doe^Jane", PatientID="19999999", StudyInstanceUID=uid)
     damaged = film[:-300]
+    planted, answers = {"name": SECRET, "x": uid}, []
     for files, fields in (
-        ([film], {"text": SECRET}),
+        ([film], {"text": SECRET, "study_uid": uid}),
         ([damaged], {"text": SECRET}),
         ([SECRET.encode()], {}),
         ([], {"text": SECRET, "age_years": SECRET}),
         ([], {SECRET: SECRET}),
     ):
         upload = [("files", (f"{SECRET}.dcm", data)) for data in files]
-        web.post("/v1/predict", params={"name": SECRET}, data=fields, files=upload or None)
-    web.get(f"/{SECRET}")
-    web.post("/v1/predict", content=SECRET, headers={"content-type": f"multipart/form-data; boundary={SECRET}"})
+        headers = {"x-patient": SECRET, "cookie": SECRET, "x-request-id": "19999999", "user-agent": SECRET}
+        answers.append(web.post("/v1/predict", params=planted, data=fields, files=upload or None, headers=headers))
+    for path in (f"/{SECRET}", f"/v2/models/{SECRET}", f"/v2/models/cxrflow/versions/{SECRET}", f"/examples/{SECRET}"):
+        web.get(path, params=planted)
+    web.get("/v1/model", headers={"host": "Jane.Doe.19999999.example"})
+    web.request("JANE", "/v1/predict")
+    web.post("/v1/render", params={"size": SECRET})
+    kinds = (f"multipart/form-data; boundary={SECRET}", f"text/{SECRET}", "application/json")
+    for path in ("/v1/predict", "/v2/models/cxrflow/infer"):
+        for kind in kinds:
+            web.post(path, content=SECRET, headers={"content-type": kind, "inference-header-content-length": SECRET})
+    web.post("/v2/models/cxrflow/infer", json={"id": SECRET, "inputs": [{"name": SECRET, "data": [SECRET]}]})
     with socket.create_connection(("127.0.0.1", int(server.address.rpartition(":")[2]))) as raw:
         raw.sendall(f"{SECRET}\r\n\r\n".encode())
         raw.recv(1000)
     log = server.log.read_text()
-    assert "POST /v1/predict 200" in log
-    assert "POST /v1/predict 422" in log
-    assert "GET (other) 404" in log
-    for word in ("Jane", "Doe", "19999999"):
+    requests = [line for line in _lines(server) if line["message"] == "request"]
+    told = {(line["method"], line["path"], line["status"], line.get("code")) for line in requests}
+    assert {
+        ("POST", "/v1/predict", 200, None),
+        ("POST", "/v1/predict", 422, "film-truncated"),
+        ("POST", "/v1/predict", 422, "film-unknown-format"),
+        ("POST", "/v1/predict", 422, "bad-age"),
+        ("POST", "/v1/predict", 415, "not-a-form"),
+        ("GET", "(other)", 404, "http-404"),
+        ("GET", "/v2/models/cxrflow/versions/{version}", 404, "unknown-version"),
+        ("GET", "/examples/{name}", 404, "http-404"),
+        ("(other)", "/v1/predict", 405, "http-405"),
+        ("GET", "(other)", 400, None),
+        ("POST", "/v1/render", 422, "bad-size"),
+        ("POST", "/v2/models/cxrflow/infer", 422, "bad-infer-request"),
+    } <= told
+    (answered,) = [line for line in requests if line["request_id"] == answers[0].headers["x-request-id"]]
+    assert answered["films"] == 1
+    assert answered["bytes_in"] > len(film)
+    assert answered["bytes_out"] > 100
+    assert 0 < answered["answer_ms"] < answered["ms"]
+    assert answered["upload_ms"] < answered["ms"]
+    for word in ("Jane", "JANE", "Doe", "19999999", "99999.77"):
         assert word not in log
     for known in ("test-patient", "test-image"):
         assert known not in log
     assert evaluated.report.bundle_hash[:16] in log
+
+
+def test_a_request_has_an_id_that_a_client_may_choose_where_it_says_nothing(server, web):
+    chosen = "0f8fad5b-d9cb-469f-a165-70867728950e"
+    assert web.get("/healthz", headers={"x-request-id": chosen}).headers["x-request-id"] == chosen
+    (line,) = [line for line in _lines(server) if line.get("request_id") == chosen]
+    assert (line["level"], line["logger"], line["status"]) == ("info", "cxrflow.requests", 200)
+    assert line["time"].endswith("Z")
+    for sent in ("Jane", "19999999", f"{chosen} Jane", chosen[:-1], chosen + "0"):
+        found = web.get("/healthz", headers={"x-request-id": sent}).headers["x-request-id"]
+        assert found != sent
+        assert len(found) == 36
 
 
 @pytest.mark.slow

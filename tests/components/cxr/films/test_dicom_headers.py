@@ -11,8 +11,8 @@ import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 
+from components.cxr.films.dicom_headers import Header, read_headers
 from components.cxr.storage.storage import open_storage
-from components.preprocess.adapters.dicom_headers import Header, read_headers
 
 MIB = 1 << 20
 

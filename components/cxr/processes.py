@@ -40,8 +40,17 @@ class Processes:
 
 
 @contextlib.contextmanager
-def processes(number: int, initializer: Callable[..., None] | None = None, *args: object) -> Iterator[Processes]:
+def processes(
+    number: int,
+    initializer: Callable[..., None] | None = None,
+    *args: object,
+    where: str = "preprocess",
+    option: str = "preprocess.num_workers",
+) -> Iterator[Processes]:
     """Processes for the length of a block; when it ends with an error, they end at once with what they do.
+
+    Args:
+        where: whose they are, and `option` says how many there are, for the error.
 
     Raises:
         UserError: one was killed.
@@ -56,10 +65,10 @@ def processes(number: int, initializer: Callable[..., None] | None = None, *args
         raise UserError(
             "worker-killed",
             "a worker process was killed",
-            where="preprocess",
+            where=where,
             found=f"{number} processes",
-            remedy="Most often memory ran out: lower preprocess.num_workers or give more memory, and run the same "
-            "command again; finished shards are kept.",
+            remedy=f"Most often memory ran out: lower {option} or give more memory, and run the same "
+            "command again; what is finished is kept.",
         ) from None
     finally:
         lifeline.close()

@@ -1,0 +1,147 @@
+"""`python -m components.serve predict`: a served model's answers for a folder of studies, as one table.
+
+The answers are the server's: films, text and limits go the same way. Work is kept in parts beside the table until it
+is whole, so that a killed command goes on where it was.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.cxr.config import content_hash
+from components.cxr.errors import UserError
+from components.cxr.progress import track
+from components.cxr.seal import load_seal
+from components.cxr.storage.parquet import parquet_table
+from components.cxr.storage.storage import Storage, open_storage
+from components.serve.config import ServeConfig
+from components.serve.predict_parts import Model, predicted_parts
+from components.serve.studies import FolderStudies, find_studies
+
+__all__ = ["predict_folder"]
+
+VERSION = 1
+"""Of the table: another one starts anew."""
+_PART = 16
+"""Studies of a part: what a kill may cost each process."""
+_STARTED = "started"
+"""File beside the parts that says of what they are."""
+
+
+def predict_folder(
+    config: ServeConfig, *, model: Model, folder: Storage, out: str, num_processes: int, each_picture: bool = False
+) -> pa.Table:
+    """Answer for every study in the folder and write the table, whole or not at all; and return it.
+
+    Args:
+        folder: of DICOMs, PNGs and JPEGs; see find_studies.
+        out: file to write, local or gs://.
+        num_processes: each with a model of its own; with 1 this process answers.
+
+    Raises:
+        UserError: no film, another table in the way, no usable model, or a process that was killed.
+    """
+    place, name = _place(out)
+    found = find_studies(folder, each_picture=each_picture, max_films=config.max_files)
+    key = _key(config, model, found, folder)
+    if place.exists(name):
+        table = _finished(place, name, key)
+        print(f"predict: {out} is complete already", flush=True)
+        return table
+    parts = place.child(f"{name}.parts")
+    done = _resumed(parts, key)
+    starts = range(0, len(found.studies), _PART)
+    batches = [(i, found.studies[start : start + _PART]) for i, start in enumerate(starts)]
+    wanted = [(i, studies) for i, studies in batches if _part_name(i) not in done]
+    total = sum(len(studies) for _, studies in wanted)
+    if done:
+        print(f"predict: goes on with {total} of {len(found.studies)} studies", flush=True)
+    work = predicted_parts(wanted, config=config, model=model, folder=folder.uri, num_processes=num_processes)
+    for i, part in track(work, total=total, what="predict", unit="studies", size=lambda item: item[1].num_rows):
+        parts.write(_part_name(i), _bytes(part))
+    tables = [parquet_table(parts.read(_part_name(i)).data) for i, _ in batches]
+    table = pa.concat_tables(tables).replace_schema_metadata({**tables[0].schema.metadata, b"key": key.encode()})
+    place.write(name, _bytes(table))
+    parts.delete_all()
+    if parts.folder is not None:
+        parts.folder.rmdir()
+    _tell(table, found, out)
+    return table
+
+
+def _place(out: str) -> tuple[Storage, str]:
+    """The folder of a file, and its name."""
+    folder, _, name = out.rpartition("/")
+    if not name.endswith(".parquet") or (out.startswith("gs://") and "/" not in out.removeprefix("gs://")):
+        raise UserError(
+            "bad-output", "the output is no Parquet file", where="--out", found=out, expected="a name.parquet"
+        )
+    return open_storage(folder or ("/" if out.startswith("/") else ".")), name
+
+
+def _key(config: ServeConfig, model: Model, found: FolderStudies, folder: Storage) -> str:
+    """What decides the table: the sealed model, the limits, and the names and sizes of the studies' files."""
+    seal = load_seal(open_storage(model.evaluation or model.bundle), expected=model.seal)
+    limits = config.model_dump_json(include={"limits", "max_files", "max_file_bytes", "max_text_chars"})
+    files = [
+        f"{study.name}\0{name}\0{found.sizes[name]}"
+        for study in found.studies
+        for name in (*study.films, *((study.text,) if study.text else ()))
+    ]
+    return content_hash(str(VERSION), seal.hash, model.version or "", limits, folder.uri, "\n".join(files))
+
+
+def _finished(place: Storage, name: str, key: str) -> pa.Table:
+    """The table that is there, if it is the wanted one."""
+    try:
+        table = parquet_table(place.read(name).data)
+    except pa.ArrowInvalid:
+        table = None
+    if table is None or (table.schema.metadata or {}).get(b"key") != key.encode():
+        raise UserError(
+            "output-not-ours",
+            "there is another table already",
+            where=f"{place.uri}/{name}",
+            found="of other films or another model",
+            expected="nothing, or this one",
+            remedy="Move it away, or choose another --out.",
+        )
+    return table
+
+
+def _resumed(parts: Storage, key: str) -> set[str]:
+    """The parts that are there; those of other films or another model are deleted."""
+    present = parts.sizes()
+    if present and (_STARTED not in present or parts.read(_STARTED).data != key.encode()):
+        print("predict: films, model or limits are others than those that it began with: starts anew", flush=True)
+        parts.delete_all()
+        present = {}
+    parts.remove_partials()
+    parts.write(_STARTED, key.encode())
+    return set(present) - {_STARTED}
+
+
+def _part_name(number: int) -> str:
+    return f"{number:06}.parquet"
+
+
+def _bytes(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _tell(table: pa.Table, found: FolderStudies, out: str) -> None:
+    """What came of it; reasons and counts alone, as names and ids may be a patient's."""
+    unanswered = Counter(reason for reason in table["reason"].to_pylist() if reason)
+    films = Counter(reason for reasons in table["left_out_reasons"].to_pylist() for reason in reasons)
+    print(f"predict: {table.num_rows - unanswered.total()} of {table.num_rows} studies answered, in {out}", flush=True)
+    for what, reasons in (("studies without an answer", unanswered), ("films left out", films)):
+        for reason, count in reasons.most_common():
+            print(f"predict: {what}: {count} {reason}", flush=True)
+    for reason, count in found.left_out.items():
+        print(f"predict: left out: {count} {reason}", flush=True)

@@ -1,0 +1,118 @@
+"""The studies in a folder of films, for prediction: DICOMs by StudyInstanceUID, pictures by the folder they are in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from components.cxr.errors import UserError
+from components.cxr.films.dicom_headers import read_headers
+from components.cxr.storage.storage import Storage
+
+__all__ = ["FolderStudies", "StudyFiles", "find_studies"]
+
+_PICTURES = (".png", ".jpg", ".jpeg")
+_TEXT = ".txt"
+
+
+class StudyFiles(NamedTuple):
+    """One study's files, relative to the folder."""
+
+    name: str
+    """StudyInstanceUID; else the folder of its pictures, or the path of its only film."""
+    films: tuple[str, ...]
+    text: str | None
+    """The one text file beside its films, where they share their folder with no other study's."""
+
+
+class FolderStudies(NamedTuple):
+    """What there is to predict."""
+
+    studies: tuple[StudyFiles, ...]
+    """By name."""
+    sizes: Mapping[str, int]
+    """Bytes of every file in the folder."""
+    left_out: Counter[str]
+    """Files that are no film of their own, by reason."""
+
+
+def find_studies(storage: Storage, *, each_picture: bool = False, max_films: int) -> FolderStudies:
+    """Group the films in a folder and all folders in it.
+
+    DICOMs with the same StudyInstanceUID (0020,000D) are one study, one without is a study of its own. PNGs and JPEGs
+    in the same subfolder are one study, and each in the folder itself is its own. Counted as left out are files
+    that are no film, DICOM objects without an image, and further copies of a film (equal SOPInstanceUID).
+
+    Args:
+        each_picture: every PNG and JPEG is a study of its own, wherever it lies.
+        max_films: that a study may have; a folder with more pictures is none.
+
+    Raises:
+        UserError: no film, or more pictures in one subfolder than a study may have.
+    """
+    sizes = storage.sizes()
+    pictures = [name for name in sizes if _suffix(name) in _PICTURES]
+    others = {name: size for name, size in sizes.items() if _suffix(name) not in (*_PICTURES, _TEXT)}
+    films: dict[str, list[str]] = {}
+    left_out: Counter[str] = Counter()
+    seen: set[str] = set()
+    for name, header in read_headers(storage, others):
+        if header is None:
+            left_out["files that are no film"] += 1
+        elif not header.is_image:
+            left_out["DICOM objects without an image"] += 1
+        elif header.image_id and header.image_id in seen:
+            left_out["copies of a film"] += 1
+        else:
+            seen.add(header.image_id)
+            films.setdefault(header.study_id or name, []).append(name)
+    in_folder = Counter(_folder(name) for name in pictures)
+    for name in pictures:
+        folder = _folder(name)
+        if folder and not each_picture and in_folder[folder] > max_films:
+            raise UserError(
+                "too-many-pictures",
+                "a subfolder has more PNGs or JPEGs than a study has films",
+                where=storage.uri,
+                found=in_folder[folder],
+                expected=f"at most {max_films} (serve.max_files)",
+                remedy="If each is a study of its own, add --each-picture.",
+            )
+        films.setdefault(name if each_picture or not folder else folder, []).append(name)
+    if not films:
+        found = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "no file"
+        raise UserError(
+            "no-films", "folder has no films", where=storage.uri, found=found, expected="DICOMs, PNGs or JPEGs"
+        )
+    texts = _texts(sizes, films)
+    studies = (StudyFiles(name, tuple(films[name]), texts.get(name)) for name in sorted(films))
+    return FolderStudies(tuple(studies), sizes, left_out)
+
+
+def _texts(sizes: Mapping[str, int], films: Mapping[str, list[str]]) -> dict[str, str]:
+    """By study its text: the only one in a folder whose films are all this study's, and hold all of them."""
+    found: dict[str, list[str]] = {}
+    for name in sizes:
+        if _suffix(name) == _TEXT:
+            found.setdefault(_folder(name), []).append(name)
+    studies_in: dict[str, set[str]] = {}
+    for study, names in films.items():
+        for name in names:
+            studies_in.setdefault(_folder(name), set()).add(study)
+    texts = {}
+    for study, names in films.items():
+        folders = {_folder(name) for name in names}
+        beside = found.get(next(iter(folders)), []) if len(folders) == 1 else []
+        if len(beside) == 1 and studies_in[_folder(names[0])] == {study}:
+            texts[study] = beside[0]
+    return texts
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()

@@ -1,0 +1,277 @@
+"""API keys and TLS: who gets in, and what a key, a changed file and a wrong certificate do."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import ipaddress
+import json
+import os
+import ssl
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from starlette.testclient import TestClient
+
+from components.cxr.errors import UserError
+from components.serve.app import create_app
+from components.serve.config import ServeConfig
+from components.serve.deploy import deploy
+from components.serve.deployment import CURRENT
+from components.serve.golden import check_answers, running_server
+from components.serve.keys import KeyRing, add_key, new_key
+from components.serve.server import LISTENING, check_tls
+from tests.components.processes import wait_for
+
+REPOSITORY = Path(__file__).parents[3]
+CLOSED = (
+    "/v1/model",
+    "/v1/model/card",
+    "/metrics",
+    "/openapi.json",
+    "/v2",
+    "/v2/models/cxrflow",
+    "/examples/x",
+    "/other",
+)
+
+
+def _made(folder, names=("alice", "bob")):
+    path = folder / "keys"
+    keys = {name: new_key() for name in names}
+    for name, key in keys.items():
+        add_key(path, name, key)
+    return path, keys
+
+
+def _certificate(folder, name="127.0.0.1"):
+    """A self-signed certificate and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(name))])
+    now = datetime.datetime.now(datetime.UTC)
+    built = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+    built = built.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    signed = built.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    paths = folder / f"{name}.pem", folder / f"{name}.key"
+    paths[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    plain = serialization.NoEncryption()
+    text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    paths[1].write_bytes(text)
+    return tuple(map(str, paths))
+
+
+@pytest.fixture
+def guarded(predictor, tmp_path):
+    path, keys = _made(tmp_path)
+    with TestClient(create_app(predictor, ServeConfig(), keys=KeyRing(path))) as client:
+        yield client, path, keys
+
+
+def test_without_a_key_probes_and_the_page_alone_answer(guarded):
+    client, _, _ = guarded
+    for path in ("/", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"):
+        assert client.get(path).status_code == 200
+    for path in CLOSED:
+        response = client.get(path)
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, 'Bearer realm="cxrflow"')
+    assert client.get("/v1/model").json()["error"]["code"] == "no-key"
+    assert client.post("/v1/predict", json={"text": "cough"}).json()["error"]["code"] == "no-key"
+    assert client.get("/v2").json()["error"].endswith("[no-key]")
+
+
+def test_each_key_opens_in_either_header(guarded):
+    client, _, keys = guarded
+    for key in keys.values():
+        for headers in ({"authorization": f"Bearer {key}"}, {"authorization": f"bearer {key}"}, {"x-api-key": key}):
+            assert client.post("/v1/predict", json={"text": "cough"}, headers=headers).status_code == 200
+            assert client.get("/v2/models/cxrflow", headers=headers).status_code == 200
+
+
+def test_what_is_no_key_of_the_server_is_refused(guarded):
+    client, path, keys = guarded
+    known = next(iter(keys.values()))
+    stored = path.read_text().split()[0]
+    for wrong in (
+        known[:-1],
+        f"{known}x",
+        known.lower(),
+        stored,
+        "alice",
+        "ä",
+        "Jane Doe",
+        "x" * 10_000,
+        known.encode()[4:],
+    ):
+        value = wrong if isinstance(wrong, bytes) else wrong.encode("latin-1")
+        for headers in ({"x-api-key": value}, {"authorization": b"Bearer " + value}):
+            response = client.get("/v1/model", headers=headers)
+            assert response.status_code == 401
+            assert response.json()["error"]["code"] in ("unknown-key", "no-key")
+            assert "Jane" not in response.text
+    assert client.get("/v1/model", headers={"authorization": f"Basic {known}"}).status_code == 401
+    assert client.get(f"/v1/model?key={known}").status_code == 401
+
+
+def test_the_file_is_read_again_when_it_changes(guarded, caplog):
+    client, path, keys = guarded
+
+    def opens(name):
+        return client.get("/v1/model", headers={"x-api-key": keys[name]}).status_code == 200
+
+    whole = path.read_text()
+    assert opens("alice")
+    path.write_text("".join(line for line in whole.splitlines(keepends=True) if "alice" not in line))
+    assert not opens("alice")
+    assert opens("bob")
+    keys["carol"] = new_key()
+    add_key(path, "carol", keys["carol"])
+    assert opens("carol")
+    assert opens("bob")
+    for damaged in (keys["bob"], "", "# nobody\n"):  # a key in place of its hash opens nothing and is not printed
+        path.write_text(damaged)
+        assert not opens("bob")
+    path.unlink()
+    assert not opens("bob")
+    path.write_text(whole)
+    assert opens("alice")
+    assert not any(key in caplog.text for key in keys.values())
+
+
+def test_who_came_in_is_in_the_log_and_no_key_is(guarded, caplog):
+    client, _, keys = guarded
+    with caplog.at_level("INFO"):
+        client.get("/v1/model", headers={"x-api-key": keys["bob"]})
+        client.get("/v1/model", headers={"x-api-key": "Jane"})
+    first, second = (record.facts for record in caplog.records if record.getMessage() == "request")
+    assert (first["key"], first["status"]) == ("bob", 200)
+    assert (second["code"], second["status"], "key" in second) == ("unknown-key", 401, False)
+    told = json.dumps([first, second]) + caplog.text
+    assert keys["bob"] not in told
+    assert "Jane" not in told
+
+
+def test_the_file_holds_hashes_for_its_owner_alone(tmp_path):
+    path, keys = _made(tmp_path)
+    hashed = [f"{hashlib.sha256(key.encode()).hexdigest()} {name}" for name, key in keys.items()]
+    assert path.read_text().splitlines() == hashed
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert all(len(key) > 40 for key in keys.values())
+    with pytest.raises(UserError, match=r"there is a key of that name.*found alice"):
+        add_key(path, "alice", new_key())
+    for name in ("", "Jane Doe", "a\nb", "x" * 41):
+        with pytest.raises(UserError, match="the key's name is none"):
+            add_key(path, name, new_key())
+    path.write_text("\n\n# people\n" + path.read_text().rstrip("\n"))
+    add_key(path, "carol", new_key())
+    assert KeyRing(path).name_of(keys["bob"]) == "bob"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "cannot read the keys"), ("", "the file has no key"), ("secret", "a line is no hash of a key: .*keys:1")],
+)
+def test_a_server_does_not_start_with_a_file_that_opens_to_nobody(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "keys").write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        KeyRing(tmp_path / "keys")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_certificate_and_its_key_must_fit(tmp_path):
+    certificate, key = _certificate(tmp_path)
+    _, other = _certificate(tmp_path, "127.0.0.2")
+    check_tls(ServeConfig(tls_certificate=certificate, tls_key=key))
+    for wrong in ((certificate, other), (key, key), (certificate, str(tmp_path / "none")), (str(tmp_path), key)):
+        with pytest.raises(UserError, match=r"the certificate or its key cannot be used: serve\.tls_certificate"):
+            check_tls(ServeConfig(tls_certificate=wrong[0], tls_key=wrong[1]))
+    encrypted = serialization.load_pem_private_key(Path(key).read_bytes(), None).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"x"),
+    )
+    Path(other).write_bytes(encrypted)
+    with pytest.raises(UserError, match="without a passphrase"):
+        check_tls(ServeConfig(tls_certificate=certificate, tls_key=other))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"tls_key": "a"}, "tls_certificate and tls_key need each other"),
+        ({"tls_key": "a", "tls_certificate": "b", "target": "kserve"}, "cluster.address must be its https:// address"),
+    ],
+)
+def test_half_a_tls_is_no_configuration(values, message):
+    with pytest.raises(UserError, match=message):
+        ServeConfig.parse(values, where="serve")
+
+
+@pytest.mark.slow
+def test_the_check_before_a_deployment_has_a_key_of_its_own_and_trusts_the_servers_certificate(evaluated, tmp_path):
+    path, keys = _made(tmp_path)
+    certificate, key = _certificate(tmp_path, "127.0.0.9")  # of another name, as that of a public address is here
+    config = ServeConfig(keys=str(path), tls_certificate=certificate, tls_key=key)
+    with running_server(config, evaluated.bundle, evaluated.evaluation) as server:
+        assert server.address.startswith("https://")
+        assert check_answers(server, evaluated.report, manifest=evaluated.manifest, tolerance=1e-4).num_studies > 3
+        without = server._replace(key=None)
+        with pytest.raises(UserError, match="does not name its model; found This server wants an API key"):
+            check_answers(without, evaluated.report, manifest=evaluated.manifest, tolerance=1e-4)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{server.address}/healthz", trust_env=False)
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{server.address.replace('https', 'http')}/healthz", trust_env=False)
+        log = server.log.read_text()
+    assert not any(found in log for found in (*keys.values(), server.key))
+
+
+@pytest.mark.slow
+def test_the_deployed_model_is_served_with_keys_and_tls_and_names_its_version(world, tmp_path):
+    """By the commands that docs/serving.md names."""
+    certificate, key = _certificate(tmp_path)
+    world.decide()
+    settings = {"tls_certificate": certificate, "tls_key": key, "keys": str(tmp_path / "keys"), "port": 0}
+    command = [sys.executable, "-m", "components.serve"]
+    made = subprocess.run([*command, "key", str(tmp_path / "keys"), "alice"], cwd=REPOSITORY, stdout=subprocess.PIPE)
+    api_key = made.stdout.decode().strip()
+    config = ServeConfig(**settings)
+    deploy(config, root=world.root, bundle=world.bundle, evaluation=world.evaluation, manifest=world.manifest)
+    current = Path(world.root.deployed().uri, CURRENT)
+    current.write_text(json.dumps(json.loads(current.read_text()) | {"model_name": "cxr", "model_version": "7"}))
+    sets = [part for name, value in settings.items() for part in ("--set", f"serve.{name}={value}")]
+    log = tmp_path / "log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [*command, "--config", os.devnull, "--root", world.root.uri, *sets],
+            cwd=REPOSITORY,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            wait_for(lambda: LISTENING in log.read_text() or process.poll() is not None, 300)
+            address = log.read_text().partition(LISTENING)[2].split()[0]
+            trusted = ssl.create_default_context(cafile=certificate)
+            retrying = httpx.HTTPTransport(verify=trusted, retries=8)  # the port is taken a moment before it answers
+            with httpx.Client(base_url=address, transport=retrying, timeout=60) as client:
+                assert client.get("/healthz").json() == {"status": "ok"}
+                assert client.get("/v1/model").status_code == 401
+                client.headers["authorization"] = f"Bearer {api_key}"
+                assert client.get("/v1/model").json()["model_version"] == "7"
+                assert client.get("/v2/models/cxrflow").json()["versions"] == ["7"]
+                assert client.post("/v1/predict", json={"text": "cough"}).json()["model_version"] == "7"
+        finally:
+            process.terminate()
+    assert process.returncode == 0, log.read_text()
+    assert api_key not in log.read_text()

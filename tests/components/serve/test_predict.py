@@ -1,0 +1,199 @@
+"""A folder of studies in one table: the server's answers, whatever is killed or damaged."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from pydicom.uid import generate_uid
+
+from components.cxr.errors import UserError
+from components.cxr.films.pixels import encode_png
+from components.cxr.storage.storage import open_storage
+from components.serve.config import ServeConfig
+from components.serve.predict import predict_folder
+from components.serve.predict_parts import Model
+from tests.components.processes import wait_for
+from tests.components.serve.conftest import SERVER_LIMITS
+
+SECRET = "Doe^Jane 19999999"
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def model(evaluated):
+    return Model(evaluated.bundle.uri, evaluated.evaluation.uri, None, "3")
+
+
+@pytest.fixture
+def archive(tmp_path, dicom_bytes, study):
+    """Eight studies, some of whose films cannot be used; by name, what the server would be sent."""
+    folder, expected = tmp_path / f"archive of {SECRET}", {}
+    stored = np.arange(60 * 48, dtype=np.uint16).reshape(60, 48)
+
+    def put(name, data):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return data
+
+    def dicom(name, uid, shift=0, **tags):
+        uids = {"StudyInstanceUID": uid, "SOPInstanceUID": generate_uid(entropy_srcs=[name])}
+        return put(name, dicom_bytes((stored + shift) % 4096, bits_stored=12, **uids, **tags))
+
+    films = [encode_png(film) for film in study.films]
+    two = f"pictures/{SECRET}"
+    expected[two] = ([put(f"{two}/{i}.png", film) for i, film in enumerate(films)], study.text)
+    put(f"{two}/note.txt", study.text.encode())
+    expected["top.png"] = ([put("top.png", films[0])], "")
+    uids = [str(generate_uid(entropy_srcs=[str(i)])) for i in range(4)]
+    first = [dicom("1/IM1", uids[0], ViewPosition="PA", PatientAge="063Y"), dicom("2/IM9.dcm", uids[0], 900)]
+    expected[uids[0]] = (first, "")
+    put("1/note.txt", b"INDICATION: of one of two folders")
+    damaged = dicom("3/bad.dcm", uids[1])
+    put("3/bad.dcm", damaged[:-300])
+    expected[uids[1]] = ([dicom("3/good.dcm", uids[1], 7, PatientSex="F")], "")
+    put("4/only.dcm", dicom("4/only.dcm", uids[2])[:-300])
+    expected[uids[2]] = None
+    put("5/a.png", b"\x89PNG\r\n\x1a\n" + SECRET.encode())
+    put("5/report.txt", b"INDICATION: cough")
+    expected["5"] = None
+    put("6/empty.jpg", b"")
+    expected["6"] = None
+    for i in range(4):
+        dicom(f"7/{i}.dcm", uids[3], i)
+    expected[uids[3]] = None  # over the limit of films
+    put("7/copy.dcm", (folder / "7/0.dcm").read_bytes())
+    put("notes.doc", SECRET.encode())
+    return folder, expected
+
+
+def predicted(folder, out, model, **arguments):
+    config = ServeConfig(**SERVER_LIMITS)
+    arguments = {"num_processes": 1, **arguments}
+    return predict_folder(config, model=model, folder=open_storage(str(folder)), out=str(out), **arguments)
+
+
+def test_the_table_has_the_servers_answers_and_says_what_was_left_out(archive, model, server, tmp_path, capsys):
+    folder, expected = archive
+    table = predicted(folder, tmp_path / "out" / "predictions.parquet", model)
+    assert pq.read_table(tmp_path / "out" / "predictions.parquet").equals(table)
+    assert list((tmp_path / "out").iterdir()) == [tmp_path / "out" / "predictions.parquet"]
+    rows = {row["study"]: row for row in table.to_pylist()}
+    assert set(rows) == set(expected)
+    for name, sent in expected.items():
+        row = rows[name]
+        if sent is None:
+            assert row["reason"] in ("no-usable-film", "too-many-films")
+            assert row["condition"] is None
+            assert row["probability/Edema"] is None
+            continue
+        films, text = sent
+        files = [("files", ("f", film)) for film in films]
+        reply = httpx.post(f"{server.address}/v1/predict", data={"text": text}, files=files, trust_env=False).json()
+        assert row["reason"] is None
+        assert (row["condition"], row["overall"]) == (reply["condition"], reply["overall"])
+        assert row["in_distribution"] == reply["in_distribution"]
+        assert row["warnings"] == [warning["code"] for warning in reply["warnings"]]
+        assert len(row["films"]) == len(films)
+        for pathology, answer in reply["answers"].items():
+            assert row[f"probability/{pathology}"] == pytest.approx(answer["probability"], abs=1e-6)
+            assert row[f"uncertain/{pathology}"] == pytest.approx(answer["uncertain"], abs=1e-6)
+            assert row[f"state/{pathology}"] == answer["state"]
+    conditions = [row["condition"] for row in rows.values()]
+    assert {"all", "image", "image+meta"} <= set(conditions)
+    damaged = next(row for row in rows.values() if row["films"] == ["3/good.dcm"])
+    assert (damaged["left_out"], damaged["left_out_reasons"]) == (["3/bad.dcm"], ["film-truncated"])
+    metadata = table.schema.metadata
+    assert (metadata[b"model_version"], len(metadata[b"bundle_hash"])) == (b"3", 64)
+    said = capsys.readouterr()
+    for word in SECRET.split():
+        assert word not in (said.out + said.err).replace(str(tmp_path), "")
+    assert "predict: 4 of 8 studies answered" in said.out
+    assert "predict: studies without an answer: 3 no-usable-film" in said.out
+    assert "predict: studies without an answer: 1 too-many-films" in said.out
+    assert "predict: films left out: 3 film-truncated" in said.out
+    assert "predict: left out: 1 copies of a film" in said.out
+    assert "predict: left out: 1 files that are no film" in said.out
+    assert "predict: 8/8 studies" in said.err
+
+
+def test_a_finished_table_is_kept_and_another_is_in_the_way(archive, model, tmp_path, capsys):
+    folder, _ = archive
+    out = tmp_path / "predictions.parquet"
+    table = predicted(folder, out, model)
+    assert predicted(folder, out, model).equals(table)
+    assert "is complete already" in capsys.readouterr().out
+    (folder / "new.png").write_bytes((folder / "top.png").read_bytes())
+    with pytest.raises(UserError, match="there is another table already") as caught:
+        predicted(folder, out, model)
+    assert "Jane" not in str(caught.value).replace(str(tmp_path), "")
+    out.write_bytes(b"no table")
+    with pytest.raises(UserError, match="there is another table already"):
+        predicted(folder, out, model)
+    with pytest.raises(UserError, match=r"no Parquet file: --out; found .*x\.csv"):
+        predicted(folder, tmp_path / "x.csv", model)
+
+
+def test_pictures_of_many_studies_in_one_subfolder_are_no_study(model, tmp_path, png):
+    (tmp_path / "in" / "images").mkdir(parents=True)
+    for i in range(4):
+        (tmp_path / "in" / "images" / f"{i}.png").write_bytes(png)
+    with pytest.raises(UserError, match=r"found 4, expected at most 3 .*--each-picture"):
+        predicted(tmp_path / "in", tmp_path / "out.parquet", model)
+    table = predicted(tmp_path / "in", tmp_path / "out.parquet", model, each_picture=True)
+    assert table["study"].to_pylist() == [f"images/{i}.png" for i in range(4)]
+    with pytest.raises(UserError, match="folder has no films"):
+        predicted(tmp_path / "nowhere", tmp_path / "other.parquet", model)
+
+
+def test_a_bucket_gets_the_same_table_as_a_folder(archive, model, tmp_path, gcs_bucket):
+    folder, _ = archive
+    open_storage(f"{gcs_bucket}/films").upload_folder(folder)
+    table = predicted(f"{gcs_bucket}/films", f"{gcs_bucket}/out/predictions.parquet", model)
+    local = predicted(folder, tmp_path / "predictions.parquet", model)
+    assert table.to_pylist() == local.to_pylist()
+    assert set(open_storage(f"{gcs_bucket}/out").sizes()) == {"predictions.parquet"}
+
+
+@pytest.mark.slow
+def test_a_killed_command_goes_on_where_it_was(evaluated, model, make_png, tmp_path):
+    for i in range(96):
+        path = tmp_path / "in" / f"{i:03}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(make_png(400 + i, 300))
+    config, out = tmp_path / "c.yaml", tmp_path / "out.parquet"
+    config.write_text(yaml.safe_dump({"serve": SERVER_LIMITS}))
+    command = [sys.executable, "-m", "components.serve", "predict", str(tmp_path / "in"), "--config", str(config)]
+    command += ["--out", str(out), "--bundle", evaluated.bundle.uri, "--evaluation", evaluated.evaluation.uri]
+    parts = tmp_path / "out.parquet.parts"
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL) as process:
+        wait_for(lambda: len(list(parts.glob("0*.parquet"))) > 0, 300)
+        process.send_signal(signal.SIGKILL)
+    kept = {path.name: path.stat().st_mtime_ns for path in parts.glob("0*.parquet")}
+    assert 0 < len(kept) < 6
+    assert not out.exists()
+    command += ["--processes", "2"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    left = 96 - 16 * len(kept)
+    assert f"predict: goes on with {left} of 96 studies" in done.stdout
+    assert f"predict: {left}/{left} studies" in done.stderr
+    assert not parts.exists()
+    whole = predicted(tmp_path / "in", tmp_path / "whole.parquet", model._replace(version=None))
+    assert pq.read_table(out).to_pylist() == whole.to_pylist()
+
+
+def test_parts_of_other_films_are_not_gone_on_with(model, png, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(png)
+    storage = open_storage(tmp_path / "out.parquet.parts")
+    storage.write("started", b"of others")
+    storage.write("000000.parquet", b"of others")
+    assert predicted(tmp_path / "in", tmp_path / "out.parquet", model).num_rows == 1
