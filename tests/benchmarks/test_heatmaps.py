@@ -1,0 +1,87 @@
+"""Places of findings, and maps of a small model that finds blobs where they are."""
+
+import numpy as np
+import pytest
+
+from benchmarks.heatmaps import METHODS, Pointed, draw, hit, place_of, report
+from components.cxr.bundle import load_bundle
+from components.cxr.labels import PATHOLOGIES
+from tests.components.conftest import fitted_bundle, tiny_data
+
+__all__ = ["fitted_bundle", "tiny_data"]
+
+
+def test_a_place_is_where_the_film_changes_and_a_little_around_it():
+    without = np.full((128, 128), 1000, np.uint16)
+    film = without.copy()
+    film[40:60, 70:90] += 500
+    film[45:55, 75:85] -= 500  # a ring: its inside belongs to it
+    place = place_of(film, without)
+    assert place[50, 80]
+    assert place[38, 80]
+    assert not place[30, 80]
+    assert place.sum() < 900
+    assert place_of(without, without) is None
+
+
+def test_a_map_hits_by_its_highest_point():
+    place = np.zeros((4, 4), bool)
+    place[1, 2] = True
+    heat = np.zeros((4, 4))
+    heat[1, 2] = 1.0
+    assert hit(heat, place)
+    heat[3, 3] = 2.0
+    assert not hit(heat, place)
+
+
+def test_films_show_what_they_are_drawn_for():
+    found = draw(30, size=64, most=2, pathologies=PATHOLOGIES)
+    assert len({each.pathology for each in found}) >= 6
+    for each in found:
+        assert each.film_HW.shape == each.place_HW.shape == (64, 64)
+        assert 0 < each.place_HW.sum() < 0.6 * 64 * 64
+        assert each.view_position in ("PA", "AP")
+
+
+@pytest.fixture(scope="module")
+def blobs(fitted_bundle):
+    """Films with a blob of Edema at the top left, or of Pleural Effusion in the middle; the same model for all."""
+    rng = np.random.default_rng(2)
+    found = []
+    for i in range(24):
+        name, row = (("Edema", 5), ("Pleural Effusion", 19))[i % 2]
+        film, place = rng.normal(90, 10, (32, 32)), np.zeros((32, 32), bool)
+        film[row : row + 8, row : row + 8] += 50
+        place[row - 2 : row + 10, row - 2 : row + 10] = True
+        found.append(Pointed(name, np.clip(film, 0, 255).astype(np.uint8), "PA", place, i))
+    return load_bundle(fitted_bundle), found
+
+
+@pytest.mark.parametrize("method", ["occlusion", "gradient_x"])
+def test_a_map_points_at_what_the_model_finds(method, blobs):
+    bundle, found = blobs
+    names = bundle.info.pathologies
+    hits = [hit(METHODS[method](bundle, each, names.index(each.pathology)), each.place_HW) for each in found]
+    assert np.mean(hits) >= 0.7
+    other = {"Edema": "Pleural Effusion", "Pleural Effusion": "Edema"}
+    wrong = [hit(METHODS[method](bundle, each, names.index(other[each.pathology])), each.place_HW) for each in found]
+    assert np.mean(wrong) < np.mean(hits)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_way_gives_a_map_of_the_films_size(method, blobs):
+    bundle, found = blobs
+    heat = METHODS[method](bundle, found[0], 0)
+    assert heat.shape == (32, 32)
+    assert np.isfinite(heat).all()
+    assert np.ptp(heat) > 0
+
+
+def test_a_map_that_is_the_same_for_every_film_gains_nothing(blobs, capsys):
+    _, found = blobs
+    rng = np.random.default_rng(0)
+    fixed = rng.random((32, 32))
+    perfect = [each.place_HW.astype(float) + 0.01 * rng.random((32, 32)) for each in found]
+    gains = report(found, {"fixed": [fixed] * len(found), "perfect": perfect})
+    assert gains["fixed_gain"] == 0
+    assert "Edema" in capsys.readouterr().out
