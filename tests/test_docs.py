@@ -18,7 +18,7 @@ TEXT = "\n".join(page.read_text() for page in PAGES)
 COMMANDS = [
     ("-m", "pipeline", "run"), ("-m", "pipeline", "mlflow"), ("pipeline/compile.py",), ("-m", "pipeline.synthetic"),
     ("-m", "components.preprocess"), ("-m", "components.train"), ("-m", "components.evaluate"),
-    ("-m", "components.serve"), ("-m", "components.serve", "rollback"),
+    ("-m", "components.serve"), ("-m", "components.serve", "rollback"), ("-m", "components.serve", "sign"),
     ("-m", "components.serve", "predict"), ("-m", "components.serve", "key"),
     ("-m", "pipeline", "submit"), ("-m", "components.preprocess.audit"),
     ("-m", "pipeline", "doctor"), ("-m", "components.evaluate.answers"),

@@ -1,4 +1,4 @@
-"""`python -m components.serve`: a model behind HTTP, the deployed one or another; also `rollback` and `predict`."""
+"""`python -m components.serve`: a model behind HTTP, the deployed one or another; `rollback`, `predict`, `key`, `sign`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 
 from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli, terminate_cleanly
 from components.cxr.config import section
+from components.cxr.storage.pointers import read_pointer
 from components.cxr.storage.storage import Root, open_storage
 from components.serve.config import ServeConfig
 from components.serve.deployment import Deployment, nothing_deployed, read_deployment
@@ -42,7 +43,8 @@ def main(
     """Serve a model until the process is stopped.
 
     `rollback --config FILE` puts the model before the one in service back, `predict FOLDER --config FILE --out FILE`
-    answers for a folder of studies without a server, `key FILE NAME` makes an API key; each has its own --help.
+    answers for a folder of studies without a server, `key FILE NAME` makes an API key, `sign --config FILE --key FILE`
+    signs a model; each has its own --help.
     """
     if while_stdin_is_open:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
@@ -124,6 +126,27 @@ def key(
     print(made)
 
 
+def sign(
+    config: ConfigOption,
+    overrides: SetOption,
+    key: Annotated[Path, typer.Option(metavar="FILE", help="Ed25519 private key in PEM, without a password.")],
+    root: RootOption = None,
+    bundle: Annotated[str | None, typer.Option(metavar="URI", help="Model; default: the newest.")] = None,
+    evaluation: Annotated[str | None, typer.Option(metavar="URI", help="Its evaluation; default: the newest.")] = None,
+) -> None:
+    """Sign a model with its evaluation, which a server or a deployment with `serve.public_key` asks for.
+
+    Writes `seal.sig` beside the report, and prints the public key.
+    """
+    where = open_root(load_config(config, overrides), root)
+    bundle = bundle or read_pointer(where, "bundle", made_by="train")
+    evaluation = evaluation or read_pointer(where, "evaluation", made_by="evaluate")
+    from components.serve.signature import sign  # seconds, as above
+
+    public = sign(open_storage(bundle), open_storage(evaluation), key=key)
+    print(f"serve: signed {evaluation} by serve.public_key={public}")
+
+
 def _in_service(root: Root, *, remedy: str) -> Deployment:
     current = read_deployment(root).deployment
     if current is None:
@@ -140,7 +163,7 @@ def _end_with_stdin() -> None:
     os._exit(1)
 
 
-_COMMANDS: dict[str, Callable[..., None]] = {"rollback": rollback, "predict": predict, "key": key}
+_COMMANDS: dict[str, Callable[..., None]] = {"rollback": rollback, "predict": predict, "key": key, "sign": sign}
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] in _COMMANDS:

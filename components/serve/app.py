@@ -38,6 +38,8 @@ from components.serve.schemas import (
     Status,
 )
 from components.serve.seen import cautions, film_scores, inputs, overall, seen
+from components.serve.shadow import AfterAnswer, Shadow
+from components.serve.shadow_telemetry import ShadowTelemetry
 from components.serve.telemetry import Telemetry
 from components.serve.worker import Worker
 
@@ -101,10 +103,18 @@ def create_app(
     model = _model_reply(predictor, config, model_version)
     telemetry = Telemetry(predictor.bundle.info.pathologies, predictor.points, bundle_hash=predictor.bundle.hash)
 
+    shadow = None
+    if config.shadow is not None:
+        shadow = Shadow(config, ShadowTelemetry(telemetry.registry, predictor.bundle.info.pathologies))
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if shadow is not None:
+            shadow.start()
         yield
         worker.close()
+        if shadow is not None:
+            await asyncio.to_thread(shadow.close)
 
     app = FastAPI(title="cxrflow", description=model.intended_use, lifespan=lifespan, docs_url=None, redoc_url=None)
 
@@ -176,6 +186,8 @@ def create_app(
 
         form, found = await answered(read, job)
         telemetry.answered(found)
+        if shadow is not None:
+            shadow.note(form, found)
         return _predict_reply(form, found, predictor, model_version)
 
     @app.post("/v1/predict", responses=_ANSWERED | _REFUSALS, openapi_extra=STUDY_BODY)
@@ -234,6 +246,8 @@ def create_app(
         told = (error.status_code, f"http-{error.status_code}", message)
         return error_reply(request.url.path, *told, headers=dict(error.headers or {}))
 
+    if shadow is not None:
+        app.add_middleware(AfterAnswer, offer=shadow.offer)
     if keys is not None:
         app.add_middleware(KeyCheck, keys=keys)
         app.openapi_schema = told_of_keys(app.openapi())

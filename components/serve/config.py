@@ -10,9 +10,11 @@ from components.cxr.cluster.pods import PodConfig
 from components.cxr.config import Config
 from components.cxr.films.limits import DecodeLimits
 
-__all__ = ["ServeCluster", "ServeConfig"]
+__all__ = ["LISTENING", "ServeCluster", "ServeConfig"]
 
 MIB = 1 << 20
+LISTENING = "serve: listening on "
+"""What precedes the address in the line that a server prints once it answers."""
 
 
 class ServeCluster(PodConfig):
@@ -74,6 +76,18 @@ class ServeConfig(Config):
     """Largest difference of a probability between evaluation and the server for the model to be deployed."""
     startup_timeout_s: float = Field(120.0, gt=0.0)
     """Seconds until a server that is started for the check must answer."""
+    public_key: str | None = Field(None, pattern=r"^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=$")
+    """Ed25519 key, in base64 as `python -m components.serve sign` prints it: a model that its owner has not signed is
+    neither deployed nor served; null asks for no signature."""
+    shadow: str | None = None
+    """Bundle or deployed copy of a challenger that answers the same requests unseen, in a process of its own at the
+    lowest priority, after each answer has gone out; its differences are in `/metrics`."""
+    shadow_evaluation: str | None = None
+    """Folder of its operating points; null where they lie beside it, as deploy copies them."""
+    shadow_seal: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    """SHA-256 of its seal, where a deployment names one."""
+    shadow_queue: int = Field(8, ge=1)
+    """Answered requests that wait for it, of `max_request_bytes` together; more are dropped and counted."""
     target: Literal["local", "kubernetes", "kserve"] = "local"
     """Where a deployed model is put into service: local moves the pointer under `root` only, kubernetes rolls out a
     Deployment with a Service as well, kserve an InferenceService."""

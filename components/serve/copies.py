@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from components.cxr.bundle_info import file_hashes, is_bundle_file, local_folder
 from components.cxr.errors import UserError
 from components.cxr.report import REPORT
@@ -9,7 +11,10 @@ from components.cxr.seal import SEAL, Seal, check_files, left_by_evaluate, load_
 from components.cxr.self_check import SELF_CHECK
 from components.cxr.storage.storage import Storage
 
-__all__ = ["check_copy", "make_copy"]
+__all__ = ["SIGNATURE", "check_copy", "make_copy", "seal_of_copy"]
+
+SIGNATURE = "seal.sig"
+"""Of the copy's seal, where someone has signed it (signature.py)."""
 
 
 def make_copy(bundle: Storage, evaluation: Storage, target: Storage, *, expected: str | None = None) -> Seal:
@@ -33,8 +38,7 @@ def make_copy(bundle: Storage, evaluation: Storage, target: Storage, *, expected
                 remedy="Run evaluate again with this version.",
             )
         check_files(original, files, bundle=bundle.uri, evaluation=evaluation)
-        beside = (*left_by_evaluate(evaluation), REPORT)
-        seal = sealed(files, evaluation, names=beside)
+        seal = seal_of_copy(files, evaluation)
         if expected is not None and seal.hash != expected:
             raise UserError(
                 "other-original",
@@ -51,11 +55,33 @@ def make_copy(bundle: Storage, evaluation: Storage, target: Storage, *, expected
         for name in seal.files:
             if is_bundle_file(name):
                 target.upload(folder / name, name)
-    for name in beside:
+    for name in (*left_by_evaluate(evaluation), REPORT):
         target.write(name, evaluation.read(name).data)
+    if evaluation.exists(SIGNATURE):
+        target.write(SIGNATURE, evaluation.read(SIGNATURE).data)
     write_seal(target, files, more=(REPORT,))
     check_copy(target, seal=seal.hash)
     return seal
+
+
+def seal_of_copy(files: Mapping[str, str], evaluation: Storage) -> Seal:
+    """The seal of a copy of a bundle's files (bundle_info.file_hashes) and an evaluation.
+
+    Raises:
+        UserError: the evaluation lacks a file.
+    """
+    names = (*left_by_evaluate(evaluation), REPORT)
+    try:
+        return sealed(files, evaluation, names=names)
+    except FileNotFoundError:
+        expected = ", ".join(names)
+        raise UserError(
+            "no-evaluation",
+            "no complete evaluation here",
+            where=evaluation.uri,
+            expected=expected,
+            remedy="Run evaluate.",
+        ) from None
 
 
 def check_copy(copy: Storage, *, seal: str) -> None:

@@ -14,7 +14,7 @@ from components.serve.config import ServeConfig
 from components.serve.copies import check_copy, make_copy
 from components.serve.deployment import Deployment, read_deployment, write_deployment
 from components.serve.golden import running_server
-from components.serve.service import check_served, rolled_out_and_checked, tell_mlflow, with_room
+from components.serve.service import check_served, check_signed, rolled_out_and_checked, tell_mlflow, with_room
 
 __all__ = ["deploy"]
 
@@ -54,6 +54,7 @@ def deploy(
     _check(report, decision, current, manifest=manifest, where=evaluation.uri)
     _check_champion(root, decision)
     points = _points(evaluation, report)
+    check_signed(config, bundle, evaluation)
     served = with_room(config, report)
     with running_server(served, bundle, evaluation) as server:
         check_served(config, server, report, manifest=manifest)
@@ -85,9 +86,12 @@ def _repair(config: ServeConfig, root: Root, current: Deployment, bundle: Storag
     copy = root.at(current.bundle)
     try:
         check_copy(copy, seal=current.seal)
+        check_signed(config, copy, copy)
     except UserError as error:
         print(f"serve: the deployed copy is damaged and made again: {error}", flush=True)
-        make_copy(bundle, root.at(current.evaluation), copy, expected=current.seal)
+        original = root.at(current.evaluation)
+        check_signed(config, bundle, original)
+        make_copy(bundle, original, copy, expected=current.seal)
         report = load_report(copy)
         with running_server(with_room(config, report), copy, seal=current.seal) as server:
             check_served(config, server, report, manifest=manifest)

@@ -24,9 +24,8 @@ from components.cxr.shards import LoadedManifest, read_shard
 from components.cxr.storage.storage import Storage
 from components.cxr.text.text import SECTIONS, SectionReader, TextConfig, request_text, select_text
 from components.serve.client import open_client
-from components.serve.config import ServeConfig
+from components.serve.config import LISTENING, ServeConfig
 from components.serve.keys import API_KEY_VARIABLE, add_key, new_key
-from components.serve.server import LISTENING
 
 __all__ = ["Checked", "RunningServer", "Server", "check_answers", "running_server"]
 
@@ -72,7 +71,13 @@ class RunningServer(NamedTuple):
 
 @contextlib.contextmanager
 def running_server(
-    config: ServeConfig, bundle: Storage, evaluation: Storage | None = None, *, seal: str | None = None
+    config: ServeConfig,
+    bundle: Storage,
+    evaluation: Storage | None = None,
+    *,
+    seal: str | None = None,
+    shadow: bool = False,
+    niceness: int = 0,
 ) -> Iterator[RunningServer]:
     """`python -m components.serve` in a process of its own, on a free local port, stopped afterwards.
 
@@ -80,11 +85,13 @@ def running_server(
 
     Args:
         evaluation, seal: as StudyPredictor.
+        shadow: whether it starts the configuration's challenger too.
+        niceness: of the process once it is ready; 19 is the lowest priority.
 
     Raises:
         UserError: it ended or was not ready in time; with its last lines.
     """
-    config = config.model_copy(update={"host": "127.0.0.1", "port": 0})
+    config = config.model_copy(update={"host": "127.0.0.1", "port": 0} | ({} if shadow else {"shadow": None}))
     with tempfile.TemporaryDirectory(prefix="cxrflow-") as temporary:
         file, log, key = Path(temporary, "serve.yaml"), Path(temporary, "serve.log"), None
         if config.keys is not None:  # a key of its own, as nobody has those in the file
@@ -97,17 +104,20 @@ def running_server(
         command += [] if evaluation is None else ["--evaluation", evaluation.uri]
         command += [] if seal is None else ["--seal", seal]
         command += ["--while-stdin-is-open"]
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONPATH": path},
+                process_group=0 if niceness else None,
             )
         try:
             certificate = config.tls_certificate
             address = _wait_until_ready(process, log, timeout_s=config.startup_timeout_s, certificate=certificate)
+            if niceness:  # of all its threads and decoders; not before, or a busy machine would never let it start
+                os.setpriority(os.PRIO_PGRP, process.pid, niceness)
             yield RunningServer(address, process, log, key, certificate)
         finally:
             _stop(process)

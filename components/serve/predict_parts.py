@@ -45,7 +45,9 @@ class Model(NamedTuple):
         device = pick_device(config.device, where="serve.device")
         beside = None if self.evaluation is None else open_storage(self.evaluation)
         bundle = open_storage(self.bundle)
-        predictor = StudyPredictor(bundle, beside, seal=self.seal, limits=config.limits, device=device)
+        predictor = StudyPredictor(
+            bundle, beside, seal=self.seal, public_key=config.public_key, limits=config.limits, device=device
+        )
         check_self(predictor, tolerance=config.golden_tolerance)
         return predictor
 

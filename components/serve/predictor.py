@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +25,10 @@ from components.cxr.seal import check_files, load_seal
 from components.cxr.self_check import SELF_CHECK, load_self_check
 from components.cxr.storage.storage import Storage
 from components.cxr.text.text import request_text
+from components.serve.copies import seal_of_copy
 from components.serve.errors import RequestError
 from components.serve.metrics import load_metrics
+from components.serve.signature import check_signature
 
 __all__ = ["MAX_AGE_YEARS", "Prediction", "StudyPredictor"]
 
@@ -61,6 +62,7 @@ class StudyPredictor:
         storage: the bundle's folder.
         evaluation: folder of the operating points; the bundle's own when it is None, as deploy copies them there.
         seal: hash of the seal beside them, by the deployment; None for any.
+        public_key: whose signature of the seal there must be; None for none.
         limits: what a film may cost.
         device: where the model answers.
 
@@ -75,6 +77,7 @@ class StudyPredictor:
         evaluation: Storage | None = None,
         *,
         seal: str | None = None,
+        public_key: str | None = None,
         limits: DecodeLimits | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -82,7 +85,12 @@ class StudyPredictor:
         self.device = torch.device(device)
         beside = evaluation or storage
         found = load_seal(beside, expected=seal)
-        check = functools.partial(check_files, found, bundle=storage.uri, evaluation=beside)
+
+        def check(files: Mapping[str, str]) -> None:
+            check_files(found, files, bundle=storage.uri, evaluation=beside)
+            if public_key is not None:
+                check_signature(seal_of_copy(files, beside), beside, public_key=public_key)
+
         self.bundle = load_bundle(storage, check=check)
         pathologies = self.bundle.info.pathologies
         self.points = load_operating_points(beside, bundle_hash=self.bundle.hash, pathologies=pathologies)

@@ -11,7 +11,7 @@ from components.serve.config import ServeConfig
 from components.serve.copies import check_copy
 from components.serve.deployment import CURRENT, Deployment, nothing_deployed, read_deployment, write_deployment
 from components.serve.golden import running_server
-from components.serve.service import check_served, rolled_out_and_checked, tell_mlflow, with_room
+from components.serve.service import check_served, check_signed, rolled_out_and_checked, tell_mlflow, with_room
 
 __all__ = ["rollback"]
 
@@ -41,6 +41,7 @@ def rollback(config: ServeConfig, *, root: Root) -> Deployment:
         )
     copy = root.at(deployment.bundle)
     check_copy(copy, seal=deployment.seal)
+    check_signed(config, copy, copy)
     report, manifest = load_report(copy), _manifest(root, deployment)
     served = with_room(config, report)
     with running_server(served, copy, seal=deployment.seal) as server:

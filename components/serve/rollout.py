@@ -92,6 +92,8 @@ def rolled_out(
             time, with their last lines.
     """
     config.cluster.require_reachable(root.at(deployment.bundle).uri, where="serve.cluster")
+    for place in filter(None, (config.shadow, config.shadow_evaluation)):
+        config.cluster.require_reachable(place, where="serve.cluster")
     engine = _engine(config)
     cluster = connect(config.cluster.namespace)
     rollout = _Rollout(config, engine, cluster, root, deployment, current)

@@ -20,16 +20,13 @@ from components.cxr.errors import UserError
 from components.cxr.model.device import pick_device
 from components.cxr.storage.storage import Storage
 from components.serve.app import create_app
-from components.serve.config import ServeConfig
+from components.serve.config import LISTENING, ServeConfig
 from components.serve.json_log import LOGGING
 from components.serve.keys import KeyRing
 from components.serve.predictor import StudyPredictor
 from components.serve.self_check import check_self
 
-__all__ = ["LISTENING", "check_tls", "serve"]
-
-LISTENING = "serve: listening on "
-"""What precedes the address in the line that is printed once the port is taken."""
+__all__ = ["check_tls", "serve"]
 
 OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
@@ -59,7 +56,9 @@ def serve(
     with _ends_quietly(), _listening_socket(config.host, config.port) as listener:
         torch.set_num_threads(config.threads)
         cv2.setNumThreads(config.threads)
-        predictor = StudyPredictor(bundle, evaluation, seal=seal, limits=config.limits, device=device)
+        predictor = StudyPredictor(
+            bundle, evaluation, seal=seal, public_key=config.public_key, limits=config.limits, device=device
+        )
         names = _names(config, listener.getsockname()[0])
         app = create_app(predictor, config, model_version=model_version, hosts=names, keys=keys)
         server = uvicorn.Server(

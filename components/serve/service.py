@@ -5,24 +5,39 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from components.cxr.bundle_info import file_hashes, local_folder
 from components.cxr.errors import UserError
 from components.cxr.report import Report
 from components.cxr.shards import LoadedManifest
-from components.cxr.storage.storage import Root
+from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking.mlflow_server import MlflowError
 from components.cxr.tracking.registry import set_champion
 from components.cxr.tracking.tracking import tag_run
 from components.serve.config import ServeConfig
+from components.serve.copies import seal_of_copy
 from components.serve.deployment import Deployment, read_deployment
 from components.serve.golden import Server, check_answers
+from components.serve.signature import check_signature
 
-__all__ = ["check_served", "rolled_out_and_checked", "tell_mlflow", "with_room"]
+__all__ = ["check_served", "check_signed", "rolled_out_and_checked", "tell_mlflow", "with_room"]
 
 
 def with_room(config: ServeConfig, report: Report) -> ServeConfig:
     """The configuration with room for the golden studies' films."""
     num_films = max((study.num_images for study in report.golden), default=1)
     return config.model_copy(update={"max_files": max(config.max_files, num_films)})
+
+
+def check_signed(config: ServeConfig, bundle: Storage, evaluation: Storage) -> None:
+    """Refuse what `serve.public_key`'s owner has not signed; a deployed copy is both bundle and evaluation.
+
+    Raises:
+        UserError: as check_signature.
+    """
+    if config.public_key is not None:
+        with local_folder(bundle) as folder:
+            seal = seal_of_copy(file_hashes(folder), evaluation)
+        check_signature(seal, evaluation, public_key=config.public_key)
 
 
 def check_served(config: ServeConfig, server: Server, report: Report, *, manifest: LoadedManifest) -> None:

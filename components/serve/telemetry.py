@@ -68,6 +68,11 @@ class Telemetry:
                     places = self._places[condition, name] = deque[int](maxlen=WINDOW)
                     drift.labels(name, condition).set_function(partial(_drift, places, point.shares))
 
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Of all that is told; others add to it."""
+        return self._registry
+
     def opened(self) -> None:
         """A request came in."""
         self._open.inc()

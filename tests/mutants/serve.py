@@ -16,11 +16,64 @@ ROLLBACK = "tests/components/serve/test_rollback.py"
 ROLLOUT = "tests/components/serve/test_rollout.py"
 SELF_CHECK = "tests/components/serve/test_self_check.py"
 SEAL = "tests/components/serve/test_seal.py"
+SHADOW = "tests/components/serve/test_shadow.py"
+SIGNATURE = "tests/components/serve/test_signature.py"
 SERVER = "tests/components/serve/test_server.py"
 TELEMETRY = "tests/components/serve/test_telemetry.py"
 WORKER = "tests/components/serve/test_worker.py"
 
 MUTANTS = [
+    Mutant(
+        "a-challenger-that-is-behind-is-waited-for",
+        file="components/serve/shadow.py",
+        old="if not self._up or full or too_much:",
+        new="if not self._up:",
+        test=f"{SHADOW}::test_one_that_is_behind_or_dead_delays_nobody",
+    ),
+    Mutant(
+        "a-challengers-death-goes-unnoticed",
+        file="components/serve/shadow.py",
+        old="                if server.process.poll() is not None:\n                    raise server.died()\n",
+        new="",
+        test=f"{SHADOW}::test_one_that_is_behind_or_dead_delays_nobody",
+    ),
+    Mutant(
+        "a-challengers-difference-has-the-other-sign",
+        file="components/serve/shadow_telemetry.py",
+        old="observe(probability - ours[name].probability)",
+        new="observe(ours[name].probability - probability)",
+        test=f"{SHADOW}::test_its_differences_are_in_the_metrics_and_in_no_answer",
+    ),
+    Mutant(
+        "an-answer-waits-for-the-challenger",
+        file="components/serve/shadow.py",
+        old="            await self.app(scope, receive, send)\n        finally:\n"
+        "            _answered.reset(token)\n            for found in answered:\n                self.offer(found)\n",
+        new="            self.offer(answered)\n            await self.app(scope, receive, send)\n        finally:\n"
+        "            _answered.reset(token)\n",
+        test=f"{SHADOW}::test_an_answer_is_passed_on_once_it_has_gone_out",
+    ),
+    Mutant(
+        "a-signature-of-anything-will-do",
+        file="components/serve/signature.py",
+        old="key.verify(base64.b64decode(found.signature), _message(seal))",
+        new="base64.b64decode(found.signature)",
+        test=f"{SIGNATURE}::test_anything_else_is_one_clear_error",
+    ),
+    Mutant(
+        "anybodys-signature-will-do",
+        file="components/serve/signature.py",
+        old="    if found.public_key != public_key:\n",
+        new="    public_key = found.public_key\n    if found.public_key != public_key:\n",
+        test=f"{SIGNATURE}::test_anything_else_is_one_clear_error",
+    ),
+    Mutant(
+        "what-nobody-signed-is-deployed",
+        file="components/serve/deploy.py",
+        old="    points = _points(evaluation, report)\n    check_signed(config, bundle, evaluation)\n",
+        new="    points = _points(evaluation, report)\n",
+        test=f"{SIGNATURE}::test_an_unsigned_model_is_not_deployed",
+    ),
     Mutant(
         "a-server-answers-before-it-has-checked-itself",
         file="components/serve/server.py",

@@ -23,12 +23,12 @@ from starlette.testclient import TestClient
 
 from components.cxr.errors import UserError
 from components.serve.app import create_app
-from components.serve.config import ServeConfig
+from components.serve.config import LISTENING, ServeConfig
 from components.serve.deploy import deploy
 from components.serve.deployment import CURRENT
 from components.serve.golden import check_answers, running_server
 from components.serve.keys import KeyRing, add_key, new_key
-from components.serve.server import LISTENING, check_tls
+from components.serve.server import check_tls
 from tests.components.processes import wait_for
 
 REPOSITORY = Path(__file__).parents[3]
