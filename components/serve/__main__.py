@@ -1,4 +1,4 @@
-"""`python -m components.serve`: a model behind HTTP, the deployed one or another; `rollback`, `predict`, `key`, `sign`."""
+"""`python -m components.serve`: a model behind HTTP; also `rollback`, `predict`, `key` and `sign`."""
 
 from __future__ import annotations
 

@@ -43,6 +43,7 @@ def deploy(
     if decision.registered_model is None:
         decision = _registered_late(root, evaluation, decision)
     current, generation = read_deployment(root)
+    root.deployed().remove_partials()  # of a step that was killed, the pointer's too
     if current is not None and current.bundle_hash == report.bundle_hash:
         same = current.operating_points_hash == report.operating_points_hash
         other = "" if same else f"; the operating points stay those of {current.evaluation}"
@@ -89,9 +90,8 @@ def _repair(config: ServeConfig, root: Root, current: Deployment, bundle: Storag
         check_signed(config, copy, copy)
     except UserError as error:
         print(f"serve: the deployed copy is damaged and made again: {error}", flush=True)
-        original = root.at(current.evaluation)
-        check_signed(config, bundle, original)
-        make_copy(bundle, original, copy, expected=current.seal)
+        check_signed(config, bundle, root.at(current.evaluation))
+        make_copy(bundle, root.at(current.evaluation), copy, expected=current.seal)
         report = load_report(copy)
         with running_server(with_room(config, report), copy, seal=current.seal) as server:
             check_served(config, server, report, manifest=manifest)

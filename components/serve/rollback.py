@@ -39,6 +39,7 @@ def rollback(config: ServeConfig, *, root: Root) -> Deployment:
             expected="one that it replaced",
             remedy="Deploy another model.",
         )
+    root.deployed().remove_partials()
     copy = root.at(deployment.bundle)
     check_copy(copy, seal=deployment.seal)
     check_signed(config, copy, copy)

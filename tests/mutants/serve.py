@@ -9,6 +9,7 @@ FORM = "tests/components/serve/test_form.py"
 GOLDEN = "tests/components/serve/test_golden.py"
 PROTOCOL = "tests/components/serve/test_open_inference.py"
 PREDICT = "tests/components/serve/test_predict.py"
+KILLS = "tests/components/serve/test_kills.py"
 PREDICTOR = "tests/components/serve/test_predictor.py"
 KEYS = "tests/components/serve/test_keys.py"
 PAGE = "tests/components/serve/test_page.py"
@@ -23,6 +24,20 @@ TELEMETRY = "tests/components/serve/test_telemetry.py"
 WORKER = "tests/components/serve/test_worker.py"
 
 MUTANTS = [
+    Mutant(
+        "half-a-pointer-stays-for-ever",
+        file="components/serve/deploy.py",
+        old="    root.deployed().remove_partials()  # of a step that was killed, the pointer's too\n",
+        new="",
+        test=f"{KILLS}::test_a_killed_deployment_is_completed_by_the_next",
+    ),
+    Mutant(
+        "a-check-that-was-killed-leaves-its-server",
+        file="components/serve/golden.py",
+        old='        command += ["--while-stdin-is-open"]\n',
+        new="",
+        test=f"{KILLS}::test_a_deployment_that_is_killed_in_its_check_leaves_no_server",
+    ),
     Mutant(
         "a-challenger-that-is-behind-is-waited-for",
         file="components/serve/shadow.py",
@@ -412,8 +427,8 @@ MUTANTS = [
     Mutant(
         "the-report-is-not-deployed",
         file="components/serve/copies.py",
-        old="    for name in beside:\n",
-        new="    for name in beside[:2]:\n",
+        old="    for name in (*left_by_evaluate(evaluation), REPORT):\n",
+        new="    for name in left_by_evaluate(evaluation):\n",
         test=f"{DEPLOY}::test_deploy_publishes_what_answers_as_in_evaluation",
     ),
     Mutant(
