@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -19,6 +19,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from components.cxr.report import Estimate
 from components.serve.config import ServeConfig
+from components.serve.connections import calm
 from components.serve.errors import RequestError
 from components.serve.fields import StudyForm
 from components.serve.form import read_form
@@ -27,7 +28,7 @@ from components.serve.json_log import note
 from components.serve.keys import KeyCheck, KeyRing, told_of_keys
 from components.serve.open_inference import open_inference
 from components.serve.openapi import FILM_BODY, REPLY_EXAMPLE, STUDY_BODY
-from components.serve.predictor import Prediction, StudyPredictor
+from components.serve.predictor import Prediction, ReadStudy, StudyPredictor
 from components.serve.replies import error_reply
 from components.serve.schemas import (
     ErrorReply,
@@ -41,7 +42,8 @@ from components.serve.seen import cautions, film_scores, inputs, overall, seen
 from components.serve.shadow import AfterAnswer, Shadow
 from components.serve.shadow_telemetry import ShadowTelemetry
 from components.serve.telemetry import Telemetry
-from components.serve.worker import Worker
+from components.serve.uploads import Uploads
+from components.serve.worker import Batcher, Worker
 
 __all__ = ["create_app"]
 
@@ -97,26 +99,31 @@ def create_app(
         keys: those that may enter; None for everybody.
     """
     worker = Worker(config.readers)
-    places = asyncio.Semaphore(config.max_requests)
+    model = Batcher(predictor.answer, size_of=_num_films, most=config.max_batch_films)
     page = PAGE.read_text(encoding="utf-8")
     examples = {path.name: path.read_bytes() for path in EXAMPLES.iterdir() if path.is_file()}
-    model = _model_reply(predictor, config, model_version)
+    facts = _model_reply(predictor, config, model_version)
     telemetry = Telemetry(predictor.bundle.info.pathologies, predictor.points, bundle_hash=predictor.bundle.hash)
 
     shadow = None
     if config.shadow is not None:
         shadow = Shadow(config, ShadowTelemetry(telemetry.registry, predictor.bundle.info.pathologies))
 
+    def is_ready() -> bool:
+        return not (worker.stuck or model.stuck)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        calm(asyncio.get_running_loop())
         if shadow is not None:
             shadow.start()
         yield
         worker.close()
+        model.close()
         if shadow is not None:
             await asyncio.to_thread(shadow.close)
 
-    app = FastAPI(title="cxrflow", description=model.intended_use, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(title="cxrflow", description=facts.intended_use, lifespan=lifespan, docs_url=None, redoc_url=None)
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def show_page() -> HTMLResponse:
@@ -137,8 +144,8 @@ def create_app(
     @app.get("/readyz", responses={503: {"model": Status, "description": "An answer is overdue."}})
     async def readyz() -> JSONResponse:
         """Whether the model answers: it did so at the start, and no answer is overdue."""
-        status = Status(status="stuck" if worker.stuck else "ready")
-        return JSONResponse(status.model_dump(), status_code=503 if worker.stuck else 200)
+        status = Status(status="ready" if is_ready() else "stuck")
+        return JSONResponse(status.model_dump(), status_code=200 if is_ready() else 503)
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def show_metrics() -> Response:
@@ -148,7 +155,7 @@ def create_app(
     @app.get("/v1/model")
     async def describe_model() -> ModelReply:
         """The model in service."""
-        return model
+        return facts
 
     @app.get("/v1/model/card", response_class=PlainTextResponse)
     async def show_card() -> PlainTextResponse:
@@ -157,26 +164,20 @@ def create_app(
 
     async def answered(read: Reading, job: Callable[[StudyForm], T]) -> tuple[StudyForm, T]:
         """The request's fields and what `job` makes of them, in its turn and in time."""
-        if places.locked():
-            raise RequestError(429, "busy", "The server is busy.", remedy="Try again in a moment.")
-        async with places:
-            started = time.perf_counter()
-            form = await read()
-            arrived = time.perf_counter()
-            note(films=len(form.files), upload_ms=round(1000 * (arrived - started), 1))
-            try:
-                found = await worker.run(functools.partial(job, form), timeout_s=config.timeout_s)
-                note(answer_ms=round(1000 * (time.perf_counter() - arrived), 1))
-                return form, found
-            except TimeoutError:
-                message = f"There was no answer within {config.timeout_s:g} s."
-                raise RequestError(503, "too-slow", message, remedy="Try again, or send fewer films.") from None
+        started = time.perf_counter()
+        form = await read()
+        arrived = time.perf_counter()
+        note(films=len(form.files), upload_ms=round(1000 * (arrived - started), 1))
+        with _in_time(config.timeout_s):
+            found = await worker.run(functools.partial(job, form), timeout_s=config.timeout_s)
+        note(answer_ms=round(1000 * (time.perf_counter() - arrived), 1))
+        return form, found
 
     async def answer_study(read: Reading) -> PredictReply:
         """The answer to a study, whatever protocol it came by."""
 
-        def job(form: StudyForm) -> Prediction:
-            return predictor.predict(
+        def job(form: StudyForm) -> ReadStudy:
+            return predictor.read(
                 form.files,
                 text=form.text,
                 age_years=form.age_years,
@@ -184,7 +185,11 @@ def create_app(
                 view_positions=form.view_positions,
             )
 
-        form, found = await answered(read, job)
+        form, study = await answered(read, job)
+        read_at = time.perf_counter()
+        with _in_time(config.timeout_s):
+            found = await model.answer(study, timeout_s=config.timeout_s)
+        note(model_ms=round(1000 * (time.perf_counter() - read_at), 1))
         telemetry.answered(found)
         if shadow is not None:
             shadow.note(form, found)
@@ -217,7 +222,7 @@ def create_app(
             version=model_version or predictor.bundle.hash[:16],
             bundle_hash=predictor.bundle.hash,
             num_pathologies=len(predictor.bundle.info.pathologies),
-            ready=lambda: not worker.stuck,
+            ready=is_ready,
         )
     )
 
@@ -246,6 +251,7 @@ def create_app(
         told = (error.status_code, f"http-{error.status_code}", message)
         return error_reply(request.url.path, *told, headers=dict(error.headers or {}))
 
+    app.add_middleware(Uploads, config=config)
     if shadow is not None:
         app.add_middleware(AfterAnswer, offer=shadow.offer)
     if keys is not None:
@@ -254,6 +260,19 @@ def create_app(
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.add_middleware(Guard, telemetry=telemetry)
     return app
+
+
+@contextmanager
+def _in_time(timeout_s: float) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError:
+        message = f"There was no answer within {timeout_s:g} s."
+        raise RequestError(503, "too-slow", message, remedy="Try again, or send fewer films.") from None
+
+
+def _num_films(read: ReadStudy) -> int:
+    return max(1, len(read.films))
 
 
 def _predict_reply(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, IPvAnyNetwork, model_validator
 
 from components.cxr.cluster.pods import PodConfig
 from components.cxr.config import Config
@@ -54,7 +54,10 @@ class ServeConfig(Config):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model answers, in float32 anywhere; auto takes CUDA when there is one, as with `cluster.gpus`."""
     threads: int = Field(1, ge=1)
-    """Threads of one prediction; the model itself answers one request after another."""
+    """Threads of one pass of the model."""
+    max_batch_films: int = Field(16, ge=1)
+    """Films in one pass of the model, which takes all studies that came during the pass before it; none waits for
+    others to come, so that a study is delayed by the pass under way at most, and more only behind so many films."""
     max_files: int = Field(8, ge=1)
     """Films per request."""
     max_file_bytes: int = Field(64 * MIB, ge=1)
@@ -68,10 +71,32 @@ class ServeConfig(Config):
     up the other requests only when there are this many."""
     max_text_chars: int = Field(20_000, ge=1)
     """Length of the text."""
-    max_requests: int = Field(16, ge=1)
-    """Requests that are uploaded, waiting or answered at a time; more are sent away with 429."""
+    max_requests: int = Field(64, ge=1)
+    """Requests that wait for their answer or are answered at a time; more are sent away with 429."""
+    max_uploads: int = Field(64, ge=1)
+    """Requests whose body is still being sent at a time; more are sent away with 429."""
+    max_held_bytes: int | None = Field(None, ge=1)
+    """Bytes of the bodies of all requests under way; null for 8 times `max_request_bytes`."""
+    max_connections: int = Field(512, ge=1)
+    """Open connections, fewer where the file limit (`ulimit -n`) has no room for them; more are closed at once."""
+    address_share: float = Field(0.5, gt=0.0, le=1.0)
+    """The share of `max_requests`, `max_uploads`, `max_held_bytes` and `max_connections` that one address may hold; of
+    IPv6 all addresses with the same first 64 bits count as one."""
+    proxies: tuple[IPvAnyNetwork, ...] = ()
+    """Addresses or networks of proxies, such as 10.0.0.0/8: they may hold all connections, and what they forward counts
+    as sent by the address that their X-Forwarded-For names. Without it all clients of a proxy share one address's
+    part."""
     timeout_s: float = Field(60.0, gt=0.0)
-    """Seconds for a request's upload, and again for its answer."""
+    """Seconds for a request's upload, for reading its films, for the model's answer and for the client to take it,
+    each."""
+    upload_patience_s: float = Field(10.0, gt=0.0)
+    """Seconds that a body may stall; and in all, as many more than `least_upload_rate` takes."""
+    least_upload_rate: int = Field(16_384, ge=1)
+    """Bytes a second of a body."""
+    header_timeout_s: float = Field(10.0, gt=0.0)
+    """Seconds from a connection's opening, or from a request's first byte, to the end of its header."""
+    idle_timeout_s: int = Field(15, ge=1)
+    """Seconds that a connection stays open after an answer without another request."""
     golden_tolerance: float = Field(1e-4, gt=0.0, lt=1.0)
     """Largest difference of a probability between evaluation and the server for the model to be deployed."""
     startup_timeout_s: float = Field(120.0, gt=0.0)

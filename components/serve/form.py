@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 from python_multipart.exceptions import FormParserError
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
@@ -17,7 +18,10 @@ from components.serve.errors import RequestError
 from components.serve.fields import FIELDS, StudyForm, study_form
 from components.serve.json_body import read_json
 
-__all__ = ["read_body", "read_form"]
+__all__ = ["parsed", "read_body", "read_form"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _MAX_BYTES_A_CHAR = 4
 
@@ -32,20 +36,14 @@ async def read_form(request: Request, config: ServeConfig) -> StudyForm:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        return await asyncio.to_thread(read_json, await read_body(request, config), config)
-    try:
-        async with _uploaded(config):
-            data = await _parse(request, kind, config)
-    except (MultiPartException, FormParserError):
-        raise RequestError(
-            400,
-            "bad-form",
-            f"The form cannot be read: it is damaged, has more than {config.max_files} films or too long a text.",
-        ) from None
-    try:
-        return await _fields(data, config)
-    finally:
-        await data.close()
+        return await parsed(read_json, await read_body(request, config), config)
+    chunks = await _read(request, config, max_bytes=config.max_request_bytes)
+    return await parsed(_read_form, chunks, request.headers, kind, config)
+
+
+async def parsed(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run what goes through a body outside of the event loop, which answers others meanwhile."""
+    return await asyncio.to_thread(function, *args, **kwargs)
 
 
 async def read_body(request: Request, config: ServeConfig) -> bytes:
@@ -54,9 +52,13 @@ async def read_body(request: Request, config: ServeConfig) -> bytes:
     Raises:
         RequestError: over a limit or too slow.
     """
+    chunks = await _read(request, config, max_bytes=-(-config.max_request_bytes // 3) * 4)
+    return await parsed(b"".join, chunks)
+
+
+async def _read(request: Request, config: ServeConfig, *, max_bytes: int) -> list[bytes]:
     async with _uploaded(config):
-        stream = _within(request, max_bytes=-(-config.max_request_bytes // 3) * 4)
-        return b"".join([chunk async for chunk in stream])
+        return [chunk async for chunk in _within(request, max_bytes=max_bytes)]
 
 
 @contextlib.asynccontextmanager
@@ -76,28 +78,53 @@ class _InMemory(MultiPartParser):
     spool_max_size = 1 << 62
 
 
-async def _parse(request: Request, kind: str, config: ServeConfig) -> FormData:
-    stream = _within(request, max_bytes=config.max_request_bytes)
+def _read_form(chunks: list[bytes], headers: Headers, kind: str, config: ServeConfig) -> StudyForm:
+    try:
+        data = _parse(chunks, headers, kind, config)
+    except (MultiPartException, FormParserError):
+        raise RequestError(
+            400,
+            "bad-form",
+            f"The form cannot be read: it is damaged, has more than {config.max_files} films or too long a text.",
+        ) from None
+    try:
+        return _fields(data, config)
+    finally:
+        _done(data.close())
+
+
+def _parse(chunks: list[bytes], headers: Headers, kind: str, config: ServeConfig) -> FormData:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        for chunk in chunks:
+            yield chunk
+
     max_field_bytes = (config.max_text_chars + 1) * _MAX_BYTES_A_CHAR
     max_fields = len(FIELDS) + config.max_files
     if kind == "multipart/form-data":
         # One more than allowed, so that the refusal can name the limit.
         parser = _InMemory(
-            request.headers,
-            stream,
+            headers,
+            stream(),
             max_files=config.max_files + 1,
             max_fields=max_fields,
             max_part_size=max_field_bytes,
         )
-        return await parser.parse()
+        return _done(parser.parse())
     if kind == "application/x-www-form-urlencoded":
-        return await FormParser(
-            request.headers, stream, max_fields=max_fields, max_part_size=3 * max_field_bytes
-        ).parse()
-    if not kind and not b"".join([chunk async for chunk in stream]):
+        return _done(FormParser(headers, stream(), max_fields=max_fields, max_part_size=3 * max_field_bytes).parse())
+    if not kind and not any(chunks):
         return FormData()  # nothing at all, which is refused for what is missing
     remedy = "Send multipart/form-data or application/json."
     raise RequestError(415, "not-a-form", "The request is neither a form nor JSON.", remedy=remedy)
+
+
+def _done(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of one that never waits: all that it reads is there, and what it writes stays in memory."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+    raise AssertionError("it waits")
 
 
 async def _within(request: Request, *, max_bytes: int) -> AsyncGenerator[bytes, None]:
@@ -113,7 +140,7 @@ async def _within(request: Request, *, max_bytes: int) -> AsyncGenerator[bytes, 
         raise RequestError(413, "request-too-large", f"The request has more than {max_bytes} bytes.")
 
 
-async def _fields(data: FormData, config: ServeConfig) -> StudyForm:
+def _fields(data: FormData, config: ServeConfig) -> StudyForm:
     texts: dict[str, list[str]] = {}
     uploads: list[UploadFile] = []
     for name, value in data.multi_items():
@@ -127,4 +154,4 @@ async def _fields(data: FormData, config: ServeConfig) -> StudyForm:
     # A browser sends an empty, nameless part for a file input without a choice.
     uploads = [upload for upload in uploads if upload.filename or upload.size]
     texts.pop("files", None)
-    return study_form([await upload.read() for upload in uploads], texts, config)
+    return study_form([upload.file.read() for upload in uploads], texts, config)

@@ -6,7 +6,6 @@ be plain bytes behind the JSON, as Triton's binary tensor data extension has the
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,7 +16,7 @@ from pydantic import BaseModel
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
 from components.serve.fields import StudyForm
-from components.serve.form import read_body
+from components.serve.form import parsed, read_body
 from components.serve.infer_schemas import (
     ERRORS,
     INFER_BODY,
@@ -105,7 +104,7 @@ def open_inference(
 
         async def read() -> StudyForm:
             body, length = await read_body(request, config), request.headers.get(HEADER_LENGTH)
-            asked.append(await asyncio.to_thread(read_infer_request, body, length, config))
+            asked.append(await parsed(read_infer_request, body, length, config))
             return asked[0].form
 
         reply = await answer(read)

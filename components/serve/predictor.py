@@ -30,7 +30,7 @@ from components.serve.errors import RequestError
 from components.serve.metrics import load_metrics
 from components.serve.signature import check_signature
 
-__all__ = ["MAX_AGE_YEARS", "Prediction", "StudyPredictor"]
+__all__ = ["MAX_AGE_YEARS", "Prediction", "ReadStudy", "StudyPredictor"]
 
 MAX_AGE_YEARS = 130
 
@@ -53,6 +53,16 @@ class Prediction(NamedTuple):
     def in_distribution(self) -> bool | None:
         """Whether every film is taken for a chest film; None where nothing tells."""
         return None if self.foreign is None or not self.films else all(score <= 0 for score in self.foreign)
+
+
+class ReadStudy(NamedTuple):
+    """A study before the model."""
+
+    study: Study
+    films: tuple[Film, ...] = ()
+    """Its films with what their headers say."""
+    foreign: tuple[float, ...] | None = None
+    """As Prediction's."""
 
 
 class StudyPredictor:
@@ -103,7 +113,7 @@ class StudyPredictor:
         blank = Study(
             films=[np.zeros((size, size), np.uint8)], view_positions=[None], text="", age_years=None, sex=None
         )
-        if not all(math.isfinite(found.probability) for found in self._answer(blank).answers.values()):
+        if not all(math.isfinite(found.probability) for found in self.answer([ReadStudy(blank)])[0].answers.values()):
             raise UserError("model-answers-nan", "model answers with NaN", where=storage.uri, remedy="Train again.")
 
     def predict(
@@ -127,6 +137,19 @@ class StudyPredictor:
         Raises:
             RequestError: neither film nor text to read, an unusable film, or a value that makes no sense.
         """
+        read = self.read(files, text=text, age_years=age_years, sex=sex, view_positions=view_positions)
+        return self.answer([read])[0]
+
+    def read(
+        self,
+        files: Sequence[bytes],
+        *,
+        text: str = "",
+        age_years: float | None = None,
+        sex: str | None = None,
+        view_positions: Sequence[str | None] | None = None,
+    ) -> ReadStudy:
+        """The first half of predict, without the model."""
         views = _checked_views(view_positions, num_films=len(files))
         if age_years is not None and not 0 <= age_years <= MAX_AGE_YEARS:  # False for NaN too
             raise RequestError(422, "bad-age", f"The age must be between 0 and {MAX_AGE_YEARS} years.")
@@ -139,16 +162,36 @@ class StudyPredictor:
         films = [self._film(data, position=i, num_films=len(files)) for i, data in enumerate(files, start=1)]
         if age_years is None:
             age_years = next((film.age_years for film in films if film.age_years is not None), None)
-        return self._answer(
-            Study(
-                films=[film.pixels for film in films],
-                view_positions=[view or film.view_position for view, film in zip(views, films, strict=True)],
-                text=read,
-                age_years=age_years,
-                sex=sex or next((film.sex for film in films if film.sex is not None), None),
-            ),
-            films,
+        study = Study(
+            films=[film.pixels for film in films],
+            view_positions=[view or film.view_position for view, film in zip(views, films, strict=True)],
+            text=read,
+            age_years=age_years,
+            sex=sex or next((film.sex for film in films if film.sex is not None), None),
         )
+        check = self.film_check
+        foreign = None if check is None else tuple(check.score(study.films).tolist())
+        return ReadStudy(study, tuple(films), foreign)
+
+    def answer(self, studies: Sequence[ReadStudy]) -> list[Prediction]:
+        """The second half of predict, for all studies in one pass of the model.
+
+        A study's answer is the one that it gets alone, beyond float32 rounding.
+        """
+        conditions = [condition_of(read.study) for read in studies]
+        seen = [shown(read.study, condition) for read, condition in zip(studies, conditions, strict=True)]
+        with self._lock:
+            logits = predict(self.bundle, seen, batch_size=max(1, len(seen)), device=self.device)
+        return [
+            Prediction(
+                answer(self.bundle, logits, self.points, condition=condition, row=row),
+                condition,
+                seen[row],
+                read.films,
+                read.foreign,
+            )
+            for row, (read, condition) in enumerate(zip(studies, conditions, strict=True))
+        ]
 
     def render(self, file: bytes, *, size: int | None = None) -> bytes:
         """A film as the server reads it, as a gray PNG.
@@ -163,16 +206,6 @@ class StudyPredictor:
         if size is not None:
             preset = preset.model_copy(update={"size": size})
         return encode_png(self._film(file, position=1, num_films=1, preset=preset).pixels)
-
-    def _answer(self, study: Study, films: Sequence[Film] = ()) -> Prediction:
-        condition = condition_of(study)
-        study = shown(study, condition)
-        with self._lock:
-            logits = predict(self.bundle, [study], device=self.device)
-        answers = answer(self.bundle, logits, self.points, condition=condition)
-        check = self.film_check
-        foreign = None if check is None else tuple(check.score([film.pixels for film in films]).tolist())
-        return Prediction(answers, condition, study, tuple(films), foreign)
 
     def _film(self, data: bytes, *, position: int, num_films: int, preset: PixelPreset | None = None) -> Film:
         name = "The film" if num_films == 1 else f"Film {position} of {num_films}"

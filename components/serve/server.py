@@ -21,6 +21,7 @@ from components.cxr.model.device import pick_device
 from components.cxr.storage.storage import Storage
 from components.serve.app import create_app
 from components.serve.config import LISTENING, ServeConfig
+from components.serve.connections import BACKLOG, connection_class
 from components.serve.json_log import LOGGING
 from components.serve.keys import KeyRing
 from components.serve.predictor import StudyPredictor
@@ -70,6 +71,12 @@ def serve(
                 lifespan="on",
                 ssl_certfile=config.tls_certificate,
                 ssl_keyfile=config.tls_key,
+                ws="none",
+                http=connection_class(config),
+                backlog=BACKLOG,
+                timeout_keep_alive=config.idle_timeout_s,
+                proxy_headers=bool(config.proxies),
+                forwarded_allow_ips=[str(proxy) for proxy in config.proxies],
                 timeout_graceful_shutdown=max(1, round(config.timeout_s)),
             )
         )

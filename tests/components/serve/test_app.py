@@ -233,7 +233,7 @@ def test_an_overdue_answer_is_503_and_the_server_unready_until_it_comes(predicto
         raise RuntimeError("too late to matter")
 
     with _client(predictor, timeout_s=0.2) as client, monkeypatch.context() as patch:
-        patch.setattr(predictor, "predict", slow)
+        patch.setattr(predictor, "read", slow)
         response = _post(client, text="cough")
         assert entered.is_set()
         assert _error(response, 503) == "too-slow"
@@ -249,15 +249,15 @@ def test_an_overdue_answer_is_503_and_the_server_unready_until_it_comes(predicto
 
 def test_beyond_the_places_a_request_is_sent_away_while_others_go_on(predictor, monkeypatch):
     release, entered = threading.Event(), threading.Event()
-    answer = predictor.predict
+    read = predictor.read
 
     def slow(*args, **kwargs):
         entered.set()
         release.wait(20)
-        return answer(*args, **kwargs)
+        return read(*args, **kwargs)
 
     with _client(predictor, max_requests=1) as client:
-        monkeypatch.setattr(predictor, "predict", slow)
+        monkeypatch.setattr(predictor, "read", slow)
         replies = []
         thread = threading.Thread(target=lambda: replies.append(_post(client, text="cough")))
         thread.start()
@@ -275,7 +275,7 @@ def test_a_bug_is_a_plain_500_and_leaves_its_message_out_of_the_log(predictor, m
     def broken(*_args, **_kwargs):
         raise RuntimeError("Jane Doe coughs")
 
-    monkeypatch.setattr(predictor, "predict", broken)
+    monkeypatch.setattr(predictor, "read", broken)
     with caplog.at_level("DEBUG"), _client(predictor) as client:
         response = _post(client, text="cough")
     assert _error(response, 500) == "internal"

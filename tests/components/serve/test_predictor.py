@@ -17,10 +17,11 @@ from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS, states
 from components.cxr.report import CONDITIONS, load_predictions, write_report
 from components.cxr.seal import write_seal
 from components.cxr.storage.storage import open_storage
+from components.cxr.text.text import TextConfig
 from components.serve.app import _model_reply
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
-from components.serve.predictor import StudyPredictor
+from components.serve.predictor import ReadStudy, StudyPredictor
 
 
 def test_a_shards_study_gets_evaluations_answer(predictor, study):
@@ -40,6 +41,23 @@ def test_a_shards_study_gets_evaluations_answer(predictor, study):
         assert found.answers[name].uncertain == pytest.approx(value.uncertain, abs=1e-6)
         assert found.answers[name].state == value.state
         assert found.answers[name].threshold == value.threshold
+
+
+def test_studies_in_one_pass_get_the_answers_that_each_gets_alone(predictor, evaluated):
+    """Of all kinds of input and any number of films and words, side by side."""
+    studies = StudyDataset(evaluated.manifest, splits=["test"], text=TextConfig())
+    read = [ReadStudy(shown(studies[i], CONDITIONS[i % len(CONDITIONS)])) for i in range(min(24, len(studies)))]
+    read = [one for one in read if one.study.films or one.study.text]
+    together = predictor.answer(read)
+    assert len({found.condition for found in together}) >= 3
+    assert len({len(one.study.films) for one in read}) >= 3
+    for one, found in zip(read, together, strict=True):
+        (alone,) = predictor.answer([one])
+        assert found.condition == alone.condition
+        for name, expected in alone.answers.items():
+            assert found.answers[name].probability == pytest.approx(expected.probability, abs=1e-6)
+            assert found.answers[name].uncertain == pytest.approx(expected.uncertain, abs=1e-6)
+            assert found.answers[name].threshold == expected.threshold
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)

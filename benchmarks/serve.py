@@ -1,0 +1,268 @@
+"""`python -m benchmarks.serve`: what the server adds to reading a film and running the model on it.
+
+A real server process on loopback answers films of 12 MB from one client and from 32, beside the same work without a
+server: latency against reading, a bare forward pass and 5 ms; throughput against the offline rate, films read by as
+many threads as the server has and answered in batches as large. Both take turns; ratios are of medians, with 95 %
+intervals from a bootstrap over requests or turns. A process of its own asks /healthz every 20 ms meanwhile. The
+client sends from the same cores. Ends with a line of JSON.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1
+from scipy.stats import bootstrap
+
+from benchmarks.film_files import make_film, transcode
+from benchmarks.serve_model import with_encoder
+from components.cxr.model.predictor import predict
+from components.cxr.storage.storage import Root, Storage, open_storage
+from components.serve.config import ServeConfig
+from components.serve.deployment import read_deployment
+from components.serve.golden import RunningServer, running_server
+from components.serve.predictor import StudyPredictor
+
+__all__ = ["measure"]
+
+ENCODINGS = {"raw": None, "jpeg-lossless": JPEGLosslessSV1, "jpeg2000": JPEG2000Lossless}
+ALLOWED_MS = 5.0
+ENCODERS: dict[str, dict[str, Any]] = {
+    "resnet-50": {"model_type": "resnet"},
+    "convnextv2-tiny": {"model_type": "convnextv2"},
+}
+"""In the shape that the transformers library has for each type."""
+
+
+def main(
+    root: Annotated[str, typer.Option(help="Of a finished run, whose deployed model is served.")] = "runs/demo",
+    bundle: Annotated[str | None, typer.Option(help="Serve this model in place of the root's.")] = None,
+    evaluation: Annotated[str | None, typer.Option(help="Its operating points.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help=f"Give the model this encoder with random weights: {', '.join(ENCODERS)}.")
+    ] = None,
+    size: Annotated[int, typer.Option(help="Side of that encoder's films in pixels.")] = 224,
+    requests: Annotated[int, typer.Option(help="Of one client, for each encoding.")] = 40,
+    clients: Annotated[int, typer.Option(help="At a time.")] = 32,
+    turns: Annotated[int, typer.Option(help="Of the clients and of the offline work.")] = 5,
+    quick: Annotated[bool, typer.Option(help="Small films and few: whether it runs.")] = False,
+) -> None:
+    """Latency, throughput, health under load and time to start of the server."""
+    with tempfile.TemporaryDirectory() as temporary:
+        points = None if evaluation is None else open_storage(evaluation)
+        model = _deployed(root) if bundle is None else open_storage(bundle)
+        if encoder is not None:
+            model, points = with_encoder(model, points, Path(temporary), ENCODERS[encoder], size=size), None
+        shape, counts = (2500, 2400), (requests, clients, turns)
+        if quick:
+            shape, counts = (250, 240), (4, 4, 2)
+        found = measure(model, points, shape, requests=counts[0], clients=counts[1], turns=counts[2])
+        print(json.dumps({"benchmark": "serve", "encoder": encoder or "the bundle's", **found}))
+
+
+def measure(
+    model: Storage, points: Storage | None, shape: tuple[int, int], *, requests: int, clients: int, turns: int
+) -> dict[str, Any]:
+    """All numbers of one model, as in the module's docstring.
+
+    Args:
+        points: folder of the operating points; None where they lie beside the model.
+        shape: rows and columns of the film, of 16 bits.
+    """
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    readers = os.cpu_count() or 1
+    config = ServeConfig(readers=readers, max_requests=4 * clients, max_uploads=4 * clients)
+    raw = make_film(*shape)
+    films = {name: raw if syntax is None else transcode(raw, syntax) for name, syntax in ENCODINGS.items()}
+    predictor = StudyPredictor(model, points, limits=config.limits)
+    with predictor.reader, running_server(config, model, points) as server:
+        alone = {name: latencies(predictor, server, film, requests) for name, film in films.items()}
+        many = {
+            name: throughputs(predictor, server, film, config, clients=clients, turns=turns)
+            for name, film in films.items()
+        }
+    started = start_seconds(config, model, points, turns=min(turns, 3))
+    for name in films:
+        one, load = alone[name], many[name]
+        print(
+            f"{name:<14}{one['request_ms']:>8} ms of {one['bare_ms']} ms{load['requests_per_second']:>8}/s of "
+            f"{load['offline_per_second']}/s, /healthz p99 {load['health_p99_ms']} ms",
+            flush=True,
+        )
+    return {
+        "film": f"{shape[1]} x {shape[0]}, {len(raw)} bytes",
+        "pixels": predictor.bundle.info.pixel_preset.size,
+        "cores": os.cpu_count(),
+        "requests": requests,
+        "clients": clients,
+        "turns": turns,
+        "latency_ratio": alone["raw"]["ratio"],
+        "latency_ratio_ci": alone["raw"]["ratio_ci"],
+        "throughput_ratio": many["raw"]["ratio"],
+        "throughput_ratio_ci": many["raw"]["ratio_ci"],
+        "health_p99_ms_under_load": many["raw"]["health_p99_ms"],
+        "start_s": started,
+        "one_client": alone,
+        "many_clients": many,
+    }
+
+
+def latencies(predictor: StudyPredictor, server: RunningServer, film: bytes, requests: int) -> dict[str, Any]:
+    """One request, beside reading the film and a forward pass, in turns."""
+    send = Client(server, film).ask
+
+    def bare() -> None:
+        read = predictor.read([film])
+        predict(predictor.bundle, [read.study])
+
+    seconds: dict[str, list[float]] = {"request": [], "bare": []}
+    for turn in range(requests + 3):
+        for name, function in (("request", send), ("bare", bare)):
+            start = time.perf_counter()
+            function()
+            if turn >= 3:  # the first ones warm up
+                seconds[name].append(time.perf_counter() - start)
+    allowed = [value + ALLOWED_MS / 1000 for value in seconds["bare"]]
+    return {
+        "request_ms": round(1000 * statistics.median(seconds["request"]), 1),
+        "bare_ms": round(1000 * statistics.median(seconds["bare"]), 1),
+        **ratio(seconds["request"], allowed),
+    }
+
+
+def throughputs(
+    predictor: StudyPredictor, server: RunningServer, film: bytes, config: ServeConfig, *, clients: int, turns: int
+) -> dict[str, Any]:
+    """Many clients at a time, beside the offline rate, in turns."""
+    rates: dict[str, list[float]] = {"server": [], "offline": []}
+    health: list[float] = []
+    offline(predictor, film, config, count=clients)
+    under_load(server, film, clients=clients)
+    for _ in range(turns):
+        rates["offline"].append(offline(predictor, film, config, count=2 * clients))
+        rate, waited = under_load(server, film, clients=clients)
+        rates["server"].append(rate)
+        health += waited
+    return {
+        "requests_per_second": round(statistics.median(rates["server"]), 1),
+        "offline_per_second": round(statistics.median(rates["offline"]), 1),
+        **ratio(rates["server"], rates["offline"]),
+        "health_p99_ms": round(1000 * float(np.percentile(health, 99)), 1),
+    }
+
+
+def offline(predictor: StudyPredictor, film: bytes, config: ServeConfig, *, count: int) -> float:
+    """Films per second, read by as many threads as the server's and answered in batches of the server's size."""
+    start = time.perf_counter()
+    with ThreadPoolExecutor(config.readers) as pool:
+        read = pool.map(predictor.read, itertools.repeat([film], count))
+        while batch := list(itertools.islice(read, config.max_batch_films)):
+            predictor.answer(batch)
+    return count / (time.perf_counter() - start)
+
+
+def under_load(server: RunningServer, film: bytes, *, clients: int, each: int = 3) -> tuple[float, list[float]]:
+    """Requests per second of clients that ask `each` times without a pause, and seconds of /healthz meanwhile."""
+    command = [sys.executable, "-m", "benchmarks.serve_probe", server.address]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as health:
+        assert health.stdin is not None
+        assert health.stdout is not None
+        health.stdout.readline()
+        every = [Client(server, film) for _ in range(clients)]
+        threads = [threading.Thread(target=functools.partial(_repeat, client.ask, each)) for client in every]
+        health.stdin.write("go\n")
+        health.stdin.flush()
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seconds = time.perf_counter() - start
+        waited, _ = health.communicate()
+    assert all(client.answered == each for client in every)
+    return clients * each / seconds, json.loads(waited)
+
+
+class Client:
+    """One connection that sends the same film again and again."""
+
+    def __init__(self, server: RunningServer, film: bytes) -> None:
+        self._connection = http.client.HTTPConnection(server.address.removeprefix("http://"), timeout=600)
+        self._connection.connect()
+        head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="f"\r\n\r\n'
+        self._body = head + film + b"\r\n--x--\r\n"
+        self.answered = 0
+
+    def ask(self) -> None:
+        """Send it and read the answer."""
+        headers = {"Content-Type": "multipart/form-data; boundary=x", "Host": "localhost"}
+        self._connection.request("POST", "/v1/predict", body=self._body, headers=headers)
+        response = self._connection.getresponse()
+        body = response.read()
+        if response.status != 200:
+            raise SystemExit(f"the server answers {response.status}: {body[:300]!r}")
+        self.answered += 1
+
+
+def start_seconds(config: ServeConfig, model: Storage, points: Storage | None, *, turns: int) -> float:
+    """Median seconds from a process's start to ready, less those of its imports alone, in turns."""
+    found = []
+    command = [sys.executable, "-c", "import components.serve.__main__, components.serve.server"]
+    for _ in range(turns):
+        start = time.perf_counter()
+        subprocess.run(command, check=True)
+        imported = time.perf_counter()
+        with running_server(config, model, points):
+            found.append(time.perf_counter() - imported - (imported - start))
+    return round(statistics.median(found), 2)
+
+
+def ratio(over: Sequence[float], under: Sequence[float]) -> dict[str, Any]:
+    """Of the medians, with a 95 % interval over both samples."""
+
+    def of(over_N: Floats, under_N: Floats, axis: int = -1) -> Floats:
+        return np.asarray(np.median(over_N, axis=axis) / np.median(under_N, axis=axis))
+
+    ci = bootstrap((over, under), of, n_resamples=2000, method="percentile", rng=0).confidence_interval
+    value = statistics.median(over) / statistics.median(under)
+    return {"ratio": round(value, 3), "ratio_ci": [round(float(ci.low), 3), round(float(ci.high), 3)]}
+
+
+Floats = npt.NDArray[np.float64]
+
+
+def _repeat(function: Callable[[], None], count: int) -> None:
+    for _ in range(count):
+        function()
+
+
+def _deployed(root: str) -> Storage:
+    where = Root(root)
+    current = read_deployment(where).deployment
+    if current is None:
+        raise SystemExit(f"nothing is deployed under {root}; run `make demo`, or pass --bundle and --evaluation")
+    return where.at(current.bundle)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,135 @@
+"""Connections that end: uvicorn's, with limits on their number, slow headers, idling and answers not taken."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import time
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from components.serve.addresses import Shares, address_of, is_proxy, most_connections
+from components.serve.config import ServeConfig
+
+__all__ = ["BACKLOG", "calm", "connection_class"]
+
+BACKLOG = 64
+"""Connections that wait to be accepted, and that asyncio accepts before it does anything else: uvicorn's 2,048 would
+pass any limit on their number."""
+_QUIET_S = 10.0
+"""Between two lines of the log about the same thing."""
+_OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+_log = logging.getLogger("cxrflow.connections")
+
+
+class _Told:
+    """Counts what happens too often for a line each."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._count, self._next = what, 0, 0.0
+
+    def again(self) -> None:
+        self._count += 1
+        if (now := time.monotonic()) >= self._next:
+            _log.warning(self._what, self._count)
+            self._count, self._next = 0, now + _QUIET_S
+
+
+def connection_class(config: ServeConfig) -> type[asyncio.Protocol]:
+    """The class of connections that `uvicorn.Config(http=…)` takes.
+
+    A connection is closed when there are too many, in all or of its address; when the header of a request has not
+    arrived `header_timeout_s` after the connection was opened, or after the header's first byte; when nothing comes for
+    `idle_timeout_s` after an answer; when what is left of a refused body has not arrived by then; and when an answer is
+    not taken within `timeout_s`. Bodies are uploads.py's.
+    """
+    shares = Shares(most_connections(config), share=config.address_share)
+    refused = _Told("%d connections closed at once: there are too many")
+
+    class Connection(H11Protocol):
+        deadline: asyncio.TimerHandle | None = None
+        write_deadline: asyncio.TimerHandle | None = None
+        counted_as: str | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            peer = transport.get_extra_info("peername")
+            host = peer[0] if peer else None
+            address = address_of(host)
+            if not shares.take(address, limited=not is_proxy(host, config)):
+                refused.again()
+                transport.abort()
+                return
+            self.counted_as = address
+            super().connection_made(transport)
+            self._close_after(config.header_timeout_s)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self.counted_as is None:
+                return
+            shares.give(self.counted_as)
+            self.counted_as = None
+            self._forget_deadline()
+            self.resume_writing()
+            super().connection_lost(exc)
+            self._unset_keepalive_if_required()
+
+        def data_received(self, data: bytes) -> None:
+            if self.counted_as is None:
+                return
+            if self.deadline is None and (self.cycle is None or self.cycle.response_complete):
+                self._close_after(config.header_timeout_s)  # the first byte of a header
+            super().data_received(data)
+
+        def handle_events(self) -> None:
+            before = self.cycle
+            super().handle_events()
+            if self.cycle is not before:
+                self._forget_deadline()  # a header is complete
+
+        def on_response_complete(self) -> None:
+            before = self.cycle
+            super().on_response_complete()
+            if self.cycle is before and self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+                self._close_after(config.idle_timeout_s)  # a body that nobody reads any more
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self.write_deadline = self.loop.call_later(config.timeout_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            if self.write_deadline is not None:
+                self.write_deadline.cancel()
+                self.write_deadline = None
+            super().resume_writing()
+
+        def _close_after(self, seconds: float) -> None:
+            self._forget_deadline()
+            self.deadline = self.loop.call_later(seconds, self.transport.close)
+
+        def _forget_deadline(self) -> None:
+            if self.deadline is not None:
+                self.deadline.cancel()
+                self.deadline = None
+
+    return Connection
+
+
+def calm(loop: asyncio.AbstractEventLoop) -> None:
+    """Have one line in ten seconds say that no connection can be accepted; asyncio writes a traceback for each of 64
+    tries a second, and goes on accepting once there is room."""
+    full = _Told("no connection can be accepted, %d tries: too many open files (ulimit -n, serve.max_connections)")
+
+    def handle(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in _OUT_OF_ROOM:
+            full.again()
+        elif isinstance(error, OSError):
+            _log.warning("a connection failed: %s", error.strerror)
+        else:  # its message may quote what was sent
+            _log.error("bug: %s in the event loop", type(error).__name__)
+
+    loop.set_exception_handler(handle)
