@@ -35,12 +35,14 @@ from scipy.stats import bootstrap
 
 from benchmarks.film_files import make_film, transcode
 from benchmarks.serve_model import with_encoder
+from components.cxr.model.batch import Study
 from components.cxr.model.predictor import predict
 from components.cxr.storage.storage import Root, Storage, open_storage
 from components.serve.config import ServeConfig
-from components.serve.deployment import read_deployment
+from components.serve.deployment import nothing_deployed, read_deployment
 from components.serve.golden import RunningServer, running_server
 from components.serve.predictor import StudyPredictor
+from components.serve.server import READY_AFTER
 
 __all__ = ["measure"]
 
@@ -101,7 +103,7 @@ def measure(
             name: throughputs(predictor, server, film, config, clients=clients, turns=turns)
             for name, film in films.items()
         }
-    started = start_seconds(config, model, points, turns=min(turns, 3))
+    started = start_seconds(config, model, points, turns=1 + turns // 3)
     for name in films:
         one, load = alone[name], many[name]
         print(
@@ -129,19 +131,20 @@ def measure(
 
 def latencies(predictor: StudyPredictor, server: RunningServer, film: bytes, requests: int) -> dict[str, Any]:
     """One request, beside reading the film and a forward pass, in turns."""
-    send = Client(server, film).ask
+    client = Client(server, film)
 
     def bare() -> None:
-        read = predictor.read([film])
-        predict(predictor.bundle, [read.study])
+        pixels = predictor.reader.read(film, preset=predictor.bundle.info.pixel_preset).pixels
+        predict(predictor.bundle, [Study(films=[pixels], view_positions=[None], text="", age_years=None, sex=None)])
 
     seconds: dict[str, list[float]] = {"request": [], "bare": []}
     for turn in range(requests + 3):
-        for name, function in (("request", send), ("bare", bare)):
+        for name, function in (("request", client.ask), ("bare", bare)):
             start = time.perf_counter()
             function()
             if turn >= 3:  # the first ones warm up
                 seconds[name].append(time.perf_counter() - start)
+    client.close()
     allowed = [value + ALLOWED_MS / 1000 for value in seconds["bare"]]
     return {
         "request_ms": round(1000 * statistics.median(seconds["request"]), 1),
@@ -199,6 +202,8 @@ def under_load(server: RunningServer, film: bytes, *, clients: int, each: int = 
             thread.join()
         seconds = time.perf_counter() - start
         waited, _ = health.communicate()
+    for client in every:
+        client.close()
     assert all(client.answered == each for client in every)
     return clients * each / seconds, json.loads(waited)
 
@@ -223,17 +228,18 @@ class Client:
             raise SystemExit(f"the server answers {response.status}: {body[:300]!r}")
         self.answered += 1
 
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
 
 def start_seconds(config: ServeConfig, model: Storage, points: Storage | None, *, turns: int) -> float:
-    """Median seconds from a process's start to ready, less those of its imports alone, in turns."""
+    """Median seconds from the end of a server's imports until it is ready, as it says itself."""
     found = []
-    command = [sys.executable, "-c", "import components.serve.__main__, components.serve.server"]
     for _ in range(turns):
-        start = time.perf_counter()
-        subprocess.run(command, check=True)
-        imported = time.perf_counter()
-        with running_server(config, model, points):
-            found.append(time.perf_counter() - imported - (imported - start))
+        with running_server(config, model, points) as server:
+            line = next(line for line in server.log.read_text().splitlines() if line.startswith(READY_AFTER))
+            found.append(float(line.removeprefix(READY_AFTER).removesuffix(" s")))
     return round(statistics.median(found), 2)
 
 
@@ -260,7 +266,7 @@ def _deployed(root: str) -> Storage:
     where = Root(root)
     current = read_deployment(where).deployment
     if current is None:
-        raise SystemExit(f"nothing is deployed under {root}; run `make demo`, or pass --bundle and --evaluation")
+        raise nothing_deployed(where, remedy="Run `make demo`, or pass --bundle and --evaluation.")
     return where.at(current.bundle)
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -27,7 +28,10 @@ from components.serve.keys import KeyRing
 from components.serve.predictor import StudyPredictor
 from components.serve.self_check import check_self
 
-__all__ = ["check_tls", "serve"]
+__all__ = ["READY_AFTER", "check_tls", "serve"]
+
+READY_AFTER = "serve: ready after "
+"""What precedes the seconds that it took to take the port, load the model and start a decoder; imports come before."""
 
 OWN_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
@@ -51,6 +55,7 @@ def serve(
         UserError: the port is taken, no such device, no usable keys or certificate, no usable bundle as it was sealed,
             or one whose answers to the synthetic studies are not evaluation's here: then nobody was answered.
     """
+    started = time.perf_counter()
     device = pick_device(config.device, where="serve.device")
     keys = None if config.keys is None else KeyRing(Path(config.keys))
     check_tls(config)
@@ -89,6 +94,7 @@ def serve(
             predictor.reader.start()
             checked = check_self(predictor, tolerance=config.golden_tolerance)
             print(f"serve: {checked} answers to synthetic studies are evaluation's", flush=True)
+            print(f"{READY_AFTER}{time.perf_counter() - started:.2f} s")
             print(f"{LISTENING}{address}", flush=True)
             server.run(sockets=[listener])
 

@@ -22,6 +22,7 @@ SIGNATURE = "tests/components/serve/test_signature.py"
 SERVER = "tests/components/serve/test_server.py"
 TELEMETRY = "tests/components/serve/test_telemetry.py"
 WORKER = "tests/components/serve/test_worker.py"
+CONNECTIONS = "tests/components/serve/test_connections.py"
 
 MUTANTS = [
     Mutant(
@@ -357,8 +358,8 @@ MUTANTS = [
     Mutant(
         "text-alone-is-cut-at-the-films-thresholds",
         file="components/serve/predictor.py",
-        old="        condition = condition_of(study)\n",
-        new='        condition = condition_of(study) and "all"\n',
+        old="conditions = [condition_of(read.study) for",
+        new='conditions = [condition_of(read.study) and "all" for',
         test=f"{PREDICTOR}::test_without_a_film_the_texts_operating_points_count",
     ),
     Mutant(
@@ -371,8 +372,8 @@ MUTANTS = [
     Mutant(
         "a-text-alone-is-answered-with-an-age-that-was-not-evaluated",
         file="components/serve/predictor.py",
-        old="        study = shown(study, condition)\n",
-        new="",
+        old="seen = [shown(read.study, condition) for",
+        new="seen = [read.study for",
         test=f"{PREDICTOR}::test_a_text_alone_is_answered_as_it_was_evaluated",
     ),
     Mutant(
@@ -509,19 +510,46 @@ MUTANTS = [
         test=f"{FORM}::test_a_large_film_stays_in_memory",
     ),
     Mutant(
-        "any-number-of-requests-waits-in-line",
-        file="components/serve/app.py",
-        old="        if places.locked():\n",
-        new="        if places is None:\n",
+        "a-place-is-never-given-back",
+        file="components/serve/uploads.py",
+        old="        if self._place is not None:\n            self._place.give(self._address)\n\n",
+        new="",
         test=f"{APP}::test_beyond_the_places_a_request_is_sent_away_while_others_go_on",
+    ),
+    Mutant(
+        "one-address-may-hold-all-places",
+        file="components/serve/addresses.py",
+        old="self.most, self.most_of_one = most, max(1, int(share * most))",
+        new="self.most, self.most_of_one = most, most",
+        test=f"{CONNECTIONS}::test_half_sent_bodies_of_one_address_do_not_shut_another_out",
+    ),
+    Mutant(
+        "a-second-header-may-take-for-ever",
+        file="components/serve/connections.py",
+        old="                self._close_after(config.header_timeout_s)  # the first byte of a header\n",
+        new="                pass\n",
+        test=f"{CONNECTIONS}::test_a_second_header_that_trickles_in_is_cut_off_too",
         hangs=True,
-        limit=30.0,
+    ),
+    Mutant(
+        "studies-of-one-pass-get-the-first-ones-answers",
+        file="components/serve/predictor.py",
+        old="condition=condition, row=row)",
+        new="condition=condition, row=0)",
+        test=f"{PREDICTOR}::test_studies_in_one_pass_get_the_answers_that_each_gets_alone",
+    ),
+    Mutant(
+        "a-study-that-fails-spoils-its-batch",
+        file="components/serve/worker.py",
+        old="            if len(batch) == 1:\n                batch[0][1].set_exception(error)\n",
+        new="            if batch:\n                [job.set_exception(error) for _, job in batch]\n",
+        test=f"{WORKER}::test_an_item_that_fails_does_not_spoil_the_others_of_its_batch",
     ),
     Mutant(
         "a-stuck-server-says-that-it-is-ready",
         file="components/serve/app.py",
-        old="status_code=503 if worker.stuck else 200)",
-        new="status_code=200)",
+        old="return not (worker.stuck or model.stuck)",
+        new="return True",
         test=f"{APP}::test_an_overdue_answer_is_503_and_the_server_unready_until_it_comes",
     ),
     Mutant(

@@ -269,6 +269,7 @@ def test_beyond_the_places_a_request_is_sent_away_while_others_go_on(predictor, 
         release.set()
         thread.join()
         assert replies[0].status_code == 200
+        assert _post(client, text="cough").status_code == 200
 
 
 def test_a_bug_is_a_plain_500_and_leaves_its_message_out_of_the_log(predictor, monkeypatch, caplog):
