@@ -65,6 +65,7 @@ def main(
     size: Annotated[int, typer.Option(help="Side of that encoder's films in pixels.")] = 224,
     requests: Annotated[int, typer.Option(help="Of one client, for each encoding.")] = 40,
     clients: Annotated[int, typer.Option(help="At a time.")] = 32,
+    each: Annotated[int, typer.Option(help="Requests of each of them in a turn.")] = 3,
     turns: Annotated[int, typer.Option(help="Of the clients and of the offline work.")] = 5,
     quick: Annotated[bool, typer.Option(help="Small films and few: whether it runs.")] = False,
 ) -> None:
@@ -74,16 +75,17 @@ def main(
         model = _deployed(root) if bundle is None else open_storage(bundle)
         if encoder is not None:
             model, points = with_encoder(model, points, Path(temporary), ENCODERS[encoder], size=size), None
-        shape, counts = (2500, 2400), (requests, clients, turns)
+        shape, counts = (2500, 2400), (requests, clients, each, turns)
         if quick:
-            shape, counts = (250, 240), (4, 4, 2)
-        found = measure(model, points, shape, requests=counts[0], clients=counts[1], turns=counts[2])
+            shape, counts = (250, 240), (4, 4, 1, 2)
+        found = measure(model, points, shape, requests=counts[0], clients=counts[1], each=counts[2], turns=counts[3])
         print(json.dumps({"benchmark": "serve", "encoder": encoder or "the bundle's", **found}))
 
 
 def measure(
-    model: Storage, points: Storage | None, shape: tuple[int, int], *, requests: int, clients: int, turns: int
-) -> dict[str, Any]:
+    model: Storage, points: Storage | None, shape: tuple[int, int], *, requests: int, clients: int, each: int,
+    turns: int,
+) -> dict[str, Any]:  # fmt: skip
     """All numbers of one model, as in the module's docstring.
 
     Args:
@@ -100,7 +102,7 @@ def measure(
     with predictor.reader, running_server(config, model, points) as server:
         alone = {name: latencies(predictor, server, film, requests) for name, film in films.items()}
         many = {
-            name: throughputs(predictor, server, film, config, clients=clients, turns=turns)
+            name: throughputs(predictor, server, film, config, clients=clients, each=each, turns=turns)
             for name, film in films.items()
         }
     started = start_seconds(config, model, points, turns=1 + turns // 3)
@@ -154,16 +156,17 @@ def latencies(predictor: StudyPredictor, server: RunningServer, film: bytes, req
 
 
 def throughputs(
-    predictor: StudyPredictor, server: RunningServer, film: bytes, config: ServeConfig, *, clients: int, turns: int
-) -> dict[str, Any]:
+    predictor: StudyPredictor, server: RunningServer, film: bytes, config: ServeConfig, *, clients: int, each: int,
+    turns: int,
+) -> dict[str, Any]:  # fmt: skip
     """Many clients at a time, beside the offline rate, in turns."""
     rates: dict[str, list[float]] = {"server": [], "offline": []}
     health: list[float] = []
-    offline(predictor, film, config, count=clients)
-    under_load(server, film, clients=clients)
+    offline(predictor, film, config, count=config.max_batch_films)
+    under_load(server, film, clients=clients, each=1)
     for _ in range(turns):
-        rates["offline"].append(offline(predictor, film, config, count=2 * clients))
-        rate, waited = under_load(server, film, clients=clients)
+        rates["offline"].append(offline(predictor, film, config, count=clients * each))
+        rate, waited = under_load(server, film, clients=clients, each=each)
         rates["server"].append(rate)
         health += waited
     return {
@@ -184,7 +187,7 @@ def offline(predictor: StudyPredictor, film: bytes, config: ServeConfig, *, coun
     return count / (time.perf_counter() - start)
 
 
-def under_load(server: RunningServer, film: bytes, *, clients: int, each: int = 3) -> tuple[float, list[float]]:
+def under_load(server: RunningServer, film: bytes, *, clients: int, each: int) -> tuple[float, list[float]]:
     """Requests per second of clients that ask `each` times without a pause, and seconds of /healthz meanwhile."""
     command = [sys.executable, "-m", "benchmarks.serve_probe", server.address]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as health:
