@@ -56,7 +56,7 @@ def test_prediction_is_the_predictors(client, predictor, study):
         films, text=study.text, age_years=study.age_years, sex=study.sex, view_positions=study.view_positions
     )
     told = {
-        name: {key: answer[key] for key in answer if key not in ("auroc", "low_support")}
+        name: {key: answer[key] for key in answer if key not in ("auroc", "low_support", "valid")}
         for name, answer in reply["answers"].items()
     }
     assert told == {name: answer._asdict() for name, answer in expected.answers.items()}
