@@ -11,11 +11,15 @@ from components.cxr.bundle import load_bundle, save_bundle
 from components.cxr.bundle_info import describe
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.model.architecture import VisionConfig
+from components.cxr.model.batch import Study
 from components.cxr.model.network import CxrModel
+from components.cxr.model.predictor import condition_of, predict, shown
 from components.cxr.operating_points import MODEL_CARD, load_operating_points, write_operating_points
 from components.cxr.report import load_report, write_report
 from components.cxr.seal import write_seal
+from components.cxr.self_check import ProbeLogits, SelfCheck, probes, write_self_check
 from components.cxr.storage.storage import Storage, open_storage
+from components.cxr.text.text import request_text
 from components.cxr.trained_on import trained_on
 
 __all__ = ["with_encoder"]
@@ -51,7 +55,26 @@ def with_encoder(
     points = load_operating_points(beside, bundle_hash=bundle.hash).model_copy(update={"bundle_hash": made.hash})
     write_operating_points(into, points)
     into.write(MODEL_CARD, b"# Random weights")
+    write_self_check(into, _answers(into))
     write_seal(into, made.files)
     told = {"bundle_hash": made.hash, "operating_points_hash": points.hash}
     write_report(into, load_report(beside).model_copy(update=told))
     return into
+
+
+def _answers(made: Storage) -> SelfCheck:
+    """What the new model makes of the synthetic studies, as evaluation would find."""
+    bundle, found = load_bundle(made), []
+    for probe in probes(bundle.info):
+        study = Study(
+            films=probe.films,
+            view_positions=probe.view_positions,
+            text=request_text(probe.text, config=bundle.info.text, reader=bundle.info.section_reader),
+            age_years=probe.age_years,
+            sex=probe.sex,
+        )
+        logits = predict(bundle, [shown(study, condition_of(study))])
+        found.append(
+            ProbeLogits(score=tuple(logits.score_SP[0].tolist()), uncertain=tuple(logits.uncertain_SP[0].tolist()))
+        )
+    return SelfCheck(studies=tuple(found))
