@@ -25,6 +25,7 @@ LIMITS = {
     "idle_timeout_s": IDLE_S,
     "max_uploads": 8,
     "max_connections": 24,
+    "startup_timeout_s": 300,
 }
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
 PREDICT = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\n" + FORM
@@ -195,7 +196,7 @@ def test_behind_a_proxy_its_clients_are_told_apart(connect, evaluated):
 
 
 def test_at_the_file_limit_the_log_stays_calm_and_the_server_comes_back(evaluated, connect):
-    config = ServeConfig(max_connections=10_000, address_share=1.0, header_timeout_s=3)
+    config = ServeConfig(max_connections=10_000, address_share=1.0, header_timeout_s=3, startup_timeout_s=300)
     with running_server(config, evaluated.bundle, evaluated.evaluation) as server:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (64, most))  # below what it counts with
@@ -215,7 +216,9 @@ def test_more_connections_than_files_are_refused_before_the_limit(evaluated, con
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
     try:
-        with running_server(ServeConfig(address_share=1.0), evaluated.bundle, evaluated.evaluation) as server:
+        with running_server(
+            ServeConfig(address_share=1.0, startup_timeout_s=300), evaluated.bundle, evaluated.evaluation
+        ) as server:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
             many = [connect(None, server.address) for _ in range(300)]
             time.sleep(0.5)
