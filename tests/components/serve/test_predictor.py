@@ -16,6 +16,7 @@ from components.cxr.model.predictor import answer, predict, shown
 from components.cxr.operating_points import MODEL_CARD, OPERATING_POINTS, states_of, write_operating_points
 from components.cxr.report import CONDITIONS, load_predictions, write_report
 from components.cxr.seal import write_seal
+from components.cxr.self_check import SELF_CHECK
 from components.cxr.storage.storage import open_storage
 from components.cxr.text.text import TextConfig
 from components.serve.app import _model_reply
@@ -71,6 +72,7 @@ def test_every_test_study_is_answered_as_in_the_table_of_what_was_given(evaluate
     evaluation = open_storage(tmp_path)
     write_operating_points(evaluation, points)
     evaluation.write(MODEL_CARD, b"")
+    evaluation.write(SELF_CHECK, evaluated.evaluation.read(SELF_CHECK).data)
     write_report(evaluation, evaluated.report.model_copy(update={"operating_points_hash": points.hash}))
     write_seal(evaluation, describe(evaluated.bundle).files)
     server = StudyPredictor(evaluated.bundle, evaluation)
