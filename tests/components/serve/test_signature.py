@@ -94,7 +94,7 @@ def test_anything_else_is_one_clear_error(world: World, tmp_path: Path, edit: ob
 def test_an_unsigned_model_is_not_deployed(world: World, tmp_path: Path) -> None:
     public = sign(world.bundle, world.evaluation, key=_key(tmp_path / "key.pem"))
     world.evaluation.delete(SIGNATURE)
-    with pytest.raises(UserError, match="the model is not signed"):
+    with pytest.raises(UserError) as caught:
         deploy(
             ServeConfig(public_key=public),
             root=world.root,
@@ -102,6 +102,7 @@ def test_an_unsigned_model_is_not_deployed(world: World, tmp_path: Path) -> None
             evaluation=world.evaluation,
             manifest=world.manifest,
         )
+    assert caught.value.code == "not-signed", "before a server was started for the check"
     assert read_deployment(world.root).deployment is None
     assert list(world.root.deployed().sizes()) == []
 
