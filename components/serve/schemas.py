@@ -129,7 +129,7 @@ class PredictReply(Config):
     """Which of the evaluated kinds of input fits what was given; its operating points were used."""
     overall: Overall
     """One statement of the whole study."""
-    in_distribution: bool | None
+    in_distribution: bool | None = None
     """Whether every film is taken for a chest film; null without a film, or where the model came without a check."""
     films: tuple[FilmScore, ...]
     """What that rests on."""
