@@ -529,7 +529,6 @@ MUTANTS = [
         old="                self._close_after(config.header_timeout_s)  # the first byte of a header\n",
         new="                pass\n",
         test=f"{CONNECTIONS}::test_a_second_header_that_trickles_in_is_cut_off_too",
-        hangs=True,
     ),
     Mutant(
         "studies-of-one-pass-get-the-first-ones-answers",
