@@ -2,7 +2,7 @@
 
 SHELL := bash -o pipefail
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all mutants test-docker soak bench lint compile images demo-docker mlflow serve lock clean
+.PHONY: help demo test test-all mutants test-docker test-slurm soak bench lint compile images demo-docker mlflow serve lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= pipeline/configs/demo.yaml
@@ -31,16 +31,19 @@ demo-docker: images .venv/.runtime ## The demo in containers of these images, wi
 	@$(BIN)/python -m pipeline run --config $(CONFIG) --set root=runs/demo-docker --runner docker
 
 test: .venv/.dev ## The tests but the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not soak and not docker"
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not soak and not docker and not slurm"
 
 test-all: .venv/.dev ## The slow tests too
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(or $(ARGS),-m "not soak and not docker")
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(or $(ARGS),-m "not soak and not docker and not slurm")
 
 mutants: .venv/.dev ## Plant bugs one at a time; a test must notice each (ARGS="--fraction 1/5", names)
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 test-docker: images .venv/.dev ## The tests of the images and of training on two nodes
 	$(BIN)/python -m pytest -m "docker and not soak"
+
+test-slurm: .venv/.dev ## The tests of a run on a Slurm cluster (infra/slurm/ci.sh make test-slurm)
+	$(BIN)/python -m pytest -m slurm
 
 soak: .venv/.dev ## The large numbers: 2 x 20 kills, more faults, 20,000 films (by hand, into docs/)
 	$(BIN)/python -m pytest -m soak

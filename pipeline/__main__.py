@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from components.cxr.cli import ConfigOption, SetOption, clean_errors
+from components.cxr.cli import ConfigOption, SetOption, clean_errors, terminate_cleanly
 from components.cxr.errors import UserError
-from components.cxr.storage.storage import Root
+from components.cxr.storage.storage import Root, Storage
 from pipeline.config import load_pipeline_config
 from pipeline.encoders import check_encoders
 
@@ -31,7 +31,8 @@ def run(
         "runs/pipeline.log"
     ),
     runner: Annotated[
-        Literal["process", "docker"], typer.Option(help="Every task as a process here, or as a container of its image.")
+        Literal["process", "docker", "slurm"],
+        typer.Option(help="Every task as a process here, as a container of its image, or as a job of a Slurm cluster."),
     ] = "process",
     network: Annotated[
         str | None,
@@ -40,25 +41,33 @@ def run(
             help="Docker network of the containers; default: one of their own that reaches nothing but MLflow.",
         ),
     ] = None,
+    wait: Annotated[bool, typer.Option(help="Follow Slurm's jobs to their end; Ctrl-C cancels them.")] = True,
 ) -> None:
-    """Run the whole pipeline on this machine; finished steps are reused."""
+    """Run the whole pipeline on this machine or a Slurm cluster; finished steps are reused."""
     from pipeline.run import run_locally
     from pipeline.summary import print_summary
 
     started = time.monotonic()
     pipeline = load_pipeline_config(config, overrides)
-    check_encoders(pipeline, here=runner == "process")
-    if runner == "docker":
+    check_encoders(pipeline, here=runner != "docker")
+    if runner != "docker" and network is not None:
+        raise UserError(
+            "no-network", "a Docker network is for containers", where="--network", remedy="Add --runner docker."
+        )
+    evaluation: Storage | None
+    if runner == "slurm":
+        from pipeline.slurm.run import run_on_slurm
+
+        terminate_cleanly()  # or the jobs would outlive who follows them
+        evaluation = run_on_slurm(pipeline, wait=wait)
+    elif runner == "docker":
         from pipeline.docker import containers
 
         evaluation = run_locally(pipeline, log=log, runner=containers(pipeline, network=network))
-    elif network is None:
-        evaluation = run_locally(pipeline, log=log)
     else:
-        raise UserError(
-            "no-network", "processes have no network of their own", where="--network", remedy="Add --runner docker."
-        )
-    print_summary(pipeline, evaluation, config_file=config, seconds=time.monotonic() - started)
+        evaluation = run_locally(pipeline, log=log)
+    if evaluation is not None:
+        print_summary(pipeline, evaluation, config_file=config, seconds=time.monotonic() - started)
 
 
 EndpointOption = Annotated[

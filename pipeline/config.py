@@ -17,7 +17,8 @@ from components.serve.config import ServeConfig
 from components.train.config import TrainConfig
 
 __all__ = [
-    "CONFIGS", "ImageName", "PipelineConfig", "Platform", "Retries", "Secret", "StepPlatform", "Target",
+    "CONFIGS", "ImageName", "PipelineConfig", "Platform", "Retries", "Secret", "Slurm", "SlurmJob", "StepPlatform",
+    "Target",
     "load_pipeline_config",
 ]  # fmt: skip
 
@@ -44,7 +45,7 @@ class StepPlatform(Config):
     gpu_resource: str = "nvidia.com/gpu"
     """Kubernetes' name of the GPU; which model it is, the node selector says."""
     gpu_type: str | None = None
-    """Vertex's name of the GPU, such as NVIDIA_L4."""
+    """Vertex's name of the GPU, such as NVIDIA_L4, or Slurm's, such as a100."""
     node_selector: dict[str, str] = Field(default_factory=dict)
     """Labels that the node must have. Kubernetes only."""
     tolerations: tuple[Toleration, ...] = ()
@@ -79,6 +80,51 @@ class Secret(Config):
     """Steps that see it."""
 
 
+Word = Annotated[str, Field(pattern=r"^\S+$", coerce_numbers_to_str=True)]
+"""What goes into a line of a batch script, where a blank would begin the next option."""
+
+
+class SlurmJob(Config):
+    """What sbatch is asked for."""
+
+    partition: Word | None = None
+    """Partition; null for the cluster's default, as below."""
+    account: Word | None = None
+    """Account that is charged."""
+    qos: Word | None = None
+    """Quality of service."""
+    constraint: Word | None = None
+    """Features that the nodes must have, such as a100."""
+    time: Annotated[str, Field(pattern=r"^(\d+-)?\d+(:\d+){0,2}$", coerce_numbers_to_str=True)] | None = None
+    """Limit of one try: minutes, hours:minutes:seconds or days-hours."""
+
+
+class Slurm(SlurmJob):
+    """A run with `--runner slurm` (docs/slurm.md). Cores, memory and GPUs of a node are those of `platform.steps`."""
+
+    steps: dict[ImageName, SlurmJob] = Field(default_factory=dict)
+    """What one step asks for instead."""
+    options: tuple[Word, ...] = ()
+    """Further options of sbatch for every job, such as --exclusive."""
+    modules: tuple[Word, ...] = ()
+    """Environment modules that every job loads, in this order."""
+    container: str | None = None
+    """Command that runs what follows it in a container; {step} is preprocess, train, evaluate or serve."""
+    folder: str | None = None
+    """Where scripts, logs and what the jobs tell each other are kept, on a file system that all nodes share; null for
+    `slurm/` under a local root."""
+    stop_before_s: int = Field(120, ge=1)
+    """Seconds before the limit when preprocess and train are asked to stop; they are queued again and go on."""
+    max_requeues: int = Field(100, ge=0)
+    """Times that a job may meet its limit before it fails."""
+
+    def job(self, step: ImageName) -> SlurmJob:
+        """What a step's jobs ask for."""
+        wanted = SlurmJob(**{name: getattr(self, name) for name in SlurmJob.model_fields})
+        own = self.steps.get(step, SlurmJob())
+        return wanted.model_copy(update=own.model_dump(exclude_none=True))
+
+
 class Platform(Config):
     """What must be known when the pipeline is compiled; a run on this machine takes only `partitions` and `images`."""
 
@@ -98,6 +144,8 @@ class Platform(Config):
     """See Retries."""
     steps: dict[ImageName, StepPlatform] = Field(default_factory=dict)
     """Resources and placement of preprocess, train, evaluate and serve."""
+    slurm: Slurm = Slurm()
+    """See Slurm."""
 
     def image_of(self, step: ImageName) -> str:
         """The container image of a step."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,7 +48,7 @@ def pointed(artifact: Artifact) -> Storage:
 
 @contextlib.contextmanager
 def clean_exit(pipeline_run: str = "") -> Iterator[None]:
-    """End the container with one line instead of a traceback for a user's mistake.
+    """End the container with one line and code 2 instead of a traceback for a user's mistake.
 
     Args:
         pipeline_run: id of the pipeline's run, which MLflow's runs are tagged with.
@@ -57,4 +58,5 @@ def clean_exit(pipeline_run: str = "") -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        raise SystemExit(error.line) from None
+        print(error.line, file=sys.stderr, flush=True)
+        raise SystemExit(2) from None

@@ -1,0 +1,1 @@
+"""The pipeline as jobs of a Slurm cluster."""

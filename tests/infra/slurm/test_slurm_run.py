@@ -1,0 +1,188 @@
+"""The whole pipeline as jobs of a real cluster of two nodes, and what becomes of it when something fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from safetensors.numpy import load_file
+
+from components.cxr.report import load_report
+from components.cxr.storage.storage import open_storage
+from tests.infra.slurm.conftest import lose_node, queued, wait_until
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+TRAINING = ("train.learning_rate=0.001", "train.epochs=20", "train.checkpoint_every=2")
+
+
+def command(config: Path, root: Path, *overrides: str, options: tuple[str, ...] = ()) -> list[str]:
+    words = [sys.executable, "-m", "pipeline", "run", "--config", str(config), "--runner", "slurm", *options]
+    return words + [word for override in (f"root={root}", *overrides) for word in ("--set", override)]
+
+
+def run(
+    config: Path, root: Path, *overrides: str, options: tuple[str, ...] = (), code: int = 0
+) -> subprocess.CompletedProcess[str]:
+    words = command(config, root, *overrides, options=options)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=500)
+    assert done.returncode == code, done.stdout + done.stderr + logs(root)
+    return done
+
+
+def logs(root: Path) -> str:
+    return "\n".join(path.read_text(errors="replace")[-3000:] for path in sorted(root.glob("slurm/*/*.log")))
+
+
+def weights(root: Path) -> dict[str, Any]:
+    (bundle,) = (root / "bundles").iterdir()
+    return dict(load_file(bundle / "weights.safetensors"))
+
+
+def largest_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
+    assert ours.keys() == theirs.keys()
+    return max(float(abs(ours[name] - theirs[name]).max()) for name in ours)
+
+
+@pytest.fixture(scope="module")
+def whole(blob_config: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The root of a whole run with a training on two nodes, and what it printed."""
+    root = Path(yaml.safe_load(blob_config.read_text())["root"])
+    return root, run(blob_config, root, *TRAINING, "train.num_nodes=2")
+
+
+def with_data(whole: Path, root: Path) -> Path:
+    """A root in which the data set is there and nothing else."""
+    shutil.copytree(whole / "data", root / "data")
+    return root
+
+
+def test_the_whole_pipeline_ends_with_a_deployed_model(whole: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    root, done = whole
+    assert re.search(r"queued preprocess \d+, collect \d+, train \d+, evaluate \d+, deploy \d+; logs in", done.stdout)
+    assert "slurm: preprocess 2/2, collect done, train done, evaluate done, deploy done" in done.stdout
+    assert "train runs on n[1-2]" in done.stdout
+    assert done.stderr == ""
+    current = json.loads((root / "deployed" / "current.json").read_text())
+    assert (root / current["bundle"] / "weights.safetensors").is_file()
+    evaluation = open_storage(json.loads((root / "latest" / "evaluation.json").read_text())["uri"])
+    assert load_report(evaluation).headline.mean.auroc > 0.8
+    assert f"Everything is under {root}:\n" in done.stdout
+    assert queued() == []
+
+
+def test_no_patient_or_text_is_in_the_logs(whole: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    root, done = whole
+    text = done.stdout + "".join(path.read_text() for path in root.glob("slurm/*/*.log"))
+    for secret in ("cough", "train001", "test12", "validate003"):
+        assert secret not in text
+
+
+def test_two_nodes_give_the_weights_of_one_process(
+    whole: tuple[Path, subprocess.CompletedProcess[str]], blob_config: Path, tmp_path: Path
+) -> None:
+    root = with_data(whole[0], tmp_path / "root")
+    (manifest,) = (root / "data").iterdir()
+    words = [sys.executable, "-m", "components.train", "--config", str(blob_config), "--root", str(root)]
+    words += ["--manifest", str(manifest), *(word for override in TRAINING for word in ("--set", override))]
+    subprocess.run(words, check=True, capture_output=True, timeout=300)
+    assert largest_difference(weights(whole[0]), weights(root)) < 1e-5
+
+
+def test_a_training_that_meets_its_limit_and_then_loses_a_node_ends_as_an_unbroken_one(
+    whole: tuple[Path, subprocess.CompletedProcess[str]], blob_config: Path, cluster_folder: Path, tmp_path: Path
+) -> None:
+    root = with_data(whole[0], tmp_path / "root")
+    overrides = (*TRAINING, "train.num_nodes=2")
+    run(blob_config, root, *overrides, options=("--no-wait",))
+    (folder,) = (root / "slurm").iterdir()
+    jobs = json.loads((folder / "jobs.json").read_text())
+    train, log = f"--jobs={jobs['train']}", folder / "train.log"
+
+    def checkpoint() -> int:
+        found = [*root.glob("checkpoints/*/latest.json")]
+        return int(json.loads(found[0].read_text())["checkpoint"][5:-3]) if found else 0
+
+    wait_until(lambda: checkpoint() > 0, timeout_s=120, what=logs(root))
+    subprocess.run(["scancel", "--batch", "--signal=USR1", jobs["train"]], check=True)  # as Slurm does before the limit
+    wait_until(lambda: queued(train) == [f"{jobs['train']} PENDING"], timeout_s=60, what=logs(root))
+    assert "slurm: stopped before the time limit; queued again" in log.read_text()
+    stopped = checkpoint()
+    assert f"train: stopped at step {stopped}" in log.read_text()
+
+    wait_until(lambda: checkpoint() > stopped, timeout_s=120, what=logs(root))
+    assert f"at step {stopped} of 120" in log.read_text()
+    lose_node("n2", cluster_folder)
+    try:
+        wait_until(lambda: queued(train) == [f"{jobs['train']} PENDING"], timeout_s=120, what=logs(root))
+        assert not (root / "bundles").exists()
+    finally:
+        subprocess.run(["slurmd", "-N", "n2"], check=True)
+    lost = checkpoint()
+    wait_until(lambda: not queued(train), timeout_s=180, what=logs(root))
+    subprocess.run(["scancel", *jobs.values()], check=True)
+    assert f"at step {lost} of 120" in log.read_text()
+    assert "slurm: try 3 of job" in log.read_text()
+    assert largest_difference(weights(whole[0]), weights(root)) == 0.0
+
+
+def test_a_failing_element_of_the_array_is_told_by_name(
+    whole: tuple[Path, subprocess.CompletedProcess[str]], blob_config: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    (data,) = (whole[0] / "data").iterdir()
+    second = next(path.stem for path in (data / "parts").iterdir() if int(path.stem[-5:]) % 2)
+    blocked = root / "data" / data.name / "parts" / f"{second}.json"
+    (blocked / "in the way").mkdir(parents=True)  # where the second element's record would go
+    done = run(blob_config, root, "platform.retries.count=0", code=2)
+    assert "slurm: preprocess 1/2 (1 failed)" in done.stdout
+    assert re.match(
+        r"error: step preprocess, element 1 of 2, failed: job \d+_1 on n[12]; found FAILED, exit code 1:0, "
+        r"reason NonZeroExitCode\. Everything is in \S+/preprocess-1\.log, its end:\n",
+        done.stderr,
+    )
+    assert "Is a directory" in done.stderr
+    assert done.stderr.endswith("[step-failed]\n")
+    assert queued() == []
+
+
+def test_what_slurm_refuses_is_one_line_and_leaves_no_job(blob_config: Path, tmp_path: Path) -> None:
+    done = run(blob_config, tmp_path / "root", "platform.slurm.steps.serve.partition=nowhere", code=2)
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: sbatch failed: job deploy; found ")
+    assert "Invalid partition name specified" in done.stderr
+    assert done.stderr.count("\n") == 1
+    wait_until(lambda: queued() == [], timeout_s=30, what="jobs are left")
+    assert not (tmp_path / "root" / "slurm").exists()
+
+
+def test_ctrl_c_cancels_the_jobs(blob_config: Path, tmp_path: Path) -> None:
+    words = command(blob_config, tmp_path / "root")
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "slurm: queued" in process.stdout.readline()
+        assert len(queued()) >= 5
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "slurm: canceled the jobs" in stderr
+    assert stderr.endswith("error: interrupted; run the same command again to continue\n")
+    wait_until(lambda: queued() == [], timeout_s=30, what="jobs are left")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a process a file system of its own")
+def test_a_root_that_the_nodes_do_not_see_is_told(blob_config: Path, tmp_path: Path) -> None:
+    words = command(blob_config, tmp_path / "root", "platform.retries.count=0")
+    alone = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(tmp_path), *words]
+    done = subprocess.run(alone, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "exit code 0:53" in done.stderr
+    assert done.stderr.endswith("on a file system that all nodes share.  [root-not-shared]\n")
