@@ -140,7 +140,7 @@ MUTANTS = [
     Mutant(
         "a-film-size-is-refused-after-preprocess-alone",
         file="pipeline/__main__.py",
-        old='    check_encoders(pipeline, here=runner == "process")\n',
+        old='    check_encoders(pipeline, here=runner != "docker")\n',
         new="",
         test="tests/pipeline/test_encoders.py::test_the_commands_say_it_before_they_read_anything",
     ),

@@ -21,7 +21,7 @@ from components.cxr.storage.storage import open_storage
 from tests.infra.slurm.conftest import lose_node, queued, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
-TRAINING = ("train.learning_rate=0.001", "train.epochs=20", "train.checkpoint_every=2")
+TRAINING = ("train.learning_rate=0.001", "train.epochs=10", "train.checkpoint_every=2")
 
 
 def command(config: Path, root: Path, *overrides: str, options: tuple[str, ...] = ()) -> list[str]:
@@ -119,7 +119,7 @@ def test_a_training_that_meets_its_limit_and_then_loses_a_node_ends_as_an_unbrok
     assert f"train: stopped at step {stopped}" in log.read_text()
 
     wait_until(lambda: checkpoint() > stopped, timeout_s=120, what=logs(root))
-    assert f"at step {stopped} of 120" in log.read_text()
+    assert f"at step {stopped} of 60" in log.read_text()
     lose_node("n2", cluster_folder)
     try:
         wait_until(lambda: queued(train) == [f"{jobs['train']} PENDING"], timeout_s=120, what=logs(root))
@@ -129,7 +129,7 @@ def test_a_training_that_meets_its_limit_and_then_loses_a_node_ends_as_an_unbrok
     lost = checkpoint()
     wait_until(lambda: not queued(train), timeout_s=180, what=logs(root))
     subprocess.run(["scancel", *jobs.values()], check=True)
-    assert f"at step {lost} of 120" in log.read_text()
+    assert f"at step {lost} of 60" in log.read_text()
     assert "slurm: try 3 of job" in log.read_text()
     assert largest_difference(weights(whole[0]), weights(root)) == 0.0
 
