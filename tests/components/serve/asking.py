@@ -6,13 +6,18 @@ import base64
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import cv2
 import httpx
 import numpy as np
+import numpy.typing as npt
 import tritonclient.http as triton
 
-__all__ = ["PROTOCOLS", "ask", "web"]
+if TYPE_CHECKING:
+    from components.cxr.model.batch import Study
+
+__all__ = ["PROTOCOLS", "ask", "fields_of", "rendered", "web"]
 
 PROTOCOLS = ("form", "json", "v2", "v2-binary")
 
@@ -42,6 +47,27 @@ def ask(address: str, protocol: str, *, films: list[bytes], fields: Mapping[str,
     reply = json.loads(outputs["reply"][0])
     assert [answer["probability"] for answer in reply["answers"].values()] == outputs["probability"]
     return reply
+
+
+def fields_of(study: Study) -> dict[str, Any]:
+    """Those of the server's fields that the study has."""
+    found = {
+        "text": study.text,
+        "age_years": study.age_years,
+        "sex": study.sex,
+        "view_positions": [view or "" for view in study.view_positions],
+    }
+    return {name: value for name, value in found.items() if value not in (None, "", []) and value != [""]}
+
+
+def rendered(address: str, film: bytes, protocol: str) -> npt.NDArray[np.uint8]:
+    """The model's pixels of a film [H, W], by the server."""
+    if protocol == "form":
+        request: dict[str, Any] = {"files": {"files": ("f", film)}}
+    else:
+        request = {"json": {"files": [_base64(film)]}}
+    png = web().post(f"{address}/v1/render", **request).content
+    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 @functools.cache

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
 
-import cv2
 import numpy as np
 import pytest
 
@@ -21,30 +19,9 @@ from components.preprocess.config import PreprocessConfig, parse_data
 from components.preprocess.preprocess import run_partition
 from pipeline.synthetic.dataset import generate
 from pipeline.synthetic.presets import Settings
-from tests.components.serve.asking import PROTOCOLS, ask, web
+from tests.components.serve.asking import PROTOCOLS, ask, fields_of, rendered
 
 PUBLIC = IdKey(None)
-
-
-def fields_of(study):
-    """Those of the server's fields that the study has."""
-    found = {
-        "text": study.text,
-        "age_years": study.age_years,
-        "sex": study.sex,
-        "view_positions": [view or "" for view in study.view_positions],
-    }
-    return {name: value for name, value in found.items() if value not in (None, "", []) and value != [""]}
-
-
-def rendered(server, film, protocol):
-    """The model's pixels of a film, by the server."""
-    if protocol == "form":
-        request = {"files": {"files": ("f", film)}}
-    else:
-        request = {"json": {"files": [base64.b64encode(film).decode()]}}
-    png = web().post(f"{server.address}/v1/render", **request).content
-    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -75,7 +52,7 @@ def test_every_test_films_pixels_are_evaluations(server, evaluated, predictor, p
     films = [film for study in studies for film in study.films]
     assert len(films) > 40
     for film in films:
-        np.testing.assert_array_equal(rendered(server, encode_png(film), protocol), film)
+        np.testing.assert_array_equal(rendered(server.address, encode_png(film), protocol), film)
 
 
 @pytest.mark.slow
@@ -100,7 +77,7 @@ def test_original_dicoms_and_whole_reports_get_the_shards_answers(server, predic
             films = [paths[row["image_id"]].read_bytes() for row in mine]
             for row, film in zip(mine, films, strict=True):
                 shard = np.frombuffer(row["pixels"], np.uint8).reshape(32, 32)
-                np.testing.assert_array_equal(rendered(server, film, "form"), shard)
+                np.testing.assert_array_equal(rendered(server.address, film, "form"), shard)
             fields = {"view_positions": [row["view_position"] or "" for row in mine]}
             if study_id in reports:
                 fields["text"] = reports[study_id].read_text()
