@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Storage
 
-__all__ = ["FILM_CHECK", "FilmAxes", "FilmCheck", "FilmCounts", "load_film_check"]
+__all__ = ["FILM_CHECK", "FilmAxes", "FilmCheck", "FilmCounts", "in_distribution", "load_film_check"]
 
 FILM_CHECK = "film_check.safetensors"
 SCHEMA_VERSION = 1
@@ -87,6 +87,11 @@ class FilmCheck:
         del arrays["axes"]
         # safetensors writes an array's memory as it lies there, whatever its order
         return bytes(safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
+
+
+def in_distribution(check: FilmCheck | None, films_NHW: Films | Sequence[Films]) -> bool | None:
+    """Whether every film of a study (N, H, W), uint8, is taken for a chest film; None without films or a check."""
+    return None if check is None or not len(films_NHW) else bool((check.score(films_NHW) <= 0).all())
 
 
 def standardized(films_NHW: Films | Sequence[Films]) -> Floats:

@@ -16,6 +16,7 @@ from components.cxr.bundle_info import check_same_input
 from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli
 from components.cxr.config import section
 from components.cxr.errors import UserError
+from components.cxr.film_check import in_distribution, load_film_check
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.device import pick_device
 from components.cxr.model.predictor import answer, condition_of
@@ -42,8 +43,9 @@ def answers(
 
     Calibration and thresholds are the evaluation's, of the condition that fits the study (condition_of).
 
-    One row per study: study_id, split, and per pathology `probability/<name>` (calibrated) and `uncertain/<name>`, both
-    in [0, 1], and `state/<name>` (1, 0 or -1).
+    One row per study: study_id, split, in_distribution (false where a film is no chest film; null where nothing tells),
+    and per pathology `probability/<name>` (calibrated) and `uncertain/<name>`, both in [0, 1], and `state/<name>` (1, 0
+    or -1).
 
     Raises:
         UserError: films of another pixel preset than the model's, an evaluation of another model, no study, or no
@@ -52,6 +54,7 @@ def answers(
     pick_device(config.device, where="evaluate.device")
     model = load_bundle(bundle)
     points = load_operating_points(evaluation, bundle_hash=model.hash, pathologies=model.info.pathologies)
+    film_check = load_film_check(evaluation)
     check_same_input(model.info, manifest.manifest, where=manifest.storage.uri)
     tables = []
     for split in splits:
@@ -60,13 +63,16 @@ def answers(
             continue
         (logits,) = run_model(model, [Job(studies, "all")], config=config)
         columns: dict[str, list[Any]] = {"study_id": list(studies.study_ids), "split": [split] * len(studies)}
-        for row in range(len(studies)):
-            condition = condition_of(studies[row])
+        chest_films = []
+        for row, study in enumerate(studies):
+            condition = condition_of(study)
+            chest_films.append(in_distribution(film_check, study.films))
             for name, told in answer(model, logits, points, condition=condition, row=row).items():
                 columns.setdefault(f"probability/{name}", []).append(told.probability)
                 columns.setdefault(f"uncertain/{name}", []).append(told.uncertain)
                 columns.setdefault(f"state/{name}", []).append(told.state)
-        tables.append(pa.table(columns))
+        table = pa.table(columns)
+        tables.append(table.add_column(2, "in_distribution", pa.array(chest_films, pa.bool_())))
     if not tables:
         found = f"0 studies in {', '.join(splits)}"
         raise UserError(

@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from components.serve.addresses import Shares, address_of, is_proxy, most_connections
 from components.serve.config import ServeConfig
 
-__all__ = ["BACKLOG", "calm", "connection_class"]
+__all__ = ["BACKLOG", "Loop", "calm", "connection_class"]
 
 BACKLOG = 64
 """Connections that wait to be accepted, and that asyncio accepts before it does anything else: uvicorn's 2,048 would
@@ -116,6 +116,20 @@ def connection_class(config: ServeConfig) -> type[asyncio.Protocol]:
                 self.deadline = None
 
     return Connection
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """asyncio's, whose TLS connections end in time: uvicorn leaves a client 60 s for the handshake, and 30 s to end."""
+
+    def __init__(self, tls_timeout_s: float) -> None:
+        super().__init__()
+        self._tls_timeout_s = tls_timeout_s
+
+    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
+        """As asyncio's."""
+        if options.get("ssl") is not None:
+            options |= dict.fromkeys(("ssl_handshake_timeout", "ssl_shutdown_timeout"), self._tls_timeout_s)
+        return await super().create_server(*args, **options)
 
 
 def calm(loop: asyncio.AbstractEventLoop) -> None:

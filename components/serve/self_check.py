@@ -12,27 +12,27 @@ import numpy as np
 from components.cxr.errors import UserError
 from components.cxr.films.pixels import encode_png
 from components.cxr.model.predictor import Logits, answer
-from components.cxr.self_check import Probe, ProbeLogits, probes
+from components.cxr.self_check import SELF_CHECK, Probe, ProbeLogits, probes
 from components.serve.errors import RequestError
 from components.serve.predictor import Prediction, StudyPredictor
 
 __all__ = ["check_self"]
 
 
-def check_self(predictor: StudyPredictor, *, tolerance: float) -> int:
+def check_self(predictor: StudyPredictor, *, tolerance: float) -> str:
     """Answer the synthetic studies on the way that requests take, from a film's file on.
 
     Args:
         tolerance: largest difference of a probability.
 
     Returns:
-        How many answers were compared; 0 for a model whose evaluation left none, which deploy refuses.
+        What was checked, for the terminal: nothing of a model whose evaluation left no answers, which deploy refuses.
 
     Raises:
         UserError: an answer that is off by more, or none.
     """
     if predictor.self_check is None:
-        return 0
+        return f"not checked by synthetic studies: the model's evaluation has no {SELF_CHECK}; evaluate again for one"
     studies, names = predictor.self_check.studies, predictor.bundle.info.pathologies
     asked = probes(predictor.bundle.info)
     if len(studies) != len(asked):
@@ -48,7 +48,7 @@ def check_self(predictor: StudyPredictor, *, tolerance: float) -> int:
                     raise _failed(
                         f"{where}, {name}", found=f"{got:.6f}", expected=f"{expected:.6f} within {tolerance:g}"
                     )
-    return len(asked) * len(names)
+    return f"{len(asked) * len(names)} answers to synthetic studies are evaluation's"
 
 
 def _answered(predictor: StudyPredictor, probe: Probe, *, where: str) -> Prediction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import signal
@@ -22,7 +23,7 @@ from components.cxr.model.device import pick_device
 from components.cxr.storage.storage import Storage
 from components.serve.app import create_app
 from components.serve.config import LISTENING, ServeConfig
-from components.serve.connections import BACKLOG, connection_class
+from components.serve.connections import BACKLOG, Loop, connection_class
 from components.serve.json_log import LOGGING
 from components.serve.keys import KeyRing
 from components.serve.predictor import StudyPredictor
@@ -93,10 +94,11 @@ def serve(
         with predictor.reader:  # a film that is still being decoded does not hold up the end
             predictor.reader.start()
             checked = check_self(predictor, tolerance=config.golden_tolerance)
-            print(f"serve: {checked} answers to synthetic studies are evaluation's", flush=True)
+            print(f"serve: {checked}", flush=True)
             print(f"{READY_AFTER}{time.perf_counter() - started:.2f} s")
             print(f"{LISTENING}{address}", flush=True)
-            server.run(sockets=[listener])
+            with asyncio.Runner(loop_factory=lambda: Loop(config.header_timeout_s)) as loop:
+                loop.run(server.serve(sockets=[listener]))
 
 
 def check_tls(config: ServeConfig) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from components.cxr.bundle_info import BundleInfo
+    from components.cxr.film_check import FilmCheck
     from components.cxr.model.architecture import Architecture
     from components.cxr.model.network import CxrModel
     from components.cxr.shard_writer import ImageRow
@@ -262,3 +263,30 @@ def _info(data: LoadedManifest, architecture: Architecture, num_parameters: int)
         mlflow_run_id=None,
         git_revision=None,
     )
+
+
+@pytest.fixture(scope="session")
+def chest_films() -> npt.NDArray[np.uint8]:
+    """Two dark lungs on a bright body, 320 times: as much of a chest film as a check needs."""
+    rng = np.random.default_rng(5)
+    return np.stack([_chest(rng) for _ in range(320)])
+
+
+@pytest.fixture(scope="session")
+def film_check(chest_films: npt.NDArray[np.uint8]) -> FilmCheck:
+    from components.evaluate.film_check import fit_film_check
+
+    return fit_film_check(chest_films[:220], chest_films[220:270], chest_films[270:])
+
+
+def _chest(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    size = 32
+    y, x = np.mgrid[:size, :size] / size
+    film = np.full((size, size), rng.uniform(150, 220))
+    for middle in (0.3, 0.7):
+        across, along = (
+            (x - middle - rng.normal(0, 0.02)) / 0.14,
+            (y - 0.5 - rng.normal(0, 0.03)) / rng.uniform(0.3, 0.4),
+        )
+        film -= rng.uniform(90, 130) * (across**2 + along**2 < 1)
+    return np.clip(film + rng.normal(0, 6, film.shape), 0, 255).astype(np.uint8)

@@ -94,7 +94,7 @@ MUTANTS = [
         "a-server-answers-before-it-has-checked-itself",
         file="components/serve/server.py",
         old="            checked = check_self(predictor, tolerance=config.golden_tolerance)\n",
-        new="            checked = 0\n",
+        new="            checked = 'unchecked'\n",
         test=f"{SELF_CHECK}::test_a_server_of_other_versions_answers_nobody",
     ),
     Mutant(
@@ -104,6 +104,27 @@ MUTANTS = [
         "        wanted = answer(predictor.bundle, _logits(logits), predictor.points, condition=found.condition)\n",
         new="        found = _answered(predictor, probe, where=where)\n        wanted = found.answers\n",
         test=f"{SELF_CHECK}::test_whatever_changes_an_answer_is_seen",
+    ),
+    Mutant(
+        "a-server-that-checked-nothing-says-that-all-is-well",
+        file="components/serve/self_check.py",
+        old='    if predictor.self_check is None:\n        return f"not checked',
+        new='    if predictor.self_check is None:\n        return f"0 answers checked',
+        test=f"{SELF_CHECK}::test_an_evaluation_without_them_is_not_deployed",
+    ),
+    Mutant(
+        "a-tls-handshake-may-take-for-ever",
+        file="components/serve/connections.py",
+        old='        if options.get("ssl") is not None:\n',
+        new="        if False:\n",
+        test=f"{KEYS}::test_a_tls_handshake_that_never_ends_is_cut_off",
+    ),
+    Mutant(
+        "mlflow-answers-for-any-picture",
+        file="components/cxr/tracking/mlflow_model.py",
+        old="self.film_check = load_film_check(evaluation)",
+        new="self.film_check = None",
+        test="tests/components/cxr/tracking/test_mlflow_model.py::test_a_film_that_is_no_chest_film_is_marked",
     ),
     Mutant(
         "mlflow-loads-what-was-not-sealed",

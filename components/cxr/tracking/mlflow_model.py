@@ -3,7 +3,8 @@
 Input, a row per film (rows that share `study` are one study) or a row per study without films; a dict is one row. All
 columns are optional: film (a DICOM, PNG or JPEG file as bytes, base64 or path), view_position (PA, AP, LATERAL or LL;
 default the DICOM header's), study, text, age_years and sex (F or M; default the DICOM header's). Output: calibrated
-probabilities, a float column per pathology, a row per input row; rows of one study share their answer.
+probabilities, a float column per pathology, and `in_distribution`: false where a film of the study is no chest film, so
+that its row is not to be used; None where nothing tells. A row per input row; rows of one study share their answer.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import contextlib
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from mlflow.types.schema import AnyType
 
 from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
+from components.cxr.film_check import in_distribution, load_film_check
 from components.cxr.films.isolated import FilmReader
 from components.cxr.films.pixels import Film, FilmError, encode_png
 from components.cxr.model.batch import VIEW_INDEX, Study
@@ -76,9 +78,10 @@ class CxrflowModel(PythonModel):  # type: ignore[misc]
         self.bundle = load_bundle(bundle, check=check)
         pathologies = self.bundle.info.pathologies
         self.points = load_operating_points(evaluation, bundle_hash=self.bundle.hash, pathologies=pathologies)
+        self.film_check = load_film_check(evaluation)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Probabilities (rows x pathologies) in [0, 1].
+        """Probabilities (rows x pathologies) in [0, 1], then the column in_distribution.
 
         Raises:
             UserError: a film that cannot be used, neither film nor text in a study, or a value that makes no sense.
@@ -86,16 +89,17 @@ class CxrflowModel(PythonModel):  # type: ignore[misc]
         del context, params
         frame = model_input.reset_index(drop=True)
         if frame.empty:
-            return pd.DataFrame(columns=list(self.bundle.info.pathologies), dtype=float)
+            return pd.DataFrame(columns=_columns(self.bundle.info.pathologies), dtype=float)
         groups = [str(name) if _given(name) else f"row {i}" for i, name in enumerate(_column(frame, "study"))]
         studies = {group: self._study(frame[np.asarray(groups) == group]) for group in dict.fromkeys(groups)}
         conditions = {group: condition_of(study) for group, study in studies.items()}
         logits = predict(self.bundle, [shown(study, conditions[group]) for group, study in studies.items()])
-        answers = {}
+        answers: dict[str, list[float | bool | None]] = {}
         for row, group in enumerate(studies):
             found = answer(self.bundle, logits, self.points, condition=conditions[group], row=row)
-            answers[group] = {name: pathology.probability for name, pathology in found.items()}
-        return pd.DataFrame([answers[group] for group in groups], columns=list(self.bundle.info.pathologies))
+            answers[group] = [pathology.probability for pathology in found.values()]
+            answers[group] += [in_distribution(self.film_check, studies[group].films)]
+        return pd.DataFrame([answers[group] for group in groups], columns=_columns(self.bundle.info.pathologies))
 
     def _study(self, rows: pd.DataFrame) -> Study:
         cells = zip(rows.index, _column(rows, "film"), _column(rows, "view_position"), strict=True)
@@ -137,7 +141,9 @@ class CxrflowModel(PythonModel):  # type: ignore[misc]
 def signature_of(pathologies: Sequence[str]) -> ModelSignature:
     """Columns in and out."""
     inputs = Schema([ColSpec(AnyType(), name, required=False) for name in COLUMNS])
-    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec("double", name) for name in pathologies]))
+    *probabilities, chest_films = _columns(pathologies)
+    outputs = [ColSpec("double", name) for name in probabilities]
+    return ModelSignature(inputs=inputs, outputs=Schema([*outputs, ColSpec("boolean", chest_films, required=False)]))
 
 
 def input_example() -> pd.DataFrame:
@@ -227,6 +233,11 @@ def _age(value: Any, *, where: str) -> float | None:
         if 0 <= (age := float(value)) <= MAX_AGE_YEARS:
             return age
     raise UserError("bad-age", "bad age", where=where, expected=f"0 to {MAX_AGE_YEARS} years, or nothing")
+
+
+def _columns(pathologies: Iterable[str]) -> list[str]:
+    """Of the answer."""
+    return [*pathologies, "in_distribution"]
 
 
 def _column(frame: pd.DataFrame, name: str) -> list[Any]:

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from components.cxr.errors import UserError
+from components.cxr.film_check import FILM_CHECK, FilmCheck
 from components.cxr.ids import hash_id
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import condition_of
@@ -73,14 +74,19 @@ def test_every_split_is_answered_as_evaluation_did(
     assert set(fitting.values()) == {"all", "image+meta"}
     for row in (told[place] for place in fitting.items()):
         assert rows[row["study_id"]]["split"] == "test"
+        assert rows[row["study_id"]]["in_distribution"] is None, "too few films for a check"
         for name in NAMES:
             assert rows[row["study_id"]][f"probability/{name}"] == pytest.approx(row[f"probability/{name}"], abs=1e-6)
 
 
 def test_a_folder_of_films_needs_no_labels(
-    evaluated: tuple[Root, Storage, Storage], tmp_path: Path, dicom_bytes: Callable[..., bytes]
+    evaluated: tuple[Root, Storage, Storage],
+    tmp_path: Path,
+    dicom_bytes: Callable[..., bytes],
+    film_check: FilmCheck,
 ) -> None:
     _, bundle, evaluation = evaluated
+    evaluation.write(FILM_CHECK, film_check.save())
     rng = np.random.default_rng(0)
     (tmp_path / "films").mkdir()
     for i in range(3):
@@ -97,6 +103,7 @@ def test_a_folder_of_films_needs_no_labels(
     main(config=config, output=tmp_path / "answers.csv", overrides=[], bundle=bundle.uri, evaluation=evaluation.uri)
     table = arrow_csv.read_csv(tmp_path / "answers.csv")
     assert set(table.column("study_id").to_pylist()) == {hash_id("study", "1.2.0"), hash_id("study", "1.2.1")}
+    assert table.column("in_distribution").to_pylist() == [False, False], "noise"
     for name in NAMES:
         assert all(0 <= p <= 1 for p in table.column(f"probability/{name}").to_pylist())
         assert set(table.column(f"state/{name}").to_pylist()) <= {-1, 0, 1}

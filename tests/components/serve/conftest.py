@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 if TYPE_CHECKING:
@@ -101,20 +100,6 @@ def server(evaluated: World) -> Iterator[RunningServer]:
     assert server.process.returncode == 0, server.log
 
 
-@pytest.fixture(scope="session")
-def chest_films() -> npt.NDArray[np.uint8]:
-    """Two dark lungs on a bright body, 320 times: as much of a chest film as a check needs."""
-    rng = np.random.default_rng(5)
-    return np.stack([_chest(rng) for _ in range(320)])
-
-
-@pytest.fixture(scope="session")
-def film_check(chest_films: npt.NDArray[np.uint8]) -> FilmCheck:
-    from components.evaluate.film_check import fit_film_check
-
-    return fit_film_check(chest_films[:220], chest_films[220:270], chest_films[270:])
-
-
 @pytest.fixture
 def checked(world: World, film_check: FilmCheck) -> World:
     """A root of the test's own, whose evaluation left a check of films."""
@@ -147,19 +132,6 @@ def png() -> bytes:
 @pytest.fixture(scope="session")
 def make_png() -> Callable[..., bytes]:
     return _png
-
-
-def _chest(rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    size = 32
-    y, x = np.mgrid[:size, :size] / size
-    film = np.full((size, size), rng.uniform(150, 220))
-    for middle in (0.3, 0.7):
-        across, along = (
-            (x - middle - rng.normal(0, 0.02)) / 0.14,
-            (y - 0.5 - rng.normal(0, 0.03)) / rng.uniform(0.3, 0.4),
-        )
-        film -= rng.uniform(90, 130) * (across**2 + along**2 < 1)
-    return np.clip(film + rng.normal(0, 6, film.shape), 0, 255).astype(np.uint8)
 
 
 def _png(height: int = 60, width: int = 48, *, extension: str = ".png") -> bytes:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import ipaddress
 import json
 import os
+import socket
 import ssl
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -32,6 +35,8 @@ from components.serve.server import check_tls
 from tests.components.processes import wait_for
 
 REPOSITORY = Path(__file__).parents[3]
+HEADER_S = 1.5
+"""How long a client may take for the header of a request or a TLS handshake."""
 CLOSED = (
     "/v1/model",
     "/v1/model/card",
@@ -216,23 +221,66 @@ def test_half_a_tls_is_no_configuration(values, message):
         ServeConfig.parse(values, where="serve")
 
 
-@pytest.mark.slow
-def test_the_check_before_a_deployment_has_a_key_of_its_own_and_trusts_the_servers_certificate(evaluated, tmp_path):
-    path, keys = _made(tmp_path)
-    certificate, key = _certificate(tmp_path, "127.0.0.9")  # of another name, as that of a public address is here
-    config = ServeConfig(keys=str(path), tls_certificate=certificate, tls_key=key)
+@pytest.fixture(scope="module")
+def tls_server(evaluated, tmp_path_factory):
+    """A server with TLS and keys, and what must not be in its log; its certificate is that of a public address."""
+    folder = tmp_path_factory.mktemp("tls")
+    path, keys = _made(folder)
+    certificate, key = _certificate(folder, "127.0.0.9")
+    config = ServeConfig(keys=str(path), tls_certificate=certificate, tls_key=key, header_timeout_s=HEADER_S)
     with running_server(config, evaluated.bundle, evaluated.evaluation) as server:
-        assert server.address.startswith("https://")
-        assert check_answers(server, evaluated.report, manifest=evaluated.manifest, tolerance=1e-4).num_studies > 3
-        without = server._replace(key=None)
-        with pytest.raises(UserError, match="does not name its model; found This server wants an API key"):
-            check_answers(without, evaluated.report, manifest=evaluated.manifest, tolerance=1e-4)
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{server.address}/healthz", trust_env=False)
-        with pytest.raises(httpx.TransportError):
-            httpx.get(f"{server.address.replace('https', 'http')}/healthz", trust_env=False)
+        yield server
         log = server.log.read_text()
     assert not any(found in log for found in (*keys.values(), server.key))
+
+
+@pytest.mark.slow
+def test_the_check_before_a_deployment_has_a_key_of_its_own_and_trusts_the_servers_certificate(evaluated, tls_server):
+    assert tls_server.address.startswith("https://")
+    assert check_answers(tls_server, evaluated.report, manifest=evaluated.manifest, tolerance=1e-4).num_studies > 3
+    without = tls_server._replace(key=None)
+    with pytest.raises(UserError, match="does not name its model; found This server wants an API key"):
+        check_answers(without, evaluated.report, manifest=evaluated.manifest, tolerance=1e-4)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{tls_server.address}/healthz", trust_env=False)
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"{tls_server.address.replace('https', 'http')}/healthz", trust_env=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "half a greeting"])
+def test_a_tls_handshake_that_never_ends_is_cut_off(tls_server, sent):
+    host, port = tls_server.address.removeprefix("https://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as raw:
+        start = time.monotonic()
+        raw.sendall(sent)
+        with contextlib.suppress(ConnectionResetError):
+            assert raw.recv(1 << 16) == b""
+        assert HEADER_S - 0.1 < time.monotonic() - start < HEADER_S + 5
+
+
+@pytest.mark.slow
+def test_a_tls_client_that_falls_silent_and_never_says_goodbye_is_cut_off(tls_server):
+    host, port = tls_server.address.removeprefix("https://").split(":")
+    context = ssl.create_default_context(cafile=tls_server.certificate)
+    context.check_hostname = False
+    with socket.create_connection((host, int(port)), timeout=30) as raw:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = context.wrap_bio(incoming, outgoing)
+        shaken = False
+        while not shaken:
+            try:
+                client.do_handshake()
+                shaken = True
+            except ssl.SSLWantReadError:
+                raw.sendall(outgoing.read())
+                incoming.write(raw.recv(1 << 16))
+        raw.sendall(outgoing.read())
+        start = time.monotonic()
+        with contextlib.suppress(ConnectionResetError):
+            while raw.recv(1 << 16):  # the server's goodbye, which is not answered
+                pass
+        assert time.monotonic() - start < 2 * HEADER_S + 5
 
 
 @pytest.mark.slow

@@ -42,7 +42,8 @@ def test_the_films_are_the_same_on_every_machine(predictor: StudyPredictor) -> N
 def test_a_server_answers_the_synthetic_studies_as_evaluation_did(predictor: StudyPredictor) -> None:
     assert predictor.self_check is not None
     asked = probes(predictor.bundle.info)
-    assert check_self(predictor, tolerance=1e-5) == len(asked) * len(predictor.bundle.info.pathologies)
+    answers = len(asked) * len(predictor.bundle.info.pathologies)
+    assert check_self(predictor, tolerance=1e-5) == f"{answers} answers to synthetic studies are evaluation's"
     conditions = {predictor.predict([], text=probe.text).condition for probe in asked if not probe.films}
     assert (len(asked), conditions) == (4, {"text"})
 
@@ -77,7 +78,10 @@ def test_an_evaluation_without_them_is_not_deployed(world: World, tmp_path: Path
     with pytest.raises(UserError, match=f"no synthetic studies for servers .*expected {SELF_CHECK}"):
         make_copy(world.bundle, world.evaluation, open_storage(tmp_path / "copy"))
     assert not (tmp_path / "copy").exists()
-    assert StudyPredictor(world.bundle, world.evaluation).self_check is None
+    served = StudyPredictor(world.bundle, world.evaluation)
+    assert served.self_check is None
+    told = check_self(served, tolerance=1e-5)
+    assert told.startswith("not checked by synthetic studies: the model's evaluation has no self_check.json")
 
 
 def test_they_lie_beside_the_deployed_model(world: World, tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 
 from components.cxr.bundle_info import Description, describe
 from components.cxr.errors import UserError
+from components.cxr.film_check import FILM_CHECK, FilmCheck
 from components.cxr.films.pixels import encode_png
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import answer, condition_of, predict
@@ -105,12 +107,32 @@ def test_rows_of_a_study_share_its_answer(model: CxrflowModel, tiny_data: Loaded
     rows.insert(1, {"text": "cough edema"})
     rows.append({**_film(single.films[0]), "view_position": None, "text": float("nan"), "sex": None})
     found = model.predict(None, pd.DataFrame(rows))
-    assert list(found.columns) == list(tiny_data.manifest.pathologies)
+    assert list(found.columns) == [*tiny_data.manifest.pathologies, "in_distribution"]
+    assert found.pop("in_distribution").tolist() == [None] * len(rows), "no check is beside this model"
     assert found.iloc[0].equals(found.iloc[2])
     logits = predict(model.bundle, [pair])
     expected = answer(model.bundle, logits, model.points, condition=condition_of(pair))
     assert found.iloc[0].to_dict() == pytest.approx({name: one.probability for name, one in expected.items()}, abs=1e-5)
     assert found.iloc[1].to_dict() != pytest.approx(found.iloc[3].to_dict(), abs=1e-3)
+
+
+def test_a_film_that_is_no_chest_film_is_marked(
+    fitted_bundle: Storage, chest_films: npt.NDArray[np.uint8], film_check: FilmCheck, tmp_path: Path
+) -> None:
+    evaluation = open_storage(tmp_path)
+    described = describe(fitted_bundle)
+    evaluation.write(FILM_CHECK, film_check.save())
+    _seal(evaluation, described)
+    chest = chest_films[film_check.score(chest_films).argmin()]
+    rows = [
+        {"film": encode_png(chest), "study": "a"},
+        {"film": encode_png(chest), "study": "b"},
+        {"film": encode_png(np.ascontiguousarray(255 - chest)), "study": "b"},
+        {"text": "cough"},
+    ]
+    found = _loaded(fitted_bundle, evaluation).predict(None, pd.DataFrame(rows))
+    assert found["in_distribution"].tolist() == [True, False, False, None]
+    assert found[list(described.info.pathologies)].notna().all(axis=None)
 
 
 def test_a_dicom_header_fills_in_what_is_not_given(model: CxrflowModel, dicom_bytes: Any) -> None:
@@ -120,6 +142,7 @@ def test_a_dicom_header_fills_in_what_is_not_given(model: CxrflowModel, dicom_by
     without = _encoded(dicom_bytes(stored, bits_stored=12))
     given = {"view_position": "AP", "age_years": 63.0, "sex": "F"}
     found = model.predict(None, pd.DataFrame([{"film": full}, {"film": without, **given}, {"film": without}]))
+    found = found.drop(columns="in_distribution")
     assert found.iloc[0].to_dict() == pytest.approx(found.iloc[1].to_dict(), abs=1e-6)
     assert found.iloc[0].to_dict() != pytest.approx(found.iloc[2].to_dict(), abs=1e-6)
 
@@ -179,7 +202,8 @@ def test_the_input_example_fits_signature_and_model(model: CxrflowModel) -> None
     assert set(input_example().columns) == set(signature.inputs.input_names())
     found = model.predict(None, input_example())
     assert list(found.columns) == signature.outputs.input_names()
-    assert ((found > 0) & (found < 1)).all(axis=None)
+    probabilities = found.drop(columns="in_distribution")
+    assert ((probabilities > 0) & (probabilities < 1)).all(axis=None)
 
 
 def test_requirements_name_versions_that_pip_can_find() -> None:
