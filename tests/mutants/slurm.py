@@ -1,0 +1,58 @@
+"""Runs on a Slurm cluster."""
+
+from tests.mutants.mutant import Mutant
+
+JOBS = "tests/pipeline/slurm/test_jobs.py"
+QUEUED_AGAIN = f"{JOBS}::test_a_script_queues_again_what_another_try_helps"
+
+MUTANTS = [
+    Mutant(
+        "a-job-deploys-what-lost",
+        file="pipeline/slurm/prepare.py",
+        old="        if not ConditionEvaluator.evaluate_condition(task.trigger_policy.condition, store):\n",
+        new="        if job is None:\n",
+        test=f"{JOBS}::test_a_model_that_is_not_promoted_is_not_deployed",
+    ),
+    Mutant(
+        "every-element-of-the-array-takes-the-first-partition",
+        file="pipeline/slurm/prepare.py",
+        old="json.loads(task.parameter_iterator.items.raw)[element]",
+        new="json.loads(task.parameter_iterator.items.raw)[0]",
+        test=f"{JOBS}::test_each_job_gets_its_own_section_and_the_results_before_it",
+    ),
+    Mutant(
+        "a-job-does-not-wait-for-the-array-before-it",
+        file="pipeline/slurm/plan.py",
+        old="        yield from made[name]\n",
+        new="        yield from made[name]\n        made[name] = () if made[name][0].copies else made[name]\n",
+        test=f"{JOBS}::test_a_loop_is_an_array_and_what_follows_waits_for_all_of_it",
+    ),
+    Mutant(
+        "a-canceled-job-is-brought-back",
+        file="pipeline/slurm/script.py",
+        old="""  [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ] || exit "$code"\n""",
+        new="",
+        test=QUEUED_AGAIN,
+    ),
+    Mutant(
+        "a-users-mistake-is-tried-again",
+        file="pipeline/slurm/script.py",
+        old="""elif [ "$code" != 2 ]; then""",
+        new="""elif [ "$code" != 3 ]; then""",
+        test=QUEUED_AGAIN,
+    ),
+    Mutant(
+        "the-signal-before-the-limit-is-lost",
+        file="pipeline/slurm/script.py",
+        old='"trap stop USR1"',
+        new='"trap : USR1"',
+        test=QUEUED_AGAIN,
+    ),
+    Mutant(
+        "a-step-takes-the-partition-of-all",
+        file="pipeline/config.py",
+        old="        return wanted.model_copy(update=own.model_dump(exclude_none=True))\n",
+        new="        return wanted if own else wanted\n",
+        test=f"{JOBS}::test_a_script_asks_for_what_the_platform_says",
+    ),
+]
