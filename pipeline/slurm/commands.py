@@ -6,6 +6,7 @@ import contextlib
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -74,10 +75,13 @@ def submit(script: Path, *, after: Sequence[str] = ()) -> str:
 
 
 def cancel(ids: Iterable[str]) -> None:
-    """End jobs, whether they wait or run; those that are over are left."""
+    """End jobs, whether they wait or run; those that are over are left. What cannot be canceled is told, not raised."""
     if ids := list(ids):
-        with uninterrupted():
-            _run(["scancel", *ids])
+        try:
+            with uninterrupted():
+                _run(["scancel", *ids])
+        except UserError as error:
+            print(f"slurm: jobs may be left ({error}); scancel {' '.join(ids)}", file=sys.stderr, flush=True)
 
 
 def states(ids: Iterable[str]) -> list[State]:

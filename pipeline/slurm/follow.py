@@ -36,16 +36,21 @@ def follow(plan: Plan, run: Path, ids: Mapping[str, str]) -> None:
         UserError: naming the first that failed, its job, node and exit state, and its log's last lines.
     """
     console, pause, shown, answered = Console(), FIRST_POLL_S, "", time.monotonic()
-    gone: dict[str, State] = {}  # Slurm forgets jobs minutes after their end
+    known: dict[str, State] = {}
     with Live(Text(), console=console, transient=True, auto_refresh=False) as live:
         while True:
             try:
-                gone |= {state.id: state for state in states(ids.values())}
-                answered = time.monotonic()
+                latest = states(ids.values())
             except UserError:
                 if time.monotonic() - answered > PATIENCE_S:
                     raise
-            found = {job: _of(job, ids[job.name], gone) for job in plan.jobs}
+                time.sleep(LAST_POLL_S)
+                continue
+            answered = time.monotonic()
+            # Slurm forgets jobs minutes after their end, so what has ended is kept.
+            known = {id: state for id, state in known.items() if state.done or state.failed}
+            known |= {state.id: state for state in latest}
+            found = {job: _of(job, run, ids[job.name], known) for job in plan.jobs}
             line = "slurm: " + ", ".join(f"{job.name} {_shown(job, found[job])}" for job in plan.jobs)
             if line != shown:
                 shown, pause = line, FIRST_POLL_S
@@ -54,7 +59,7 @@ def follow(plan: Plan, run: Path, ids: Mapping[str, str]) -> None:
                 else:
                     print(line, flush=True)
             now = [state for each in found.values() for state in each]
-            if now and not any(state.waits or state.runs for state in now):
+            if not any(state.waits or state.runs for state in now):
                 break
             time.sleep(pause)
             pause = min(pause * 1.3, LAST_POLL_S)
@@ -64,16 +69,23 @@ def follow(plan: Plan, run: Path, ids: Mapping[str, str]) -> None:
                 _fail(job, run, state, found[job], None if job.copies is None else number)
     for job in plan.jobs:
         for folder in job.folders(run):
-            if not (folder / "executor_output.json").exists() and not (folder / SKIPPED).exists():
+            if not _has_result(folder):
                 raise UserError(
                     "step-without-result", "a job left no result", where=folder, found=_shown(job, found[job])
                 )
 
 
-def _of(job: Job, id: str, known: Mapping[str, State]) -> list[State]:
-    """The job's states, one an element; an array that waits as a whole is one line of squeue for each."""
+def _of(job: Job, run: Path, id: str, known: Mapping[str, State]) -> list[State]:
+    """The job's states, one an element; what Slurm has forgotten is told by what it left."""
     names = [id] if job.copies is None else [f"{id}_{i}" for i in range(job.copies)]
-    return [known.get(name, State(name, "PENDING", "", "")) for name in names]
+    return [
+        known.get(name) or State(name, "COMPLETED" if _has_result(folder) else "FORGOTTEN", "", "None")
+        for name, folder in zip(names, job.folders(run), strict=True)
+    ]
+
+
+def _has_result(folder: Path) -> bool:
+    return (folder / "executor_output.json").exists() or (folder / SKIPPED).exists()
 
 
 def _shown(job: Job, found: Sequence[State]) -> str:
