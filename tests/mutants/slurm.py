@@ -35,7 +35,7 @@ MUTANTS = [
         test=QUEUED_AGAIN,
     ),
     Mutant(
-        "a-users-mistake-is-tried-again",
+        "a-slurm-job-tries-a-users-mistake-again",
         file="pipeline/slurm/script.py",
         old="""elif [ "$code" != 2 ]; then""",
         new="""elif [ "$code" != 3 ]; then""",
