@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import AsyncGenerator, Callable
+from typing import ParamSpec, TypeVar
+from urllib.parse import parse_qsl
 
-from python_multipart.exceptions import FormParserError
-from starlette.datastructures import FormData, Headers, UploadFile
-from starlette.formparsers import FormParser, MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
 from components.serve.fields import FIELDS, StudyForm, study_form
 from components.serve.json_body import read_json
+from components.serve.multipart import DamagedFormError, Part, decoded, read_parts
 
 __all__ = ["parsed", "read_body", "read_form"]
 
@@ -34,11 +33,11 @@ async def read_form(request: Request, config: ServeConfig) -> StudyForm:
     Raises:
         RequestError: over a limit, too slow, unknown or malformed fields.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
+    content_type = request.headers.get("content-type", "")
+    if _kind(content_type) == "application/json":
         return await parsed(read_json, await read_body(request, config), config)
     chunks = await _read(request, config, max_bytes=config.max_request_bytes)
-    return await parsed(_read_form, chunks, request.headers, kind, config)
+    return await parsed(_read_form, chunks, content_type, config)
 
 
 async def parsed(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -72,59 +71,40 @@ async def _uploaded(config: ServeConfig) -> AsyncGenerator[None, None]:
         raise RequestError(400, "disconnected", "The connection closed before the request was complete.") from None
 
 
-class _InMemory(MultiPartParser):
-    """Starlette's parser, never spooling a patient's film to the disk: the request's size is limited already."""
-
-    spool_max_size = 1 << 62
-
-
-def _read_form(chunks: list[bytes], headers: Headers, kind: str, config: ServeConfig) -> StudyForm:
+def _read_form(chunks: list[bytes], content_type: str, config: ServeConfig) -> StudyForm:
     try:
-        data = _parse(chunks, headers, kind, config)
-    except (MultiPartException, FormParserError):
+        parts = _parts(chunks, content_type, config)
+    except DamagedFormError:
         raise RequestError(
             400,
             "bad-form",
             f"The form cannot be read: it is damaged, has more than {config.max_files} films or too long a text.",
         ) from None
-    try:
-        return _fields(data, config)
-    finally:
-        _done(data.close())
+    return _fields(parts, config)
 
 
-def _parse(chunks: list[bytes], headers: Headers, kind: str, config: ServeConfig) -> FormData:
-    async def stream() -> AsyncGenerator[bytes, None]:
-        for chunk in chunks:
-            yield chunk
-
+def _parts(chunks: list[bytes], content_type: str, config: ServeConfig) -> list[Part]:
     max_field_bytes = (config.max_text_chars + 1) * _MAX_BYTES_A_CHAR
     max_fields = len(FIELDS) + config.max_files
+    kind = _kind(content_type)
     if kind == "multipart/form-data":
         # One more than allowed, so that the refusal can name the limit.
-        parser = _InMemory(
-            headers,
-            stream(),
-            max_files=config.max_files + 1,
-            max_fields=max_fields,
-            max_part_size=max_field_bytes,
-        )
-        return _done(parser.parse())
+        most = {"max_files": config.max_files + 1, "max_fields": max_fields, "max_field_bytes": max_field_bytes}
+        return read_parts(chunks, content_type, **most)
     if kind == "application/x-www-form-urlencoded":
-        return _done(FormParser(headers, stream(), max_fields=max_fields, max_part_size=3 * max_field_bytes).parse())
+        try:
+            pairs = parse_qsl(decoded(b"".join(chunks)), keep_blank_values=True, max_num_fields=max_fields)
+        except ValueError:
+            raise DamagedFormError("too many fields") from None
+        return [Part(name, None, value.encode()) for name, value in pairs]
     if not kind and not any(chunks):
-        return FormData()  # nothing at all, which is refused for what is missing
+        return []  # nothing at all, which is refused for what is missing
     remedy = "Send multipart/form-data or application/json."
     raise RequestError(415, "not-a-form", "The request is neither a form nor JSON.", remedy=remedy)
 
 
-def _done(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of one that never waits: all that it reads is there, and what it writes stays in memory."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-    raise AssertionError("it waits")
+def _kind(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 async def _within(request: Request, *, max_bytes: int) -> AsyncGenerator[bytes, None]:
@@ -140,18 +120,16 @@ async def _within(request: Request, *, max_bytes: int) -> AsyncGenerator[bytes, 
         raise RequestError(413, "request-too-large", f"The request has more than {max_bytes} bytes.")
 
 
-def _fields(data: FormData, config: ServeConfig) -> StudyForm:
+def _fields(parts: list[Part], config: ServeConfig) -> StudyForm:
     texts: dict[str, list[str]] = {}
-    uploads: list[UploadFile] = []
-    for name, value in data.multi_items():
-        if isinstance(value, str) == (name == "files") and value != "" and name in FIELDS:
+    films: list[bytes] = []
+    for name, filename, data in parts:
+        is_field = filename is None
+        if is_field == (name == "files") and (data or not is_field) and name in FIELDS:
             what = "`files` must be uploads" if name == "files" else f"`{name}` must be plain text, not a file"
             raise RequestError(422, "bad-field", f"The field {what}.")
-        if isinstance(value, UploadFile) and name == "files":
-            uploads.append(value)
-        else:
-            texts.setdefault(name, []).append(str(value))
-    # A browser sends an empty, nameless part for a file input without a choice.
-    uploads = [upload for upload in uploads if upload.filename or upload.size]
-    texts.pop("files", None)
-    return study_form([upload.file.read() for upload in uploads], texts, config)
+        if name != "files":
+            texts.setdefault(name, []).append(decoded(data))
+        elif filename or data:  # a browser sends an empty, nameless part for a file input without a choice
+            films.append(data)
+    return study_form(films, texts, config)

@@ -524,11 +524,18 @@ MUTANTS = [
         test=f"{FORM}::test_too_large_a_body_is_read_on_for_a_while_but_not_for_ever",
     ),
     Mutant(
-        "films-of-a-request-touch-the-disk",
-        file="components/serve/form.py",
-        old="    spool_max_size = 1 << 62\n",
-        new="    spool_max_size = 1 << 20\n",
-        test=f"{FORM}::test_a_large_film_stays_in_memory",
+        "half-a-film-is-read",
+        file="components/serve/multipart.py",
+        old="    if reader.in_part:\n",
+        new="    if False:\n",
+        test=f"{FORM}::test_a_damaged_form_is_refused",
+    ),
+    Mutant(
+        "a-chunk-of-a-film-is-lost",
+        file="components/serve/multipart.py",
+        old="        self._data.append(data[start:end])\n",
+        new="        self._data = [data[start:end]]\n",
+        test=f"{FORM}::test_films_come_out_as_they_went_in_wherever_chunks_end",
     ),
     Mutant(
         "a-place-is-never-given-back",

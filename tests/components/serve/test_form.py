@@ -1,4 +1,5 @@
 import asyncio
+import tempfile
 
 import pytest
 from starlette.requests import Request
@@ -7,12 +8,12 @@ from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
 from components.serve.form import read_form
 
-HEADERS = [(b"content-type", b"multipart/form-data; boundary=x")]
+KIND = b"multipart/form-data; boundary=x"
 START = b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\ncough'
 
 
-def _read(receive, **config):
-    request = Request({"type": "http", "method": "POST", "headers": HEADERS}, receive)
+def _read(receive, *, kind=KIND, **config):
+    request = Request({"type": "http", "method": "POST", "headers": [(b"content-type", kind)]}, receive)
     return asyncio.run(read_form(request, ServeConfig(**config)))
 
 
@@ -57,12 +58,70 @@ def test_too_large_a_body_is_read_on_for_a_while_but_not_for_ever():
     assert 3 < len(left) < 9
 
 
-def test_a_large_film_stays_in_memory(monkeypatch):
-    def refuse(_):
-        raise AssertionError("a film was written to the disk")
+def _film_part(name, data, filename="f"):
+    told = f"; filename={filename!r}".replace("'", '"') if filename is not None else ""
+    return f'--x\r\nContent-Disposition: form-data; name="{name}"{told}\r\n\r\n'.encode() + data + b"\r\n"
 
-    monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", refuse)
+
+@pytest.mark.parametrize("size", [1, 7, 50, 1 << 20])
+def test_films_come_out_as_they_went_in_wherever_chunks_end(size):
+    films = [bytes(range(256)) * 3, b"\r\n--y--\r\n-", b"\r\n--"]
+    body = b"".join(_film_part("files", film) for film in films) + _film_part("text", b"cough", None) + b"--x--\r\n"
+    receive, _ = _chunks(*[body[at : at + size] for at in range(0, len(body), size)])
+    form = _read(receive)
+    assert (form.files, form.text) == (films, "cough")
+
+
+def test_no_film_touches_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "there is no such folder"))
     film = bytes(3 << 20)
-    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="f"\r\n\r\n'
-    receive, _ = _chunks(head, film, b"\r\n--x--\r\n")
+    receive, _ = _chunks(_film_part("files", film), b"--x--\r\n")
     assert _read(receive).files == [film]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _film_part("files", b"half a film")[:-2],
+        b"--x\r\nContent-Disposition: form-data\r\n\r\nwhat is this\r\n--x--\r\n",
+        b"no boundary at all",
+        _film_part("text", b"a" * 500, None) + b"--x--\r\n",
+        _film_part("files", b"1") * 4 + b"--x--\r\n",
+        _film_part("text", b"1", None) * 9 + b"--x--\r\n",
+    ],
+    ids=["no end", "no name", "no boundary", "a long text", "many films", "many texts"],
+)
+def test_a_damaged_form_is_refused(body):
+    receive, _ = _chunks(body)
+    with pytest.raises(RequestError) as caught:
+        _read(receive, max_files=2, max_text_chars=100)
+    assert (caught.value.status, caught.value.code) == (400, "bad-form")
+
+
+def test_one_film_too_many_is_told_by_its_limit():
+    receive, _ = _chunks(_film_part("files", b"1") * 3 + b"--x--\r\n")
+    with pytest.raises(RequestError, match="more than 2 films"):
+        _read(receive, max_files=2)
+
+
+def test_a_text_in_another_encoding_is_read():
+    receive, _ = _chunks(_film_part("text", "Röntgen".encode("latin-1"), None) + b"--x--\r\n")
+    assert _read(receive).text == "Röntgen"
+
+
+def test_a_plain_form_is_read():
+    receive, _ = _chunks(b"text=cough+and%20fi", b"%C3%A8vre&sex=f")
+    form = _read(receive, kind=b"application/x-www-form-urlencoded")
+    assert (form.text, form.sex, form.files) == ("cough and fièvre", "F", [])
+
+
+def test_a_film_in_a_text_field_is_refused():
+    receive, _ = _chunks(_film_part("text", b"a film") + b"--x--\r\n")
+    with pytest.raises(RequestError) as caught:
+        _read(receive)
+    assert (caught.value.status, caught.value.code) == (422, "bad-field")
+
+
+def test_an_empty_file_input_of_a_browser_is_nothing():
+    receive, _ = _chunks(_film_part("files", b"", filename="") + _film_part("text", b"cough", None) + b"--x--\r\n")
+    assert _read(receive).files == []
