@@ -41,4 +41,4 @@ def test_it_prints_one_line_of_json(evaluated: World) -> None:
 
 def test_a_root_without_a_deployment_is_one_clear_line(tmp_path) -> None:
     with pytest.raises(UserError, match="nothing is deployed"):
-        serve._deployed(str(tmp_path))
+        serve.deployed(str(tmp_path))

@@ -189,7 +189,7 @@ def test_limits(predictor, png):
         assert _error(_post(client, files=[png] * 9), 400) == "bad-form"
         assert _error(_post(client, files=[png + b"x"]), 413) == "film-too-large"
         assert _error(_post(client, text="ä" * 11), 413) == "text-too-long"
-        assert _error(_post(client, text="a" * 1000), 400) == "bad-form"
+        assert _error(_post(client, text="a" * 1000), 413) == "text-too-long"
         assert _error(_post(client, files=[png], text="a" * 1000), 400) == "bad-form"
     with _client(predictor, max_request_bytes=1000) as client:
         assert _error(_post(client, files=[bytes(1500)]), 413) == "request-too-large"
