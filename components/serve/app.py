@@ -17,7 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from components.cxr.report import Estimate
+from components.serve.answers import model_reply, predict_reply
 from components.serve.config import ServeConfig
 from components.serve.connections import calm
 from components.serve.errors import RequestError
@@ -28,17 +28,9 @@ from components.serve.json_log import note
 from components.serve.keys import KeyCheck, KeyRing, told_of_keys
 from components.serve.open_inference import open_inference
 from components.serve.openapi import FILM_BODY, REPLY_EXAMPLE, STUDY_BODY
-from components.serve.predictor import Prediction, ReadStudy, StudyPredictor
+from components.serve.predictor import ReadStudy, StudyPredictor
 from components.serve.replies import error_reply
-from components.serve.schemas import (
-    ErrorReply,
-    Limits,
-    ModelReply,
-    PathologyAnswer,
-    PredictReply,
-    Status,
-)
-from components.serve.seen import cautions, film_scores, inputs, overall, seen
+from components.serve.schemas import ErrorReply, ModelReply, PredictReply, Status
 from components.serve.shadow import AfterAnswer, Shadow
 from components.serve.shadow_telemetry import ShadowTelemetry
 from components.serve.telemetry import Telemetry
@@ -102,7 +94,7 @@ def create_app(
     model = Batcher(predictor.answer, size_of=_num_films, most=config.max_batch_films)
     page = PAGE.read_text(encoding="utf-8")
     examples = {path.name: path.read_bytes() for path in EXAMPLES.iterdir() if path.is_file()}
-    facts = _model_reply(predictor, config, model_version)
+    facts = model_reply(predictor, config, model_version)
     telemetry = Telemetry(predictor.bundle.info.pathologies, predictor.points, bundle_hash=predictor.bundle.hash)
 
     shadow = None
@@ -193,7 +185,7 @@ def create_app(
         telemetry.answered(found)
         if shadow is not None:
             shadow.note(form, found)
-        return _predict_reply(form, found, predictor, model_version)
+        return predict_reply(form, found, predictor, model_version)
 
     @app.post("/v1/predict", responses=_ANSWERED | _REFUSALS, openapi_extra=STUDY_BODY)
     async def predict_study(request: Request) -> PredictReply:
@@ -273,63 +265,3 @@ def _in_time(timeout_s: float) -> Iterator[None]:
 
 def _num_films(read: ReadStudy) -> int:
     return max(1, len(read.films))
-
-
-def _predict_reply(
-    form: StudyForm, found: Prediction, predictor: StudyPredictor, model_version: str | None
-) -> PredictReply:
-    metrics = predictor.metrics.get(found.condition)
-    answers = {}
-    for name, answer in found.answers.items():
-        known = metrics.pathologies.get(name) if metrics else None
-        answers[name] = PathologyAnswer(
-            **answer._asdict(),
-            auroc=known.metrics["auroc"] if known else Estimate(),
-            low_support=known.low_support if known else True,
-            valid=found.in_distribution is not False,
-        )
-    return PredictReply(
-        answers=answers,
-        condition=found.condition,
-        overall=overall(found.answers, in_distribution=found.in_distribution),
-        in_distribution=found.in_distribution,
-        films=film_scores(found),
-        seen=seen(found),
-        inputs=inputs(form, found),
-        warnings=cautions(form, found, predictor.bundle),
-        study_uid=form.study_uid,
-        model_version=model_version,
-        bundle_hash=predictor.bundle.hash,
-    )
-
-
-def _model_reply(predictor: StudyPredictor, config: ServeConfig, model_version: str | None = None) -> ModelReply:
-    bundle, info = predictor.bundle, predictor.bundle.info
-    return ModelReply(
-        model_version=model_version,
-        bundle_hash=bundle.hash,
-        operating_points_hash=predictor.points.hash,
-        pathologies=info.pathologies,
-        pixel_preset=info.pixel_preset,
-        pixel_preset_hash=info.pixel_preset_hash,
-        text_sections=info.text.sections,
-        section_reader=info.section_reader,
-        leaky=info.leaky,
-        label_policy=info.label_policy,
-        thresholds={
-            condition: {name: point.threshold for name, point in points.items()}
-            for condition, points in predictor.points.conditions.items()
-        },
-        metrics=predictor.metrics,
-        num_parameters=info.num_parameters,
-        manifest_hash=info.manifest_hash,
-        mlflow_run_id=info.mlflow_run_id,
-        git_revision=info.git_revision,
-        limits=Limits(
-            max_files=config.max_files,
-            max_file_bytes=config.max_file_bytes,
-            max_request_bytes=config.max_request_bytes,
-            max_pixels=config.limits.max_pixels,
-            max_text_chars=config.max_text_chars,
-        ),
-    )

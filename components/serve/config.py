@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, IPvAnyNetwork, model_validator
 
@@ -24,12 +24,24 @@ class ServeCluster(PodConfig):
     """Container image of the server."""
     name: str = Field("cxrflow-serve", pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")
     """Name of the Deployment and the Service, or of the InferenceService."""
+    secrets: dict[str, str] = Field(default_factory=dict)
+    """Kubernetes secrets and the folders where the pods have them as files, such as `{cxrflow-keys: /run/keys}` with
+    `serve.keys` /run/keys/keys."""
     replicas: int | None = Field(None, ge=1)
     """Pods that serve; null leaves it to an autoscaler, or to the cluster's default of 1."""
     address: str | None = Field(None, pattern=r"^https?://[^/]+$")
     """URL under which this step reaches the server, without a path; null for its address within the cluster."""
     rollout_timeout_s: float = Field(600.0, gt=0.0)
     """Seconds until the new pods must serve the model; else the old ones are restored."""
+
+    def volumes(self) -> list[dict[str, Any]]:
+        """A pod's `volumes` for claims and secrets."""
+        return super().volumes() + [{"name": f"secret-{s}", "secret": {"secretName": s}} for s in self.secrets]
+
+    def volume_mounts(self) -> list[dict[str, Any]]:
+        """A container's `volumeMounts` for claims and secrets, each as a folder: a file alone would not be renewed."""
+        mounts = ({"name": f"secret-{s}", "mountPath": p, "readOnly": True} for s, p in self.secrets.items())
+        return [*super().volume_mounts(), *mounts]
 
 
 class ServeConfig(Config):

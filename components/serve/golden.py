@@ -91,7 +91,10 @@ def running_server(
     Raises:
         UserError: it ended or was not ready in time; with its last lines.
     """
-    config = config.model_copy(update={"host": "127.0.0.1", "port": 0} | ({} if shadow else {"shadow": None}))
+    here: dict[str, Any] = {"host": "127.0.0.1", "port": 0} | ({} if shadow else {"shadow": None})
+    if config.target != "local":  # the certificate is the pods', which have it from a secret
+        here |= {"tls_certificate": None, "tls_key": None}
+    config = config.model_copy(update=here)
     with tempfile.TemporaryDirectory(prefix="cxrflow-") as temporary:
         file, log, key = Path(temporary, "serve.yaml"), Path(temporary, "serve.log"), None
         if config.keys is not None:  # a key of its own, as nobody has those in the file

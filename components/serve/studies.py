@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from components.cxr.errors import UserError
-from components.cxr.films.dicom_headers import read_headers
+from components.cxr.films.dicom_headers import film_headers
 from components.cxr.storage.storage import Storage
 
 __all__ = ["FolderStudies", "StudyFiles", "find_studies"]
@@ -57,17 +57,8 @@ def find_studies(storage: Storage, *, each_picture: bool = False, max_films: int
     others = {name: size for name, size in sizes.items() if _suffix(name) not in (*_PICTURES, _TEXT)}
     films: dict[str, list[str]] = {}
     left_out: Counter[str] = Counter()
-    seen: set[str] = set()
-    for name, header in read_headers(storage, others):
-        if header is None:
-            left_out["files that are no film"] += 1
-        elif not header.is_image:
-            left_out["DICOM objects without an image"] += 1
-        elif header.image_id and header.image_id in seen:
-            left_out["copies of a film"] += 1
-        else:
-            seen.add(header.image_id)
-            films.setdefault(header.study_id or name, []).append(name)
+    for name, header in film_headers(storage, others, left_out, unread="files that are no film"):
+        films.setdefault(header.study_id or name, []).append(name)
     in_folder = Counter(_folder(name) for name in pictures)
     for name in pictures:
         folder = _folder(name)

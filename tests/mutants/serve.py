@@ -106,6 +106,20 @@ MUTANTS = [
         test=f"{SELF_CHECK}::test_whatever_changes_an_answer_is_seen",
     ),
     Mutant(
+        "probes-ask-a-tls-server-by-http",
+        file="components/serve/pod.py",
+        old='{"scheme": "HTTPS"}',
+        new="{}",
+        test=f"{ROLLOUT}::test_keys_and_certificate_come_from_secrets_and_probes_ask_by_https",
+    ),
+    Mutant(
+        "a-pods-secrets-are-not-mounted",
+        file="components/serve/config.py",
+        old="return [*super().volume_mounts(), *mounts]",
+        new="return [*super().volume_mounts()]",
+        test=f"{ROLLOUT}::test_keys_and_certificate_come_from_secrets_and_probes_ask_by_https",
+    ),
+    Mutant(
         "a-server-that-checked-nothing-says-that-all-is-well",
         file="components/serve/self_check.py",
         old='    if predictor.self_check is None:\n        return f"not checked',
@@ -434,7 +448,7 @@ MUTANTS = [
     ),
     Mutant(
         "an-answer-tells-the-auroc-of-all-inputs",
-        file="components/serve/app.py",
+        file="components/serve/answers.py",
         old="    metrics = predictor.metrics.get(found.condition)\n",
         new='    metrics = predictor.metrics.get("all")\n',
         test="tests/components/serve/test_metrics.py::test_an_answer_tells_the_auroc_of_its_own_condition",

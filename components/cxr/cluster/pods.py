@@ -89,7 +89,7 @@ class PodConfig(Config):
         """A pod's `volumes` for the claims."""
         return [{"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in self.claims]
 
-    def volume_mounts(self) -> list[dict[str, str]]:
+    def volume_mounts(self) -> list[dict[str, Any]]:
         """A container's `volumeMounts` for the claims."""
         return [{"name": claim, "mountPath": path} for claim, path in self.claims.items()]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectorySto
 from components.cxr.films.dicom import is_dicom, quiet
 from components.cxr.storage.storage import Storage
 
-__all__ = ["Header", "read_headers"]
+__all__ = ["Header", "film_headers", "read_headers"]
 
 _START = 1 << 16
 """Bytes that hold nearly every header up to Rows."""
@@ -52,6 +53,28 @@ def read_headers(storage: Storage, sizes: Mapping[str, int]) -> Iterator[tuple[s
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         for chunk in _chunks(sizes, 100 * _NUM_THREADS):
             yield from zip(chunk, pool.map(lambda name: _read(storage, name, sizes[name]), chunk), strict=True)
+
+
+def film_headers(
+    storage: Storage, sizes: Mapping[str, int], left_out: Counter[str], *, unread: str
+) -> Iterator[tuple[str, Header]]:
+    """Each film with its header, the first of those with equal SOPInstanceUIDs.
+
+    Args:
+        left_out: where all other files are counted, by reason.
+        unread: the reason of a file that is no DICOM.
+    """
+    seen: set[str] = set()
+    for name, header in read_headers(storage, sizes):
+        if header is None:
+            left_out[unread] += 1
+        elif not header.is_image:
+            left_out["DICOM objects without an image"] += 1
+        elif header.image_id and header.image_id in seen:
+            left_out["copies of a film"] += 1
+        else:
+            seen.add(header.image_id)
+            yield name, header
 
 
 def _chunks(names: Iterable[str], length: int) -> Iterator[list[str]]:

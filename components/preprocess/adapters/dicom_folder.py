@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from components.cxr.errors import UserError
-from components.cxr.films.dicom_headers import Header, read_headers
+from components.cxr.films.dicom_headers import Header, film_headers
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.storage.joins import shape_of
 from components.cxr.storage.storage import open_storage
@@ -33,20 +33,11 @@ def read_dicom_folder(config: DicomFolderData, *, key: IdKey) -> Source:
     left_out: Counter[str] = Counter()
     films_of: dict[str, list[FilmRef]] = {}
     patient_of: dict[str, str] = {}
-    seen: set[str] = set()
-    for path, header in read_headers(storage, sizes):
-        if header is None:
-            left_out["files that are no DICOM"] += 1
-        elif not header.is_image:
-            left_out["DICOM objects without an image"] += 1
-        elif header.image_id and header.image_id in seen:
-            left_out["copies of a film"] += 1
-        else:
-            seen.add(header.image_id)
-            study = header.study_id or path
-            _check_patient(study, header, patient_of, where=storage.uri, key=key)
-            film = FilmRef(image_id=header.image_id or path, path=path, exists=True, view_position=None)
-            films_of.setdefault(study, []).append(film)
+    for path, header in film_headers(storage, sizes, left_out, unread="files that are no DICOM"):
+        study = header.study_id or path
+        _check_patient(study, header, patient_of, where=storage.uri, key=key)
+        film = FilmRef(image_id=header.image_id or path, path=path, exists=True, view_position=None)
+        films_of.setdefault(study, []).append(film)
     if not films_of:
         found = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "no file"
         raise UserError(

@@ -123,6 +123,30 @@ def test_a_deployment_in_the_meantime_rolls_back(
     assert kube.objects["deployments"] == {}
 
 
+@pytest.mark.usefixtures("one_check")
+def test_a_step_that_was_killed_between_rollout_and_pointer_is_completed_by_the_next(
+    world: World, kube: KubeApi, server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work(kube)
+    config = config_of("kubernetes", server.address)
+
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit(137)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, "write_deployment", killed)
+        patch.setattr(rollout._Rollout, "undo", lambda _: None)  # nothing is put back by a process that is gone
+        with pytest.raises(SystemExit):
+            _deploy(world, config)
+    assert read_deployment(world.root).deployment is None
+    rolled = kube.objects["deployments"]["cxrflow-serve"]["metadata"]["uid"]
+    done = _deploy(world, config)
+    assert read_deployment(world.root).deployment == done
+    assert kube.objects["deployments"]["cxrflow-serve"]["metadata"]["uid"] == rolled
+    assert bundle_of("kubernetes", kube.objects["deployments"]["cxrflow-serve"]) == world.root.at(done.bundle).uri
+    assert httpx.get(f"{server.address}/readyz", trust_env=False).status_code == 200
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_check")
 @pytest.mark.parametrize("image", ["same", "other versions"])

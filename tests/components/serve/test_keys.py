@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
-import ipaddress
 import json
 import os
 import socket
@@ -18,10 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import serialization
 from starlette.testclient import TestClient
 
 from components.cxr.errors import UserError
@@ -33,6 +28,7 @@ from components.serve.golden import check_answers, running_server
 from components.serve.keys import KeyRing, add_key, new_key
 from components.serve.server import check_tls
 from tests.components.processes import wait_for
+from tests.components.serve.certificates import certificate_of
 
 REPOSITORY = Path(__file__).parents[3]
 HEADER_S = 1.5
@@ -55,23 +51,6 @@ def _made(folder, names=("alice", "bob")):
     for name, key in keys.items():
         add_key(path, name, key)
     return path, keys
-
-
-def _certificate(folder, name="127.0.0.1"):
-    """A self-signed certificate and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(name))])
-    now = datetime.datetime.now(datetime.UTC)
-    built = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-    built = built.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
-    signed = built.add_extension(names, critical=False).sign(key, hashes.SHA256())
-    paths = folder / f"{name}.pem", folder / f"{name}.key"
-    paths[0].write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    plain = serialization.NoEncryption()
-    text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    paths[1].write_bytes(text)
-    return tuple(map(str, paths))
 
 
 @pytest.fixture
@@ -193,8 +172,8 @@ def test_a_server_does_not_start_with_a_file_that_opens_to_nobody(tmp_path, text
 
 
 def test_a_certificate_and_its_key_must_fit(tmp_path):
-    certificate, key = _certificate(tmp_path)
-    _, other = _certificate(tmp_path, "127.0.0.2")
+    certificate, key = certificate_of(tmp_path)
+    _, other = certificate_of(tmp_path, "127.0.0.2")
     check_tls(ServeConfig(tls_certificate=certificate, tls_key=key))
     for wrong in ((certificate, other), (key, key), (certificate, str(tmp_path / "none")), (str(tmp_path), key)):
         with pytest.raises(UserError, match=r"the certificate or its key cannot be used: serve\.tls_certificate"):
@@ -226,7 +205,7 @@ def tls_server(evaluated, tmp_path_factory):
     """A server with TLS and keys, and what must not be in its log; its certificate is that of a public address."""
     folder = tmp_path_factory.mktemp("tls")
     path, keys = _made(folder)
-    certificate, key = _certificate(folder, "127.0.0.9")
+    certificate, key = certificate_of(folder, "127.0.0.9")
     config = ServeConfig(keys=str(path), tls_certificate=certificate, tls_key=key, header_timeout_s=HEADER_S)
     with running_server(config, evaluated.bundle, evaluated.evaluation) as server:
         yield server
@@ -235,7 +214,7 @@ def tls_server(evaluated, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_check_before_a_deployment_has_a_key_of_its_own_and_trusts_the_servers_certificate(evaluated, tls_server):
+def test_the_check_before_a_deployment_has_a_key_of_its_own_and_trusts_the_serverscertificate_of(evaluated, tls_server):
     assert tls_server.address.startswith("https://")
     assert check_answers(tls_server, evaluated.report, manifest=evaluated.manifest, tolerance=1e-4).num_studies > 3
     without = tls_server._replace(key=None)
@@ -286,7 +265,7 @@ def test_a_tls_client_that_falls_silent_and_never_says_goodbye_is_cut_off(tls_se
 @pytest.mark.slow
 def test_the_deployed_model_is_served_with_keys_and_tls_and_names_its_version(world, tmp_path):
     """By the commands that docs/serving.md names."""
-    certificate, key = _certificate(tmp_path)
+    certificate, key = certificate_of(tmp_path)
     world.decide()
     settings = {"tls_certificate": certificate, "tls_key": key, "keys": str(tmp_path / "keys"), "port": 0}
     command = [sys.executable, "-m", "components.serve"]

@@ -19,7 +19,7 @@ from components.cxr.seal import write_seal
 from components.cxr.self_check import SELF_CHECK
 from components.cxr.storage.storage import open_storage
 from components.cxr.text.text import TextConfig
-from components.serve.app import _model_reply
+from components.serve.answers import model_reply
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
 from components.serve.predictor import ReadStudy, StudyPredictor
@@ -164,8 +164,8 @@ def test_a_pasted_report_is_read_as_the_training_data_was(predictor):
     report = " INDICATION: cough\n CHEST 2 VIEWS: effusion\n IMPRESSION: Effusion."
     assert predictor.predict([], text=report).study.text == "cough"
     assert as_mimic.predict([], text=report).study.text == "cough CHEST 2 VIEWS: effusion"
-    assert _model_reply(as_mimic, ServeConfig()).leaky
-    assert _model_reply(as_mimic, ServeConfig()).section_reader == "mimic"
+    assert model_reply(as_mimic, ServeConfig()).leaky
+    assert model_reply(as_mimic, ServeConfig()).section_reader == "mimic"
 
 
 def test_header_fills_in_what_the_form_leaves_out(predictor, dicom_bytes):

@@ -11,6 +11,8 @@ import yaml
 from components.cxr.errors import UserError
 from components.serve import rollout
 from components.serve.config import ServeConfig
+from components.serve.keys import OPEN_PATHS
+from components.serve.pod import server_pod
 
 if TYPE_CHECKING:
     from components.serve.golden import RunningServer
@@ -122,6 +124,30 @@ def test_a_later_rollout_changes_the_model_and_keeps_what_operators_set(
     assert {"name": "tmp", "emptyDir": {}} in pod_of(target, after)["volumes"]
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert "create" not in {asked.verb for asked in kube.asked}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_keys_and_certificate_come_from_secrets_and_probes_ask_by_https(target: str) -> None:
+    files = {"keys": "/run/keys/keys", "tls_certificate": "/run/tls/tls.crt", "tls_key": "/run/tls/tls.key"}
+    secrets = {"cxrflow-keys": "/run/keys", "cxrflow-tls": "/run/tls"}
+    base = config_of(target, "https://cxr.example", secrets=secrets).model_dump(mode="json")
+    config = ServeConfig.parse(base | files, where="serve")
+    pod = server_pod(config, {}, container="serve", startup_probe=True, bundle="/root/deployed/new", seal="5" * 64)
+    (container,) = pod["containers"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["scheme"] == "HTTPS"
+        assert container[probe]["httpGet"]["path"] in OPEN_PATHS, "a probe has no key"
+    mounts = [mount for mount in container["volumeMounts"] if mount.get("readOnly")]
+    assert mounts == [
+        {"name": "secret-cxrflow-keys", "mountPath": "/run/keys", "readOnly": True},
+        {"name": "secret-cxrflow-tls", "mountPath": "/run/tls", "readOnly": True},
+    ]
+    for name in secrets:
+        assert {"name": f"secret-{name}", "secret": {"secretName": name}} in pod["volumes"]
+    given = yaml.safe_load(container["args"][container["args"].index("--set") + 1].removeprefix("serve="))
+    assert {name: given[name] for name in files} == files
+    again = server_pod(config, pod, container="serve", startup_probe=True, bundle="/root/deployed/new", seal="5" * 64)
+    assert sorted(volume["name"] for volume in again["volumes"]) == sorted(volume["name"] for volume in pod["volumes"])
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -1,0 +1,74 @@
+"""What the server says of a study and of its model, as the schemas have it."""
+
+from __future__ import annotations
+
+from components.cxr.report import Estimate
+from components.serve.config import ServeConfig
+from components.serve.fields import StudyForm
+from components.serve.predictor import Prediction, StudyPredictor
+from components.serve.schemas import Limits, ModelReply, PathologyAnswer, PredictReply
+from components.serve.seen import cautions, film_scores, inputs, overall, seen
+
+__all__ = ["model_reply", "predict_reply"]
+
+
+def predict_reply(
+    form: StudyForm, found: Prediction, predictor: StudyPredictor, model_version: str | None
+) -> PredictReply:
+    """The answer to a study."""
+    metrics = predictor.metrics.get(found.condition)
+    answers = {}
+    for name, answer in found.answers.items():
+        known = metrics.pathologies.get(name) if metrics else None
+        answers[name] = PathologyAnswer(
+            **answer._asdict(),
+            auroc=known.metrics["auroc"] if known else Estimate(),
+            low_support=known.low_support if known else True,
+            valid=found.in_distribution is not False,
+        )
+    return PredictReply(
+        answers=answers,
+        condition=found.condition,
+        overall=overall(found.answers, in_distribution=found.in_distribution),
+        in_distribution=found.in_distribution,
+        films=film_scores(found),
+        seen=seen(found),
+        inputs=inputs(form, found),
+        warnings=cautions(form, found, predictor.bundle),
+        study_uid=form.study_uid,
+        model_version=model_version,
+        bundle_hash=predictor.bundle.hash,
+    )
+
+
+def model_reply(predictor: StudyPredictor, config: ServeConfig, model_version: str | None = None) -> ModelReply:
+    """What /v1/model says of the model in service."""
+    bundle, info = predictor.bundle, predictor.bundle.info
+    return ModelReply(
+        model_version=model_version,
+        bundle_hash=bundle.hash,
+        operating_points_hash=predictor.points.hash,
+        pathologies=info.pathologies,
+        pixel_preset=info.pixel_preset,
+        pixel_preset_hash=info.pixel_preset_hash,
+        text_sections=info.text.sections,
+        section_reader=info.section_reader,
+        leaky=info.leaky,
+        label_policy=info.label_policy,
+        thresholds={
+            condition: {name: point.threshold for name, point in points.items()}
+            for condition, points in predictor.points.conditions.items()
+        },
+        metrics=predictor.metrics,
+        num_parameters=info.num_parameters,
+        manifest_hash=info.manifest_hash,
+        mlflow_run_id=info.mlflow_run_id,
+        git_revision=info.git_revision,
+        limits=Limits(
+            max_files=config.max_files,
+            max_file_bytes=config.max_file_bytes,
+            max_request_bytes=config.max_request_bytes,
+            max_pixels=config.limits.max_pixels,
+            max_text_chars=config.max_text_chars,
+        ),
+    )
