@@ -25,13 +25,15 @@ def print_tables(runs: Sequence[Run], *, arms: Sequence[str]) -> dict[str, Any]:
         return {}
     some = next(iter(next(iter(by_arm.values())).values()))
     print(f"{some['films']} films of {some['patients']} patients, five folds; mean AUROC (95 % interval)")
-    print(f"{'':28}{'seeds':>6}{'CPU s':>7}{'all inputs':>26}{'films alone':>26}")
+    wide = 2 + max(len(name) for name in by_arm)
+    print(f"{'':{wide}}{'seeds':>6}{'CPU s':>7}{'all inputs':>26}{'films alone':>26}")
     for name, of_seed in by_arm.items():
         cells = [_cell(of_seed, condition) for condition in SHORT]
-        print(f"{name:28}{len(of_seed):>6}{_seconds(of_seed):>7.0f}" + "".join(f"{cell:>26}" for cell in cells))
+        print(f"{name:{wide}}{len(of_seed):>6}{_seconds(of_seed):>7.0f}" + "".join(f"{cell:>26}" for cell in cells))
+    print("\nthe weights of the last epoch")
     for name, of_seed in by_arm.items():
         if (last := _cell(of_seed, "last")) != "-":
-            print(f"{f'{name}, the last epoch':41}{last:>26}")
+            print(f"{name:{wide + 13}}{last:>26}")
     _print_sources(by_arm)
     _print_pathologies(by_arm)
     return _summary(by_arm)
@@ -47,14 +49,17 @@ def _print_sources(by_arm: Mapping[str, Mapping[int, Run]]) -> None:
 
 
 def _print_pathologies(by_arm: Mapping[str, Mapping[int, Run]]) -> None:
-    print(f"\n{'by pathology, mean over seeds':30}{'positive':>9}" + "".join(f"{name[:16]:>18}" for name in by_arm))
+    wide = {name: max(18, 2 + len(name)) for name in by_arm}
+    print(
+        f"\n{'by pathology, mean over seeds':30}{'positive':>9}" + "".join(f"{name:>{wide[name]}}" for name in by_arm)
+    )
     some = next(iter(next(iter(by_arm.values())).values()))
     for pathology in next(iter(some["pathologies"].values())):
-        cells = []
-        for of_seed in by_arm.values():
+        line = f"{pathology:30}{sum(some['positives'][pathology]):>9}"
+        for name, of_seed in by_arm.items():
             values = [run["pathologies"][_best(of_seed)][pathology][0] for run in of_seed.values()]
-            cells.append(f"{np.mean(values) / 10_000:.3f}")
-        print(f"{pathology:30}{sum(some['positives'][pathology]):>9}" + "".join(f"{cell:>18}" for cell in cells))
+            line += f"{np.mean(values) / 10_000:>{wide[name]}.3f}"
+        print(line)
 
 
 def _summary(by_arm: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
