@@ -56,7 +56,8 @@ def archive(tmp_path, dicom_bytes, study):
     uids = [str(generate_uid(entropy_srcs=[str(i)])) for i in range(4)]
     first = [dicom("1/IM1", uids[0], ViewPosition="PA", PatientAge="063Y"), dicom("2/IM9.dcm", uids[0], 900)]
     expected[uids[0]] = (first, "")
-    put("1/note.txt", b"INDICATION: of one of two folders")
+    for place in ("1", "2"):
+        put(f"{place}/note.txt", b"INDICATION: of one of two folders")
     damaged = dicom("3/bad.dcm", uids[1])
     put("3/bad.dcm", damaged[:-300])
     expected[uids[1]] = ([dicom("3/good.dcm", uids[1], 7, PatientSex="F")], "")
