@@ -18,11 +18,13 @@ from starlette.testclient import TestClient
 from components.cxr.films.pixels import encode_png
 from components.serve import shadow
 from components.serve.app import create_app
+from components.serve.client import open_client
 from components.serve.config import ServeConfig
 from components.serve.golden import RunningServer, running_server
 from components.serve.predictor import StudyPredictor
 from components.serve.shadow import AfterAnswer
 from components.serve.shadow_telemetry import DIFFERENCES
+from tests.components.serve.certificates import certificate_of
 
 if TYPE_CHECKING:
     from components.cxr.model.batch import Study
@@ -41,10 +43,17 @@ def challenger(tiny_data: LoadedManifest, untrained_bundle: Storage, tmp_path_fa
 
 
 @pytest.fixture(scope="module")
-def shadowed(evaluated: World, challenger: World) -> Iterator[RunningServer]:
-    """A real server with a real challenger."""
+def shadowed(evaluated: World, challenger: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A real server with a real challenger, both with API keys and TLS."""
+    certificate, key = certificate_of(tmp_path_factory.mktemp("tls"))
     config = ServeConfig(
-        shadow=challenger.bundle.uri, shadow_evaluation=challenger.evaluation.uri, shadow_queue=QUEUE, max_requests=64
+        shadow=challenger.bundle.uri,
+        shadow_evaluation=challenger.evaluation.uri,
+        shadow_queue=QUEUE,
+        max_requests=64,
+        keys="keys",  # in whose place each gets a file of its own
+        tls_certificate=certificate,
+        tls_key=key,
     )
     with running_server(config, evaluated.bundle, evaluated.evaluation, shadow=True) as server:
         _wait(lambda: _metrics(server)["cxrflow_shadow_up"] == 1)
@@ -53,8 +62,13 @@ def shadowed(evaluated: World, challenger: World) -> Iterator[RunningServer]:
     _wait(lambda: not _alive(challenger))
 
 
+def _client(server: RunningServer) -> httpx.Client:
+    return open_client(server.address, timeout_s=60.0, key=server.key, certificate=server.certificate)
+
+
 def _metrics(server: RunningServer) -> dict[str, float]:
-    text = httpx.get(f"{server.address}/metrics", trust_env=False).text
+    with _client(server) as client:
+        text = client.get("/metrics").text
     found = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -91,7 +105,8 @@ def _ask(server: RunningServer, study: Study, *, age_years: float | None = None)
     films = [("files", (f"{i}.png", encode_png(film), "image/png")) for i, film in enumerate(study.films)]
     views = ",".join(view or "" for view in study.view_positions)
     fields = {"text": study.text, "sex": study.sex or "", "age_years": repr(age_years), "view_positions": views}
-    return httpx.post(f"{server.address}/v1/predict", data=fields, files=films, timeout=60.0, trust_env=False)
+    with _client(server) as client:
+        return client.post("/v1/predict", data=fields, files=films)
 
 
 @pytest.mark.slow
@@ -126,7 +141,8 @@ def test_its_differences_are_in_the_metrics_and_in_no_answer(
     assert (sum(states.values()), sum(same)) == (len(ages) * len(differences), agreeing)
     assert found[f"cxrflow_shadow_model_info{{bundle_hash={challenger.report.bundle_hash}}}"] == 1
 
-    refused = httpx.post(f"{shadowed.address}/v1/predict", files={"files": b"no film"}, trust_env=False)
+    with _client(shadowed) as client:
+        refused = client.post("/v1/predict", files={"files": b"no film"})
     assert refused.status_code == 422
     assert sum(value for name, value in _metrics(shadowed).items() if "shadow_studies_total" in name) == len(ages)
 
