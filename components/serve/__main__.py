@@ -91,6 +91,9 @@ def predict(
     each_picture: Annotated[
         bool, typer.Option("--each-picture", help="Every PNG and JPEG is a study of its own, whatever its folder.")
     ] = False,
+    table: Annotated[
+        str | None, typer.Option(metavar="FILE", help="CSV of study, text, age_years and sex; gs:// too.")
+    ] = None,
 ) -> None:
     """Answer for every study in a folder, as the server would, without one.
 
@@ -109,7 +112,15 @@ def predict(
 
     model = Model(place, evaluation, seal, version)
     films = open_storage(folder)
-    predict_folder(step, model=model, folder=films, out=out, num_processes=num_processes, each_picture=each_picture)
+    predict_folder(
+        step,
+        model=model,
+        folder=films,
+        out=out,
+        num_processes=num_processes,
+        each_picture=each_picture,
+        table=table,
+    )
 
 
 def key(

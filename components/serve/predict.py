@@ -21,6 +21,7 @@ from components.cxr.storage.storage import Storage, open_storage
 from components.serve.config import ServeConfig
 from components.serve.predict_parts import Model, predicted_parts
 from components.serve.studies import FolderStudies, find_studies
+from components.serve.told import ToldTable, read_told
 
 __all__ = ["predict_folder"]
 
@@ -33,7 +34,14 @@ _STARTED = "started"
 
 
 def predict_folder(
-    config: ServeConfig, *, model: Model, folder: Storage, out: str, num_processes: int, each_picture: bool = False
+    config: ServeConfig,
+    *,
+    model: Model,
+    folder: Storage,
+    out: str,
+    num_processes: int,
+    each_picture: bool = False,
+    table: str | None = None,
 ) -> pa.Table:
     """Answer for every study in the folder and write the table, whole or not at all; and return it.
 
@@ -41,17 +49,20 @@ def predict_folder(
         folder: of DICOMs, PNGs and JPEGs; see find_studies.
         out: file to write, local or gs://.
         num_processes: each with a model of its own; with 1 this process answers.
+        table: of texts, ages and sexes, see read_told; a cell there goes before a text file or a header.
 
     Raises:
-        UserError: no film, another table in the way, no usable model, or a process that was killed.
+        UserError: no film, a table that cannot be read, another output in the way, no usable model, or a process that
+            was killed.
     """
     place, name = _place(out)
     found = find_studies(folder, each_picture=each_picture, max_films=config.max_files)
-    key = _key(config, model, found, folder)
+    told = None if table is None else read_told(table, studies={study.name for study in found.studies})
+    key = _key(config, model, found, folder, told)
     if place.exists(name):
-        table = _finished(place, name, key)
+        finished = _finished(place, name, key)
         print(f"predict: {out} is complete already", flush=True)
-        return table
+        return finished
     parts = place.child(f"{name}.parts")
     done = _resumed(parts, key)
     starts = range(0, len(found.studies), _PART)
@@ -60,17 +71,24 @@ def predict_folder(
     total = sum(len(studies) for _, studies in wanted)
     if done:
         print(f"predict: goes on with {total} of {len(found.studies)} studies", flush=True)
-    work = predicted_parts(wanted, config=config, model=model, folder=folder.uri, num_processes=num_processes)
+    work = predicted_parts(
+        wanted,
+        config=config,
+        model=model,
+        folder=folder.uri,
+        num_processes=num_processes,
+        told={} if told is None else told.by_study,
+    )
     for i, part in track(work, total=total, what="predict", unit="studies", size=lambda item: item[1].num_rows):
         parts.write(_part_name(i), _bytes(part))
     tables = [parquet_table(parts.read(_part_name(i)).data) for i, _ in batches]
-    table = pa.concat_tables(tables).replace_schema_metadata({**tables[0].schema.metadata, b"key": key.encode()})
-    place.write(name, _bytes(table))
+    answers = pa.concat_tables(tables).replace_schema_metadata({**tables[0].schema.metadata, b"key": key.encode()})
+    place.write(name, _bytes(answers))
     parts.delete_all()
     if parts.folder is not None:
         parts.folder.rmdir()
-    _tell(table, found, out)
-    return table
+    _tell(answers, found, out)
+    return answers
 
 
 def _place(out: str) -> tuple[Storage, str]:
@@ -83,8 +101,8 @@ def _place(out: str) -> tuple[Storage, str]:
     return open_storage(folder or ("/" if out.startswith("/") else ".")), name
 
 
-def _key(config: ServeConfig, model: Model, found: FolderStudies, folder: Storage) -> str:
-    """What decides the table: the sealed model, the limits, and the names and sizes of the studies' files."""
+def _key(config: ServeConfig, model: Model, found: FolderStudies, folder: Storage, told: ToldTable | None) -> str:
+    """What decides the answers: the sealed model, limits, names and sizes of the studies' files, and what is told."""
     seal = load_seal(open_storage(model.evaluation or model.bundle), expected=model.seal)
     limits = config.model_dump_json(include={"limits", "max_files", "max_file_bytes", "max_text_chars"})
     files = [
@@ -92,7 +110,8 @@ def _key(config: ServeConfig, model: Model, found: FolderStudies, folder: Storag
         for study in found.studies
         for name in (*study.films, *((study.text,) if study.text else ()))
     ]
-    return content_hash(str(VERSION), seal.hash, model.version or "", limits, folder.uri, "\n".join(files))
+    table = "" if told is None else told.sha256
+    return content_hash(str(VERSION), seal.hash, model.version or "", limits, folder.uri, "\n".join(files), table)
 
 
 def _finished(place: Storage, name: str, key: str) -> pa.Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from components.serve.predictor import Prediction, StudyPredictor
 from components.serve.seen import cautions, overall
 from components.serve.self_check import check_self
 from components.serve.studies import StudyFiles
+from components.serve.told import Told
 
 __all__ = ["Model", "predicted_parts", "predictions_schema"]
 
@@ -74,6 +75,7 @@ class _Spec(NamedTuple):
     config: ServeConfig
     model: Model
     folder: str
+    told: Mapping[str, Told]
 
 
 class _Answerer:
@@ -82,7 +84,7 @@ class _Answerer:
     def __init__(self, spec: _Spec) -> None:
         torch.set_num_threads(spec.config.threads)
         cv2.setNumThreads(spec.config.threads)
-        self.config, self.model, self.films = spec.config, spec.model, open_storage(spec.folder)
+        self.config, self.model, self.films, self.told = spec.config, spec.model, open_storage(spec.folder), spec.told
         self.predictor = spec.model.load(spec.config)
         self.schema = predictions_schema(self.predictor.bundle.info.pathologies).with_metadata(
             {
@@ -106,8 +108,10 @@ class _Answerer:
                 left_out[name] = error.code
         row: dict[str, Any] = {"study": study.name}
         try:
-            text = "" if study.text is None else decode_report(self._read(study.text))
-            row |= self._answer(films, left_out, text)
+            told = self.told.get(study.name, Told())
+            if not told.text and study.text is not None:
+                told = told._replace(text=decode_report(self._read(study.text)))
+            row |= self._answer(films, left_out, told)
         except RequestError as error:
             row["reason"] = error.code
         return row | {
@@ -116,14 +120,15 @@ class _Answerer:
             "left_out_reasons": list(left_out.values()),
         }
 
-    def _answer(self, films: dict[str, bytes], left_out: dict[str, str], text: str) -> dict[str, Any]:
+    def _answer(self, films: dict[str, bytes], left_out: dict[str, str], told: Told) -> dict[str, Any]:
         """The answer to the films that can be used; those that cannot move to `left_out`."""
         while True:
             if not films and left_out:
                 raise RequestError(422, "no-usable-film", "No film can be used.")
-            form = study_form(list(films.values()), {"text": [text]}, self.config)
+            values = {name: [value] for name, value in told._asdict().items()}
+            form = study_form(list(films.values()), values, self.config)
             try:
-                found = self.predictor.predict(form.files, text=form.text)
+                found = self.predictor.predict(form.files, text=form.text, age_years=form.age_years, sex=form.sex)
             except RequestError as error:
                 if error.film is None:
                     raise
@@ -187,19 +192,21 @@ def predicted_parts(
     model: Model,
     folder: str,
     num_processes: int,
+    told: Mapping[str, Told],
 ) -> Generator[tuple[int, pa.Table], None, None]:
     """Each part's number and its rows, in order.
 
     Args:
         folder: URI of what the studies' files are relative to.
         num_processes: with 1, this process answers.
+        told: what is known of studies beside their films, by name.
 
     Raises:
         UserError: no usable model, a folder that cannot be read, or a process that was killed.
     """
     if not parts:
         return
-    spec = _Spec(config, model, folder)
+    spec = _Spec(config, model, folder, told)
     if num_processes == 1:
         answerer = _Answerer(spec)
         with answerer.predictor.reader:

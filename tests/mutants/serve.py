@@ -664,6 +664,20 @@ MUTANTS = [
         test=f"{PREDICT}::test_the_table_has_the_servers_answers_and_says_what_was_left_out",
     ),
     Mutant(
+        "a-told-age-is-not-used",
+        file="components/serve/predict_parts.py",
+        old="age_years=form.age_years, sex=form.sex)",
+        new="sex=form.sex)",
+        test=f"{PREDICT}::test_a_table_tells_texts_ages_and_sexes",
+    ),
+    Mutant(
+        "answers-of-another-table-are-kept",
+        file="components/serve/predict.py",
+        old='"\\n".join(files), table)',
+        new='"\\n".join(files))',
+        test=f"{PREDICT}::test_a_table_tells_texts_ages_and_sexes",
+    ),
+    Mutant(
         "the-requests-path-is-logged",
         file="components/serve/guard.py",
         old='getattr(scope.get("route"), "path", None) or "(other)"',

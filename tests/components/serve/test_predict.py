@@ -126,6 +126,66 @@ def test_the_table_has_the_servers_answers_and_says_what_was_left_out(archive, m
     assert "predict: 8/8 studies" in said.err
 
 
+def test_a_table_tells_texts_ages_and_sexes(archive, model, server, study, tmp_path):
+    folder, expected = archive
+    uid = next(name for name, sent in expected.items() if sent and name[0].isdigit() and len(sent[0]) == 2)
+    two = next(name for name in expected if name.startswith("pictures/"))
+    told = tmp_path / "told.csv"
+    told.write_text(f"study,text,age_years,sex\n{uid},cough,41,F\ntop.png,,12,NaN\n{two},,,M\n5,fever,200,\n")
+    table = predicted(folder, tmp_path / "told.parquet", model, table=str(told))
+    rows = {row["study"]: row for row in table.to_pylist()}
+    given = {
+        uid: {"text": "cough", "age_years": "41", "sex": "F"},
+        "top.png": {"age_years": "12"},
+        two: {"text": study.text, "sex": "M"},
+    }
+    for name, fields in given.items():
+        files = [("files", ("f", film)) for film in expected[name][0]]
+        reply = httpx.post(f"{server.address}/v1/predict", data=fields, files=files, trust_env=False).json()
+        assert rows[name]["condition"] == reply["condition"]
+        for pathology, answer in reply["answers"].items():
+            assert rows[name][f"probability/{pathology}"] == pytest.approx(answer["probability"], abs=1e-6)
+    again = told.with_name("again.csv")
+    again.write_text(told.read_text().replace("41", "42"))
+    with pytest.raises(UserError, match="another table"):
+        predicted(folder, tmp_path / "told.parquet", model, table=str(again))
+
+
+def test_an_age_that_makes_no_sense_is_its_studys_reason(model, png, tmp_path):
+    folder = tmp_path / "films"
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "film.png").write_bytes(png)
+    (tmp_path / "told.csv").write_text("study,age_years,sex\na,200,\nb,,woman\n")
+    table = predicted(folder, tmp_path / "out.parquet", model, table=str(tmp_path / "told.csv"))
+    assert table["reason"].to_pylist() == ["bad-age", "bad-sex"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("study,age\na,63\n", "unknown-column"),
+        ("age_years\n63\n", "missing-column"),
+        ("study\na\n", "missing-column"),
+        (f"study,sex\na,F\n{SECRET},F\n", "unknown-study"),
+        ("study,sex\na,F\na,M\n", "duplicate-study"),
+        ("study,sex\n,F\n", "missing-id"),
+        (None, "missing-table"),
+    ],
+)
+def test_a_table_that_cannot_be_right_is_one_error(model, png, tmp_path, text, code):
+    folder = tmp_path / "films" / "a"
+    folder.mkdir(parents=True)
+    (folder / "film.png").write_bytes(png)
+    if text is not None:
+        (tmp_path / "told.csv").write_text(text)
+    with pytest.raises(UserError) as caught:
+        predicted(folder.parent, tmp_path / "out.parquet", model, table=str(tmp_path / "told.csv"))
+    assert caught.value.code == code
+    assert SECRET not in str(caught.value)
+    assert not (tmp_path / "out.parquet").exists()
+
+
 def test_a_finished_table_is_kept_and_another_is_in_the_way(archive, model, tmp_path, capsys):
     folder, _ = archive
     out = tmp_path / "predictions.parquet"
