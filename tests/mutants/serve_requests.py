@@ -1,0 +1,261 @@
+"""What comes in by HTTP: connections, keys, forms, protocols, logs and the page."""
+
+from tests.mutants.mutant import Mutant
+
+APP = "tests/components/serve/test_app.py"
+FOREIGN = "tests/components/serve/test_foreign.py"
+FORM = "tests/components/serve/test_form.py"
+PROTOCOL = "tests/components/serve/test_open_inference.py"
+KEYS = "tests/components/serve/test_keys.py"
+PAGE = "tests/components/serve/test_page.py"
+SERVER = "tests/components/serve/test_server.py"
+TELEMETRY = "tests/components/serve/test_telemetry.py"
+CONNECTIONS = "tests/components/serve/test_connections.py"
+
+MUTANTS = [
+    Mutant(
+        "a-tls-handshake-may-take-for-ever",
+        file="components/serve/connections.py",
+        old='        if options.get("ssl") is not None:\n',
+        new="        if False:\n",
+        test=f"{KEYS}::test_a_tls_handshake_that_never_ends_is_cut_off",
+    ),
+    Mutant(
+        "another-picture-is-answered-like-a-film",
+        file="components/serve/seen.py",
+        old='    if in_distribution is False:\n        return "not-a-chest-film"\n',
+        new="",
+        test=f"{FOREIGN}::test_another_picture_is_not_answered_as_if_it_were_one",
+    ),
+    Mutant(
+        "a-path-that-nobody-serves-is-in-the-metrics",
+        file="components/serve/guard.py",
+        old="self.telemetry.closed(path, status=status, seconds=seconds)",
+        new='self.telemetry.closed(scope["path"], status=status, seconds=seconds)',
+        test=f"{TELEMETRY}::test_nothing_of_a_patient_is_in_the_metrics",
+    ),
+    Mutant(
+        "refusals-are-not-counted",
+        file="components/serve/app.py",
+        old="        telemetry.refused(refusal.code)\n",
+        new="",
+        test=f"{TELEMETRY}::test_requests_answers_and_refusals_are_counted",
+    ),
+    Mutant(
+        "one-film-more-than-allowed-is-taken",
+        file="components/serve/fields.py",
+        old="    if len(files) > config.max_files:\n",
+        new="    if len(files) > config.max_files + 1:\n",
+        test=f"{APP}::test_limits",
+    ),
+    Mutant(
+        "a-json-body-of-marks-is-parsed",
+        file="components/serve/json_body.py",
+        old="        raise _damaged()\n    try:\n",
+        new="        pass\n    try:\n",
+        test="tests/components/serve/test_json_body.py::test_a_body_of_marks_is_refused_before_it_is_parsed",
+    ),
+    Mutant(
+        "a-study-uid-may-be-a-name",
+        file="components/serve/fields.py",
+        old="    if len(text) > _MAX_UID_CHARS or not _UID.fullmatch(text):\n",
+        new="    if len(text) > _MAX_UID_CHARS:\n",
+        test="tests/components/serve/test_json_body.py::test_bad_json_is_refused_as_a_bad_form_is",
+    ),
+    Mutant(
+        "no-finding-is-told-beside-a-finding",
+        file="components/serve/seen.py",
+        old='    if POSITIVE in states:\n        return "findings"\n',
+        new="",
+        test="tests/components/serve/test_seen.py::test_no_finding_never_contradicts_a_finding",
+    ),
+    Mutant(
+        "an-answer-tells-the-auroc-of-all-inputs",
+        file="components/serve/answers.py",
+        old="    metrics = predictor.metrics.get(found.condition)\n",
+        new='    metrics = predictor.metrics.get("all")\n',
+        test="tests/components/serve/test_metrics.py::test_an_answer_tells_the_auroc_of_its_own_condition",
+    ),
+    Mutant(
+        "a-dropped-folder-is-a-server-that-is-down",
+        file="components/serve/page.html",
+        old="    return new Blob([await film.file.arrayBuffer()]);\n",
+        new="    return film.file;\n",
+        test=f"{PAGE}::test_each_failure_has_words_of_its_own",
+    ),
+    Mutant(
+        "just-over-a-low-threshold-reads-as-an-alarm",
+        file="components/serve/page.html",
+        old='const far = distance(found), how = Math.abs(far) < BARELY ? "barely " :',
+        new="const far = distance(found), how =",
+        test=f"{PAGE}::test_a_low_probability_over_a_low_threshold_does_not_read_as_an_alarm",
+    ),
+    Mutant(
+        "no-finding-counts-beside-a-finding-on-the-page",
+        file="components/serve/page.html",
+        old='if (name === NO_FINDING && overall === "findings") return',
+        new="if (!name) return",
+        test=f"{PAGE}::test_no_finding_does_not_count_beside_a_finding_and_uncertain_is_seen_as_such",
+    ),
+    Mutant(
+        "classify-loses-the-focus",
+        file="components/serve/page.html",
+        old='  $("send").setAttribute("aria-disabled", "true");\n',
+        new='  $("send").disabled = true; setTimeout(() => { $("send").disabled = false; }, 300);\n',
+        test=f"{PAGE}::test_the_keyboard_alone_is_enough",
+    ),
+    Mutant(
+        "the-notice-scrolls-away",
+        file="components/serve/page.html",
+        old="#notice { position: sticky;",
+        new="#notice { position: static;",
+        test=f"{PAGE}::test_nothing_is_cut_off_or_covered",
+    ),
+    Mutant(
+        "the-pictures-are-not-the-models-pixels",
+        file="components/serve/page.html",
+        old='`v1/render?size=${SHOWN_SIZE}` : "v1/render"',
+        new='`v1/render?size=${SHOWN_SIZE}` : "v1/render?size=64"',
+        test=f"{PAGE}::test_a_dropped_dicom_is_shown_as_the_server_read_it",
+    ),
+    Mutant(
+        "a-film-over-the-limit-is-read",
+        file="components/serve/fields.py",
+        old="        if len(film) > config.max_file_bytes:\n",
+        new="        if len(film) > config.max_request_bytes:\n",
+        test=f"{APP}::test_limits",
+    ),
+    Mutant(
+        "a-request-of-any-size-is-read",
+        file="components/serve/form.py",
+        old="    if num_bytes > max_bytes:\n",
+        new="    if num_bytes > 2 * max_bytes:\n",
+        test=f"{APP}::test_limits",
+    ),
+    Mutant(
+        "a-request-without-end-is-read-for-ever",
+        file="components/serve/form.py",
+        old="            break\n",
+        new="            pass\n",
+        test=f"{FORM}::test_too_large_a_body_is_read_on_for_a_while_but_not_for_ever",
+    ),
+    Mutant(
+        "half-a-film-is-read",
+        file="components/serve/multipart.py",
+        old="    if reader.in_part:\n",
+        new="    if False:\n",
+        test=f"{FORM}::test_a_damaged_form_is_refused",
+    ),
+    Mutant(
+        "a-chunk-of-a-film-is-lost",
+        file="components/serve/multipart.py",
+        old="        self._data.append(data[start:end])\n",
+        new="        self._data = [data[start:end]]\n",
+        test=f"{FORM}::test_films_come_out_as_they_went_in_wherever_chunks_end",
+    ),
+    Mutant(
+        "a-place-is-never-given-back",
+        file="components/serve/uploads.py",
+        old="        if self._place is not None:\n            self._place.give(self._address)\n\n",
+        new="",
+        test=f"{APP}::test_beyond_the_places_a_request_is_sent_away_while_others_go_on",
+    ),
+    Mutant(
+        "one-address-may-hold-all-places",
+        file="components/serve/addresses.py",
+        old="self.most, self.most_of_one = most, max(1, int(share * most))",
+        new="self.most, self.most_of_one = most, most",
+        test=f"{CONNECTIONS}::test_half_sent_bodies_of_one_address_do_not_shut_another_out",
+    ),
+    Mutant(
+        "a-second-header-may-take-for-ever",
+        file="components/serve/connections.py",
+        old="                self._close_after(config.header_timeout_s)  # the first byte of a header\n",
+        new="                pass\n",
+        test=f"{CONNECTIONS}::test_a_second_header_that_trickles_in_is_cut_off_too",
+    ),
+    Mutant(
+        "a-stuck-server-says-that-it-is-ready",
+        file="components/serve/app.py",
+        old="return not (worker.stuck or model.stuck)",
+        new="return True",
+        test=f"{APP}::test_an_overdue_answer_is_503_and_the_server_unready_until_it_comes",
+    ),
+    Mutant(
+        "a-bugs-message-reaches-the-log",
+        file="components/serve/guard.py",
+        old='"place": place_of(error)}',
+        new='"place": str(error)}',
+        test=f"{APP}::test_a_bug_is_a_plain_500_and_leaves_its_message_out_of_the_log",
+    ),
+    Mutant(
+        "bytes-of-a-tensor-are-taken-from-the-first",
+        file="components/serve/tensors.py",
+        old="        rest = rest[size:]\n",
+        new="",
+        test=f"{PROTOCOL}::test_tritons_client_gets_the_forms_answer",
+    ),
+    Mutant(
+        "a-shape-is-not-compared-with-its-elements",
+        file="components/serve/tensors.py",
+        old="    if len(found) != expected:\n",
+        new="    if len(found) > 99:\n",
+        test=f"{PROTOCOL}::test_what_is_no_request_is_refused_with_a_reason",
+    ),
+    Mutant(
+        "any-version-of-the-model-answers",
+        file="components/serve/open_inference.py",
+        old="not in (None, version, bundle_hash):\n",
+        new="in ():\n",
+        test=f"{PROTOCOL}::test_the_registered_version_is_in_every_answer",
+    ),
+    Mutant(
+        "the-requests-path-is-logged",
+        file="components/serve/guard.py",
+        old='getattr(scope.get("route"), "path", None) or "(other)"',
+        new='scope["path"]',
+        test=f"{SERVER}::test_the_log_says_what_happened_and_nothing_of_whom",
+    ),
+    Mutant(
+        "any-request-id-of-a-client-is-taken",
+        file="components/serve/json_log.py",
+        old="if _ID.fullmatch(text) else",
+        new="if text else",
+        test=f"{SERVER}::test_a_request_has_an_id_that_a_client_may_choose_where_it_says_nothing",
+    ),
+    Mutant(
+        "words-of-other-libraries-are-logged",
+        file="components/serve/json_log.py",
+        old="        ours = record.name",
+        new="        ours = True or record.name",
+        test="tests/components/serve/test_json_log.py::test_the_words_and_tracebacks_of_other_libraries_are_left_out",
+    ),
+    Mutant(
+        "a-deleted-key-still-opens",
+        file="components/serve/keys.py",
+        old="        self._renew()\n        digest",
+        new="        digest",
+        test=f"{KEYS}::test_the_file_is_read_again_when_it_changes",
+    ),
+    Mutant(
+        "a-damaged-file-leaves-the-old-keys",
+        file="components/serve/keys.py",
+        old="            self._keys = []\n",
+        new="",
+        test=f"{KEYS}::test_the_file_is_read_again_when_it_changes",
+    ),
+    Mutant(
+        "every-key-opens",
+        file="components/serve/keys.py",
+        old="            if hmac.compare_digest(known, digest):\n",
+        new="            if True:\n",
+        test=f"{KEYS}::test_what_is_no_key_of_the_server_is_refused",
+    ),
+    Mutant(
+        "metrics-are-open",
+        file="components/serve/keys.py",
+        old='OPEN_PATHS = frozenset(("/", ',
+        new='OPEN_PATHS = frozenset(("/", "/metrics", ',
+        test=f"{KEYS}::test_without_a_key_probes_and_the_page_alone_answer",
+    ),
+]
