@@ -15,7 +15,7 @@ from components.cxr.operating_points import OperatingPoint, OperatingPoints
 from components.cxr.report import CONDITIONS, Condition
 from components.serve.predictor import Prediction
 
-__all__ = ["Telemetry", "stability_index"]
+__all__ = ["Telemetry", "chance_limit", "stability_index"]
 
 WINDOW = 1000
 """Answers, the newest, that drift is measured on."""
@@ -60,6 +60,12 @@ class Telemetry:
             ("pathology", "condition"),
             **here,
         )
+        limit = Gauge(
+            "cxrflow_probability_psi_limit",
+            "What that index hardly ever exceeds by chance, for as many answers and validation studies.",
+            ("pathology", "condition"),
+            **here,
+        )
         self._places: dict[tuple[Condition, str], deque[int]] = {}
         self._points: Mapping[Condition, Mapping[str, OperatingPoint]] = points.conditions
         for condition in CONDITIONS:
@@ -67,6 +73,8 @@ class Telemetry:
                 if (point := points.conditions.get(condition, {}).get(name)) and point.shares:
                     places = self._places[condition, name] = deque[int](maxlen=WINDOW)
                     drift.labels(name, condition).set_function(partial(_drift, places, point.shares))
+                    studies = point.positives + point.negatives
+                    limit.labels(name, condition).set_function(partial(_limit, places, studies))
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -124,6 +132,20 @@ def stability_index(counts: Sequence[int], shares: Sequence[float]) -> float:
     found = (np.asarray(counts) + 0.5) / (sum(counts) + 0.5 * len(counts))
     expected = np.clip(np.asarray(shares), 1e-4, None)
     return float(((found - expected) * np.log(found / expected)).sum())
+
+
+def chance_limit(answers: int, validation: int) -> float:
+    """What the index of any of fourteen pathologies exceeds without drift in less than 3 draws of 100.
+
+    By chance alone it is about (1/n + 1/m) times a chi-squared with nine degrees (Yurdakul 2018); the customary limits
+    .1 and .25 do not depend on n and m, and are exceeded by some pathology nearly always for 100 answers
+    (`python -m benchmarks.drift_alarms`).
+    """
+    return 30.0 * (1 / answers + 1 / validation)
+
+
+def _limit(places: deque[int], validation: int) -> float:
+    return chance_limit(len(places), validation) if len(places) >= LEAST_ANSWERS and validation else math.nan
 
 
 def _drift(places: deque[int], shares: Sequence[float]) -> float:

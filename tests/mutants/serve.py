@@ -173,4 +173,11 @@ MUTANTS = [
         new='"\\n".join(files))',
         test=f"{PREDICT}::test_a_table_tells_texts_ages_and_sexes",
     ),
+    Mutant(
+        "the-limit-of-drift-forgets-the-answers",
+        file="components/serve/telemetry.py",
+        old="    return 30.0 * (1 / answers + 1 / validation)\n",
+        new="    return 30.0 * (1 / validation)\n",
+        test=f"{TELEMETRY}::test_the_limit_of_drift_falls_with_the_number_of_answers",
+    ),
 ]

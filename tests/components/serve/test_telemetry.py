@@ -110,9 +110,31 @@ def _serve(telemetry: Telemetry, study: Study, probability: dict[str, float]) ->
     telemetry.answered(Prediction(answers=answers, condition="all", study=study))
 
 
-def _psi(telemetry: Telemetry) -> dict[str, float]:
+def _psi(telemetry: Telemetry, gauge: str = "cxrflow_probability_psi") -> dict[str, float]:
     values = _values(telemetry.exposition().decode())
-    return {name: _value(values, "cxrflow_probability_psi", pathology=name, condition="all") for name in NAMES}
+    return {name: _value(values, gauge, pathology=name, condition="all") for name in NAMES}
+
+
+def test_the_limit_of_drift_falls_with_the_number_of_answers(
+    predictor: StudyPredictor, study: Study, validation: dict[str, list[float]]
+) -> None:
+    telemetry, gauge = (
+        Telemetry(NAMES, predictor.points, bundle_hash=predictor.bundle.hash),
+        "cxrflow_probability_psi_limit",
+    )
+    first = {name: values[0] for name, values in validation.items()}
+    for _ in range(LEAST_ANSWERS - 1):
+        _serve(telemetry, study, first)
+    assert all(math.isnan(value) for value in _psi(telemetry, gauge).values()), "too few to say"
+    for count in (LEAST_ANSWERS, 400):
+        while _served(telemetry) < count:
+            _serve(telemetry, study, first)
+        for name, limit in _psi(telemetry, gauge).items():
+            assert limit == pytest.approx(30 * (1 / count + 1 / len(validation[name])))
+
+
+def _served(telemetry: Telemetry) -> int:
+    return int(_value(_values(telemetry.exposition().decode()), "cxrflow_studies_total", condition="all"))
 
 
 def test_drift_is_seen_and_its_absence_too(
