@@ -105,6 +105,7 @@ def test_everything_lies_in_the_bucket_and_is_served_from_there(
     assert aliases == {"champion", "challenger"}
 
 
+@pytest.mark.soak
 def test_the_whole_demo_runs_there_too(gcs_bucket: str, mlflow_server: str, tmp_path: Path) -> None:
     generate(
         tmp_path / "synthetic", num_studies=1200, settings=Settings(seed=7, prevalence="floor"), size=256, num_jobs=2

@@ -166,7 +166,9 @@ def test_what_slurm_refuses_is_one_line_and_leaves_no_job(blob_config: Path, tmp
 
 def test_ctrl_c_cancels_the_jobs(blob_config: Path, tmp_path: Path) -> None:
     words = command(blob_config, tmp_path / "root")
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_as_in_a_terminal
+    ) as process:
         assert process.stdout is not None
         assert "slurm: queued" in process.stdout.readline()
         assert len(queued()) >= 5
@@ -176,6 +178,11 @@ def test_ctrl_c_cancels_the_jobs(blob_config: Path, tmp_path: Path) -> None:
     assert "slurm: canceled the jobs" in stderr
     assert stderr.endswith("error: interrupted; run the same command again to continue\n")
     wait_until(lambda: queued() == [], timeout_s=30, what="jobs are left")
+
+
+def _as_in_a_terminal() -> None:
+    """Whoever runs the tests in the background may have had Ctrl-C ignored, which processes inherit."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a process a file system of its own")
