@@ -54,6 +54,8 @@ def run(
         raise UserError(
             "no-network", "a Docker network is for containers", where="--network", remedy="Add --runner docker."
         )
+    if runner != "slurm" and not wait:
+        raise UserError("no-queue", "only Slurm's jobs go on alone", where="--no-wait", remedy="Add --runner slurm.")
     evaluation: Storage | None
     if runner == "slurm":
         from pipeline.slurm.run import run_on_slurm

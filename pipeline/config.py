@@ -57,7 +57,7 @@ class StepPlatform(Config):
 
 
 class Retries(Config):
-    """How often a failed task is tried again; every step continues from what is there."""
+    """How often a failed task is tried again; every step continues from what is there. Slurm has a wait of its own."""
 
     count: int = Field(2, ge=0)
     """Tries after the first."""
@@ -126,7 +126,7 @@ class Slurm(SlurmJob):
 
 
 class Platform(Config):
-    """What must be known when the pipeline is compiled; a run on this machine takes only `partitions` and `images`."""
+    """What must be known when the pipeline is compiled; for a run on this machine `partitions` and `images` alone."""
 
     partitions: int = Field(1, ge=1)
     """Parallel preprocess tasks."""

@@ -135,7 +135,7 @@ def stability_index(counts: Sequence[int], shares: Sequence[float]) -> float:
 
 
 def chance_limit(answers: int, validation: int) -> float:
-    """What the index of any of fourteen pathologies exceeds without drift in less than 3 draws of 100.
+    """What the index of any of fourteen pathologies exceeds without drift in about 3 draws of 100 at most.
 
     By chance alone it is about (1/n + 1/m) times a chi-squared with nine degrees (Yurdakul 2018); the customary limits
     .1 and .25 do not depend on n and m, and are exceeded by some pathology nearly always for 100 answers

@@ -17,7 +17,7 @@ from components.cxr.films.pixels import encode_png
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.model.batch import Study
 from components.cxr.model.dataset import StudyDataset
-from components.cxr.model.predictor import shown
+from components.cxr.model.predictor import condition_of, shown
 from components.cxr.report import load_predictions
 from components.cxr.shards import load_manifest, read_shard
 from components.cxr.storage.storage import Root
@@ -76,6 +76,7 @@ def test_every_test_study_gets_evaluations_answer(demo: Demo) -> None:
         else:
             films = [encode_png(film) for film in study.films]
         reply = ask(demo.address, protocol, films=films, fields=fields_of(study))
+        assert reply["condition"] == condition_of(study)
         row = rows[study_id, reply["condition"]]
         return max(
             abs(answer[kind] - row[f"{kind}/{name}"])

@@ -98,6 +98,13 @@ def test_a_damaged_form_is_refused(body):
     assert (caught.value.status, caught.value.code) == (400, "bad-form")
 
 
+def test_a_form_without_a_boundary_is_refused():
+    receive, _ = _chunks(_film_part("files", b"a film") + b"--x--\r\n")
+    with pytest.raises(RequestError) as caught:
+        _read(receive, kind=b"multipart/form-data")
+    assert (caught.value.status, caught.value.code) == (400, "bad-form")
+
+
 def test_one_film_too_many_is_told_by_its_limit():
     receive, _ = _chunks(_film_part("files", b"1") * 3 + b"--x--\r\n")
     with pytest.raises(RequestError, match="more than 2 films"):

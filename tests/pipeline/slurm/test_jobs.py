@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -207,3 +208,10 @@ def test_without_slurm_nothing_is_left(root: str, tmp_path: Path, monkeypatch: p
 def test_a_blank_cannot_begin_another_option() -> None:
     with pytest.raises(UserError, match=r"platform\.slurm\.partition"):
         load_pipeline_config(CONFIGS / "demo.yaml", ["platform.slurm.partition='gpu --uid=0'"])
+
+
+def test_only_jobs_of_a_cluster_go_on_alone() -> None:
+    words = [sys.executable, "-m", "pipeline", "run", "--config", str(CONFIGS / "demo.yaml"), "--no-wait"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.endswith("Add --runner slurm.  [no-queue]\n")
