@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -14,10 +14,6 @@ from components.cxr.shards import load_manifest
 from components.cxr.storage.pointers import read_pointer
 from components.cxr.storage.storage import open_storage
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.evaluate import run
-from components.evaluate.external import external
-from components.evaluate.paper.paper import paper
-from components.evaluate.score_file import compare, score
 
 
 def main(
@@ -37,18 +33,21 @@ def main(
     where = open_root(values, root)
     data = load_manifest(open_storage(manifest or read_pointer(where, "manifest", made_by="preprocess")))
     model = open_storage(bundle or read_pointer(where, "bundle", made_by="train"))
+    from components.evaluate.evaluate import run  # torch takes seconds: what is wrong above is said before
+
     run(step, root=where, manifest=data, bundle=model)
 
 
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "score": score,
-    "compare": compare,
-    "paper": paper,
-    "external": external,
+_COMMANDS = {
+    "score": "components.evaluate.score_file",
+    "compare": "components.evaluate.score_file",
+    "paper": "components.evaluate.paper.paper",
+    "external": "components.evaluate.external",
 }
-"""What evaluates something else than a new model on its own data."""
+"""What evaluates something else than a new model on its own data: a function of this name in this module."""
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] in _COMMANDS:
-        run_cli(_COMMANDS[sys.argv.pop(1)])
+        command = sys.argv.pop(1)
+        run_cli(getattr(importlib.import_module(_COMMANDS[command]), command))
     run_cli(main)

@@ -11,7 +11,6 @@ from components.cxr.config import section
 from components.cxr.storage.pointers import read_pointer
 from components.cxr.storage.storage import open_storage
 from components.train.config import TrainConfig
-from components.train.launch import launch
 
 
 def main(
@@ -25,6 +24,8 @@ def main(
     step = TrainConfig.parse(section(values, "train"), where="train")
     where = open_root(values, root)
     data = open_storage(manifest or read_pointer(where, "manifest", made_by="preprocess"))
+    from components.train.launch import launch  # torch takes seconds: what is wrong above is said before
+
     launch(step, root=where, manifest=data)
 
 

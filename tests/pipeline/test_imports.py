@@ -155,10 +155,15 @@ def run_with_extra(extra: str, *modules: str) -> tuple[bool, bool]:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_needs_only_its_own_extra(step: str) -> None:
-    torch, kfp = run_with_extra(step, f"components.{step}.__main__")
-    assert torch == (step in ("train", "evaluate", "serve")) or step == "serve"
+    work = {"preprocess": "preprocess", "train": "train", "evaluate": "evaluate", "serve": "server"}[step]
+    torch, kfp = run_with_extra(step, f"components.{step}.__main__", f"components.{step}.{work}")
+    assert torch == (step != "preprocess")
     assert not kfp, "kfp comes in through component.py alone"
     assert run_with_extra(step, f"components.{step}.component")[1]
+
+
+def test_help_and_a_wrong_configuration_do_not_wait_for_torch() -> None:
+    assert run_with_extra("dev", *(f"components.{step}.__main__" for step in STEPS)) == (False, False)
 
 
 def test_preprocess_and_the_light_half_of_cxr_never_import_torch() -> None:
@@ -178,7 +183,6 @@ def test_preprocess_and_the_light_half_of_cxr_never_import_torch() -> None:
 
 def test_the_second_half_of_evaluation_never_imports_torch() -> None:
     with_model = (
-        "__main__.py",
         "answers.py",
         "component.py",
         "evaluate.py",
