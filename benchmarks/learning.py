@@ -4,14 +4,16 @@ Trainings are the pipeline's own, from Parquet shards to the bundle's answers. E
 benchmarks/results/learning.json by a hash of what was trained, so that a long proof grows over several days and
 machines; what is there is not trained again. `--report` prints the tables and the JSON line from that file alone.
 
-Three parts: the methods where 10 % of the patients have labels, the best of them over shares of the labels (`curve`),
-and the biggest defaults with all labels (`ablations`).
+Four parts: the methods where 10 % of the patients have labels, the best of them over shares of the labels (`curve`),
+the biggest defaults with all labels (`ablations`), and a pretrained encoder of the indication with few labels and with
+all (`pretrained`).
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,7 +25,7 @@ from benchmarks.kept_runs import check_arms, over_seeds, read_runs, told
 from benchmarks.learning_curve import curve_figure, curve_table
 from benchmarks.resampled import Scores, low
 from benchmarks.yardstick_studies import DATA_SEED, FULL, QUICK, draw_studies
-from benchmarks.yardstick_training import CONDITIONS, base_values, keep_training
+from benchmarks.yardstick_training import CONDITIONS, MINILM, base_values, keep_training
 from components.cxr.cli import run_cli
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
@@ -38,6 +40,7 @@ class Part(StrEnum):
     METHODS = "methods"
     CURVE = "curve"
     ABLATIONS = "ablations"
+    PRETRAINED = "pretrained"
 
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -69,6 +72,12 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 }
 """What each takes away from the oracle."""
 
+PRETRAINED: dict[str, dict[str, Any]] = {
+    "frozen MiniLM": {"text": {"frozen": True}},
+    "tuned MiniLM": {"text": {"learning_rate": 3e-5}},
+}
+"""How the text encoder learns that has read much else; the rest is as in `none` (10 %) and the oracle (100 %)."""
+
 
 def main(
     root: Annotated[Path, typer.Option(help="Where data and bundles are kept.")] = Path("runs/learning"),
@@ -82,7 +91,7 @@ def main(
     figure: Annotated[Path | None, typer.Option(help="Draw the curve into this file too.")] = None,
 ) -> None:
     """Train what is missing, then print the tables and the JSON line."""
-    check_arms(arm, [*ARMS, *ABLATIONS])
+    check_arms(arm, [*ARMS, *ABLATIONS, *PRETRAINED])
     torch.set_num_threads(1)
     kept = RESULTS if not quick else root / "quick" / "learning.json"
     if not report:
@@ -111,7 +120,9 @@ def print_report(kept: Path, preset: Preset = "medium", *, figure: Path | None =
     runs = [run for run in read_runs(kept).values() if run["preset"] == preset]
     found = methods_table(runs)
     curve_table(runs, arms=CURVE_ARMS, everything="oracle")
-    ablations_table(runs)
+    less_table(runs, ABLATIONS, "oracle", 100)
+    less_table(runs, PRETRAINED, "none", 10)
+    less_table(runs, PRETRAINED, "oracle", 100)
     print(json.dumps({name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}))
     if figure and (drawn := curve_figure(runs, arms=CURVE_ARMS, everything="oracle")):
         drawn.savefig(figure)
@@ -124,6 +135,14 @@ def _arms(part: Part, seed: int) -> list[tuple[str, int, dict[str, Any]]]:
         return [(name, 100 if name == "oracle" else 10, base | changed) for name, changed in ARMS.items()]
     if part is Part.ABLATIONS:
         return [(name, 100, _merged(oracle, changed)) for name, changed in ABLATIONS.items()]
+    if part is Part.PRETRAINED:
+        text = {"architecture": {"text": {"model_type": "bert", "pretrained": MINILM}}}
+        few = base | ARMS["none"]
+        return [
+            (name, percent, _merged(values, text) | {"tuning": tuning})
+            for name, tuning in PRETRAINED.items()
+            for percent, values in ((10, few), (100, oracle))
+        ]
     arms = []
     for percent, epochs in CURVE_EPOCHS.items():
         for name in CURVE_ARMS:
@@ -178,18 +197,19 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
     return summary
 
 
-def ablations_table(runs: list[Run]) -> None:
-    """Print what each default adds to the oracle; nothing where none has run."""
-    oracle = _of_seed(runs, "oracle", 100)
+def less_table(runs: list[Run], arms: Iterable[str], other: str, percent: int) -> None:
+    """Print what each arm has more than `other` in the same seeds with as many labels; nothing where none ran."""
+    others = _of_seed(runs, other, percent)
     rows = []
-    for name in ABLATIONS:
-        of_seed = _of_seed(runs, name, 100)
-        lost = [_difference(of_seed, oracle, condition) for condition in CONDITIONS]
-        if lost[0] is not None:
-            cells = "".join(f"{told(each):>26}" for each in lost if each is not None)
-            rows.append(f"{name:24}{len(of_seed.keys() & oracle.keys()):>3}{'':9}{cells}")
+    for name in arms:
+        of_seed = _of_seed(runs, name, percent)
+        more = [_difference(of_seed, others, condition) for condition in CONDITIONS]
+        if more[0] is not None:
+            cells = "".join(f"{told(each):>26}" for each in more if each is not None)
+            rows.append(f"{name:28}{len(of_seed.keys() & others.keys()):>7}{_minutes(of_seed):>9.1f}{cells}")
     if rows:
-        print(f"\n{'less oracle, the same seeds':36}{'all inputs':>26}{'films alone':>26}")
+        title = f"less {other}, {percent} % labeled"
+        print(f"\n{title:28}{'seeds':>7}{'CPU min':>9}{'all inputs':>26}{'films alone':>26}")
         print("\n".join(rows))
 
 

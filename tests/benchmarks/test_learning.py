@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import indication, learning, real_films
+from benchmarks import indication, learning, real_films, yardstick_training
 from benchmarks.kept_runs import NUM_SAMPLES, add_run, read_runs, run_key
 from benchmarks.learning_curve import curve_figure, curve_table
 from components.cxr.errors import UserError
@@ -133,9 +133,27 @@ def test_ablations_are_compared_with_the_oracle(runs: list[dict], capsys: pytest
         }
         for each in oracle
     ]
-    learning.ablations_table(oracle + lower)
-    assert "no EMA                    3" in (table := capsys.readouterr().out)
+    learning.less_table(oracle + lower, learning.ABLATIONS, "oracle", 100)
+    table = capsys.readouterr().out
+    (row,) = [line for line in table.splitlines() if line.startswith("no EMA")]
+    assert row.split()[2] == "3"
     assert "-0.0100 (-0.0100, -0.0100)" in table
+
+
+def test_a_pretrained_arm_changes_the_text_encoder_alone() -> None:
+    methods = {name: values for name, _, values in learning._arms(learning.Part.METHODS, 2)}
+    arms = list(learning._arms(learning.Part.PRETRAINED, 2))
+    assert {(name, percent) for name, percent, _ in arms} == {
+        (name, percent) for name in learning.PRETRAINED for percent in (10, 100)
+    }
+    for name, percent, values in arms:
+        assert values.pop("tuning") == learning.PRETRAINED[name]
+        text = values["architecture"].pop("text")
+        assert values == methods["oracle" if percent == 100 else "none"]
+        assert yardstick_training._located({"architecture": {"text": text}})["architecture"]["text"] == {
+            "model_type": "bert",
+            "pretrained": str(indication.minilm()),
+        }
 
 
 def test_an_arm_with_a_share_of_the_labels_changes_only_that() -> None:
