@@ -11,7 +11,7 @@ from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import FilmError
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.shard_writer import ImageRow
-from components.cxr.storage.storage import Storage
+from components.cxr.storage.storage import DamagedFileError, Storage
 from components.cxr.text.text import SectionReader, clean_sections, decode_report, parse_report, unescape_column
 from components.preprocess.records import FilmRef, Folder, SourceStudy
 
@@ -121,6 +121,8 @@ def _bytes(films: Storage, ref: FilmRef) -> bytes:
         return _read(films, ref.path)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise FilmError("unreadable", error.strerror or "the file cannot be read") from None
+    except DamagedFileError as error:
+        raise FilmError("damaged", f"{error.what}: {error.found}") from None
 
 
 def _known_view(position: str | None) -> str | None:

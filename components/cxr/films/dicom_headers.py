@@ -17,7 +17,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from components.cxr.films.dicom import is_dicom, quiet
-from components.cxr.storage.storage import Storage
+from components.cxr.storage.storage import DamagedFileError, Storage
 
 __all__ = ["Header", "film_headers", "read_headers"]
 
@@ -93,7 +93,7 @@ def _read(storage: Storage, name: str, size: int) -> Header | None:
         header = _parse(start)
         if size > _START and (header is None or not (header.is_image and header.study_id)):
             header = _parse(storage.read_start(name, _MOST))
-    except OSError:
+    except (OSError, DamagedFileError):
         header = None
     return header or Header("", "", "", is_image=True)
 

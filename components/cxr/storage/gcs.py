@@ -100,10 +100,17 @@ class GcsStorage(Storage):
         with self._clear_errors(missing=name):
             return self._again_if_corrupt(attempt)
 
-    def read_start(self, name: str, num_bytes: int) -> bytes:
+    def read_range(self, name: str, start: int, num_bytes: int) -> bytes:
         with self._clear_errors(missing=name):
-            data: bytes = self._blob(name).download_as_bytes(start=0, end=num_bytes - 1, **self._retry)
+            end = start + num_bytes - 1
+            data: bytes = self._blob(name).download_as_bytes(start=start, end=end, **self._retry)
         return data
+
+    def stamp(self, name: str) -> tuple[int, int]:
+        blob = self._blob(name)
+        with self._clear_errors(missing=name):
+            blob.reload(**self._retry)
+        return int(blob.size or 0), int(blob.generation or 0)
 
     def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> None:
         expected, crc32c = if_generation, google_crc32c.value(data)

@@ -7,7 +7,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["ABSENT", "StaleWriteError", "Storage", "Versioned"]
+from components.cxr.errors import UserError
+
+__all__ = ["ABSENT", "DamagedFileError", "StaleWriteError", "Storage", "Versioned"]
 
 ABSENT = 0
 """Generation of a name that does not exist."""
@@ -15,6 +17,10 @@ ABSENT = 0
 
 class StaleWriteError(Exception):
     """A conditional write found another generation than the one it was made for."""
+
+
+class DamagedFileError(UserError):
+    """One file's bytes are lost, though the place that holds it works; whoever can do without the file may go on."""
 
 
 class Versioned(NamedTuple):
@@ -44,8 +50,16 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def read_start(self, name: str, num_bytes: int) -> bytes:
-        """The first bytes of a file that is not empty; all of a shorter one.
+    def read_range(self, name: str, start: int, num_bytes: int) -> bytes:
+        """Bytes from `start` on, which lies in the file; fewer where it ends before.
+
+        Raises:
+            FileNotFoundError: no such file.
+        """
+
+    @abstractmethod
+    def stamp(self, name: str) -> tuple[int, int]:
+        """A file's size in bytes and a number that is another one when its content is.
 
         Raises:
             FileNotFoundError: no such file.
@@ -93,6 +107,14 @@ class Storage(ABC):
     @abstractmethod
     def child(self, name: str) -> Storage:
         """The storage under the folder `name`."""
+
+    def read_start(self, name: str, num_bytes: int) -> bytes:
+        """The first bytes of a file that is not empty; all of a shorter one.
+
+        Raises:
+            FileNotFoundError: no such file.
+        """
+        return self.read_range(name, 0, num_bytes)
 
     def local_path(self, name: str) -> Path | None:
         """The file's own path when it lies on this machine, else None."""

@@ -36,9 +36,14 @@ class LocalStorage(Storage):
         data = (self.folder / name).read_bytes()
         return Versioned(data, _content_generation(data))
 
-    def read_start(self, name: str, num_bytes: int) -> bytes:
+    def read_range(self, name: str, start: int, num_bytes: int) -> bytes:
         with (self.folder / name).open("rb") as file:
+            file.seek(start)
             return file.read(num_bytes)
+
+    def stamp(self, name: str) -> tuple[int, int]:
+        status = (self.folder / name).stat()
+        return status.st_size, status.st_mtime_ns
 
     def write(self, name: str, data: bytes, *, if_generation: int | None = None) -> None:
         target = self.folder / name

@@ -1,4 +1,4 @@
-"""Opens a local folder or a gs:// prefix, and says where under `root` each step keeps what it made."""
+"""Opens a local folder, a gs:// prefix or an archive there; says where under `root` each step keeps what it made."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ import hashlib
 from pathlib import Path
 
 from components.cxr.errors import UserError
-from components.cxr.storage.interface import ABSENT, StaleWriteError, Storage, Versioned
+from components.cxr.storage.archive import ArchiveStorage, archive_in
+from components.cxr.storage.interface import ABSENT, DamagedFileError, StaleWriteError, Storage, Versioned
 from components.cxr.storage.local import LocalStorage
 
-__all__ = ["ABSENT", "Root", "StaleWriteError", "Storage", "Versioned", "open_storage", "sha256_of"]
+__all__ = [
+    "ABSENT", "DamagedFileError", "Root", "StaleWriteError", "Storage", "Versioned", "open_storage", "sha256_of",
+]  # fmt: skip
 
 
 def open_storage(uri: str | Path, *, user_project: str | None = None) -> Storage:
-    """The storage at a local folder (need not exist yet) or a `gs://bucket/prefix`.
+    """The storage at a local folder (need not exist yet) or a `gs://bucket/prefix`, or in an archive there.
+
+    A zip or tar file stands for the folder that it holds: `films.zip`, `gs://bucket/films.tar/train`. It is read only.
 
     Args:
         user_project: the project billed for a requester-pays bucket.
 
     Raises:
-        UserError: another scheme than gs://.
+        UserError: another scheme than gs://, or an archive that cannot be read.
     """
     text = str(uri)
+    if place := archive_in(text):
+        return ArchiveStorage(open_storage(place.folder, user_project=user_project), place.name, place.inner)
     if text.startswith("gs://"):
         from components.cxr.storage.gcs import GcsStorage
 
