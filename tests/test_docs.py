@@ -23,7 +23,7 @@ COMMANDS = [
     ("-m", "pipeline", "submit"), ("-m", "components.preprocess.audit"),
     ("-m", "pipeline", "doctor"), ("-m", "components.evaluate.answers"),
     ("-m", "components.evaluate", "score"), ("-m", "components.evaluate", "compare"),
-    ("-m", "components.evaluate", "paper"),
+    ("-m", "components.evaluate", "paper"), ("-m", "components.preprocess", "export"),
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`python -m components.preprocess`: all partitions and the manifest, or one partition, or the manifest alone."""
+"""`python -m components.preprocess`: all partitions and the manifest, a part of them, or the export of a data set."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from components.cxr.errors import UserError
 from components.cxr.shards import MANIFEST, SPLITS, LoadedManifest
 from components.preprocess.collect import collect, read_rejects
 from components.preprocess.config import PreprocessConfig, parse_data
+from components.preprocess.export import export
 from components.preprocess.preprocess import run_partition
 
 
@@ -28,7 +29,10 @@ def main(
         bool, typer.Option("--collect-only", help="Only the manifest, after all partitions.")
     ] = False,
 ) -> None:
-    """Turn films and reports into Parquet shards."""
+    """Turn films and reports into Parquet shards.
+
+    `export OUT --to hf` writes a data set for other tools; it has its own --help.
+    """
     values = load_config(config, overrides)
     data = parse_data(section(values, "data"))
     step = PreprocessConfig.parse(section(values, "preprocess"), where="preprocess")
@@ -64,6 +68,9 @@ def _print_summary(loaded: LoadedManifest) -> None:
 if __name__ == "__main__":
     terminate_cleanly()
     try:
+        if sys.argv[1:2] == ["export"]:
+            del sys.argv[1]
+            run_cli(export)
         run_cli(main)
     except SystemExit as ended:
         # All is written. A thread of Arrow's that meets the end of Python would abort the process.
