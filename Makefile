@@ -2,7 +2,7 @@
 
 SHELL := bash -o pipefail
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all mutants test-docker test-slurm soak bench lint compile images demo-docker mlflow serve lock clean
+.PHONY: help demo test test-all mutants test-docker test-slurm test-orthanc soak bench lint compile images demo-docker mlflow serve lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= pipeline/configs/demo.yaml
@@ -15,7 +15,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 help: ## List the targets
 	@echo "cxrflow: chest X-rays and reports in, a deployed classifier out"; echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: .venv/.runtime ## Synthetic data, the whole pipeline, a table of scores (FRESH=1 redoes all)
 	@$(if $(FRESH),rm -rf runs/demo runs/synthetic runs/cache,true)
@@ -31,10 +31,10 @@ demo-docker: images .venv/.runtime ## The demo in containers of these images, wi
 	@$(BIN)/python -m pipeline run --config $(CONFIG) --set root=runs/demo-docker --runner docker
 
 test: .venv/.dev ## The tests but the slow ones
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not soak and not docker and not slurm"
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m "not slow and not soak and not docker and not slurm and not orthanc"
 
 test-all: .venv/.dev ## The slow tests too
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(or $(ARGS),-m "not soak and not docker and not slurm")
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(or $(ARGS),-m "not soak and not docker and not slurm and not orthanc")
 
 mutants: .venv/.dev ## Plant bugs one at a time; a test must notice each (ARGS="--fraction 1/5", names)
 	$(BIN)/python -m tests.mutants $(ARGS)
@@ -44,6 +44,9 @@ test-docker: images .venv/.dev ## The tests of the images and of training on two
 
 test-slurm: .venv/.dev ## The tests of a run on a Slurm cluster (infra/slurm/ci.sh make test-slurm)
 	$(BIN)/python -m pytest -m slurm
+
+test-orthanc: .venv/.dev ## The tests of a PACS (infra/orthanc/ci.sh make test-orthanc)
+	$(BIN)/python -m pytest -m "orthanc and not soak"
 
 soak: .venv/.dev ## The large numbers: 2 x 20 kills, more faults, 20,000 films (by hand, into docs/)
 	$(BIN)/python -m pytest -m soak
