@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import string
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -92,9 +94,9 @@ class Columns(Config):
     """Names of the table's columns; an optional one that is null is not read."""
 
     image: str = "image"
-    """File name relative to `image_dir`."""
+    """File name relative to `image_dir`; a template such as `{patientId}.dcm` makes it of columns."""
     patient: str = "patient_id"
-    """Splits are made by patient."""
+    """Splits are made by patient; "" where the table names none: then each study is a patient of its own."""
     study: str | None = None
     """Rows with one value form a study; without it each image is a study."""
     split: str | None = None
@@ -114,12 +116,23 @@ class Columns(Config):
     def _check(self) -> Self:
         if self.text and self.report is not None:
             raise ValueError("either text or report")
+        try:
+            columns = self.image_columns()
+        except ValueError:
+            columns = ()
+        if not columns or not all(columns):
+            raise ValueError("image: a column, or a template such as {patientId}.dcm")
         return self
+
+    def image_columns(self) -> tuple[str, ...]:
+        """The columns of which a film's name is made."""
+        if "{" not in self.image:
+            return (self.image,)
+        return tuple(name for _, name, _, _ in string.Formatter().parse(self.image) if name is not None)
 
     def used(self) -> tuple[str, ...]:
         """Every column that is read as something else than a label."""
         single = (
-            self.image,
             self.patient,
             self.study,
             self.split,
@@ -128,7 +141,7 @@ class Columns(Config):
             self.sex,
             self.report,
         )
-        return (*(name for name in single if name is not None), *self.text.values())
+        return (*self.image_columns(), *(name for name in single if name), *self.text.values())
 
 
 class LabelList(Config):
@@ -138,6 +151,8 @@ class LabelList(Config):
     """Empty in a study that was not labeled."""
     separator: str = Field("|", min_length=1)
     """Between two names."""
+    strip: str = ""
+    """Characters around names that do not count, such as brackets and quotes."""
     none: str = "No Finding"
     """What stands there when nothing was found; a pathology like the others."""
 
@@ -154,12 +169,25 @@ class CsvData(Config):
     """Project billed for a requester-pays bucket."""
     columns: Columns = Columns()
     """What the columns mean."""
+    find_films: Literal["path", "name"] = "path"
+    """`name` finds a film by its bare name, in whatever folder of `image_dir` it lies."""
+    path_ids: str | None = None
+    """Regular expression with the groups `patient`, `study` or both, for ids that stand in a film's path alone."""
+    repeated: Literal["refuse", "any", "majority"] = "refuse"
+    """Rows of one film that disagree, such as one per box or per reader: a pathology is positive in any of them, or in
+    more than half."""
     pathologies: tuple[str, ...] | None = Field(None, min_length=1)
     """Labels to keep, in this order; null for every column that `columns` does not use, or every name in the list."""
     label_list: LabelList | None = None
     """For a table with all labels in one column; null for a column per pathology holding 1, 0, -1 or nothing."""
     not_mentioned: Literal["blank", "0"] = "blank"
     """What a pathology missing from `label_list` is: `0` where labels are binary."""
+    text_labels: dict[str, str] = Field(default_factory=dict)
+    """Label columns that hold a text where the pathology is there, such as a mask, with what says that it is not."""
+    names: dict[str, str] = Field(default_factory=dict)
+    """Other names for label columns of the table."""
+    split_lists: dict[SplitName, str] = Field(default_factory=dict)
+    """Text files with a film a line, by split; without validate, `validate_fraction` of train's patients validate."""
     splits: dict[str, SplitName] = Field(default_factory=lambda: {name: name for name in get_args(SplitName)})
     """The table's names of the splits to ours."""
     validate_fraction: float = Field(0.1, gt=0.0, lt=1.0)
@@ -170,6 +198,21 @@ class CsvData(Config):
     """Folders of more films for training alone, without labels or reports."""
 
     _read_zero = model_validator(mode="before")(_zero_as_text)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.path_ids is not None:
+            try:
+                groups = set(re.compile(self.path_ids).groupindex)
+            except re.error:
+                groups = set()
+            if not groups or groups - {"patient", "study"}:
+                raise ValueError("path_ids: a regular expression with (?P<patient>...), (?P<study>...) or both")
+            if any(getattr(self.columns, name) for name in groups):
+                raise ValueError('path_ids: set the columns of what it finds to "" or null')
+        if self.split_lists and self.columns.split is not None:
+            raise ValueError("either split_lists or columns.split")
+        return self
 
 
 class OpeniData(Config):

@@ -36,9 +36,23 @@ def read_labels(table: Table, config: CsvData) -> tuple[tuple[str, ...], list[St
         )
     _check_distinct(pathologies, where=table.where)
     remedy = None if config.pathologies else "Name the label columns in data.pathologies."
-    columns = [table.states(name, field="data.pathologies", remedy=remedy) for name in pathologies]
+    columns = [
+        _text_states(table.cells(name, field="data.text_labels"), config.text_labels[name])
+        if name in config.text_labels
+        else table.states(name, field="data.pathologies", remedy=remedy)
+        for name in pathologies
+    ]
     states: list[States] = list(zip(*columns, strict=True))
-    return pathologies, states, [any(state is not None for state in row) for row in states]
+    return _renamed(pathologies, config), states, [any(state is not None for state in row) for row in states]
+
+
+def _text_states(cells: Sequence[str], absent: str) -> list[int | None]:
+    """1 for a text, 0 for the one that says that nothing is there, None for an unknown cell."""
+    return [None if is_unknown(cell) else int(cell != absent) for cell in cells]
+
+
+def _renamed(pathologies: Sequence[str], config: CsvData) -> tuple[str, ...]:
+    return tuple(config.names.get(name, name) for name in pathologies)
 
 
 def _check_distinct(names: Sequence[str], *, where: str, shown: Callable[[str], str] = str) -> None:
@@ -63,7 +77,7 @@ def _listed_labels(
     cells = table.cells(label_list.column, field="data.label_list.column")
     kept = {label_list.none, *(config.pathologies or ())}  # a set may call "none" what others call No Finding
     named = [
-        [name.strip() for name in cell.split(label_list.separator) if name.strip()]
+        [name for part in cell.split(label_list.separator) if (name := part.strip().strip(label_list.strip).strip())]
         if cell in kept or not is_unknown(cell)
         else []
         for cell in cells
@@ -96,4 +110,4 @@ def _listed_labels(
         tuple(1 if name in names else absent for name in pathologies) if names else (None,) * len(pathologies)
         for names in named
     ]
-    return pathologies, states, [bool(names) for names in named]
+    return _renamed(pathologies, config), states, [bool(names) for names in named]

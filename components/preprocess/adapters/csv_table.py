@@ -14,7 +14,8 @@ from components.cxr.storage.storage import open_storage
 from components.cxr.storage.tables import Table, is_unknown, open_table, shown
 from components.cxr.text.text import unescape_column
 from components.preprocess.adapters.csv_labels import States, read_labels
-from components.preprocess.adapters.film_paths import check_links, check_spelling, film_path
+from components.preprocess.adapters.csv_rows import film_paths, ids_in_paths, listed_splits, merged
+from components.preprocess.adapters.film_paths import check_links, check_spelling
 from components.preprocess.config import CsvData, SplitName
 from components.preprocess.records import FilmRef, Folder, Source, SourceStudy, hash_source
 from components.preprocess.splits import check_patients, split_by_hash
@@ -40,9 +41,14 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
             remedy="Check data.image_dir.",
         )
     table = open_table(config.table, user_project=config.user_project)
-    paths = [film_path(cell, folder=images.uri) for cell in _cells(table, config, "image")]
-    patients, named_studies = _ids(table, config, "patient"), _ids(table, config, "study")
+    paths = film_paths(table, config, sizes, folder=images.uri)
+    patients, named_studies = ids_in_paths(config.path_ids, paths, table=table, column=config.columns.image)
+    patients = _ids(table, config, "patient") if patients is None else patients
+    named_studies = _ids(table, config, "study") if named_studies is None else named_studies
     pathologies, states, labeled = read_labels(table, config)
+    if config.repeated != "refuse":
+        states, labeled = merged(paths, states, labeled, config.repeated)
+    listed, lists = listed_splits(config, paths, table=table)
     views, sexes, splits = (_cells(table, config, field) for field in ("view_position", "sex", "split"))
     ages, num_bad_ages = _ages(table, config)
     texts, reports = _texts(table, config), unescape_column(_cells(table, config, "report"))
@@ -70,7 +76,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
         for i in of_study:
             filled[i] = patient_of[study_id]
     check_links({paths[i]: filled[i] for i in rows}, folder=images.uri)
-    our_splits = _splits(table, config, filled, key)
+    our_splits = _splits(table, config, filled, key, listed=listed)
     check_patients(((filled[i], our_splits[i]) for i in rows), where=table.where, key=key)
     studies = [
         SourceStudy(
@@ -103,7 +109,9 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
         pathologies=pathologies,
         studies=tuple(studies),
         files_like=shape_of(sizes),
-        left_out={"rows that repeat another": len(table) - len(rows)} if len(rows) < len(table) else {},
+        left_out={"rows that repeat another": len(table) - len(rows)}
+        if len(rows) < len(table) and config.repeated == "refuse"
+        else {},
         unknown={reason: count for reason, count in unknown.items() if count},
         warnings=(
             *_few_films(paths, rows, sizes, where=table.where),
@@ -113,7 +121,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
                 else (f"no row has a label: {table.where}; its films can be predicted, not trained on",)
             ),
         ),
-        hash=hash_source([(table.name, table.sha256)], ((paths[i], sizes.get(paths[i])) for i in rows)),
+        hash=hash_source([(table.name, table.sha256), *lists], ((paths[i], sizes.get(paths[i])) for i in rows)),
     )
 
 
@@ -170,15 +178,17 @@ def _cells(table: Table, config: CsvData, field: str) -> list[str]:
 def _ids(table: Table, config: CsvData, field: str) -> list[str]:
     """One id per row of the column configured for `field`; empty ones where none is."""
     name = getattr(config.columns, field)
-    return [""] * len(table) if name is None else table.ids(name, field=f"data.columns.{field}")
+    return [""] * len(table) if not name else table.ids(name, field=f"data.columns.{field}")
 
 
-def _splits(table: Table, config: CsvData, patients: Sequence[str], key: IdKey) -> list[str]:
-    """Our split of each row; a validation split is carved from train by patient where the table has none."""
-    if config.columns.split is None:
+def _splits(
+    table: Table, config: CsvData, patients: Sequence[str], key: IdKey, *, listed: list[str] | None
+) -> list[str]:
+    """Our split of each row; a validation split is carved from train by patient where the source has none."""
+    if config.columns.split is None and listed is None:
         return [split_by_hash(patient, fractions=config.fractions, key=key) for patient in patients]
-    splits = []
-    for i, name in enumerate(_cells(table, config, "split")):
+    splits = listed or []
+    for i, name in enumerate([] if listed else _cells(table, config, "split")):
         if name not in config.splits:
             raise UserError(
                 "unknown-split",
