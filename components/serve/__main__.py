@@ -1,4 +1,4 @@
-"""`python -m components.serve`: a model behind HTTP; also `rollback`, `predict`, `key` and `sign`."""
+"""`python -m components.serve`: a model behind HTTP; also `rollback`, `predict`, `route`, `key` and `sign`."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def main(
     """Serve a model until the process is stopped.
 
     `rollback --config FILE` puts the model before the one in service back, `predict FOLDER --config FILE --out FILE`
-    answers for a folder of studies without a server, `key FILE NAME` makes an API key, `sign --config FILE --key FILE`
-    signs a model; each has its own --help.
+    answers for a folder of studies without a server, `route SOURCE --state FOLDER` sends reports of what arrives to a
+    PACS, `key FILE NAME` makes an API key, `sign --config FILE --key FILE` signs a model; each has its own --help.
     """
     if while_stdin_is_open:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
@@ -123,6 +123,45 @@ def predict(
     )
 
 
+def route(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="URL of Orthanc, or a folder of DICOMs.", show_default=False)
+    ],
+    state: Annotated[Path, typer.Option(metavar="FOLDER", help="Where it keeps what it has done.", show_default=False)],
+    server: Annotated[str, typer.Option(metavar="URL", help="A running cxrflow server.")] = "http://127.0.0.1:8000",
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="URL|FOLDER", help="DICOMweb root or folder for reports; default: SOURCE/dicom-web."),
+    ] = None,
+    fhir: Annotated[Path | None, typer.Option(metavar="FOLDER", help="FHIR reports too, as files.")] = None,
+    num_parallel: Annotated[int, typer.Option("--at-most", min=1, max=64, help="Studies at a time.")] = 2,
+    once: Annotated[bool, typer.Option("--once", help="End when nothing waits.")] = False,
+    from_now: Annotated[bool, typer.Option("--from-now", help="At the first start, leave out what is there.")] = False,
+    settle_s: Annotated[
+        float, typer.Option("--settle", min=0, help="Seconds without a change that make a study in a folder whole.")
+    ] = 10.0,
+    patience_s: Annotated[
+        float, typer.Option("--patience", min=0, help="Seconds that the server or the PACS may be silent.")
+    ] = 300.0,
+    certificate: Annotated[str | None, typer.Option(metavar="FILE", help="The server's own, PEM.")] = None,
+) -> None:
+    """Answer each study that arrives, once, and send a structured report of it.
+
+    Run it again to continue after a kill. Environment: CXRFLOW_API_KEY for the server; CXRFLOW_PACS_USER and
+    CXRFLOW_PACS_PASSWORD, or CXRFLOW_PACS_TOKEN, for the PACS.
+    """
+    terminate_cleanly()
+    from components.serve.route import route  # seconds, as above
+    from components.serve.route_ends import open_ends
+    from components.serve.route_state import RouteState
+
+    ends = open_ends(
+        source, server=server, to=to, fhir=fhir, from_now=from_now, settle_s=settle_s, certificate=certificate
+    )
+    with RouteState(state, source=ends.source.name) as kept:
+        route(ends, kept, num_parallel=num_parallel, once=once, patience_s=patience_s)
+
+
 def key(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="serve.keys; made if it is not there.", show_default=False)
@@ -174,7 +213,13 @@ def _end_with_stdin() -> None:
     os._exit(1)
 
 
-_COMMANDS: dict[str, Callable[..., None]] = {"rollback": rollback, "predict": predict, "key": key, "sign": sign}
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "rollback": rollback,
+    "predict": predict,
+    "route": route,
+    "key": key,
+    "sign": sign,
+}
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] in _COMMANDS:

@@ -1,0 +1,34 @@
+"""Why a study has no answer now, or none at all."""
+
+from __future__ import annotations
+
+__all__ = ["NoAnswerError", "UnavailableError", "VanishedError"]
+
+
+class NoAnswerError(Exception):
+    """There will be no answer to these films; the reason is a stable name."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class VanishedError(NoAnswerError):
+    """The study was there and is no more."""
+
+    def __init__(self) -> None:
+        super().__init__("study-vanished")
+
+
+class UnavailableError(Exception):
+    """A server does not answer now, or fails.
+
+    Args:
+        who: `source`, `server` or `pacs`.
+        found: what it said, without anything of a study.
+        is_up: it was reached, so that it may be this study that it fails on.
+    """
+
+    def __init__(self, who: str, found: str, *, is_up: bool = False) -> None:
+        super().__init__(who, found)
+        self.who, self.found, self.is_up = who, found, is_up

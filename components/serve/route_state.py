@@ -1,0 +1,156 @@
+"""What the router has done: one SQLite file, so that a kill at any time costs nothing and answers nothing twice."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NamedTuple
+
+from components.cxr.errors import UserError
+from components.cxr.storage.atomic import PARTIAL, put_in_place, renamed_to
+
+__all__ = ["Done", "RouteState"]
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS waiting (study TEXT PRIMARY KEY, news INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS done (study TEXT PRIMARY KEY, films TEXT NOT NULL, reason TEXT, report TEXT);
+CREATE TABLE IF NOT EXISTS place (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+_SEEN = "seen"
+
+
+class Done(NamedTuple):
+    """What became of a study."""
+
+    films: str
+    """Hash of the films that it had; empty where there was none."""
+    reason: str | None
+    """Why there is no answer; None where there is one."""
+    report: str | None
+    """SOP Instance UID of what was sent."""
+
+
+class RouteState:
+    """A folder with what waits, what is done, and the reports that are under way.
+
+    Args:
+        folder: made if it is not there; reports hold what films say of the patient, so their folder is its owner's.
+        source: what the studies come from; a folder of another source is refused.
+
+    Raises:
+        UserError: a folder of another source, another router there, or one that cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, source: str) -> None:
+        self._reports = folder / "under-way"
+        try:
+            self._reports.mkdir(parents=True, exist_ok=True)
+            self._reports.chmod(0o700)
+            self._lock: IO[bytes] = (folder / "lock").open("ab")
+        except OSError as error:
+            raise UserError("cannot-write", "cannot keep the state", where=folder, found=error.strerror) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                "state-in-use", "another router works here", where=folder, remedy="Stop it, or choose another --state."
+            ) from None
+        for partial in self._reports.glob(f"{PARTIAL}*"):
+            partial.unlink()
+        try:
+            self._base = sqlite3.connect(folder / "state.sqlite", isolation_level=None)
+            self._base.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {_TABLES}")
+        except sqlite3.Error as error:
+            raise UserError("bad-state", "cannot read the state", where=folder, found=error) from None
+        known = self._place("source")
+        if known not in (None, source):
+            raise UserError(
+                "other-source",
+                "the state is of another source",
+                where=folder,
+                found=known,
+                expected=source,
+                remedy="Choose another --state.",
+            )
+        self._put("source", source)
+        self.waiting: dict[str, int] = dict(self._base.execute("SELECT study, news FROM waiting ORDER BY rowid"))
+        """The studies that wait, the first first, and how often there was news of each since."""
+
+    def __enter__(self) -> RouteState:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._base.close()
+        self._lock.close()
+
+    @property
+    def seen(self) -> int | None:
+        """Up to where the source was read; None at the first start."""
+        value = self._place(_SEEN)
+        return None if value is None else int(value)
+
+    def add(self, studies: Iterable[str], *, seen: int) -> None:
+        """Let studies wait, and know that the source was read up to there: both or neither."""
+        news = dict(self.waiting)
+        for study in studies:
+            news[study] = news.get(study, 0) + 1
+        with self._base:
+            self._base.execute("BEGIN")
+            self._base.executemany(
+                "INSERT INTO waiting VALUES (?, ?) ON CONFLICT (study) DO UPDATE SET news = excluded.news",
+                (item for item in news.items() if self.waiting.get(item[0]) != item[1]),
+            )
+            self._put(_SEEN, str(seen))
+        self.waiting = news
+
+    def done(self, study: str) -> Done | None:
+        """What became of a study when it was last looked at."""
+        row = self._base.execute("SELECT films, reason, report FROM done WHERE study = ?", (study,)).fetchone()
+        return None if row is None else Done(*row)
+
+    def finish(self, study: str, done: Done | None, *, news: int) -> None:
+        """A study waits no more, unless there was news of it meanwhile.
+
+        Args:
+            done: None leaves what was known of it.
+            news: as `waiting` had it when the study was looked at.
+        """
+        with self._base:
+            self._base.execute("BEGIN")
+            if done is not None:
+                self._base.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?)", (study, *done))
+            self._base.execute("DELETE FROM waiting WHERE study = ? AND news = ?", (study, news))
+        if self.waiting.get(study) == news:
+            del self.waiting[study]
+        for path in self._reports.glob(f"{study}.*.dcm"):
+            path.unlink(missing_ok=True)
+
+    def counts(self) -> Counter[str]:
+        """Studies by what became of them: a reason, or `answered`."""
+        rows = self._base.execute("SELECT coalesce(reason, 'answered'), count(*) FROM done GROUP BY 1")
+        return Counter(dict(rows.fetchall()))
+
+    def report_under_way(self, study: str, films: str) -> bytes | None:
+        """The report that was made of these films and perhaps not sent."""
+        path = self._reports / f"{study}.{films[:16]}.dcm"
+        return path.read_bytes() if path.exists() else None
+
+    def keep_report(self, study: str, films: str, report: bytes) -> None:
+        """Keep a report before it is sent, so that it is the same one that is sent again."""
+        path = self._reports / f"{study}.{films[:16]}.dcm"
+        with renamed_to(path) as partial:
+            partial.write_bytes(report)
+            put_in_place(partial, path)
+
+    def _place(self, name: str) -> str | None:
+        row = self._base.execute("SELECT value FROM place WHERE name = ?", (name,)).fetchone()
+        return None if row is None else row[0]
+
+    def _put(self, name: str, value: str) -> None:
+        self._base.execute("INSERT OR REPLACE INTO place VALUES (?, ?)", (name, value))
