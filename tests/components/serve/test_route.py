@@ -1,0 +1,197 @@
+"""The router from a folder: each study answered once, whatever is killed, refused or gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import httpx
+import pydicom
+import pytest
+from pydicom.uid import generate_uid
+
+from components.cxr.errors import UserError
+from components.serve.route import route
+from components.serve.route_ends import Ends, FolderSink, Server, open_ends
+from components.serve.route_errors import VanishedError
+from components.serve.route_sources import FolderSource
+from components.serve.route_state import Done, RouteState
+from tests.components.processes import wait_for
+from tests.components.serve.routing import REPOSITORY, SECRET, command, environment, put_studies, routed
+
+UNUSED = "http://127.0.0.1:9"
+
+
+def reports_in(folder):
+    return sorted(folder.glob("*.dcm"))
+
+
+def test_studies_are_answered_once_each_and_the_others_get_a_reason(server, dicom_bytes, tmp_path):
+    source, out, state = tmp_path / "in", tmp_path / "out", tmp_path / "state"
+    put_studies(source, dicom_bytes, range(6), num_films=2)
+    put_studies(source, dicom_bytes, range(6, 7), num_films=4)  # the server takes three
+    put_studies(source, dicom_bytes, range(7, 8))
+    damaged = source / "0007" / "0.dcm"
+    damaged.write_bytes(damaged.read_bytes()[:-300])
+    (source / "notes.txt").write_text(SECRET)
+    arguments = ("--to", str(out), "--settle", "0", "--fhir", str(tmp_path / "fhir"))
+    done = routed(source, state, server.address, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "route: 6 studies answered, 0 waiting; without an answer: " in done.stderr
+    assert "1 too-many-films" in done.stderr
+    assert "1 film-truncated" in done.stderr
+    assert len(reports_in(out)) == 6
+    assert {path.stem for path in (tmp_path / "fhir").iterdir()} == {path.stem for path in reports_in(out)}
+    assert list((state / "under-way").iterdir()) == []
+    for path in reports_in(out):
+        report = pydicom.dcmread(path)
+        number = int(report.PatientID[1:])
+        film = pydicom.dcmread(source / f"{number:04}" / "0.dcm")
+        assert report.StudyInstanceUID == film.StudyInstanceUID
+        assert report.PatientName == SECRET
+    for word in ("Doe", "P3", "2.25.", *(str(generate_uid(entropy_srcs=["study", str(i)])) for i in range(8))):
+        assert word not in done.stderr.replace(str(tmp_path), ""), word
+
+    before = {path: path.stat().st_mtime_ns for path in reports_in(out)}
+    again = routed(source, state, server.address, *arguments)
+    assert again.returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in reports_in(out)} == before
+    put_studies(source, dicom_bytes, range(1), num_films=3)  # a film more is a study to answer anew
+    routed(source, state, server.address, *arguments)
+    assert len(reports_in(out)) == 7
+
+
+def test_a_report_is_sent_again_as_it_was(server, dicom_bytes, tmp_path):
+    source, out, state = tmp_path / "in", tmp_path / "out", tmp_path / "state"
+    put_studies(source, dicom_bytes, range(1))
+    out.mkdir(mode=0o500)
+    (tmp_path / "wall").write_text("")
+    done = routed(source, state, server.address, "--to", str(tmp_path / "wall" / "out"), "--settle", "0")
+    assert done.returncode != 0
+    (kept,) = (state / "under-way").glob("*.dcm")
+    first = kept.read_bytes()
+    time.sleep(1.1)  # its time would be another
+    out.chmod(0o700)
+    done = routed(source, state, server.address, "--to", str(out), "--settle", "0")
+    assert done.returncode == 0, done.stderr
+    assert [path.read_bytes() for path in reports_in(out)] == [first]
+
+
+@pytest.mark.slow
+def test_ctrl_c_and_sigterm_stop_cleanly_and_the_next_goes_on(server, dicom_bytes, tmp_path):
+    source, out, state = tmp_path / "in", tmp_path / "out", tmp_path / "state"
+    put_studies(source, dicom_bytes, range(60))
+    words = command(source, state, server.address, "--to", str(out), "--settle", "0", "--at-most", "1")
+    counts = [0]
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        with subprocess.Popen(words, cwd=REPOSITORY, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+            wait_for(lambda: len(reports_in(out)) > counts[-1] + 1, 120)
+            process.send_signal(number)
+            _, said = process.communicate(timeout=60)
+        assert process.returncode == code, said
+        assert "run the same command again" in said
+        counts.append(len(reports_in(out)))
+        with RouteState(state, source=str(source)) as kept:
+            assert kept.counts()["answered"] == counts[-1]  # what was under way was written down
+            assert sum(kept.done(study) is None for study in kept.waiting) == 60 - counts[-1]
+    assert routed(source, state, server.address, "--to", str(out), "--settle", "0").returncode == 0
+    assert len(reports_in(out)) == 60
+
+
+def test_a_study_that_still_grows_waits(dicom_bytes, tmp_path):
+    put_studies(tmp_path, dicom_bytes, range(1))
+    source = FolderSource(tmp_path, settle_s=30)
+    ((study,), _, _) = source.arrived(None)
+    assert source.films(study) is None
+    old = time.time() - 60
+    os.utime(tmp_path / "0000" / "0.dcm", (old, old))
+    assert source.films(study) is None  # not as it was when its header was read
+    assert source.arrived(0)[0] == [study]
+    assert len(source.films(study)) == 1
+    put_studies(tmp_path / "more", dicom_bytes, range(1), num_films=2)
+    assert source.arrived(0)[0] == [study]
+    assert source.films(study) is None
+    for path in tmp_path.rglob("*.dcm"):
+        os.utime(path, (old, old))
+    source.arrived(0)
+    assert len(source.films(study)) == 2  # one of them is a copy
+    assert source.arrived(0)[0] == []
+    for path in tmp_path.rglob("*.dcm"):
+        path.unlink()
+    assert source.arrived(0)[0] == [study]
+    with pytest.raises(VanishedError):
+        source.films(study)
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "values", "code"),
+    [
+        ("in", ["--to", "OUT"], {}, "no-server"),
+        ("in", [], {}, "no-target"),
+        ("in", ["--to", "in/out"], {}, "bad-target"),
+        ("nowhere", ["--to", "OUT"], {}, "no-folder"),
+        ("in", ["--to", "OUT", "--from-now"], {}, "bad-option"),
+        ("gs://bucket", ["--to", "OUT"], {}, "bad-address"),
+        ("http://127.0.0.1:9", [], {}, "no-orthanc"),
+        ("http://me:geheim@127.0.0.1:9", [], {}, "password-in-address"),
+        ("in", ["--to", "OUT"], {"CXRFLOW_PACS_USER": "me"}, "bad-credentials"),
+    ],
+)
+def test_what_cannot_work_is_one_error(tmp_path, monkeypatch, source, arguments, values, code):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    options = {"to": arguments[1] if "--to" in arguments else None, "from_now": "--from-now" in arguments}
+    with pytest.raises(UserError) as caught:
+        open_ends(source, server=UNUSED, fhir=None, settle_s=0, certificate=None, **options).server.limits()
+    assert caught.value.code == code
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_server_that_is_silent_for_too_long_ends_it(dicom_bytes, server, tmp_path):
+    class Gone(Server):
+        def ask(self, films):
+            with httpx.Client(base_url=UNUSED, trust_env=False) as client:
+                return Server(client).ask(films)
+
+    source = tmp_path / "in"
+    put_studies(source, dicom_bytes, range(3))
+    with (
+        httpx.Client(base_url=server.address, trust_env=False) as client,
+        RouteState(tmp_path / "state", source="x") as state,
+    ):
+        ends = Ends(FolderSource(source, settle_s=0), Gone(client), FolderSink(tmp_path / "out"), None)
+        with pytest.raises(UserError, match="the server did not answer for 1 s"):
+            route(ends, state, num_parallel=2, once=True, poll_s=0.1, patience_s=1)
+        assert len(state.waiting) == 3
+        assert not state.counts()
+
+
+def test_the_state_knows_what_was_done_and_keeps_news(tmp_path):
+    with RouteState(tmp_path, source="a") as state:
+        assert state.seen is None
+        state.add(["one", "two"], seen=5)
+        taken = state.waiting["one"]
+        state.add(["one"], seen=6)  # news while it is being answered
+        state.finish("one", Done("films", None, "1.2"), news=taken)
+        state.finish("two", Done("", "no-film", None), news=state.waiting["two"])
+        with pytest.raises(UserError, match="another router works here"):
+            RouteState(tmp_path, source="a")
+    with RouteState(tmp_path, source="a") as state:
+        assert (state.seen, list(state.waiting)) == (6, ["one"])
+        assert state.done("one") == Done("films", None, "1.2")
+        assert state.counts() == {"answered": 1, "no-film": 1}
+    with pytest.raises(UserError, match="of another source"):
+        RouteState(tmp_path, source="b")
+
+
+def test_a_folder_of_films_that_cannot_be_reported_says_so(server, dicom_bytes, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    put_studies(source, dicom_bytes, range(1), SeriesInstanceUID="")
+    done = routed(source, tmp_path / "state", server.address, "--to", str(out), "--settle", "0")
+    assert "without an answer: 1 header-unfit" in done.stderr
+    assert not reports_in(out)
+    assert "Traceback" not in done.stderr
