@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -18,7 +19,8 @@ from components.serve.config import ServeConfig
 
 COMPOSE = Path(__file__).parents[2] / "infra" / "compose.yaml"
 VARIABLE = re.compile(r"\$\{(\w+)(?::([?-])([^}]*))?\}")
-GIVEN = {"POSTGRES_PASSWORD": "a password", "CXRFLOW_ROOT": "/srv/results"}
+GIVEN = {"POSTGRES_PASSWORD": "a password", "ORTHANC_PASSWORD": "another", "CXRFLOW_ROOT": "/srv/results"}
+SERVICES = {"postgres", "mlflow", "serve", "orthanc", "route"}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def test_docker_compose_takes_it() -> None:
         input=without_name, env={**os.environ, **GIVEN}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert yaml.safe_load(done.stdout)["services"].keys() == {"postgres", "mlflow", "serve"}
+    assert yaml.safe_load(done.stdout)["services"].keys() == SERVICES
 
 
 def test_without_a_password_it_does_not_start(text: str) -> None:
@@ -59,17 +61,17 @@ def test_without_a_password_it_does_not_start(text: str) -> None:
     assert {name for name, kind in used.items() if kind == "-"} == {"CXRFLOW_MLFLOW_IMAGE", "CXRFLOW_SERVE_IMAGE"}
     values = re.findall(r"(?i)\w*password\w*: (.*)", COMPOSE.read_text())
     assert values
-    assert all(value.startswith("${POSTGRES_PASSWORD:?") for value in values)
+    assert all(value.startswith(("${POSTGRES_PASSWORD:?", "${ORTHANC_PASSWORD:?")) for value in values)
 
 
 def test_every_service_is_watched_restarted_and_local(services: dict[str, Any]) -> None:
-    assert services.keys() == {"postgres", "mlflow", "serve"}
+    assert services.keys() == SERVICES
     for name, service in services.items():
         assert service["healthcheck"]["test"][0] == "CMD", name
         assert service["restart"] == "unless-stopped"
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
     assert "ports" not in services["postgres"]
-    for name in ("mlflow", "serve"):
+    for name in ("mlflow", "serve", "route"):
         assert services[name]["cap_drop"] == ["ALL"]
         assert services[name]["read_only"] is True
     assert services["mlflow"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
@@ -78,7 +80,7 @@ def test_every_service_is_watched_restarted_and_local(services: dict[str, Any]) 
 def test_networks_and_volumes_exist_and_connect_who_must_talk(text: str, services: dict[str, Any]) -> None:
     values = yaml.safe_load(text)
     on = {network: {n for n, s in services.items() if network in s["networks"]} for network in values["networks"]}
-    assert on == {"database": {"postgres", "mlflow"}, "front": {"mlflow", "serve"}}
+    assert on == {"database": {"postgres", "mlflow"}, "front": {"mlflow", "serve", "orthanc", "route"}}
     assert {network for service in services.values() for network in service["networks"]} == on.keys()
     sources = {volume.split(":")[0] for service in services.values() for volume in service["volumes"]}
     assert {source for source in sources if "/" not in source} == values["volumes"].keys()
@@ -95,3 +97,18 @@ def test_the_servers_configuration_listens_to_all_and_its_root_is_mounted(servic
     root = command[command.index("--root") + 1]
     assert mounts[root] == root == GIVEN["CXRFLOW_ROOT"]
     assert services["serve"]["ports"] == [f"127.0.0.1:8000:{ServeConfig().port}"]
+
+
+def test_the_router_asks_the_other_services_with_the_password_of_one(services: dict[str, Any]) -> None:
+    route, orthanc = services["route"], services["orthanc"]
+    assert route["entrypoint"] == ["python", "-m", "components.serve", "route"]
+    source, *options = route["command"]
+    assert source == "http://orthanc:8042"
+    assert options[options.index("--server") + 1] == f"http://serve:{ServeConfig().port}"
+    mounted = [volume.split(":")[1] for volume in route["volumes"]]
+    assert options[options.index("--state") + 1].startswith(f"{mounted[0]}/")
+    environment = route["environment"]
+    users = json.loads(orthanc["environment"]["ORTHANC__REGISTERED_USERS"])
+    assert users == {environment["CXRFLOW_PACS_USER"]: environment["CXRFLOW_PACS_PASSWORD"]}
+    assert re.fullmatch(r"orthancteam/orthanc:\d+\.\d+\.\d+", orthanc["image"])
+    assert route["depends_on"].keys() == {"serve", "orthanc"}
