@@ -106,7 +106,7 @@ def test_the_router_asks_the_other_services_with_the_password_of_one(services: d
     assert source == "http://orthanc:8042"
     assert options[options.index("--server") + 1] == f"http://serve:{ServeConfig().port}"
     mounted = [volume.split(":")[1] for volume in route["volumes"]]
-    assert options[options.index("--state") + 1].startswith(f"{mounted[0]}/")
+    assert mounted == [options[options.index("--state") + 1]]
     environment = route["environment"]
     users = json.loads(orthanc["environment"]["ORTHANC__REGISTERED_USERS"])
     assert users == {environment["CXRFLOW_PACS_USER"]: environment["CXRFLOW_PACS_PASSWORD"]}

@@ -1,0 +1,51 @@
+"""Reports back to a PACS."""
+
+from tests.mutants.mutant import Mutant
+
+REPORT = "tests/components/serve/test_structured_report.py"
+ROUTE = "tests/components/serve/test_route.py"
+
+MUTANTS = [
+    Mutant(
+        "a-report-is-named-by-the-last-digits",
+        file="components/serve/structured_report.py",
+        old="{name}={answer.threshold!r}",
+        new="{name}={answer.probability!r}",
+        test=f"{REPORT}::test_the_same_films_and_model_are_the_same_report",
+    ),
+    Mutant(
+        "a-refused-study-is-reported-with-numbers",
+        file="components/serve/structured_report.py",
+        old="    if reply.in_distribution is not False:\n        groups +=",
+        new="    if reply.in_distribution is not None:\n        groups +=",
+        test=f"{REPORT}::test_a_refused_study_is_said_to_be_one_without_numbers",
+    ),
+    Mutant(
+        "a-report-is-made-anew-after-a-failure-to-send",
+        file="components/serve/route.py",
+        old="        report = state.report_under_way(study, films)\n",
+        new="        report = None\n",
+        test=f"{ROUTE}::test_a_report_is_sent_again_as_it_was",
+    ),
+    Mutant(
+        "news-of-a-study-under-way-is-lost",
+        file="components/serve/route_state.py",
+        old="DELETE FROM waiting WHERE study = ? AND news = ?",
+        new="DELETE FROM waiting WHERE study = ? AND news >= ?",
+        test=f"{ROUTE}::test_the_state_knows_what_was_done_and_keeps_news",
+    ),
+    Mutant(
+        "a-study-that-still-grows-is-answered",
+        file="components/serve/route_sources.py",
+        old="time.time() - status[1] / 1e9 < self._settle_s",
+        new="time.time() - status[1] / 1e9 < 0",
+        test=f"{ROUTE}::test_a_study_that_still_grows_waits",
+    ),
+    Mutant(
+        "a-silent-server-is-waited-for-for-ever",
+        file="components/serve/route.py",
+        old="        if now - since > self._patience_s:\n",
+        new="        if since > now:\n",
+        test=f"{ROUTE}::test_a_server_that_is_silent_for_too_long_ends_it",
+    ),
+]
