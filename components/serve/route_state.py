@@ -56,6 +56,7 @@ class RouteState:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self._lock.close()
             raise UserError(
                 "state-in-use", "another router works here", where=folder, remedy="Stop it, or choose another --state."
             ) from None
@@ -65,9 +66,11 @@ class RouteState:
             self._base = sqlite3.connect(folder / "state.sqlite", isolation_level=None)
             self._base.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; {_TABLES}")
         except sqlite3.Error as error:
+            self._lock.close()
             raise UserError("bad-state", "cannot read the state", where=folder, found=error) from None
         known = self._place("source")
         if known not in (None, source):
+            self.__exit__(None, None, None)
             raise UserError(
                 "other-source",
                 "the state is of another source",
