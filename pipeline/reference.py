@@ -7,7 +7,14 @@ from typing import get_args, get_origin
 from pydantic import BaseModel
 
 from components.evaluate.config import EvaluateConfig
-from components.preprocess.config import CsvData, DicomFolderData, MimicCxrData, OpeniData, PreprocessConfig
+from components.preprocess.config import (
+    CsvData,
+    DicomFolderData,
+    DicomwebData,
+    MimicCxrData,
+    OpeniData,
+    PreprocessConfig,
+)
 from components.serve.config import ServeConfig
 from components.train.config import TrainConfig
 from pipeline.config import Platform
@@ -15,7 +22,7 @@ from pipeline.config import Platform
 __all__ = ["reference"]
 
 SECTIONS: dict[str, tuple[type[BaseModel], ...]] = {
-    "data": (MimicCxrData, CsvData, OpeniData, DicomFolderData),
+    "data": (MimicCxrData, CsvData, OpeniData, DicomFolderData, DicomwebData),
     "preprocess": (PreprocessConfig,),
     "train": (TrainConfig,),
     "evaluate": (EvaluateConfig,),

@@ -15,7 +15,14 @@ from components.cxr.model.architecture import Architecture, EncoderConfig, Visio
 from components.evaluate import evaluate
 from components.evaluate.config import EvaluateConfig, PromotionConfig, SecondTruthConfig
 from components.evaluate.evaluate import evaluation_key
-from components.preprocess.config import CsvData, DicomFolderData, MimicCxrData, OpeniData, PreprocessConfig
+from components.preprocess.config import (
+    CsvData,
+    DicomFolderData,
+    DicomwebData,
+    MimicCxrData,
+    OpeniData,
+    PreprocessConfig,
+)
 from components.train import train
 from components.train.config import TrainConfig
 from components.train.pretrained import by_content, check_positions
@@ -94,7 +101,7 @@ def test_data_by_preprocess() -> None:
     check(PreprocessConfig(), PreprocessConfig.result_json, PREPROCESS_NEUTRAL)
 
 
-@pytest.mark.parametrize("source", [MimicCxrData, CsvData, OpeniData, DicomFolderData])
+@pytest.mark.parametrize("source", [MimicCxrData, CsvData, OpeniData, DicomFolderData, DicomwebData])
 def test_data_by_source(source: type[Config]) -> None:
     """Another source is another data set, whatever differs; its tables and films count by content besides."""
     check(sample(source), lambda config: config.canonical_json(), {})

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, Field, model_validator
 
 from components.cxr.config import Config
+from components.cxr.dicomweb_server import DicomwebServer
 from components.cxr.errors import UserError
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
@@ -22,9 +23,11 @@ __all__ = [
     "DataConfig",
     "DicomFolder",
     "DicomFolderData",
+    "DicomwebData",
     "LabelList",
     "MimicCxrData",
     "OpeniData",
+    "PacsQuery",
     "PreprocessConfig",
     "SplitName",
     "parse_data",
@@ -64,6 +67,46 @@ class DicomFolderData(DicomFolder):
     """DICOM films without labels or reports, for prediction or as unlabeled training data."""
 
     adapter: Literal["dicom-folder"] = "dicom-folder"
+    pathologies: tuple[str, ...] = Field(PATHOLOGIES, min_length=1)
+    """Label columns of the data set, blank throughout: those of the model that is to score it."""
+    split: Literal["train", "validate", "test", "hash"] = "test"
+    """Split of every study; `hash` makes all three by a keyed hash of the patient."""
+    fractions: Fractions = Field(default_factory=lambda: dict(_FRACTIONS))
+    """Shares of the patients under `split: hash`; they sum to 1."""
+
+
+class PacsQuery(Config):
+    """What is searched for; everything that is set has to match."""
+
+    modalities: tuple[str, ...] = Field(("DX", "CR"), min_length=1)
+    """Modality (0008,0060) of a series, one of these."""
+    body_parts: tuple[str, ...] = ()
+    """BodyPartExamined (0018,0015) of a series, one of these in any capitals; empty for all, as many leave it out."""
+    study_dates: str | None = Field(None, pattern=r"^(\d{8})?(-(\d{8})?)?$", min_length=8)
+    """A day or a range of StudyDate, such as 20240101-20241231; either end may be missing."""
+    accession_numbers: str | None = None
+    """File with one AccessionNumber a line: those studies alone; local or gs://."""
+    study_uids: str | None = None
+    """File with one StudyInstanceUID a line: those studies alone; local or gs://."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.accession_numbers is not None and self.study_uids is not None:
+            raise ValueError("either accession_numbers or study_uids")
+        return self
+
+
+class DicomwebData(Config):
+    """Films of a PACS by DICOMweb, without labels or reports, for prediction."""
+
+    adapter: Literal["dicomweb"] = "dicomweb"
+    server: DicomwebServer
+    """Where it answers, and which environment variables hold the credentials."""
+    query: PacsQuery = PacsQuery()
+    """What is searched for."""
+    found: str
+    """JSON file that the first run writes with what the search found, patients' ids and all, and later ones read: what
+    comes into the PACS meanwhile changes nothing. Delete it to search anew. Local or gs://."""
     pathologies: tuple[str, ...] = Field(PATHOLOGIES, min_length=1)
     """Label columns of the data set, blank throughout: those of the model that is to score it."""
     split: Literal["train", "validate", "test", "hash"] = "test"
@@ -236,7 +279,9 @@ class OpeniData(Config):
     _read_zero = model_validator(mode="before")(_zero_as_text)
 
 
-DataConfig = Annotated[MimicCxrData | CsvData | OpeniData | DicomFolderData, Field(discriminator="adapter")]
+DataConfig = Annotated[
+    MimicCxrData | CsvData | OpeniData | DicomFolderData | DicomwebData, Field(discriminator="adapter")
+]
 """Section `data`: which source, told apart by `adapter`."""
 
 
@@ -278,11 +323,13 @@ def parse_data(values: Mapping[str, Any], *, where: str = "data") -> DataConfig:
             return OpeniData.parse(values, where=where)
         case "dicom-folder":
             return DicomFolderData.parse(values, where=where)
+        case "dicomweb":
+            return DicomwebData.parse(values, where=where)
         case found:
             raise UserError(
                 "unknown-adapter" if found is not None else "missing-config-field",
                 "unknown source of data" if found is not None else "missing configuration field",
                 where=f"{where}.adapter",
                 found=found,
-                expected="mimic-cxr, csv, openi or dicom-folder",
+                expected="mimic-cxr, csv, openi, dicom-folder or dicomweb",
             )

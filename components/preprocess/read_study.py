@@ -11,9 +11,9 @@ from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import FilmError
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.shard_writer import ImageRow
-from components.cxr.storage.storage import DamagedFileError, Storage
+from components.cxr.storage.storage import DamagedFileError
 from components.cxr.text.text import SectionReader, clean_sections, decode_report, parse_report, unescape_column
-from components.preprocess.records import FilmRef, Folder, SourceStudy
+from components.preprocess.records import FilmFiles, FilmRef, Folder, SourceStudy
 
 __all__ = ["Reject", "StudyReader", "StudyRows", "read_sections"]
 
@@ -49,7 +49,7 @@ class StudyRows:
 class StudyReader:
     """What a worker needs to read studies."""
 
-    films: Storage
+    films: FilmFiles
     pathologies: tuple[str, ...]
     preset: PixelPreset
     reader: FilmReader
@@ -95,7 +95,7 @@ class StudyReader:
         return StudyRows(rows, rejects, num_bad_ages)
 
 
-def read_sections(study: SourceStudy, films: Storage, *, reader: SectionReader) -> dict[str, str]:
+def read_sections(study: SourceStudy, films: FilmFiles, *, reader: SectionReader) -> dict[str, str]:
     """The sections of a study's report, from its file, its text or the source's columns; empty without any.
 
     Args:
@@ -110,11 +110,11 @@ def read_sections(study: SourceStudy, films: Storage, *, reader: SectionReader) 
 
 
 @functools.cache
-def _opened(folder: Folder) -> Storage:
+def _opened(folder: Folder) -> FilmFiles:
     return folder.open()
 
 
-def _bytes(films: Storage, ref: FilmRef) -> bytes:
+def _bytes(films: FilmFiles, ref: FilmRef) -> bytes:
     if not ref.exists:
         raise FilmError("missing", "listed in the table, but there is no such file")
     try:
@@ -129,7 +129,7 @@ def _known_view(position: str | None) -> str | None:
     return position if position and _VIEW_WORDS.issuperset(position.split()) else None
 
 
-def _read(storage: Storage, name: str) -> bytes:
+def _read(storage: FilmFiles, name: str) -> bytes:
     """Bytes of a file.
 
     Raises:

@@ -5,10 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
-from components.cxr.storage.storage import Storage, open_storage
+from components.cxr.storage.storage import Versioned, open_storage
 
-__all__ = ["FilmRef", "Folder", "Source", "SourceStudy", "hash_source"]
+__all__ = ["FilmFiles", "FilmRef", "Folder", "Source", "SourceStudy", "hash_source"]
+
+
+class FilmFiles(Protocol):
+    """Where films are read: any Storage, or a PACS."""
+
+    uri: str
+
+    def local_path(self, name: str) -> Path | None:
+        """The file's own path when it lies on this machine, else None."""
+
+    def read(self, name: str) -> Versioned:
+        """Content of one file; see Storage."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +32,7 @@ class Folder:
     uri: str
     user_project: str | None
 
-    def open(self) -> Storage:
+    def open(self) -> FilmFiles:
         """The storage of this folder."""
         return open_storage(self.uri, user_project=self.user_project)
 

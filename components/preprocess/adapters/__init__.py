@@ -7,7 +7,7 @@ from components.preprocess.adapters.csv_table import read_csv_table
 from components.preprocess.adapters.dicom_folder import join_unlabeled, read_dicom_folder
 from components.preprocess.adapters.mimic_cxr import read_mimic_cxr
 from components.preprocess.adapters.openi import read_openi
-from components.preprocess.config import CsvData, DataConfig, DicomFolderData, MimicCxrData, OpeniData
+from components.preprocess.config import CsvData, DataConfig, DicomFolderData, DicomwebData, MimicCxrData, OpeniData
 from components.preprocess.records import Source
 
 __all__ = ["read_source"]
@@ -28,4 +28,8 @@ def read_source(config: DataConfig, *, key: IdKey) -> Source:
             source = read_openi(config, key=key)
         case DicomFolderData():
             return read_dicom_folder(config, key=key)
+        case DicomwebData():
+            from components.preprocess.adapters.dicomweb import read_dicomweb  # its client is in two images alone
+
+            return read_dicomweb(config, key=key)
     return join_unlabeled(source, config.unlabeled, key=key) if config.unlabeled else source

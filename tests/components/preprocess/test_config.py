@@ -9,6 +9,7 @@ from components.cxr.errors import UserError
 from components.preprocess.config import (
     CsvData,
     DicomFolderData,
+    DicomwebData,
     MimicCxrData,
     OpeniData,
     PreprocessConfig,
@@ -24,6 +25,7 @@ from components.preprocess.config import (
         {"adapter": "openi", "reports": "r"},
         {"adapter": "csv", "table": "t.csv", "image_dir": "i", "unlabeled": [{"dir": "more"}]},
         {"adapter": "dicom-folder", "dir": "x"},
+        {"adapter": "dicomweb", "server": {"url": "https://x/y"}, "query": {"study_dates": "20240101-"}, "found": "f"},
         {"adapter": "dicom-folder", "dir": "x", "split": "hash", "fractions": {"train": 1}, "pathologies": ["Edema"]},
         {
             "adapter": "csv",
@@ -40,7 +42,7 @@ from components.preprocess.config import (
 def test_data_survives_the_pipeline(values: dict[str, Any]) -> None:
     """A pipeline parameter is the dumped model as JSON, with floats for integers."""
     data = parse_data(values)
-    assert isinstance(data, MimicCxrData | CsvData | OpeniData | DicomFolderData)
+    assert isinstance(data, MimicCxrData | CsvData | OpeniData | DicomFolderData | DicomwebData)
     assert parse_data(json.loads(data.canonical_json())) == data
     step = PreprocessConfig()
     assert PreprocessConfig.parse({**step.model_dump(mode="json"), "images_per_shard": 1024.0}, where="p") == step
@@ -55,7 +57,7 @@ def test_data_survives_the_pipeline(values: dict[str, Any]) -> None:
         ({"columns": {"text": {"history": "a"}}}, "data.columns.text.history"),
         ({"validate_fraction": 0}, "data.validate_fraction"),
         ({"not_mentioned": 1}, "data.not_mentioned"),
-        ({"adapter": "cvs"}, "data.adapter; found cvs, expected mimic-cxr, csv, openi or dicom-folder"),
+        ({"adapter": "cvs"}, "data.adapter; found cvs, expected mimic-cxr, csv, openi, dicom-folder or dicomweb"),
         ({"adapter": None}, "missing configuration field: data.adapter"),
     ],
 )

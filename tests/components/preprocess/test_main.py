@@ -65,7 +65,7 @@ def test_root_and_set_override(config: Path, tmp_path: Path) -> None:
         ),
         (["--set", "preprocess.pixels.size=3"], ["bad configuration value", "preprocess.pixels.size", "found 3", "16"]),
         (["--set", "data.labels=chexbert"], ["data.labels", "'chexbert'", "'chexpert' or 'negbio'"]),
-        (["--set", "data.adapter=dicomweb"], ["data.adapter", "found dicomweb", "csv, openi or dicom-folder"]),
+        (["--set", "data.adapter=dimse"], ["data.adapter", "found dimse", "dicom-folder or dicomweb"]),
         (["--set", "data.dirr=x"], ["data.dirr", "Did you mean dir?"]),
         (["--set", "prepocess.x=1"], ["unknown section", "Did you mean preprocess?"]),
         (["--set", "data.dir=/nowhere"], ["folder is missing or empty: /nowhere"]),

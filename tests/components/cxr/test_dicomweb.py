@@ -1,0 +1,128 @@
+"""Answers that a good server never gives: cut off, of another kind, too late, and pages that do not count."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from components.cxr.dicomweb import Dicomweb
+from components.cxr.dicomweb_server import DicomwebServer
+from components.cxr.errors import UserError
+
+FILE = b"\0" * 128 + b"DICM\r\n--b\r\n" + bytes(range(256)) * 20
+WHOLE = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + FILE + b"\r\n--b--\r\n"
+MULTIPART = 'multipart/related; type="application/dicom"; boundary="b"'
+Reply = tuple[int, str, bytes]
+
+
+class Peer:
+    """A server that answers as a test wants, and keeps what it was sent."""
+
+    def __init__(self) -> None:
+        self.replies: Callable[[int], Reply] = lambda _: (404, "text/plain", b"")
+        self.sent: list[tuple[str, str | None]] = []
+        self.wait_s = 0.0
+        peer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                peer.sent.append((self.path, self.headers.get("Authorization")))
+                time.sleep(peer.wait_s)
+                status, kind, body = peer.replies(len(peer.sent))
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def client(self) -> Dicomweb:
+        return Dicomweb(DicomwebServer(url=f"http://127.0.0.1:{self.server.server_port}/dicom-web"))
+
+
+@pytest.fixture
+def peer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Peer]:
+    monkeypatch.setenv("CXRFLOW_DICOMWEB_DEADLINE_S", "1.2")
+    peer = Peer()
+    yield peer
+    peer.server.shutdown()
+    peer.server.server_close()
+
+
+def refused(call: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as caught:
+        call()
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return caught.value.line
+
+
+def test_a_film_that_was_cut_off_is_asked_for_again(peer: Peer) -> None:
+    peer.replies = lambda n: (200, MULTIPART, WHOLE[:-40] if n == 1 else WHOLE)
+    assert peer.client().retrieve("1.2", "1.3", "1.4") == FILE
+    assert len(peer.sent) == 2
+    peer.replies = lambda _: (200, MULTIPART, WHOLE[:-40])
+    assert "[pacs-fails]" in (line := refused(lambda: peer.client().retrieve("1.2", "1.3", "1.4")))
+    assert "1.4" not in line
+
+
+def test_a_busy_server_is_asked_again_until_the_deadline(peer: Peer) -> None:
+    peer.replies = lambda n: (503, "text/plain", b"") if n < 3 else (200, MULTIPART, WHOLE)
+    assert peer.client().retrieve("1.2", "1.3", "1.4") == FILE
+    peer.wait_s = 5.0
+    start = time.monotonic()
+    assert "[pacs-fails]" in refused(lambda: peer.client().retrieve("1.2", "1.3", "1.4"))
+    assert time.monotonic() - start < 4
+
+
+def test_what_is_gone_is_no_mistake_of_the_users(peer: Peer) -> None:
+    with pytest.raises(FileNotFoundError, match="has it no more"):
+        peer.client().retrieve("1.2", "1.3", "1.4")
+    assert list(peer.client().series("1.2")) == []
+    assert "[not-dicomweb]" in refused(lambda: list(peer.client().studies({})))
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/json"])
+def test_a_page_is_no_dicomweb(peer: Peer, kind: str) -> None:
+    peer.replies = lambda _: (200, kind, b"<html>Doe^Jane</html>")
+    for call in (lambda: list(peer.client().studies({})), lambda: peer.client().retrieve("1", "2", "3")):
+        assert "[not-dicomweb]" in (line := refused(call))
+        assert "Doe" not in line
+
+
+def test_a_server_whose_pages_do_not_count_ends(peer: Peer) -> None:
+    study = [{"0020000D": {"vr": "UI", "Value": ["1.2.3"]}}]
+    peer.replies = lambda _: (200, "application/dicom+json", json.dumps(study).encode())
+    assert len(list(peer.client().studies({}))) == 1
+    assert len(peer.sent) == 2
+    study[0]["0020000D"]["Value"] = ["../../admin"]  # type: ignore[index]
+    assert "[not-dicomweb]" in (line := refused(lambda: list(peer.client().studies({}))))
+    assert "admin" not in line
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_token_is_told_at_once_and_never_shown(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setenv("CXRFLOW_PACS_TOKEN", "secret-token")
+    peer.replies = lambda _: (status, "text/plain", b"secret-token")
+    assert "[pacs-refused]" in (line := refused(lambda: list(peer.client().studies({}))))
+    assert "secret" not in line
+    assert [auth for _, auth in peer.sent] == ["Bearer secret-token"]
+
+
+def test_credentials_are_never_in_the_address() -> None:
+    for url in ("https://u:p@pacs/dicom-web", "ftp://pacs", "https://pacs/?key=1"):
+        with pytest.raises(UserError):
+            DicomwebServer.parse({"url": url}, where="data.server")

@@ -1,0 +1,37 @@
+"""Films from a PACS."""
+
+from tests.mutants.mutant import Mutant
+
+CLIENT = "tests/components/cxr/test_dicomweb.py"
+FILE = "components/cxr/dicomweb.py"
+
+MUTANTS = [
+    Mutant(
+        "a-film-that-was-cut-off-is-taken",
+        file=FILE,
+        old="""        raise requests.exceptions.ChunkedEncodingError("cut off")""",
+        new="""        return body[body.find(b"\\r\\n\\r\\n") + 4 :]""",
+        test=f"{CLIENT}::test_a_film_that_was_cut_off_is_asked_for_again",
+    ),
+    Mutant(
+        "a-busy-pacs-is-a-wrong-address",
+        file=FILE,
+        old="_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})",
+        new="_AGAIN = frozenset({408, 425, 429})",
+        test=f"{CLIENT}::test_a_busy_server_is_asked_again_until_the_deadline",
+    ),
+    Mutant(
+        "a-search-never-ends-where-pages-do-not-count",
+        file=FILE,
+        old="            if not new:\n",
+        new="            if not page:\n",
+        test=f"{CLIENT}::test_a_server_whose_pages_do_not_count_ends",
+    ),
+    Mutant(
+        "a-uid-of-the-pacs-goes-anywhere",
+        file=FILE,
+        old='UID = re.compile(r"[0-9]+(\\.[0-9]+)*")',
+        new='UID = re.compile(r".*")',
+        test=f"{CLIENT}::test_a_server_whose_pages_do_not_count_ends",
+    ),
+]
