@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 import requests
-from dicomweb_client.web import DICOMwebClient
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from components.cxr.dicomweb_server import DicomwebServer
@@ -47,6 +46,8 @@ class Dicomweb:
     """A client of one server. Every method raises UserError where the server refuses or keeps failing."""
 
     def __init__(self, server: DicomwebServer) -> None:
+        from dicomweb_client.web import DICOMwebClient  # in the images of preprocess and serve alone
+
         self.uri = server.url
         self._deadline_s = float(os.environ.get(DEADLINE_VARIABLE) or _DEADLINE_S)
         self._timeout = min(_STALL_S, self._deadline_s / 4)
