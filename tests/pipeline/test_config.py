@@ -61,7 +61,7 @@ def test_a_typo_is_one_error_with_its_dotted_path(override: str, message: str) -
 def test_null_is_the_default_wherever_it_may_stand() -> None:
     """It is not sent through KFP, so that it would come back as the default."""
     configs = [TrainConfig, EvaluateConfig, ServeConfig, PreprocessConfig, *get_args(get_args(DataConfig)[0])]
-    assert len(configs) == 8
+    assert len(configs) == 9
     for config in configs:
         for name, field in nullable(config):
             assert field.is_required() or field.get_default(call_default_factory=True) is None, name
