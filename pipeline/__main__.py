@@ -72,6 +72,37 @@ def run(
         print_summary(pipeline, evaluation, config_file=config, seconds=time.monotonic() - started)
 
 
+@app.command()
+@clean_errors
+def sweep(
+    config: ConfigOption,
+    overrides: SetOption,
+    space: Annotated[Path, typer.Option(metavar="FILE", help="What varies: fields of section train (docs/sweeps.md).")],
+    trials: Annotated[int, typer.Option(min=1, help="In all, those of earlier starts counted.")] = 40,
+    workers: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 1,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CXRFLOW_SWEEP_STORAGE",
+            metavar="URL",
+            help="Database of the trials, which machines may share; default: a file under the root.",
+        ),
+    ] = None,
+    prune: Annotated[bool, typer.Option(help="End trainings that are below the median of the others.")] = True,
+) -> None:
+    """Train under many configurations, and write the best by validation as a configuration that runs."""
+    from pipeline.sweep.sweep import sweep as run_sweep
+
+    pipeline = load_pipeline_config(config, overrides)
+    check_encoders(pipeline, here=True)
+    terminate_cleanly()
+    best = run_sweep(
+        pipeline, config_file=config, overrides=overrides, space_file=space, trials=trials, workers=workers,
+        storage=storage, prune=prune,
+    )  # fmt: skip
+    print(f"\nNext:\n  python -m pipeline run --config {best}   evaluate it on the test studies and decide")
+
+
 EndpointOption = Annotated[
     str,
     typer.Option(

@@ -20,7 +20,7 @@ COMMANDS = [
     ("-m", "components.preprocess"), ("-m", "components.train"), ("-m", "components.evaluate"),
     ("-m", "components.serve"), ("-m", "components.serve", "rollback"), ("-m", "components.serve", "sign"),
     ("-m", "components.serve", "predict"), ("-m", "components.serve", "key"),
-    ("-m", "components.serve", "route"),
+    ("-m", "components.serve", "route"), ("-m", "pipeline", "sweep"),
     ("-m", "pipeline", "submit"), ("-m", "components.preprocess.audit"),
     ("-m", "pipeline", "doctor"), ("-m", "components.evaluate.answers"),
     ("-m", "components.evaluate", "score"), ("-m", "components.evaluate", "compare"),

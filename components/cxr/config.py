@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.cxr.errors import UserError
 
-__all__ = ["SECTIONS", "Config", "content_hash", "load_yaml", "section", "with_overrides"]
+__all__ = ["SECTIONS", "Config", "content_hash", "load_mapping", "load_yaml", "section", "with_overrides"]
 
 SECTIONS = ("root", "data", "preprocess", "train", "evaluate", "serve", "platform")
 """Top-level keys of a configuration file, in the order of the pipeline."""
@@ -60,37 +60,51 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """Read a configuration file whose top-level keys are SECTIONS (all optional).
 
     Raises:
-        UserError: no such file, not YAML, not a mapping, or an unknown section.
+        UserError: as load_mapping, or an unknown section.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            "unreadable-config",
-            "cannot read the configuration",
-            where=path,
-            found=error.strerror,
-            remedy="Check --config.",
-        ) from None
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        detail = " ".join(str(error).split())
-        raise UserError("bad-yaml", "configuration is not valid YAML", where=path, found=detail) from None
-    values = {} if values is None else values
-    if not isinstance(values, dict):
-        raise UserError(
-            "bad-config",
-            "configuration is not a mapping",
-            where=path,
-            found=type(values).__name__,
-            expected=", ".join(SECTIONS),
-        )
+    values = load_mapping(path, what="configuration")
     for name in values:
         if name not in SECTIONS:
             raise UserError(
                 "unknown-config-section", "unknown section", where=f"{path}: {name}", **_suggestion(str(name), SECTIONS)
             )
+    return values
+
+
+def load_mapping(path: Path, *, what: str) -> dict[str, Any]:
+    """Read a YAML file of names and values; empty where it is.
+
+    Args:
+        what: the file's part in the errors; `--<what>` is taken for its option, but config for the configuration.
+
+    Raises:
+        UserError: no such file, not YAML, or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        option = "config" if what == "configuration" else what
+        raise UserError(
+            "unreadable-config",
+            f"cannot read the {what}",
+            where=path,
+            found=error.strerror,
+            remedy=f"Check --{option}.",
+        ) from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        detail = " ".join(str(error).split())
+        raise UserError("bad-yaml", f"{what} is not valid YAML", where=path, found=detail) from None
+    values = {} if values is None else values
+    if not isinstance(values, dict):
+        raise UserError(
+            "bad-config",
+            f"{what} is not a mapping",
+            where=path,
+            found=type(values).__name__,
+            expected="names and values",
+        )
     return values
 
 

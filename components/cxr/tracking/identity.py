@@ -16,6 +16,7 @@ __all__ = [
     "IMAGE",
     "NOTE",
     "PARENT",
+    "PARENT_RUN",
     "PIPELINE_RUN",
     "data_set_name",
     "experiment_link",
@@ -27,6 +28,8 @@ __all__ = [
 
 PIPELINE_RUN = "CXRFLOW_PIPELINE_RUN"
 """Environment variable that names the pipeline's run, which the steps of a pipeline set."""
+PARENT_RUN = "CXRFLOW_PARENT_RUN"
+"""Environment variable that names MLflow's run of a sweep, which the runs of its trainings are nested in."""
 IMAGE = "CXRFLOW_IMAGE"
 """Environment variable that names the container's image, by tag or digest, as `platform.images` has it."""
 
@@ -44,7 +47,7 @@ _PAGES = "workflowType=machine_learning"
 
 
 def made_by(source: str) -> dict[str, str]:
-    """Tags of a new run: user, source, git revision, and pipeline run and image where there are any.
+    """Tags of a new run: user, source, git revision, and pipeline run, image and a sweep's run where there are any.
 
     Args:
         source: the module that is run, such as components.train.
@@ -58,6 +61,7 @@ def made_by(source: str) -> dict[str, str]:
         "git_revision": revision,
         "pipeline_run": os.environ.get(PIPELINE_RUN),
         "image": os.environ.get(IMAGE),
+        PARENT: os.environ.get(PARENT_RUN),
     }
     return {name: value for name, value in values.items() if value}
 

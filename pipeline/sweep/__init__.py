@@ -1,0 +1,1 @@
+"""Trainings under many configurations, the best by validation: `python -m pipeline sweep`."""

@@ -1,0 +1,117 @@
+"""The trials of a sweep, kept by Optuna: in a file under the root, or in a database that several machines share."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import optuna
+import psutil
+from optuna.trial import FrozenTrial, TrialState
+
+from components.cxr.config import content_hash
+from components.cxr.errors import UserError
+from components.cxr.storage.storage import Root
+from pipeline.sweep.space import Space
+
+__all__ = ["ENDED", "OWNER", "drawn_values", "opened_study", "owner", "study_key"]
+
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+"""States of trials that count; one that failed is told and another one drawn."""
+STARTUP_TRIALS = 10
+"""Drawn at random before the tree-structured Parzen estimator (Bergstra et al. 2011) draws, and pruning begins."""
+OWNER = "owner"
+"""Of a trial: machine and process."""
+
+
+def study_key(train: dict[str, Any], space: Space, manifest_hash: str) -> str:
+    """16 hex digits over what is swept: the same command goes on with the same trials."""
+    told = {name: dimension.model_dump(mode="json") for name, dimension in space.items()}
+    return content_hash("sweep 1", json.dumps([train, told], sort_keys=True), manifest_hash)
+
+
+@contextlib.contextmanager
+def opened_study(root: Root, key: str, *, storage: str | None, seed: int, prune: bool) -> Iterator[optuna.Study]:
+    """Create the study or go on with it; a trial that a killed sweep left half done is queued again.
+
+    Args:
+        storage: a database's address as SQLAlchemy has it, which several machines may share; None for a file under the
+            root, which one sweep at a time uses.
+
+    Raises:
+        UserError: a root in a bucket without a database, another sweep that uses the file, or no such database.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder = root.at(f"sweeps/{key}").folder
+    with contextlib.ExitStack() as stack:
+        kept: optuna.storages.BaseStorage
+        if storage is not None:
+            kept = _database(storage)
+        elif folder is None:
+            raise UserError(
+                "no-sweep-storage", "a bucket cannot hold the trials", where=root.uri,
+                remedy="Add --storage postgresql://USER:PASSWORD@HOST/DATABASE.",
+            )  # fmt: skip
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((folder / "lock").open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    "sweep-is-running", "another process runs this sweep", where=folder,
+                    remedy="Wait for it, use --workers, or share a database by --storage.",
+                ) from None  # fmt: skip
+            backend = optuna.storages.journal.JournalFileBackend(str(folder / "trials.log"))
+            kept = optuna.storages.JournalStorage(backend)
+        pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS) if prune else optuna.pruners.NopPruner()
+        study = optuna.create_study(
+            study_name=f"cxrflow-{key}", storage=kept, direction="maximize", load_if_exists=True, pruner=pruner
+        )
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if _is_gone(trial.user_attrs.get(OWNER)):
+                study.tell(trial.number, state=TrialState.FAIL)
+                study.enqueue_trial(trial.params)
+        # A sampler that began with the same seed again would draw the first trials again.
+        study.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=STARTUP_TRIALS, seed=(seed + 7919 * len(study.trials)) % 2**32
+        )
+        yield study
+
+
+def drawn_values(trial: FrozenTrial, space: Space) -> dict[str, Any]:
+    """A trial's values by dotted name."""
+    return {name: space[name].value(drawn) for name, drawn in trial.params.items()}
+
+
+def owner() -> list[Any]:
+    """This machine and process, for a trial's attribute OWNER."""
+    return [socket.gethostname(), os.getpid(), psutil.Process().create_time()]
+
+
+def _is_gone(found: list[Any] | None) -> bool:
+    """Whether a process of this machine has ended; of other machines nothing is known."""
+    if found is None:  # killed before it said who it is
+        return True
+    host, pid, started = found
+    try:
+        return bool(host == socket.gethostname() and psutil.Process(pid).create_time() != started)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _database(storage: str) -> optuna.storages.BaseStorage:
+    import sqlalchemy.exc
+
+    try:
+        return optuna.storages.RDBStorage(storage)
+    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:
+        raise UserError(
+            "no-sweep-storage", "the database for the trials cannot be used", where="--storage",
+            found=type(error).__name__, remedy="Check its address, name and password, and that it is running.",
+        ) from None  # fmt: skip

@@ -1,0 +1,213 @@
+"""Data preprocessed once, then trial after trial; the best is written as a configuration that runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+import yaml
+from optuna.trial import TrialState
+from rich.console import Console
+from rich.table import Table
+
+from components.cxr.cli import load_config
+from components.cxr.errors import UserError
+from components.cxr.shards import LoadedManifest, load_manifest
+from components.cxr.storage.pointers import read_pointer
+from components.cxr.storage.storage import Root, open_storage
+from components.cxr.tracking.identity import NOTE, data_set_name, run_name
+from components.cxr.tracking.tracked_run import TrackedRun
+from components.cxr.tracking.tracking import joined_run
+from pipeline.config import PipelineConfig
+from pipeline.sweep.space import Space, load_space, with_values
+from pipeline.sweep.study import ENDED, OWNER, drawn_values, opened_study, owner, study_key
+from pipeline.sweep.trial import run_trial
+
+__all__ = ["sweep"]
+
+MLFLOW_RUN = "mlflow_run_id"
+MOST_FAILURES = 3
+"""One after another: then it is not the values' fault."""
+SHOWN = 5
+
+
+def sweep(
+    pipeline: PipelineConfig,
+    *,
+    config_file: Path,
+    overrides: list[str],
+    space_file: Path,
+    trials: int,
+    workers: int,
+    storage: str | None,
+    prune: bool,
+) -> Path:
+    """Run trials until `trials` of the study have ended, those of earlier starts counted, and write the best.
+
+    Everything is chosen by the validation mean AUROC of 14. The test split is not read: what the best is worth is said
+    by the pipeline run that evaluates it, once.
+
+    Args:
+        workers: trainings at a time.
+
+    Returns:
+        `best.yaml`: the configuration with the best trial's values.
+
+    Raises:
+        UserError: as load_space, opened_study and the steps, or MOST_FAILURES trainings one after another failed.
+    """
+    train = pipeline.arguments["train"]
+    space = load_space(space_file, train)
+    root = Root(pipeline.root)
+    loaded = _preprocessed(root, config_file, overrides)
+    key = study_key(train, space, loaded.hash)
+    with opened_study(root, key, storage=storage, seed=train["seed"], prune=prune) as study:
+        ended = len(study.get_trials(deepcopy=False, states=ENDED))
+        print(f"sweep: study {key}, {ended} of {trials} trials ended", flush=True)
+        name = run_name(data_set_name(root), f"sweep {key[:6]}")
+        known = study.user_attrs.get(MLFLOW_RUN)
+        with joined_run(
+            root, experiment=train["experiment"], run_id=known, run_name=name, source="pipeline.sweep"
+        ) as tracked:
+            if tracked.id is not None and tracked.id != known:
+                study.set_user_attr(MLFLOW_RUN, tracked.id)
+                tracked.params({name: dimension.examples for name, dimension in space.items()})
+                tracked.tags({NOTE: "The runs nested in this one are its trials.", "manifest_hash": loaded.hash})
+            _run_trials(study, train, space, root, loaded, tracked, trials=trials, workers=workers)
+            best = root.at(f"sweeps/{key}")
+            values = load_config(config_file, overrides)
+            values["train"] = with_values(values.get("train") or {}, drawn_values(study.best_trial, space))
+            text = _header(study) + yaml.safe_dump(values, sort_keys=False)
+            tracked.text(text, "best.yaml")
+            folder = best.folder or Path("runs") / "sweeps" / key
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "best.yaml").write_text(text)
+        _print_best(study, space, trials)
+        return folder / "best.yaml"
+
+
+def _preprocessed(root: Root, config_file: Path, overrides: Sequence[str]) -> LoadedManifest:
+    """The data set of the configuration, made where it is not there yet, in a process of its own."""
+    options = [part for override in overrides for part in ("--set", override)]
+    command = [sys.executable, "-m", "components.preprocess", "--config", str(config_file), *options]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["error: preprocess failed"]
+        raise UserError.from_line(lines[-1])
+    return load_manifest(open_storage(read_pointer(root, "manifest", made_by="preprocess")))
+
+
+class _Running(NamedTuple):
+    trial: optuna.Trial
+    values: dict[str, Any]
+
+
+def _run_trials(
+    study: optuna.Study,
+    train: dict[str, Any],
+    space: Space,
+    root: Root,
+    loaded: LoadedManifest,
+    tracked: TrackedRun,
+    *,
+    trials: int,
+    workers: int,
+) -> None:
+    """Keep `workers` trainings going until enough trials have ended."""
+    distributions = {name: dimension.distribution for name, dimension in space.items()}
+    stop, pending, failures = threading.Event(), dict[Future[float | None], _Running](), 0
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            while True:
+                ended = len(study.get_trials(deepcopy=False, states=ENDED))
+                while len(pending) < workers and ended + len(pending) < trials:
+                    trial = study.ask(distributions)
+                    trial.set_user_attr(OWNER, owner())
+                    values = {name: space[name].value(drawn) for name, drawn in trial.params.items()}
+                    if any(running.values == values for running in pending.values()):
+                        study.tell(trial, state=TrialState.FAIL)  # two processes do not train the same
+                        break
+                    future = pool.submit(
+                        run_trial,
+                        with_values(train, values),
+                        root=root,
+                        loaded=loaded,
+                        parent_run=tracked.id,
+                        goes_on=_median_rule(trial),
+                        stop=stop,
+                    )
+                    pending[future] = _Running(trial, values)
+                if not pending:
+                    return
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    failures = _tell(study, pending.pop(future), future, tracked, failures)
+        finally:
+            stop.set()  # trainings leave a checkpoint; their trials are queued again by the next start
+
+
+def _median_rule(trial: optuna.Trial) -> Any:
+    def goes_on(epoch: int, auroc: float) -> bool:
+        trial.report(auroc, epoch)
+        return not trial.should_prune()
+
+    return goes_on
+
+
+def _tell(
+    study: optuna.Study, running: _Running, future: Future[float | None], tracked: TrackedRun, failures: int
+) -> int:
+    """Keep how a trial ended, say it in one line, and return how many failed one after another."""
+    number, shown = running.trial.number, ", ".join(f"{name} {_short(value)}" for name, value in running.values.items())
+    try:
+        auroc = future.result()
+    except UserError as error:
+        study.tell(number, state=TrialState.FAIL)
+        print(f"sweep: trial {number} failed ({error})  {shown}", flush=True)
+        if failures + 1 == MOST_FAILURES:
+            raise
+        return failures + 1
+    if auroc is None:
+        study.tell(number, state=TrialState.PRUNED)
+        print(f"sweep: trial {number} ended early, below the median  {shown}", flush=True)
+        return 0
+    study.tell(number, auroc)
+    best = study.best_trial
+    tracked.metrics({"sweep/validate_auroc": auroc, "sweep/best_validate_auroc": best.value or auroc}, step=number)
+    print(f"sweep: trial {number}  {auroc:.4f} (best {best.value:.4f}, trial {best.number})  {shown}", flush=True)
+    return 0
+
+
+def _header(study: optuna.Study) -> str:
+    ended = len(study.get_trials(deepcopy=False, states=ENDED))
+    return (
+        f"# Trial {study.best_trial.number} of {study.study_name}: the best of {ended} by validation mean AUROC, "
+        f"{study.best_value:.4f}.\n# The best of many is partly luck: what it is worth, the test studies say.\n"
+    )
+
+
+def _print_best(study: optuna.Study, space: Space, trials: int) -> None:
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    ended = len(study.get_trials(deepcopy=False, states=ENDED))
+    best = sorted(complete, key=lambda trial: -(trial.value or 0.0))[:SHOWN]
+    table = Table(title=f"Best {len(best)} of {ended} trials by validation mean AUROC", title_justify="left")
+    table.add_column("trial", justify="right")
+    table.add_column("AUROC", justify="right")
+    for name in space:
+        table.add_column(name, justify="right")
+    for trial in best:
+        values = drawn_values(trial, space)
+        table.add_row(str(trial.number), f"{trial.value:.4f}", *(_short(values[name]) for name in space))
+    Console().print(table)
+    if ended < trials:
+        print(f"sweep: {trials - ended} trials are still missing")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

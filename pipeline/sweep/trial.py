@@ -1,0 +1,138 @@
+"""One trial: a training in a process of its own, watched by its journal while it learns."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.cxr.errors import UserError
+from components.cxr.shards import LoadedManifest
+from components.cxr.storage.storage import Root
+from components.cxr.tracking.identity import PARENT_RUN
+from components.cxr.tracking.journal import JOURNAL, read_journal
+from components.train.config import TrainConfig
+
+__all__ = ["StoppedError", "run_trial"]
+
+PATIENCE_S = 300.0
+"""Of a training that was asked to end: it finishes its step and writes a checkpoint."""
+POLL_S = 0.5
+_PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None, use_errno=True).prctl  # found before any fork: the child of a thread may load nothing
+
+
+class StoppedError(Exception):
+    """The sweep ends; the training has left a checkpoint and goes on another time."""
+
+
+def run_trial(
+    train: Mapping[str, Any],
+    *,
+    root: Root,
+    loaded: LoadedManifest,
+    parent_run: str | None,
+    goes_on: Callable[[int, float], bool],
+    stop: threading.Event,
+) -> float | None:
+    """Train under a configuration and return its best validation mean AUROC; a bundle that is there counts as it is.
+
+    Args:
+        train: section `train`.
+        parent_run: MLflow's run that the training's is nested in.
+        goes_on: told the epoch, from 1, and its validation mean AUROC; where it is false the training is ended.
+        stop: set by another thread when the sweep ends.
+
+    Returns:
+        None where it was ended.
+
+    Raises:
+        UserError: the training's own, or nothing to validate by.
+        StoppedError: `stop` is set.
+    """
+    from components.train.train import training_key
+
+    config = TrainConfig.parse(dict(train), where="train")
+    checkpoints = root.checkpoints(training_key(config, loaded.hash))
+    with tempfile.TemporaryDirectory(prefix="cxrflow-") as temporary:
+        file, log = Path(temporary, "train.yaml"), Path(temporary, "log")
+        file.write_text(yaml.safe_dump({"root": root.uri, "train": dict(train)}))
+        command = [sys.executable, "-m", "components.train", "--config", str(file), "--manifest", loaded.storage.uri]
+        environment = os.environ | {"OMP_NUM_THREADS": str(config.num_threads)}
+        if parent_run is not None:
+            environment[PARENT_RUN] = parent_run
+        with (
+            log.open("w") as output,
+            subprocess.Popen(
+                command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                preexec_fn=_end_with_parent,
+            ) as process,
+        ):  # fmt: skip
+            told, pruned = 0, False
+            while True:
+                try:
+                    code = process.wait(POLL_S)
+                except subprocess.TimeoutExpired:
+                    code = None
+                validated = _validated(checkpoints, Path(temporary))
+                while told < len(validated) and not pruned:
+                    told += 1
+                    pruned = not goes_on(told, validated[told - 1]) and told < config.epochs
+                if code is not None:
+                    break
+                if pruned or stop.is_set():
+                    _end(process)
+        if stop.is_set():
+            raise StoppedError
+        if pruned:
+            return None
+        if code != 0:
+            raise _failure(log, code)
+        if not validated:
+            raise UserError(
+                "nothing-to-validate-by", "no labeled study in the validation split", where=loaded.storage.uri,
+                remedy="A sweep chooses by the validation mean AUROC.",
+            )  # fmt: skip
+        return max(validated)
+
+
+def _validated(checkpoints: Any, temporary: Path) -> list[float]:
+    """The validation mean AUROC of the epochs so far, each once: a resumed training may write an epoch again."""
+    try:
+        journal = temporary / JOURNAL
+        journal.write_bytes(checkpoints.read(JOURNAL).data)
+    except FileNotFoundError:
+        return []
+    found = {metric.step: metric.value for metric in read_journal(journal) if metric.name == "validate/auroc"}
+    return [found[step] for step in sorted(found)]
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def _failure(log: Path, code: int) -> UserError:
+    lines = log.read_text(errors="replace").splitlines()
+    own = [line for line in lines if line.startswith("error: ")]
+    if own:
+        return UserError.from_line(own[-1])
+    tail = "\n".join(lines[-5:])
+    return UserError("training-failed", f"a training ended with exit code {code}, its last lines:\n{tail}")
+
+
+def _end_with_parent() -> None:
+    """A training must not go on alone when the sweep is killed: the next sweep would find it taken."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)

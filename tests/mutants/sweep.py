@@ -1,0 +1,44 @@
+"""Sweeps."""
+
+from tests.mutants.mutant import Mutant
+
+SWEEP = "tests/pipeline/test_sweep.py"
+QUEUED = f"{SWEEP}::test_a_trial_that_was_killed_is_queued_again_and_a_finished_one_is_not"
+
+MUTANTS = [
+    Mutant(
+        "a-sweep-chooses-the-worst",
+        file="pipeline/sweep/study.py",
+        old='direction="maximize"',
+        new='direction="minimize"',
+        test=f"{SWEEP}::test_the_best_by_validation_is_written_as_a_configuration_that_runs",
+    ),
+    Mutant(
+        "a-killed-trial-is-forgotten",
+        file="pipeline/sweep/study.py",
+        old="                study.enqueue_trial(trial.params)\n",
+        new="                pass\n",
+        test=QUEUED,
+    ),
+    Mutant(
+        "a-sweep-that-goes-on-draws-the-first-trials-again",
+        file="pipeline/sweep/study.py",
+        old="seed=(seed + 7919 * len(study.trials)) % 2**32",
+        new="seed=seed",
+        test=QUEUED,
+    ),
+    Mutant(
+        "a-pruned-training-goes-on",
+        file="pipeline/sweep/trial.py",
+        old="                if pruned or stop.is_set():\n",
+        new="                if stop.is_set():\n",
+        test=f"{SWEEP}::test_a_training_below_the_median_ends_early",
+    ),
+    Mutant(
+        "a-sweep-may-choose-a-lucky-seed",
+        file="pipeline/sweep/space.py",
+        old='LUCK = {"seed", "labeled_seed"}',
+        new="LUCK = set()",
+        test=f"{SWEEP}::test_what_cannot_be_swept_is_said_before_anything_runs",
+    ),
+]

@@ -1,0 +1,294 @@
+"""Sweeps: what may vary, trials that go on where they were, and a best that never saw the test split."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import optuna
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from components.cxr.errors import UserError
+from components.cxr.storage.storage import Root
+from components.cxr.tracking.tracking import tracking_uri
+from pipeline.config import load_pipeline_config
+from pipeline.sweep import study as study_module
+from pipeline.sweep import sweep as sweep_module
+from pipeline.sweep.space import Dimension, load_space, with_values
+from pipeline.sweep.study import ENDED, opened_study
+from pipeline.sweep.sweep import sweep
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def space_file(folder: Path, text: str) -> Path:
+    file = folder / "space.yaml"
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "found"),
+    [
+        ("{}", "empty-space", "nothing to vary"),
+        ("learning_rat: {low: 0.1, high: 1}", "unknown-config-field", "learning_rat"),
+        ("learning_rate: {low: 1, high: 0.1}", "bad-config-value", "low < high"),
+        ("learning_rate: {low: 0, high: 0.1, log: true}", "bad-config-value", "low above 0"),
+        ("epochs: {low: 0, high: 4}", "bad-config-value", "epochs"),
+        ("precision: {choices: [float32, float16]}", "bad-config-value", "precision"),
+        ("precision: {choices: [float32]}", "bad-config-value", "two choices"),
+        ("epochs: {low: 1, high: 3, choices: [1, 2]}", "bad-config-value", "choices alone"),
+        ("epochs: 3", "bad-space", "int"),
+        ("seed: {low: 0, high: 9}", "sweep-over-luck", "seed"),
+    ],
+)
+def test_what_cannot_be_swept_is_said_before_anything_runs(text: str, code: str, found: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=re.escape(found)) as error:
+        load_space(space_file(tmp_path, text), {})
+    assert str(tmp_path / "space.yaml") in str(error.value)
+    assert error.value.code == code
+
+
+def test_a_value_goes_where_its_name_says_and_nothing_else_changes() -> None:
+    train = {"epochs": 3, "semi_supervised": {"method": "none", "weight": 1.0}}
+    found = with_values(train, {"semi_supervised.weight": 2.5, "augment.erase": 0.1})
+    assert found == {"epochs": 3, "semi_supervised": {"method": "none", "weight": 2.5}, "augment": {"erase": 0.1}}
+    assert train["semi_supervised"] == {"method": "none", "weight": 1.0}
+
+
+def test_whole_numbers_and_sections_come_back_as_they_were() -> None:
+    whole = Dimension(low=2, high=64, log=True)
+    assert isinstance(whole.distribution, optuna.distributions.IntDistribution)
+    sections = Dimension(choices=({"kind": "concat"}, None, 3))
+    drawn = sections.distribution.choices  # type: ignore[attr-defined]
+    assert tuple(sections.value(each) for each in drawn) == sections.choices
+
+
+def test_a_trial_that_was_killed_is_queued_again_and_a_finished_one_is_not(tmp_path: Path) -> None:
+    distributions = {"learning_rate": Dimension(low=1e-4, high=1e-2, log=True).distribution}
+    with opened_study(Root(tmp_path), "k", storage=None, seed=0, prune=True) as study:
+        first = study.ask(distributions)
+        study.tell(first, 0.6)
+        lost = study.ask(distributions)  # its process ends here
+        lost.set_user_attr(study_module.OWNER, [study_module.owner()[0], 2**22 + 1, 0.0])
+    with opened_study(Root(tmp_path), "k", storage=None, seed=0, prune=True) as study:
+        again = study.ask(distributions)
+        assert again.params == lost.params
+        other = study.ask(distributions)
+        assert other.params not in (first.params, lost.params), "not the first draws again"
+        states = [trial.state for trial in study.trials]
+        assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING, TrialState.RUNNING]
+
+
+def test_two_sweeps_do_not_share_a_file(tmp_path: Path) -> None:
+    with (
+        opened_study(Root(tmp_path), "k", storage=None, seed=0, prune=True),
+        pytest.raises(UserError) as error,
+        opened_study(Root(tmp_path), "k", storage=None, seed=0, prune=True),
+    ):
+        pass
+    assert error.value.code == "sweep-is-running"
+
+
+def test_a_bucket_or_a_database_that_is_not_there_is_one_error(tmp_path: Path) -> None:
+    wrong = "postgresql://nobody:secret-word@127.0.0.1:1/none"
+    for root, storage in ((Root("gs://bucket/runs"), None), (Root(tmp_path), wrong), (Root(tmp_path), "no such thing")):
+        with (
+            pytest.raises(UserError) as error,
+            opened_study(root, "k", storage=storage, seed=0, prune=True),
+        ):
+            pass
+        assert error.value.code == "no-sweep-storage"
+        assert "secret-word" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def swept(blob_config: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """Root, configuration and output of a sweep of three trials by two workers, the first of which is too slow."""
+    folder = tmp_path_factory.mktemp("sweep")
+    config = folder / "config.yaml"
+    values = yaml.safe_load(blob_config.read_text()) | {"root": str(folder / "root")}
+    config.write_text(yaml.safe_dump(values))
+    space_file(folder, "learning_rate: {choices: [1.0e-6, 5.0e-3]}\nepochs: {low: 6, high: 8}\n")
+    done = start(config, trials=3, workers=2)
+    assert done.returncode == 0, done.stderr
+    return folder, config, done.stdout
+
+
+def start(config: Path, *, trials: int, workers: int = 1) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(config, trials, workers), cwd=REPOSITORY, capture_output=True, text=True)
+
+
+def command(config: Path, trials: int, workers: int = 1) -> list[str]:
+    return [
+        sys.executable, "-m", "pipeline", "sweep", "--config", str(config),
+        "--space", str(config.parent / "space.yaml"), "--trials", str(trials), "--workers", str(workers),
+    ]  # fmt: skip
+
+
+def trials_of(root: Path) -> list[optuna.trial.FrozenTrial]:
+    (log,) = root.glob("sweeps/*/trials.log")
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(log)))
+    return optuna.load_study(study_name=None, storage=storage).trials
+
+
+@pytest.mark.slow
+def test_the_best_by_validation_is_written_as_a_configuration_that_runs(swept: tuple[Path, Path, str]) -> None:
+    folder, config, output = swept
+    trials = trials_of(folder / "root")
+    assert [trial.state for trial in trials if trial.state in ENDED] == 3 * [TrialState.COMPLETE]
+    best = max(trials, key=lambda trial: trial.value or 0)
+    (file,) = (folder / "root").glob("sweeps/*/best.yaml")
+    pipeline = load_pipeline_config(file)
+    rate = json.loads(best.params["learning_rate"])
+    assert pipeline.arguments["train"]["learning_rate"] == rate
+    assert pipeline.arguments["train"]["epochs"] == best.params["epochs"]
+    assert load_pipeline_config(config).arguments["data"] == pipeline.arguments["data"]
+    learned = [trial.value for trial in trials if json.loads(trial.params["learning_rate"]) == 5e-3]
+    stood = [trial.value for trial in trials if json.loads(trial.params["learning_rate"]) == 1e-6]
+    assert not learned or not stood or min(learned) > max(stood)
+    assert f"--config {file}" in output
+    train = [sys.executable, "-m", "components.train", "--config", str(file)]
+    done = subprocess.run(train, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert "train: reused bundles/" in done.stdout, "the best is trained already"
+
+
+@pytest.mark.slow
+def test_trials_are_runs_nested_in_the_sweeps(swept: tuple[Path, Path, str]) -> None:
+    folder, _, _ = swept
+    client = mlflow.MlflowClient(tracking_uri(Root(folder / "root")))
+    experiment = client.get_experiment_by_name("cxrflow")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if run.data.tags["mlflow.source.name"] == "pipeline.sweep"]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    values = sorted(trial.value or 0 for trial in trials_of(folder / "root"))
+    assert len(children) == len({json.dumps(trial.params, sort_keys=True) for trial in trials_of(folder / "root")})
+    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+    assert parent.data.metrics["sweep/best_validate_auroc"] == pytest.approx(values[-1])
+
+
+@pytest.mark.slow
+def test_a_sweep_without_the_test_split_finds_the_same(swept: tuple[Path, Path, str], tmp_path: Path) -> None:
+    folder, config, _ = swept
+    values = yaml.safe_load(config.read_text()) | {"root": str(tmp_path / "root")}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "space.yaml").write_text((folder / "space.yaml").read_text())
+    options = ["--config", str(tmp_path / "config.yaml")]
+    subprocess.run([sys.executable, "-m", "components.preprocess", *options], cwd=REPOSITORY, check=True)
+    shards = list((tmp_path / "root").glob("data/*/shards/*test*")) or list((tmp_path / "root").rglob("*test*.parquet"))
+    assert shards
+    for shard in shards:
+        shard.write_bytes(b"nothing that could be read")
+    pipeline = load_pipeline_config(tmp_path / "config.yaml")
+    found = sweep(
+        pipeline, config_file=tmp_path / "config.yaml", overrides=[], space_file=tmp_path / "space.yaml",
+        trials=2, workers=1, storage=None, prune=True,
+    )  # fmt: skip
+    assert found.exists()
+    known = {json.dumps(trial.params, sort_keys=True): trial.value for trial in trials_of(folder / "root")}
+    for trial in trials_of(tmp_path / "root"):
+        shown = json.dumps(trial.params, sort_keys=True)
+        assert trial.value == known.get(shown, trial.value)
+    assert any(json.dumps(trial.params, sort_keys=True) in known for trial in trials_of(tmp_path / "root"))
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_with_its_training(blob_config: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(blob_config.read_text()) | {"root": str(tmp_path / "root")}
+    values["train"]["epochs"] = 60
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(values))
+    space_file(tmp_path, "learning_rate: {low: 1.0e-3, high: 5.0e-3}\n")
+    with subprocess.Popen(command(config, 1), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: any((tmp_path / "root").glob("checkpoints/*/metrics.jsonl")), process)
+        process.send_signal(signal.SIGKILL)
+    done = start(config, trials=1)
+    assert done.returncode == 0, done.stderr
+    first, second = trials_of(tmp_path / "root")
+    assert (first.state, second.state) == (TrialState.FAIL, TrialState.COMPLETE)
+    assert first.params == second.params
+    assert len(list((tmp_path / "root").glob("checkpoints/*/metrics.jsonl"))) == 1, "the same training"
+    again = start(config, trials=1)
+    assert again.returncode == 0
+    assert len(trials_of(tmp_path / "root")) == 2, "nothing is left to do"
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_trainings_too(blob_config: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(blob_config.read_text()) | {"root": str(tmp_path / "root")}
+    values["train"]["epochs"] = 300
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(values))
+    space_file(tmp_path, "learning_rate: {low: 1.0e-3, high: 5.0e-3}\n")
+    with subprocess.Popen(
+        command(config, 2, 2), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+    ) as process:  # fmt: skip
+        wait_until(lambda: len(list((tmp_path / "root").glob("checkpoints/*/metrics.jsonl"))) == 2, process)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert "Traceback" not in error
+    assert [trial.state for trial in trials_of(tmp_path / "root")] == 2 * [TrialState.RUNNING]
+    assert not leftover(tmp_path), "no training goes on"
+
+
+@pytest.mark.slow
+def test_a_training_below_the_median_ends_early(
+    blob_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_module, "STARTUP_TRIALS", 1)
+    values = yaml.safe_load(blob_config.read_text()) | {"root": str(tmp_path / "root")}
+    values["train"]["epochs"] = 40
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    space = space_file(tmp_path, "learning_rate: {choices: [1.0e-7, 5.0e-3]}\n")
+    pipeline = load_pipeline_config(tmp_path / "config.yaml")
+    asked = optuna.Study.ask
+    drawn = iter(("0.005", "1e-07"))
+
+    def ask(study: optuna.Study, distributions: Any) -> optuna.Trial:
+        study.enqueue_trial({"learning_rate": next(drawn)})
+        return asked(study, distributions)
+
+    monkeypatch.setattr(sweep_module.optuna.Study, "ask", ask)
+    sweep(
+        pipeline, config_file=tmp_path / "config.yaml", overrides=[], space_file=space,
+        trials=2, workers=1, storage=None, prune=True,
+    )  # fmt: skip
+    states = [trial.state for trial in trials_of(tmp_path / "root")]
+    assert states == [TrialState.COMPLETE, TrialState.PRUNED]
+    assert len(list((tmp_path / "root").glob("bundles/*/bundle.json"))) == 1
+
+
+def wait_until(ready: Any, process: subprocess.Popen[str]) -> None:
+    patience = threading.Event()
+    limit = time.monotonic() + 300
+    while not ready():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        patience.wait(0.1)
+
+
+def leftover(folder: Path) -> list[str]:
+    """Command lines of processes that know the folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if "components.train" in line and str(folder) in line and int(entry.parent.name) != os.getpid():
+            found.append(line)
+    return found
