@@ -35,6 +35,7 @@ MLFLOW_RUN = "mlflow_run_id"
 MOST_FAILURES = 3
 """One after another: then it is not the values' fault."""
 SHOWN = 5
+POLL_S = 1.0
 
 
 def sweep(
@@ -145,7 +146,7 @@ def _run_trials(
                     pending[future] = _Running(trial, values)
                 if not pending:
                     return
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                done, _ = wait(pending, timeout=POLL_S, return_when=FIRST_COMPLETED)  # Ctrl-C wakes no wait without end
                 for future in done:
                     failures = _tell(study, pending.pop(future), future, tracked, failures)
         finally:

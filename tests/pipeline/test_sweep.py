@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
-from components.cxr.tracking.tracking import tracking_uri
+from components.cxr.tracking.mlflow_server import quiet_mlflow, tracking_uri
 from pipeline.config import load_pipeline_config
 from pipeline.sweep import study as study_module
 from pipeline.sweep import sweep as sweep_module
@@ -167,10 +167,11 @@ def test_the_best_by_validation_is_written_as_a_configuration_that_runs(swept: t
 @pytest.mark.slow
 def test_trials_are_runs_nested_in_the_sweeps(swept: tuple[Path, Path, str]) -> None:
     folder, _, _ = swept
-    client = mlflow.MlflowClient(tracking_uri(Root(folder / "root")))
-    experiment = client.get_experiment_by_name("cxrflow")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
+    with quiet_mlflow():
+        client = mlflow.MlflowClient(tracking_uri(Root(folder / "root")))
+        experiment = client.get_experiment_by_name("cxrflow")
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id])
     (parent,) = [run for run in runs if run.data.tags["mlflow.source.name"] == "pipeline.sweep"]
     children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     values = sorted(trial.value or 0 for trial in trials_of(folder / "root"))
@@ -194,7 +195,7 @@ def test_a_sweep_without_the_test_split_finds_the_same(swept: tuple[Path, Path, 
     pipeline = load_pipeline_config(tmp_path / "config.yaml")
     found = sweep(
         pipeline, config_file=tmp_path / "config.yaml", overrides=[], space_file=tmp_path / "space.yaml",
-        trials=2, workers=1, storage=None, prune=True,
+        trials=1, workers=1, storage=None, prune=True,
     )  # fmt: skip
     assert found.exists()
     known = {json.dumps(trial.params, sort_keys=True): trial.value for trial in trials_of(folder / "root")}
@@ -205,44 +206,42 @@ def test_a_sweep_without_the_test_split_finds_the_same(swept: tuple[Path, Path, 
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_goes_on_with_its_training(blob_config: Path, tmp_path: Path) -> None:
+def test_a_sweep_that_was_stopped_and_killed_goes_on_with_its_training(blob_config: Path, tmp_path: Path) -> None:
     values = yaml.safe_load(blob_config.read_text()) | {"root": str(tmp_path / "root")}
-    values["train"]["epochs"] = 60
+    values["train"]["epochs"] = 120
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump(values))
     space_file(tmp_path, "learning_rate: {low: 1.0e-3, high: 5.0e-3}\n")
-    with subprocess.Popen(command(config, 1), cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: any((tmp_path / "root").glob("checkpoints/*/metrics.jsonl")), process)
-        process.send_signal(signal.SIGKILL)
+
+    def steps() -> list[str]:
+        journals = (tmp_path / "root").glob("checkpoints/*/metrics.jsonl")
+        return [line for path in journals for line in path.read_text().splitlines()]
+
+    for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
+        before = len(steps())
+        with subprocess.Popen(
+            command(config, 1), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=_as_in_a_terminal,
+        ) as process:  # fmt: skip
+            wait_until(lambda known=before: len(steps()) > known, process)
+            process.send_signal(number)
+            _, error = process.communicate(timeout=300)
+        assert process.returncode == code
+        assert "Traceback" not in error
+        if number == signal.SIGINT:
+            assert not leftover(tmp_path), "no training goes on"
     done = start(config, trials=1)
     assert done.returncode == 0, done.stderr
-    first, second = trials_of(tmp_path / "root")
-    assert (first.state, second.state) == (TrialState.FAIL, TrialState.COMPLETE)
-    assert first.params == second.params
+    *lost, last = trials_of(tmp_path / "root")
+    assert [trial.state for trial in lost] == 2 * [TrialState.FAIL]
+    assert last.state is TrialState.COMPLETE
+    assert all(trial.params == last.params for trial in lost)
     assert len(list((tmp_path / "root").glob("checkpoints/*/metrics.jsonl"))) == 1, "the same training"
-    again = start(config, trials=1)
-    assert again.returncode == 0
-    assert len(trials_of(tmp_path / "root")) == 2, "nothing is left to do"
 
 
-@pytest.mark.slow
-def test_ctrl_c_ends_the_trainings_too(blob_config: Path, tmp_path: Path) -> None:
-    values = yaml.safe_load(blob_config.read_text()) | {"root": str(tmp_path / "root")}
-    values["train"]["epochs"] = 300
-    config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(values))
-    space_file(tmp_path, "learning_rate: {low: 1.0e-3, high: 5.0e-3}\n")
-    with subprocess.Popen(
-        command(config, 2, 2), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
-    ) as process:  # fmt: skip
-        wait_until(lambda: len(list((tmp_path / "root").glob("checkpoints/*/metrics.jsonl"))) == 2, process)
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=300)
-    assert process.returncode == 130
-    assert "Traceback" not in error
-    assert [trial.state for trial in trials_of(tmp_path / "root")] == 2 * [TrialState.RUNNING]
-    assert not leftover(tmp_path), "no training goes on"
+def _as_in_a_terminal() -> None:
+    """A shell starts what runs in the background with Ctrl-C ignored, these tests included."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.mark.slow
