@@ -112,7 +112,7 @@ except FilmError as error:
         pytest.param(JPEGBaseline8Bit, "PIL", "pylibjpeg,gdcm", marks=pytest.mark.slow),
         pytest.param(JPEGExtended12Bit, "pylibjpeg", "gdcm,PIL", marks=pytest.mark.slow),
         pytest.param(JPEG + "70", "gdcm", "pylibjpeg", marks=pytest.mark.slow),
-        (JPEGLSLossless, "gdcm", "pylibjpeg"),
+        (JPEGLSLossless, "gdcm", "pylibjpeg,jpeg_ls"),
         pytest.param(JPEG2000Lossless, "pylibjpeg", "gdcm,PIL", marks=pytest.mark.slow),
     ],
 )
