@@ -51,7 +51,9 @@ def opened_study(root: Root, key: str, *, storage: str | None, seed: int, prune:
     with contextlib.ExitStack() as stack:
         kept: optuna.storages.BaseStorage
         if storage is not None:
-            kept = _database(storage)
+            kept = database = _database(storage)
+            stack.callback(database.engine.dispose)
+            stack.callback(database.remove_session)
         elif folder is None:
             raise UserError(
                 "no-sweep-storage", "a bucket cannot hold the trials", where=root.uri,
@@ -105,9 +107,11 @@ def _is_gone(found: list[Any] | None) -> bool:
         return True
 
 
-def _database(storage: str) -> optuna.storages.BaseStorage:
+def _database(storage: str) -> optuna.storages.RDBStorage:
     import sqlalchemy.exc
 
+    if storage.startswith("postgresql://"):  # SQLAlchemy 2.1 takes this for psycopg 3
+        storage = storage.replace("://", "+psycopg2://", 1)
     try:
         return optuna.storages.RDBStorage(storage)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError) as error:

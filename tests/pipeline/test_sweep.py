@@ -103,13 +103,18 @@ def test_two_sweeps_do_not_share_a_file(tmp_path: Path) -> None:
 
 def test_a_bucket_or_a_database_that_is_not_there_is_one_error(tmp_path: Path) -> None:
     wrong = "postgresql://nobody:secret-word@127.0.0.1:1/none"
-    for root, storage in ((Root("gs://bucket/runs"), None), (Root(tmp_path), wrong), (Root(tmp_path), "no such thing")):
+    for root, storage, found in (
+        (Root("gs://bucket/runs"), None, "a bucket"),
+        (Root(tmp_path), wrong, "OperationalError"),
+        (Root(tmp_path), "no such thing", "ArgumentError"),
+    ):
         with (
             pytest.raises(UserError) as error,
             opened_study(root, "k", storage=storage, seed=0, prune=True),
         ):
             pass
         assert error.value.code == "no-sweep-storage"
+        assert found in str(error.value)
         assert "secret-word" not in str(error.value)
 
 
