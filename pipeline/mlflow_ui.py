@@ -20,7 +20,7 @@ from components.cxr.tracking.mlflow_server import QUIET_ENVIRONMENT, tracking_ur
 
 __all__ = ["show_runs"]
 
-READY_S, END_S = 120.0, 10.0
+READY_S, END_S, POLL_S = 120.0, 10.0, 0.2
 
 
 def show_runs(root: Root, *, experiment: str, port: int, browse: bool) -> None:
@@ -50,7 +50,8 @@ def show_runs(root: Root, *, experiment: str, port: int, browse: bool) -> None:
             print(f"MLflow: {link} (Ctrl-C ends it)", flush=True)
             if browse and (sys.platform in ("darwin", "win32") or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}):
                 webbrowser.open(link)
-            process.wait()
+            while process.poll() is None:  # Polars, which MLflow loads, lets no Ctrl-C wake a wait without end
+                time.sleep(POLL_S)
     except KeyboardInterrupt:
         pass
     finally:

@@ -24,6 +24,8 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 DicomWriter = Callable[..., bytes]
 
+os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven processes less for each server
+
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
