@@ -26,6 +26,8 @@ MUTANTS = [
         old="            if not new:\n",
         new="            if not page:\n",
         test=f"{CLIENT}::test_a_server_whose_pages_do_not_count_ends",
+        hangs=True,
+        limit=60.0,
     ),
     Mutant(
         "a-uid-of-the-pacs-goes-anywhere",
