@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from components.cxr.config import Config, load_mapping
 from components.cxr.errors import UserError
@@ -31,7 +31,7 @@ class Dimension(Config):
     """Largest value."""
     log: bool = False
     """Draw the logarithm evenly."""
-    choices: tuple[Any, ...] = Field((), min_length=0)
+    choices: tuple[Any, ...] = ()
     """Values of any kind, such as [none, flip] or whole sections."""
 
     @model_validator(mode="after")

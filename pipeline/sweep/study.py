@@ -76,7 +76,7 @@ def opened_study(root: Root, key: str, *, storage: str | None, seed: int, prune:
             study_name=f"cxrflow-{key}", storage=kept, direction="maximize", load_if_exists=True, pruner=pruner
         )
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if _is_gone(trial.user_attrs.get(OWNER)):
+            if storage is None or _is_gone(trial.user_attrs.get(OWNER)):  # whoever has the file's lock is alone
                 study.tell(trial.number, state=TrialState.FAIL)
                 study.enqueue_trial(trial.params)
         # A sampler that began with the same seed again would draw the first trials again.
@@ -98,8 +98,8 @@ def owner() -> list[Any]:
 
 def _is_gone(found: list[Any] | None) -> bool:
     """Whether a process of this machine has ended; of other machines nothing is known."""
-    if found is None:  # killed before it said who it is
-        return True
+    if found is None:  # another machine may be about to say who it is
+        return False
     host, pid, started = found
     try:
         return bool(host == socket.gethostname() and psutil.Process(pid).create_time() != started)

@@ -28,7 +28,8 @@ PATIENCE_S = 300.0
 """Of a training that was asked to end: it finishes its step and writes a checkpoint."""
 POLL_S = 0.5
 _PR_SET_PDEATHSIG = 1
-_prctl = ctypes.CDLL(None, use_errno=True).prctl  # found before any fork: the child of a thread may load nothing
+# Found before any fork, as the child of a thread may load nothing; elsewhere than on Linux there is none.
+_prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
 
 
 class StoppedError(Exception):
@@ -135,4 +136,5 @@ def _failure(log: Path, code: int) -> UserError:
 
 def _end_with_parent() -> None:
     """A training must not go on alone when the sweep is killed: the next sweep would find it taken."""
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
