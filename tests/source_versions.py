@@ -25,7 +25,7 @@ NEUTRAL = {
     "components/cxr/errors.py": "how a failure is told",
     "components/cxr/progress.py": "what a terminal shows",
     "components/cxr/termination.py": "how a step ends early",
-    "components/cxr/model/node_cache.py": "the same bytes, checked, from another place",
+    "components/cxr/storage/node_cache.py": "the same bytes, checked, from another place",
     "components/cxr/model/device.py": "where a step computes",
     "components/train/lease.py": "who may train",
     "components/train/tracked.py": "what MLflow is told of a training",

@@ -16,9 +16,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 import requests
-from requests.auth import AuthBase, HTTPBasicAuth
+from requests.auth import AuthBase
 
-from components.cxr.dicomweb_server import DicomwebServer
+from components.cxr.dicomweb_server import DicomwebServer, authorization, refused
 from components.cxr.errors import UserError
 
 __all__ = ["DEADLINE_VARIABLE", "UID", "Dicomweb", "value_of"]
@@ -52,7 +52,9 @@ class Dicomweb:
         self._deadline_s = float(os.environ.get(DEADLINE_VARIABLE) or _DEADLINE_S)
         self._timeout = min(_STALL_S, self._deadline_s / 4)
         self._session = requests.Session()
-        self._session.auth = _credentials(server)
+        self._session.auth = _Authorization(
+            authorization(server.token_variable, server.user_variable, server.password_variable)
+        )
         self._client = DICOMwebClient(server.url, session=self._session, permissive_uid=True, timeout=self._timeout)
         self._client.set_http_retry_params(retry=False)
 
@@ -122,7 +124,7 @@ class Dicomweb:
                 if status in (404, 410):
                     raise _GoneError from None
                 if status in (401, 403):
-                    raise self._refused(found) from None
+                    raise refused(self.uri, status) from None
                 if status not in _AGAIN:
                     raise self._no_dicomweb(found) from None
             except requests.exceptions.JSONDecodeError:
@@ -137,16 +139,6 @@ class Dicomweb:
                 raise self._failing(found)
             time.sleep(pause)
             pause = min(2 * pause, 10.0)
-
-    def _refused(self, found: str) -> UserError:
-        return UserError(
-            "pacs-refused",
-            "the PACS refuses the credentials",
-            where=self.uri,
-            found=found,
-            expected="a token, or a user and a password, that may search and retrieve",
-            remedy="Set the environment variables that the configuration names.",
-        )
 
     def _no_dicomweb(self, found: str) -> UserError:
         return UserError(
@@ -192,27 +184,16 @@ class _FormError(Exception):
     """The answer is whole, and none of DICOMweb's."""
 
 
-class _Bearer(AuthBase):  # type: ignore[misc]
-    """Unlike a header of the session, this one is not replaced by what ~/.netrc holds."""
+class _Authorization(AuthBase):  # type: ignore[misc]
+    """Unlike a header of the session, this one is not replaced by what ~/.netrc holds; nor is none."""
 
-    def __init__(self, token: str) -> None:
-        self._token = token
+    def __init__(self, value: str | None) -> None:
+        self._value = value
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self._token}"
+        if self._value is not None:
+            request.headers["Authorization"] = self._value
         return request
-
-
-def _credentials(server: DicomwebServer) -> AuthBase | None:
-    token, user, password = (
-        os.environ.get(name, "").strip()
-        for name in (server.token_variable, server.user_variable, server.password_variable)
-    )
-    if not all(letter.isprintable() for letter in token + user + password):
-        raise UserError("bad-credentials", "credentials of the PACS have characters that cannot be sent")
-    if token:
-        return _Bearer(token)
-    return HTTPBasicAuth(user.encode(), password.encode()) if user else None
 
 
 def _only_part(answer: requests.Response) -> bytes:

@@ -119,7 +119,9 @@ def _bytes(films: FilmFiles, ref: FilmRef) -> bytes:
         raise FilmError("missing", "listed in the table, but there is no such file")
     try:
         return _read(films, ref.path)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+    except FileNotFoundError:
+        raise FilmError("vanished", "gone since the films were listed") from None
+    except (IsADirectoryError, PermissionError) as error:
         raise FilmError("unreadable", error.strerror or "the file cannot be read") from None
     except DamagedFileError as error:
         raise FilmError("damaged", f"{error.what}: {error.found}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import os
 from pathlib import Path
@@ -14,18 +13,18 @@ import pydicom
 import requests
 from dicomweb_client import DICOMwebClient
 
+from components.cxr.dicomweb_server import PASSWORD_VARIABLE, USER_VARIABLE, authorization, refused
 from components.cxr.errors import UserError
 from components.cxr.storage.atomic import put_in_place, renamed_to
 from components.serve.client import open_client
 from components.serve.keys import API_KEY_VARIABLE
 from components.serve.route_errors import NoAnswerError, UnavailableError
-from components.serve.route_sources import FolderSource, OrthancSource, Source, refused
+from components.serve.route_sources import FolderSource, OrthancSource, Source
 from components.serve.schemas import Limits, ModelReply, PredictReply
 
 __all__ = ["Ends", "FolderSink", "Server", "Sink", "StowSink", "open_ends", "write_whole"]
 
 TIMEOUT_S = 60.0
-_USER, _PASSWORD, _TOKEN = "CXRFLOW_PACS_USER", "CXRFLOW_PACS_PASSWORD", "CXRFLOW_PACS_TOKEN"
 _BUSY = (408, 429, 502, 503, 504)
 
 
@@ -201,7 +200,8 @@ def open_ends(
         UserError: an address with a password, no such folder, nowhere to send to, no Orthanc or cxrflow server there,
             or credentials that are refused.
     """
-    headers = _pacs_headers()
+    allowed = authorization()
+    headers = {} if allowed is None else {"Authorization": allowed}
     found: Source
     if _is_address(source, "SOURCE"):
         client = httpx.Client(base_url=source, headers=headers, timeout=TIMEOUT_S, trust_env=False)
@@ -234,30 +234,9 @@ def _is_address(text: str, option: str, *, needed: bool = False) -> bool:
                 "password-in-address",
                 "an address has a user or a password in it",
                 where=option,
-                remedy=f"Set {_USER} and {_PASSWORD} in the environment.",
+                remedy=f"Set {USER_VARIABLE} and {PASSWORD_VARIABLE} in the environment.",
             )
         return True
     if needed or "://" in text:
         raise UserError("bad-address", "this is no address of HTTP", where=option, expected="http:// or https://")
     return False
-
-
-def _pacs_headers() -> dict[str, str]:
-    """Credentials of the PACS from the environment: a bearer token, or a user and a password; none where none is set.
-
-    Raises:
-        UserError: a token and a user, or one of user and password alone.
-    """
-    user, password, token = (os.environ.get(name) for name in (_USER, _PASSWORD, _TOKEN))
-    if (token and user) or bool(user) != bool(password):
-        raise UserError(
-            "bad-credentials",
-            "the credentials of the PACS are not clear",
-            where="environment",
-            expected=f"{_TOKEN}, or {_USER} and {_PASSWORD}, or none",
-        )
-    if token:
-        return {"Authorization": f"Bearer {token}"}
-    if user and password:
-        return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
-    return {}

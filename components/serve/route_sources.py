@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import httpx
 
+from components.cxr.dicomweb_server import refused
 from components.cxr.errors import UserError
 from components.cxr.films.dicom_headers import read_headers
 from components.cxr.storage.storage import open_storage
@@ -188,14 +189,3 @@ class FolderSource:
         except OSError:
             return None
         return status.st_size, status.st_mtime_ns
-
-
-def refused(where: str, status: int) -> UserError:
-    """The error of a PACS that does not let us in."""
-    return UserError(
-        "pacs-refuses",
-        "the PACS refuses the credentials",
-        where=where,
-        found=status,
-        remedy="Set CXRFLOW_PACS_USER and CXRFLOW_PACS_PASSWORD, or CXRFLOW_PACS_TOKEN.",
-    )

@@ -142,7 +142,7 @@ MUTANTS = [
     Mutant(
         "a-disk-that-fails-is-a-rejected-film",
         file="components/preprocess/read_study.py",
-        old="    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:\n"
+        old="    except (IsADirectoryError, PermissionError) as error:\n"
         '        raise FilmError("unreadable", error.strerror or "the file cannot be read") from None\n',
         new="    except (OSError, UserError):\n"
         '        raise FilmError("unreadable", "the file cannot be read") from None\n',

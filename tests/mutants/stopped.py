@@ -2,7 +2,7 @@
 
 from tests.mutants.mutant import Mutant
 
-CACHE = "tests/components/cxr/model/test_node_cache.py"
+CACHE = "tests/components/cxr/storage/test_node_cache.py"
 LEASE = "tests/components/train/test_lease.py"
 TRACKED = "tests/components/train/test_tracked.py"
 KEYS = "tests/test_keys.py"
@@ -13,56 +13,56 @@ POINTERS = "tests/components/cxr/storage/test_pointers.py"
 MUTANTS = [
     Mutant(
         "the-cache-is-not-hashed",
-        file="components/cxr/model/node_cache.py",
+        file="components/cxr/storage/node_cache.py",
         old="            if not _is_whole(file, num_bytes):\n                return None\n",
         new="",
         test=f"{CACHE}::test_a_damaged_file_is_noticed_and_made_anew",
     ),
     Mutant(
         "the-cache-is-hashed-at-every-open",
-        file="components/cxr/model/node_cache.py",
+        file="components/cxr/storage/node_cache.py",
         old="return known == identity and",
         new="return False and known == identity and",
         test=f"{CACHE}::test_the_file_is_hashed_at_the_first_open_alone",
     ),
     Mutant(
         "the-most-recently-used-is-evicted",
-        file="components/cxr/model/node_cache.py",
+        file="components/cxr/storage/node_cache.py",
         old="key=lambda item: _last_used(*item))",
         new="key=lambda item: -_last_used(*item))",
         test=f"{CACHE}::test_the_least_recently_used_is_evicted",
     ),
     Mutant(
         "pixels-in-use-are-evicted",
-        file="components/cxr/model/node_cache.py",
+        file="components/cxr/storage/node_cache.py",
         old="            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n            num_bytes",
         new="            num_bytes",
         test=f"{CACHE}::test_what_is_in_use_is_never_evicted",
     ),
     Mutant(
         "a-maker-is-not-waited-for",
-        file="components/cxr/model/node_cache.py",
+        file="components/cxr/storage/node_cache.py",
         old="                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))\n",
         new="                pass\n",
         test=f"{CACHE}::test_one_process_makes_a_file_and_the_others_wait_for_it",
     ),
     Mutant(
         "a-waiter-makes-the-file-again",
-        file="components/cxr/model/node_cache.py",
+        file="components/cxr/storage/node_cache.py",
         old="            found = _open(path)  # made meanwhile by the one that was waited for\n",
         new="",
         test=f"{CACHE}::test_one_process_makes_a_file_and_the_others_wait_for_it",
     ),
     Mutant(
         "a-file-that-was-removed-before-its-lock-is-written",
-        file="components/cxr/model/node_cache.py",
+        file="components/cxr/storage/node_cache.py",
         old="        if _is_at(file, partial):\n",
         new="        if True:\n",
         test=f"{CACHE}::test_a_new_file_that_was_taken_for_abandoned_is_begun_again",
     ),
     Mutant(
         "a-removed-lock-is-taken-for-the-files",
-        file="components/cxr/model/node_cache.py",
+        file="components/cxr/storage/node_cache.py",
         old="            if not _is_at(file, path):\n",
         new="            if False:\n",
         test=f"{CACHE}::test_a_waiter_that_got_a_removed_lock_asks_again",

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
 from components.cxr.model.dataset import StudyDataset
-from components.cxr.model.node_cache import made_once
 from components.cxr.progress import track
+from components.cxr.storage.node_cache import made_once
 
 __all__ = ["FeatureMaps"]
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from components.cxr.config import content_hash
-from components.cxr.model.node_cache import made_once
 from components.cxr.shards import ShardInfo, read_shard
+from components.cxr.storage.node_cache import made_once
 from components.cxr.storage.storage import Storage
 
 __all__ = ["CachedShard", "cached_shards"]

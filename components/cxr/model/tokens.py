@@ -12,7 +12,7 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from components.cxr.config import content_hash
-from components.cxr.model.node_cache import made_once
+from components.cxr.storage.node_cache import made_once
 
 __all__ = ["Tokens", "tokenized"]
 

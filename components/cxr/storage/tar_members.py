@@ -9,10 +9,10 @@ import tarfile
 from collections.abc import Iterator
 
 from components.cxr.errors import UserError
-from components.cxr.model.node_cache import cache_folder
 from components.cxr.storage.archive_file import by_clean_name, seekable, unreadable_archive
 from components.cxr.storage.atomic import renamed_to
 from components.cxr.storage.interface import DamagedFileError, Storage
+from components.cxr.storage.node_cache import cache_folder
 
 __all__ = ["TarMembers"]
 

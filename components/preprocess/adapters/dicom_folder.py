@@ -11,9 +11,9 @@ from components.cxr.films.dicom_headers import Header, film_headers
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.storage.joins import shape_of
 from components.cxr.storage.storage import open_storage
+from components.preprocess.adapters.unlabeled_study import unlabeled_study
 from components.preprocess.config import DicomFolder, DicomFolderData
-from components.preprocess.records import FilmRef, Folder, Source, SourceStudy, hash_source
-from components.preprocess.splits import split_by_hash
+from components.preprocess.records import FilmRef, Folder, Source, hash_source
 
 __all__ = ["join_unlabeled", "read_dicom_folder"]
 
@@ -48,25 +48,10 @@ def read_dicom_folder(config: DicomFolderData, *, key: IdKey) -> Source:
             expected="DICOM films",
             remedy="Check data.dir.",
         )
-    studies = []
-    for study, films in films_of.items():
-        patient = patient_of.get(study) or study
-        studies.append(
-            SourceStudy(
-                study_id=study,
-                patient_id=patient,
-                split=split_by_hash(patient, fractions=config.fractions, key=key)
-                if config.split == "hash"
-                else config.split,
-                films=tuple(films),
-                labels=(None,) * len(config.pathologies),
-                labeled=False,
-                text={},
-                report=None,
-                age_years=None,
-                sex=None,
-            )
-        )
+    studies = [
+        unlabeled_study(study, patient_of.get(study, ""), tuple(films), config=config, key=key)
+        for study, films in films_of.items()
+    ]
     return Source(
         where=storage.uri,
         films=Folder(storage.uri, config.user_project),

@@ -17,9 +17,9 @@ from components.cxr.dicomweb_server import DicomwebServer
 from components.cxr.errors import UserError
 from components.cxr.ids import IdKey
 from components.cxr.storage.storage import ABSENT, StaleWriteError, Storage, Versioned, open_storage
+from components.preprocess.adapters.unlabeled_study import unlabeled_study
 from components.preprocess.config import DicomwebData, PacsQuery
-from components.preprocess.records import FilmFiles, FilmRef, Folder, Source, SourceStudy, hash_source
-from components.preprocess.splits import split_by_hash
+from components.preprocess.records import FilmFiles, FilmRef, Folder, Source, hash_source
 
 __all__ = ["PacsFilms", "PacsFolder", "read_dicomweb"]
 
@@ -83,28 +83,10 @@ def read_dicomweb(config: DicomwebData, *, key: IdKey) -> Source:
     Raises:
         UserError: no server, refused credentials, no DICOMweb, nothing found, or a file of another search.
     """
-    studies = []
-    found = _found(config)
-    for each in found.studies:
-        patient = each.patient or each.study
-        split = split_by_hash(patient, fractions=config.fractions, key=key) if config.split == "hash" else config.split
-        films = tuple(
-            FilmRef(image_id=path.rpartition("/")[2], path=path, exists=True, view_position=None) for path in each.films
-        )
-        studies.append(
-            SourceStudy(
-                study_id=each.study,
-                patient_id=patient,
-                split=split,
-                films=films,
-                labels=(None,) * len(config.pathologies),
-                labeled=False,
-                text={},
-                report=None,
-                age_years=None,
-                sex=None,
-            )
-        )
+    studies = [
+        unlabeled_study(each.study, each.patient, tuple(map(_film, each.films)), config=config, key=key)
+        for each in _found(config).studies
+    ]
     return Source(
         where=config.server.url,
         films=PacsFolder(config.server.url, None, config.server),
@@ -112,6 +94,10 @@ def read_dicomweb(config: DicomwebData, *, key: IdKey) -> Source:
         studies=tuple(studies),
         hash=hash_source([], ((f"{film.path}\0{study.patient_id}", None) for study in studies for film in study.films)),
     )
+
+
+def _film(path: str) -> FilmRef:
+    return FilmRef(image_id=path.rpartition("/")[2], path=path, exists=True, view_position=None)
 
 
 def _found(config: DicomwebData) -> Found:

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from components.cxr.dicomweb import Dicomweb
-from components.cxr.dicomweb_server import DicomwebServer
+from components.cxr.dicomweb_server import DicomwebServer, authorization
 from components.cxr.errors import UserError
 
 FILE = b"\0" * 128 + b"DICM\r\n--b\r\n" + bytes(range(256)) * 20
@@ -120,6 +120,34 @@ def test_a_refused_token_is_told_at_once_and_never_shown(
     assert "[pacs-refused]" in (line := refused(lambda: list(peer.client().studies({}))))
     assert "secret" not in line
     assert [auth for _, auth in peer.sent] == ["Bearer secret-token"]
+
+
+@pytest.mark.parametrize(
+    ("values", "sent"),
+    [
+        ({}, None),
+        ({"TOKEN": "abc.def"}, "Bearer abc.def"),
+        ({"USER": "reader", "PASSWORD": "p:ä"}, "Basic cmVhZGVyOnA6w6Q="),
+        ({"TOKEN": "abc", "USER": "reader", "PASSWORD": "p"}, "CXRFLOW_PACS_TOKEN, CXRFLOW_PACS_USER"),
+        ({"USER": "reader"}, "found CXRFLOW_PACS_USER"),
+        ({"PASSWORD": "geheim"}, "found CXRFLOW_PACS_PASSWORD"),
+        ({"TOKEN": "geheim\nX-Other: 1"}, "characters that cannot be sent"),
+        ({"TOKEN": "geheim-ü"}, "characters that cannot be sent"),
+    ],
+)  # fmt: skip
+def test_a_token_or_a_user_with_a_password_is_sent_and_nothing_unclear(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, str], sent: str | None
+) -> None:
+    for name in ("TOKEN", "USER", "PASSWORD"):
+        monkeypatch.setenv(f"CXRFLOW_PACS_{name}", values.get(name, ""))
+    if sent is None or sent.startswith(("Bearer", "Basic")):
+        assert authorization() == sent
+        return
+    with pytest.raises(UserError) as caught:
+        authorization()
+    assert caught.value.code == "bad-credentials"
+    assert sent in str(caught.value)
+    assert "geheim" not in str(caught.value)
 
 
 def test_credentials_are_never_in_the_address() -> None:

@@ -110,7 +110,7 @@ def test_a_study_that_vanishes_is_rejected_and_the_rest_goes_on(
     loaded = collect(data, step, root=root)
     rejects = read_rejects(loaded).to_pylist()
     assert {row["image_id"] for row in rejects} == {hash_id("image", film.split("/")[2]) for film in gone["films"]}
-    assert {row["reason"] for row in rejects} == {"the PACS found it and has it no more"}
+    assert {row["reason"] for row in rejects} == {"gone since the films were listed"}
     assert hash_id("study", gone["study"]) not in rows_of(loaded, by="study_id")
     assert len(rows_of(loaded, by="study_id")) == len(found) - 1
 
@@ -152,6 +152,11 @@ def test_refused_credentials_are_told_without_them(
     assert "the PACS refuses the credentials" in message
     assert "401" in message
     monkeypatch.setenv("CXRFLOW_PACS_TOKEN", "hunter-3-secret")
+    both = refusal(values, tmp_path / "root")
+    assert "[bad-credentials]" in both
+    message += both
+    for name in ("CXRFLOW_PACS_USER", "CXRFLOW_PACS_PASSWORD"):
+        monkeypatch.delenv(name)
     message += refusal(values, tmp_path / "root")
     assert "hunter" not in message + caplog.text
     assert not Path(values["data"]["found"]).exists()

@@ -103,7 +103,7 @@ def test_wrong_credentials_are_one_error(orthanc, server, dicom_bytes, tmp_path,
     to = ["--to", f"{orthanc.address}/dicom-web", "--settle", "0"]
     done = routed(source, tmp_path / "state", server.address, *to, **wrong)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("[pacs-refuses]")
+    assert done.stderr.splitlines()[-1].endswith("[pacs-refused]")
     assert "geheim" not in done.stderr
     assert "Traceback" not in done.stderr
     done = routed(source, tmp_path / "state", server.address, *to, **orthanc.credentials)

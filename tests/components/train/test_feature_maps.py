@@ -100,7 +100,7 @@ def test_no_step_runs_the_encoder_and_no_later_training_either(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("components.cxr.model.node_cache._write", refuse)
+    monkeypatch.setattr("components.cxr.storage.node_cache._write", refuse)
     again = Setup(config, tiny_data, device=HOST)
     assert torch.equal(losses(again, list(range(15)), step=3)["supervised"], found["supervised"])
 

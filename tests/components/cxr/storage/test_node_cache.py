@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 from components.cxr.errors import UserError
-from components.cxr.model import node_cache
-from components.cxr.model.node_cache import made_once
+from components.cxr.storage import node_cache
+from components.cxr.storage.node_cache import made_once
 
 CONTENT = bytes(range(256)) * 64
 ASK = (
     "import os, sys, time\n"
     "from pathlib import Path\n"
     "from components.cxr.errors import UserError\n"
-    "from components.cxr.model.node_cache import made_once\n"
+    "from components.cxr.storage.node_cache import made_once\n"
     "def make():\n"
     "    with Path(sys.argv[1]).open('a') as log:\n"
     "        log.write('made\\n')\n"
