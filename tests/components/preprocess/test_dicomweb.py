@@ -153,7 +153,7 @@ def test_refused_credentials_are_told_without_them(
     assert "401" in message
     monkeypatch.setenv("CXRFLOW_PACS_TOKEN", "hunter-3-secret")
     both = refusal(values, tmp_path / "root")
-    assert "[bad-credentials]" in both
+    assert "not clear" in both
     message += both
     for name in ("CXRFLOW_PACS_USER", "CXRFLOW_PACS_PASSWORD"):
         monkeypatch.delenv(name)
