@@ -25,7 +25,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
@@ -66,6 +66,7 @@ def main(
         str | None, typer.Option(help=f"Give the model this encoder with random weights: {', '.join(ENCODERS)}.")
     ] = None,
     size: Annotated[int, typer.Option(help="Side of that encoder's films in pixels.")] = 224,
+    engine: Annotated[Literal["torch", "onnx"], typer.Option(help="As in serve.engine.")] = "torch",
     requests: Annotated[int, typer.Option(help="Of one client, for each encoding.")] = 40,
     clients: Annotated[int, typer.Option(help="At a time.")] = 32,
     each: Annotated[int, typer.Option(help="Requests of each of them in a turn.")] = 3,
@@ -87,17 +88,18 @@ def main(
             points,
             shape,
             encodings=encoding or list(ENCODINGS),
+            engine=engine,
             requests=counts[0],
             clients=counts[1],
             each=counts[2],
             turns=counts[3],
         )
-        print(json.dumps({"benchmark": "serve", "encoder": encoder or "the bundle's", **found}))
+        print(json.dumps({"benchmark": "serve", "encoder": encoder or "the bundle's", "engine": engine, **found}))
 
 
 def measure(
-    model: Storage, points: Storage | None, shape: tuple[int, int], *, encodings: Sequence[str], requests: int,
-    clients: int, each: int, turns: int,
+    model: Storage, points: Storage | None, shape: tuple[int, int], *, encodings: Sequence[str],
+    requests: int, clients: int, each: int, turns: int, engine: Literal["torch", "onnx"] = "torch",
 ) -> dict[str, Any]:  # fmt: skip
     """All numbers of one model, as in the module's docstring.
 
@@ -109,11 +111,11 @@ def measure(
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     readers = os.cpu_count() or 1
-    config = ServeConfig(readers=readers, max_requests=4 * clients, max_uploads=4 * clients)
+    config = ServeConfig(engine=engine, readers=readers, max_requests=4 * clients, max_uploads=4 * clients)
     raw = make_film(*shape)
     syntaxes = {name: ENCODINGS[name] for name in encodings}
     films = {name: raw if syntax is None else transcode(raw, syntax) for name, syntax in syntaxes.items()}
-    predictor = StudyPredictor(model, points, limits=config.limits)
+    predictor = StudyPredictor(model, points, limits=config.limits, engine=config.engine)
     with predictor.reader, running_server(config, model, points) as server:
         alone = {name: latencies(predictor, server, film, requests) for name, film in films.items()}
         many = {

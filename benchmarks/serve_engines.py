@@ -3,13 +3,12 @@
 The film encoder, nearly all of a pass's time, of the served model and of a ResNet-50 with random weights, on one
 thread: eager, with channels last, by torch.compile and by ONNX Runtime, one film and sixteen at a time. All take turns;
 times are medians, ratios to eager. `difference` is the largest of any value of the map, over the map's largest value.
-ONNX Runtime takes part where its packages are installed (benchmarks/requirements-peers.txt). Ends with a line of JSON.
+Ends with a line of JSON.
 """
 
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 import statistics
 import tempfile
@@ -18,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
 from torch import Tensor
@@ -28,11 +26,11 @@ from benchmarks.serve import ENCODERS, deployed
 from benchmarks.serve_model import with_encoder
 from components.cxr.bundle import load_bundle
 from components.cxr.model.vision import VisionEncoder
+from components.serve.onnx_encoder import OnnxEncoder
 
 __all__ = ["measure"]
 
 Engine = Callable[[Tensor], Tensor]
-_ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 
 def main(
@@ -48,17 +46,27 @@ def main(
         for name, storage in (("demo", model), ("resnet-50", other)):
             bundle = load_bundle(storage)
             vision = bundle.model.eval().vision
-            found[name] = measure(vision, size=bundle.info.pixel_preset.size, repeats=repeats)
+            found[name] = measure(vision, size=bundle.info.pixel_preset.size, key=bundle.hash, repeats=repeats)
     print(json.dumps({"benchmark": "serve_engines", "repeats": repeats, **found}))
 
 
 @torch.inference_mode()
-def measure(vision: VisionEncoder, *, size: int, repeats: int) -> dict[str, Any]:
-    """Milliseconds a pass, ratio to eager and difference from it, by number of films and engine."""
+def measure(vision: VisionEncoder, *, size: int, key: str, repeats: int) -> dict[str, Any]:
+    """Milliseconds a pass, ratio to eager and difference from it, by number of films and engine.
+
+    Args:
+        key: hash of the weights.
+    """
     found: dict[str, Any] = {}
     for number in (1, 16):
         films_NHW = torch.randint(0, 256, (number, size, size), dtype=torch.uint8)
-        made = {name: make(vision, films_NHW) for name, make in _engines().items()}
+        torch.compiler.reset()
+        made: dict[str, Engine] = {
+            "eager": vision,
+            "channels last": convert_conv2d_weight_memory_format(copy.deepcopy(vision), torch.channels_last),
+            "torch.compile": torch.compile(vision),
+            "ONNX Runtime": OnnxEncoder(vision, size=size, key=key),
+        }
         expected = made["eager"](films_NHW)
         differences = {name: _difference(run(films_NHW), expected) for name, run in made.items()}
         seconds: dict[str, list[float]] = {name: [] for name in made}
@@ -78,43 +86,6 @@ def measure(vision: VisionEncoder, *, size: int, repeats: int) -> dict[str, Any]
                 flush=True,
             )
     return found
-
-
-def _eager(vision: VisionEncoder, _: Tensor) -> Engine:
-    return vision
-
-
-def _channels_last(vision: VisionEncoder, _: Tensor) -> Engine:
-    return convert_conv2d_weight_memory_format(copy.deepcopy(vision), torch.channels_last)
-
-
-def _compiled(vision: VisionEncoder, _: Tensor) -> Engine:
-    torch.compiler.reset()
-    return torch.compile(vision)
-
-
-def _onnx(vision: VisionEncoder, films_NHW: Tensor) -> Engine:
-    import onnxruntime
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/vision.onnx"
-        torch.onnx.export(vision, (films_NHW,), path, dynamo=True, verbose=False)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda films_NHW: torch.from_numpy(np.asarray(session.run(None, {name: films_NHW.numpy()})[0]))
-
-
-def _engines() -> dict[str, Callable[[VisionEncoder, Tensor], Engine]]:
-    engines: dict[str, Callable[[VisionEncoder, Tensor], Engine]] = {
-        "eager": _eager,
-        "channels last": _channels_last,
-        "torch.compile": _compiled,
-    }
-    if all(importlib.util.find_spec(package) for package in _ONNX):
-        engines["ONNX Runtime"] = _onnx
-    return engines
 
 
 def _difference(map_NChw: Tensor, expected_NChw: Tensor) -> float:

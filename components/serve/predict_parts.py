@@ -47,7 +47,13 @@ class Model(NamedTuple):
         beside = None if self.evaluation is None else open_storage(self.evaluation)
         bundle = open_storage(self.bundle)
         predictor = StudyPredictor(
-            bundle, beside, seal=self.seal, public_key=config.public_key, limits=config.limits, device=device
+            bundle,
+            beside,
+            seal=self.seal,
+            public_key=config.public_key,
+            limits=config.limits,
+            device=device,
+            engine=config.engine,
         )
         check_self(predictor, tolerance=config.golden_tolerance)
         return predictor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from components.cxr.text.text import request_text
 from components.serve.copies import seal_of_copy
 from components.serve.errors import RequestError
 from components.serve.metrics import load_metrics
+from components.serve.onnx_encoder import OnnxEncoder
 from components.serve.signature import check_signature
 
 __all__ = ["MAX_AGE_YEARS", "Prediction", "ReadStudy", "StudyPredictor"]
@@ -76,10 +77,11 @@ class StudyPredictor:
         public_key: whose signature of the seal there must be; None for none.
         limits: what a film may cost.
         device: where the model answers.
+        engine: what runs the film encoder; `onnx` on the CPU alone.
 
     Raises:
         UserError: no bundle, no operating points or those of another model here, a file that is not as it was sealed,
-            or a model that does not answer.
+            an encoder that cannot be exported to ONNX, or a model that does not answer.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class StudyPredictor:
         public_key: str | None = None,
         limits: DecodeLimits | None = None,
         device: torch.device | str = "cpu",
+        engine: Literal["torch", "onnx"] = "torch",
     ) -> None:
         self.reader = FilmReader(limits)
         self.device = torch.device(device)
@@ -103,8 +106,17 @@ class StudyPredictor:
                 check_signature(seal_of_copy(files, beside), beside, public_key=public_key)
 
         self.bundle = load_bundle(storage, check=check)
-        # A convolution on the CPU takes .66 to .97 of the time so; values differ by some 1e-6 of the largest.
-        convert_conv2d_weight_memory_format(self.bundle.model.vision, torch.channels_last)
+        model, size = self.bundle.model, self.bundle.info.pixel_preset.size
+        if engine == "onnx":
+            if self.device.type != "cpu":
+                remedy = "Set serve.device to cpu, or serve.engine to torch."
+                raise UserError(
+                    "no-onnx", "ONNX Runtime is for the CPU", where="serve.engine", found=self.device, remedy=remedy
+                )
+            model.set_submodule("vision", OnnxEncoder(model.vision, size=size, key=self.bundle.hash))
+        else:
+            # A convolution on the CPU takes .66 to .97 of the time so; values differ by some 1e-6 of the largest.
+            convert_conv2d_weight_memory_format(model.vision, torch.channels_last)
         pathologies = self.bundle.info.pathologies
         self.points = load_operating_points(beside, bundle_hash=self.bundle.hash, pathologies=pathologies)
         self.film_check = load_film_check(beside)
@@ -112,7 +124,6 @@ class StudyPredictor:
         self.metrics = load_metrics(beside, self.points)
         self.model_card = beside.read(MODEL_CARD).data.decode()
         self.self_check = load_self_check(beside) if SELF_CHECK in found.files else None
-        size = self.bundle.info.pixel_preset.size
         blank = Study(
             films=[np.zeros((size, size), np.uint8)], view_positions=[None], text="", age_years=None, sex=None
         )

@@ -64,7 +64,13 @@ def serve(
         torch.set_num_threads(config.threads)
         cv2.setNumThreads(config.threads)
         predictor = StudyPredictor(
-            bundle, evaluation, seal=seal, public_key=config.public_key, limits=config.limits, device=device
+            bundle,
+            evaluation,
+            seal=seal,
+            public_key=config.public_key,
+            limits=config.limits,
+            device=device,
+            engine=config.engine,
         )
         names = _names(config, listener.getsockname()[0])
         app = create_app(predictor, config, model_version=model_version, hosts=names, keys=keys)
@@ -90,7 +96,7 @@ def serve(
         scheme = "http" if config.tls_key is None else "https"
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         model = f"model {predictor.bundle.hash[:16]} from {bundle.uri}"
-        print(f"serve: {model}, operating points {predictor.points.hash}, on {device}")
+        print(f"serve: {model}, operating points {predictor.points.hash}, on {device} by {config.engine}")
         with predictor.reader:  # a film that is still being decoded does not hold up the end
             predictor.reader.start()
             checked = check_self(predictor, tolerance=config.golden_tolerance)

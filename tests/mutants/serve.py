@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 FOREIGN = "tests/components/serve/test_foreign.py"
 GOLDEN = "tests/components/serve/test_golden.py"
+ONNX = "tests/components/serve/test_onnx_encoder.py"
 PREDICT = "tests/components/serve/test_predict.py"
 PREDICTOR = "tests/components/serve/test_predictor.py"
 SELF_CHECK = "tests/components/serve/test_self_check.py"
@@ -18,6 +19,27 @@ MUTANTS = [
         old="            checked = check_self(predictor, tolerance=config.golden_tolerance)\n",
         new="            checked = 'unchecked'\n",
         test=f"{SELF_CHECK}::test_a_server_of_other_versions_answers_nobody",
+    ),
+    Mutant(
+        "an-export-is-used-unchecked",
+        file="components/serve/onnx_encoder.py",
+        old="            if not difference <= _TOLERANCE:\n",
+        new="            if False:\n",
+        test=f"{ONNX}::test_an_export_that_answers_otherwise_is_not_used",
+    ),
+    Mutant(
+        "all-encoders-share-one-export",
+        file="components/serve/onnx_encoder.py",
+        old="content_hash(key, str(size), made_by)",
+        new="content_hash(str(size), made_by)",
+        test=f"{ONNX}::test_a_machine_exports_an_encoder_once",
+    ),
+    Mutant(
+        "the-engine-that-was-asked-for-is-not-used",
+        file="components/serve/predictor.py",
+        old='        if engine == "onnx":\n',
+        new="        if False:\n",
+        test=f"{ONNX}::test_every_study_is_answered_as_by_torch",
     ),
     Mutant(
         "other-pictures-count-as-drift",
