@@ -233,7 +233,7 @@ def create_app(
         note(code=refusal.code)
         headers = {"retry-after": "5"} if refusal.status in (429, 503) else None
         path, told = request.url.path, (refusal.status, refusal.code, refusal.message)
-        return error_reply(path, *told, remedy=refusal.remedy, headers=headers)
+        return error_reply(path, *told, remedy=refusal.remedy, film=refusal.film, headers=headers)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -14,6 +14,7 @@ from components.serve.structured_report import (
     MANUFACTURER,
     finding_code,
     overall_code,
+    remarks,
     report_uid,
     state_code,
     version_of,
@@ -25,17 +26,21 @@ _SYSTEMS = {"SCT": "http://snomed.info/sct", "99CXRFLOW": "urn:x-cxrflow:codes"}
 _DICOM = "urn:dicom:uid"
 
 
-def fhir_report(reply: PredictReply, films: Sequence[Dataset]) -> dict[str, Any]:
+def fhir_report(
+    reply: PredictReply, films: Sequence[Dataset], *, left_out: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """The report as JSON values; preliminary, as nobody has read it.
 
     Its identifier is the SOP Instance UID of the structured report of the same answer.
 
     Args:
         films: those that the answer rests on, of one study; at least one.
+        left_out: as remarks'.
     """
-    first, uid = films[0], report_uid(reply, films)
+    first, uid = films[0], report_uid(reply, films, left_out=left_out)
+    said = remarks(reply, len(films), left_out)
     subject = {"identifier": {"value": str(first.PatientID)}} if first.get("PatientID") else None
-    observations = [_whole(reply)]
+    observations = [_whole(reply, said)]
     if reply.in_distribution is not False:
         observations += [_observation(i, name, reply.answers[name]) for i, name in enumerate(reply.answers, start=1)]
     for observation in observations:
@@ -51,21 +56,21 @@ def fhir_report(reply: PredictReply, films: Sequence[Dataset]) -> dict[str, Any]
         "code": _concept("http://loinc.org", "18748-4", "Diagnostic imaging study"),
         "imagingStudy": [{"identifier": {"system": _DICOM, "value": f"urn:oid:{first.StudyInstanceUID}"}}],
         "result": [{"reference": f"#{observation['id']}"} for observation in observations],
-        "conclusion": f"{overall_code(reply.overall).meaning}. {INTENDED_USE}",
+        "conclusion": " ".join([f"{overall_code(reply.overall).meaning}.", *said, INTENDED_USE]),
     }
     if subject:
         report["subject"] = subject
     return report
 
 
-def _whole(reply: PredictReply) -> dict[str, Any]:
+def _whole(reply: PredictReply, said: Sequence[str]) -> dict[str, Any]:
     return {
         "resourceType": "Observation",
         "id": "study",
         "status": "preliminary",
         "code": {"text": "Statement of the whole study"},
         "valueCodeableConcept": _coded(overall_code(reply.overall)),
-        "note": [{"text": INTENDED_USE}],
+        "note": [{"text": text} for text in (*said, INTENDED_USE)],
     }
 
 

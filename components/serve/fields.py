@@ -47,7 +47,8 @@ def study_form(files: list[bytes], values: Mapping[str, Sequence[str]], config: 
         raise RequestError(413, "too-many-films", f"The request has more than {config.max_files} films.")
     for position, film in enumerate(files, start=1):
         if len(film) > config.max_file_bytes:
-            raise RequestError(413, "film-too-large", f"Film {position} has more than {config.max_file_bytes} bytes.")
+            message = f"Film {position} has more than {config.max_file_bytes} bytes."
+            raise RequestError(413, "film-too-large", message, film=position)
     return StudyForm(
         files=files,
         text=_text(_single(values, "text"), config),

@@ -18,6 +18,7 @@ def error_reply(
     message: str,
     *,
     remedy: str | None = None,
+    film: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """The error of a request: an object with its code, or one text under /v2, whose clients print just that.
@@ -27,5 +28,5 @@ def error_reply(
     """
     if path == "/v2" or path.startswith("/v2/"):
         return JSONResponse({"error": f"{message} {remedy or ''}".rstrip() + f" [{code}]"}, status, headers)
-    reply = ErrorReply(error=ErrorBody(code=code, message=message, remedy=remedy))
+    reply = ErrorReply(error=ErrorBody(code=code, message=message, remedy=remedy, film=film))
     return JSONResponse(reply.model_dump(), status, headers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import sys
 import threading
 import time
@@ -15,13 +14,11 @@ from typing import NamedTuple
 import pydicom
 
 from components.cxr.errors import UserError
-from components.cxr.films.dicom import quiet
-from components.serve.fhir_report import fhir_report
-from components.serve.route_ends import Ends, write_whole
+from components.serve.route_ends import Ends
 from components.serve.route_errors import NoAnswerError, UnavailableError, VanishedError
+from components.serve.route_report import make_report
 from components.serve.route_state import Done, RouteState
 from components.serve.schemas import Limits
-from components.serve.structured_report import structured_report
 
 __all__ = ["route"]
 
@@ -181,6 +178,8 @@ class _Router:
         others = ", ".join(f"{count} {reason}" for reason, count in counts.most_common() if reason != "answered")
         line = f"route: {counts['answered']} studies answered, {len(self._state.waiting)} waiting"
         line += f"; without an answer: {others}" if others else ""
+        films = ", ".join(f"{count} {reason}" for reason, count in self._state.left_out().most_common())
+        line += f"; films left out of answers: {films}" if films else ""
         if line != self._line:
             self._line = line
             print(line, file=sys.stderr, flush=True)
@@ -204,36 +203,17 @@ def _answered(
             raise NoAnswerError("too-many-films")
         report = state.report_under_way(study, films)
         if report is None:
-            report = _report(ends, limits, [ends.source.read(film) for film in found])
+            report = make_report(ends.server, limits, [ends.source.read(film) for film in found], fhir=ends.fhir)
             state.keep_report(study, films, report)
         if stopping.is_set():
             return _Later(None)
         ends.source.films(study)  # a report alone would bring a study back that was deleted
-        ends.sink.send(report)
-        uid = pydicom.dcmread(io.BytesIO(report), specific_tags=["SOPInstanceUID"]).SOPInstanceUID
-        return Done(films, None, str(uid))
+        ends.sink.send(report.file)
+        uid = pydicom.dcmread(io.BytesIO(report.file), specific_tags=["SOPInstanceUID"]).SOPInstanceUID
+        return Done(films, None, str(uid), report.left_out)
     except VanishedError as error:
         return None if known is not None else Done("", error.reason, None)
     except NoAnswerError as error:
         return Done(films, error.reason, None)
     except UnavailableError as error:
         return _Later(error)
-
-
-def _report(ends: Ends, limits: Limits, films: list[bytes]) -> bytes:
-    """The report of a study's films."""
-    if any(len(film) > limits.max_file_bytes for film in films):
-        raise NoAnswerError("film-too-large")
-    reply = ends.server.ask(films)
-    try:
-        with quiet():
-            headers = [pydicom.dcmread(io.BytesIO(film), stop_before_pixels=True, force=True) for film in films]
-            made = structured_report(reply, headers)
-            written = io.BytesIO()
-            made.save_as(written)
-    except Exception:  # pydicom and highdicom raise whatever a film's header makes them, and quote it
-        raise NoAnswerError("header-unfit") from None
-    if ends.fhir is not None:
-        report = json.dumps(fhir_report(reply, headers), indent=1).encode()
-        write_whole(ends.fhir / f"{made.SOPInstanceUID}.json", report)
-    return written.getvalue()

@@ -18,9 +18,9 @@ from components.cxr.errors import UserError
 from components.cxr.storage.atomic import put_in_place, renamed_to
 from components.serve.client import open_client
 from components.serve.keys import API_KEY_VARIABLE
-from components.serve.route_errors import NoAnswerError, UnavailableError
+from components.serve.route_errors import NoAnswerError, UnavailableError, UnusableFilmError
 from components.serve.route_sources import FolderSource, OrthancSource, Source
-from components.serve.schemas import Limits, ModelReply, PredictReply
+from components.serve.schemas import ErrorReply, Limits, ModelReply, PredictReply
 
 __all__ = ["Ends", "FolderSink", "Server", "Sink", "StowSink", "open_ends", "write_whole"]
 
@@ -68,7 +68,8 @@ class Server:
         """The answer to a study.
 
         Raises:
-            NoAnswerError: the server refuses the films; its code is the reason.
+            UnusableFilmError: the server refuses a film; its code is the reason.
+            NoAnswerError: it refuses all of them together.
             UnavailableError: it does not answer, is busy, or fails.
             UserError: it refuses the key, or its answer is not of this version.
         """
@@ -80,11 +81,7 @@ class Server:
         if response.status_code >= 500 or response.status_code in _BUSY:
             raise UnavailableError("server", str(response.status_code), is_up=response.status_code not in _BUSY)
         if response.status_code != 200:
-            try:
-                reason = str(response.json()["error"]["code"])
-            except (ValueError, KeyError, TypeError):
-                reason = f"server-{response.status_code}"
-            raise NoAnswerError(reason)
+            raise _refusal(response, num_films=len(films))
         try:
             return PredictReply.model_validate_json(response.content)
         except ValueError:
@@ -104,6 +101,16 @@ class Server:
                 found=response.status_code,
                 remedy="Set CXRFLOW_API_KEY to a key of its file.",
             )
+
+
+def _refusal(response: httpx.Response, *, num_films: int) -> NoAnswerError:
+    try:
+        error = ErrorReply.model_validate_json(response.content).error
+    except ValueError:
+        return NoAnswerError(f"server-{response.status_code}")
+    if error.film is not None and 1 <= error.film <= num_films:
+        return UnusableFilmError(error.code, film=error.film)
+    return NoAnswerError(error.code)
 
 
 class Sink(Protocol):

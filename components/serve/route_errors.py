@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["NoAnswerError", "UnavailableError", "VanishedError"]
+__all__ = ["NoAnswerError", "UnavailableError", "UnusableFilmError", "VanishedError"]
 
 
 class NoAnswerError(Exception):
@@ -11,6 +11,14 @@ class NoAnswerError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class UnusableFilmError(NoAnswerError):
+    """One of the films cannot be used: the `film`-th, from 1."""
+
+    def __init__(self, reason: str, *, film: int) -> None:
+        super().__init__(reason)
+        self.film = film
 
 
 class VanishedError(NoAnswerError):

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, NamedTuple
 
 from components.cxr.errors import UserError
-from components.cxr.storage.atomic import PARTIAL, put_in_place, renamed_to
+from components.cxr.storage.atomic import PARTIAL
+from components.serve.route_ends import write_whole
 
-__all__ = ["Done", "RouteState"]
+__all__ = ["Done", "Report", "RouteState"]
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS waiting (study TEXT PRIMARY KEY, news INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS done (study TEXT PRIMARY KEY, films TEXT NOT NULL, reason TEXT, report TEXT);
+CREATE TABLE IF NOT EXISTS done (
+    study TEXT PRIMARY KEY, films TEXT NOT NULL, reason TEXT, report TEXT, left_out TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS place (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _SEEN = "seen"
@@ -32,6 +36,17 @@ class Done(NamedTuple):
     """Why there is no answer; None where there is one."""
     report: str | None
     """SOP Instance UID of what was sent."""
+    left_out: Mapping[str, int] = MappingProxyType({})
+    """Films that this is not on, by reason."""
+
+
+class Report(NamedTuple):
+    """What is sent."""
+
+    file: bytes
+    """A structured report."""
+    left_out: dict[str, int]
+    """Films that it is not on, by reason."""
 
 
 class RouteState:
@@ -114,8 +129,12 @@ class RouteState:
 
     def done(self, study: str) -> Done | None:
         """What became of a study when it was last looked at."""
-        row = self._base.execute("SELECT films, reason, report FROM done WHERE study = ?", (study,)).fetchone()
-        return None if row is None else Done(*row)
+        query = "SELECT films, reason, report, left_out FROM done WHERE study = ?"
+        row = self._base.execute(query, (study,)).fetchone()
+        if row is None:
+            return None
+        films, reason, report, left_out = row
+        return Done(films, reason, report, json.loads(left_out))
 
     def finish(self, study: str, done: Done | None, *, news: int) -> None:
         """A study waits no more, unless there was news of it meanwhile.
@@ -127,29 +146,39 @@ class RouteState:
         with self._base:
             self._base.execute("BEGIN")
             if done is not None:
-                self._base.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?)", (study, *done))
+                values = (study, *done[:3], json.dumps(dict(done.left_out)))
+                self._base.execute("INSERT OR REPLACE INTO done VALUES (?, ?, ?, ?, ?)", values)
             self._base.execute("DELETE FROM waiting WHERE study = ? AND news = ?", (study, news))
         if self.waiting.get(study) == news:
             del self.waiting[study]
-        for path in self._reports.glob(f"{study}.*.dcm"):
-            path.unlink(missing_ok=True)
+        self._forget_report(study)
 
     def counts(self) -> Counter[str]:
         """Studies by what became of them: a reason, or `answered`."""
         rows = self._base.execute("SELECT coalesce(reason, 'answered'), count(*) FROM done GROUP BY 1")
         return Counter(dict(rows.fetchall()))
 
-    def report_under_way(self, study: str, films: str) -> bytes | None:
-        """The report that was made of these films and perhaps not sent."""
-        path = self._reports / f"{study}.{films[:16]}.dcm"
-        return path.read_bytes() if path.exists() else None
+    def left_out(self) -> Counter[str]:
+        """Films that studies were answered without, by reason."""
+        rows = self._base.execute("SELECT key, sum(value) FROM done, json_each(left_out) GROUP BY key")
+        return Counter(dict(rows.fetchall()))
 
-    def keep_report(self, study: str, films: str, report: bytes) -> None:
+    def report_under_way(self, study: str, films: str) -> Report | None:
+        """The report that was made of these films and perhaps not sent."""
+        file = self._reports / f"{study}.{films[:16]}.dcm"
+        if not file.exists():
+            return None
+        return Report(file.read_bytes(), json.loads(file.with_suffix(".json").read_bytes()))
+
+    def keep_report(self, study: str, films: str, report: Report) -> None:
         """Keep a report before it is sent, so that it is the same one that is sent again."""
-        path = self._reports / f"{study}.{films[:16]}.dcm"
-        with renamed_to(path) as partial:
-            partial.write_bytes(report)
-            put_in_place(partial, path)
+        file = self._reports / f"{study}.{films[:16]}.dcm"
+        write_whole(file.with_suffix(".json"), json.dumps(report.left_out).encode())  # first: no report without it
+        write_whole(file, report.file)
+
+    def _forget_report(self, study: str) -> None:
+        for path in sorted(self._reports.glob(f"{study}.*")):  # .dcm before .json
+            path.unlink(missing_ok=True)
 
     def _place(self, name: str) -> str | None:
         row = self._base.execute("SELECT value FROM place WHERE name = ?", (name,)).fetchone()

@@ -37,6 +37,8 @@ class ErrorBody(Config):
     """One sentence for people; never a text, a file name or an id from the request."""
     remedy: str | None = None
     """What to do about it."""
+    film: int | None = None
+    """The film that cannot be used, from 1; null where it is something else."""
 
 
 class ErrorReply(Config):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from highdicom import sr
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -19,10 +19,10 @@ from components.serve.schemas import INTENDED_USE, Overall, PredictReply
 
 __all__ = [
     "ALGORITHM", "MANUFACTURER", "SCHEME",
-    "finding_code", "overall_code", "report_uid", "state_code", "structured_report", "version_of",
+    "finding_code", "overall_code", "remarks", "report_uid", "state_code", "structured_report", "version_of",
 ]  # fmt: skip
 
-VERSION = 1
+VERSION = 2
 """Of the report's form: another one is another report."""
 
 SCHEME = "99CXRFLOW"
@@ -48,6 +48,7 @@ _OVERALL: dict[Overall, str] = {
     "open": "Neither a finding nor their absence",
     "not-a-chest-film": "Refused: a film is taken for no chest film",
 }
+_CONTAINS = sr.RelationshipTypeValues.CONTAINS
 _NO_UNIT = codes.UCUM.NoUnits
 _MOST_CHARS = 64
 """Of a code's meaning and of a serial number in DICOM."""
@@ -75,15 +76,34 @@ def overall_code(overall: Overall) -> Code:
     return _private(overall, _OVERALL[overall])
 
 
-def report_uid(reply: PredictReply, films: Sequence[Dataset]) -> str:
-    """SOP Instance UID of the report of these films by this model with these thresholds."""
+def remarks(reply: PredictReply, num_films: int, left_out: Mapping[str, int] | None = None) -> list[str]:
+    """Sentences that a reader needs beside the answer; a film's number in them is its place among those answered.
+
+    Args:
+        num_films: that the answer rests on.
+        left_out: numbers of the study's other films, which could not be used, by reason.
+    """
+    found = []
+    if left_out:
+        number = sum(left_out.values())
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+        were = "was" if number == 1 else "were"
+        found.append(f"{number} of {number + num_films} films could not be used and {were} left out: {reasons}.")
+    return found + [caution.message for caution in reply.warnings]
+
+
+def report_uid(reply: PredictReply, films: Sequence[Dataset], *, left_out: Mapping[str, int] | None = None) -> str:
+    """SOP Instance UID of the report of these films, and not of those left out, by this model with these thresholds."""
     thresholds = [f"{name}={answer.threshold!r}" for name, answer in reply.answers.items()]
     shown = sorted(str(film.SOPInstanceUID) for film in films)
+    others = [f"{reason}={count}" for reason, count in sorted((left_out or {}).items())]
     model = [reply.bundle_hash, reply.model_version or "", reply.condition]
-    return _uid("report", str(VERSION), *model, *thresholds, *shown)
+    return _uid("report", str(VERSION), *model, *thresholds, *shown, *others)
 
 
-def structured_report(reply: PredictReply, films: Sequence[Dataset]) -> sr.ComprehensiveSR:
+def structured_report(
+    reply: PredictReply, films: Sequence[Dataset], *, left_out: Mapping[str, int] | None = None
+) -> sr.ComprehensiveSR:
     """The report, in the films' study and with their patient.
 
     Each pathology is a group with its finding, probability, threshold and state. The answer to a study with a film that
@@ -91,6 +111,7 @@ def structured_report(reply: PredictReply, films: Sequence[Dataset]) -> sr.Compr
 
     Args:
         films: those that the answer rests on, without pixels or with them; at least one, of one study.
+        left_out: as remarks'.
 
     Raises:
         ValueError: films that lack UIDs, or are of several studies.
@@ -98,7 +119,7 @@ def structured_report(reply: PredictReply, films: Sequence[Dataset]) -> sr.Compr
     evidence = [_complete(film) for film in films]
     if len({film.StudyInstanceUID for film in evidence}) != 1:
         raise ValueError("films of several studies")
-    uid = report_uid(reply, evidence)
+    uid = report_uid(reply, evidence, left_out=left_out)
     algorithm = sr.AlgorithmIdentification(
         name=ALGORITHM,
         version=version_of(reply),
@@ -114,6 +135,9 @@ def structured_report(reply: PredictReply, films: Sequence[Dataset]) -> sr.Compr
         imaging_measurements=groups,
         title=_private("research-report", "Imaging measurement report, research use only"),
     )
+    items = content[0].ContentSequence
+    for remark in remarks(reply, len(films), left_out):
+        items.insert(len(items) - 1, sr.TextContentItem(codes.DCM.Comment, remark, _CONTAINS))  # before the numbers
     return sr.ComprehensiveSR(
         evidence=evidence,
         content=content,

@@ -28,6 +28,20 @@ MUTANTS = [
         test=f"{ROUTE}::test_a_report_is_sent_again_as_it_was",
     ),
     Mutant(
+        "films-are-left-out-in-silence",
+        file="components/serve/route_report.py",
+        old="structured_report(reply, headers, left_out=left_out)",
+        new="structured_report(reply, headers)",
+        test=f"{ROUTE}::test_films_that_cannot_be_used_are_left_out_and_the_rest_is_answered",
+    ),
+    Mutant(
+        "the-film-before-the-damaged-one-is-left-out",
+        file="components/serve/route_report.py",
+        old="del usable[error.film - 1]",
+        new="del usable[error.film - 2]",
+        test=f"{ROUTE}::test_films_that_cannot_be_used_are_left_out_and_the_rest_is_answered",
+    ),
+    Mutant(
         "news-of-a-study-under-way-is-lost",
         file="components/serve/route_state.py",
         old="DELETE FROM waiting WHERE study = ? AND news = ?",

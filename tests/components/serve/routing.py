@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
+from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-__all__ = ["SECRET", "Orthanc", "command", "environment", "put_studies", "routed"]
+__all__ = ["SECRET", "Orthanc", "command", "comments_of", "environment", "put_studies", "routed"]
 
 SECRET = "Doe^Jäne"
 REPOSITORY = Path(__file__).parents[3]
@@ -63,6 +64,15 @@ def routed(
     return subprocess.run(
         words, cwd=REPOSITORY, env=environment(**values), capture_output=True, text=True, check=False, timeout=600
     )
+
+
+def comments_of(report: Dataset) -> list[str]:
+    """What a report says to its reader before the numbers."""
+    names = [item.ConceptNameCodeSequence[0].CodeValue for item in report.ContentSequence]
+    assert names[-1] == "126010"  # the numbers
+    found = [item for item, name in zip(report.ContentSequence, names, strict=True) if name == "121106"]
+    assert all((item.ValueType, item.RelationshipType) == ("TEXT", "CONTAINS") for item in found)
+    return [item.TextValue for item in found]
 
 
 class Orthanc:

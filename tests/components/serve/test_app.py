@@ -17,7 +17,7 @@ def _post(client, *, files=(), **fields):
 def _error(response, status):
     assert response.status_code == status
     assert set(response.json()) == {"error"}
-    assert set(response.json()["error"]) == {"code", "message", "remedy"}
+    assert set(response.json()["error"]) == {"code", "message", "remedy", "film"}
     return response.json()["error"]["code"]
 
 
@@ -187,7 +187,11 @@ def test_limits(predictor, png):
         assert _post(client, files=[png, png], text="a" * 10).status_code == 200
         assert _error(_post(client, files=[png] * 3), 413) == "too-many-films"
         assert _error(_post(client, files=[png] * 9), 400) == "bad-form"
-        assert _error(_post(client, files=[png + b"x"]), 413) == "film-too-large"
+        too_large = _post(client, files=[png, png + b"x"])
+        assert _error(too_large, 413) == "film-too-large"
+        assert too_large.json()["error"]["film"] == 2
+        assert _post(client, files=[png, png[:-9]]).json()["error"]["film"] == 2
+        assert _post(client, files=[png] * 3).json()["error"]["film"] is None
         assert _error(_post(client, text="ä" * 11), 413) == "text-too-long"
         assert _error(_post(client, text="a" * 1000), 413) == "text-too-long"
         assert _error(_post(client, files=[png], text="a" * 1000), 400) == "bad-form"

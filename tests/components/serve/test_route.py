@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,8 +19,10 @@ from components.serve.route_ends import Ends, FolderSink, Server, open_ends
 from components.serve.route_errors import VanishedError
 from components.serve.route_sources import FolderSource
 from components.serve.route_state import Done, RouteState
+from components.serve.schemas import INTENDED_USE
 from tests.components.processes import wait_for
-from tests.components.serve.routing import REPOSITORY, SECRET, command, environment, put_studies, routed
+from tests.components.serve.conftest import MIB
+from tests.components.serve.routing import REPOSITORY, SECRET, command, comments_of, environment, put_studies, routed
 
 UNUSED = "http://127.0.0.1:9"
 
@@ -28,13 +31,16 @@ def reports_in(folder):
     return sorted(folder.glob("*.dcm"))
 
 
+def shorten(film):
+    film.write_bytes(film.read_bytes()[:-300])
+
+
 def test_studies_are_answered_once_each_and_the_others_get_a_reason(server, dicom_bytes, tmp_path):
     source, out, state = tmp_path / "in", tmp_path / "out", tmp_path / "state"
     put_studies(source, dicom_bytes, range(6), num_films=2)
     put_studies(source, dicom_bytes, range(6, 7), num_films=4)  # the server takes three
     put_studies(source, dicom_bytes, range(7, 8))
-    damaged = source / "0007" / "0.dcm"
-    damaged.write_bytes(damaged.read_bytes()[:-300])
+    shorten(source / "0007" / "0.dcm")
     (source / "notes.txt").write_text(SECRET)
     arguments = ("--to", str(out), "--settle", "0", "--fhir", str(tmp_path / "fhir"))
     done = routed(source, state, server.address, *arguments)
@@ -63,9 +69,56 @@ def test_studies_are_answered_once_each_and_the_others_get_a_reason(server, dico
     assert len(reports_in(out)) == 7
 
 
+def test_films_that_cannot_be_used_are_left_out_and_the_rest_is_answered(server, dicom_bytes, tmp_path):
+    source, out, state, fhir = (tmp_path / name for name in ("in", "out", "state", "fhir"))
+    put_studies(source, dicom_bytes, range(5), num_films=3)
+    film = {(study, i): source / f"{study:04}" / f"{i}.dcm" for study in range(5) for i in range(3)}
+    shorten(film[0, 1])
+    for study, i in ((1, 0), (2, 0), (2, 2)):
+        with film[study, i].open("ab") as file:
+            file.write(bytes(MIB))  # the server takes no more
+    shorten(film[1, 2])
+    shorten(film[2, 1])  # and so none of the third
+    unfit = pydicom.dcmread(film[3, 1])
+    unfit.SeriesInstanceUID = ""
+    unfit.save_as(film[3, 1])
+    arguments = ("--to", str(out), "--settle", "0", "--fhir", str(fhir))
+    done = routed(source, state, server.address, *arguments)
+    assert done.returncode == 0, done.stderr
+    expected = {
+        0: ([0, 2], "1 of 3 films could not be used and was left out: 1 film-truncated."),
+        1: ([1], "2 of 3 films could not be used and were left out: 1 film-too-large, 1 film-truncated."),
+        3: ([0, 2], "1 of 3 films could not be used and was left out: 1 header-unfit."),
+        4: ([0, 1, 2], None),
+    }
+    reports = {int(report.PatientID[1:]): report for report in map(pydicom.dcmread, reports_in(out))}
+    assert sorted(reports) == sorted(expected)
+    for study, (used, remark) in expected.items():
+        (evidence,) = reports[study].CurrentRequestedProcedureEvidenceSequence
+        shown = {i.ReferencedSOPInstanceUID for s in evidence.ReferencedSeriesSequence for i in s.ReferencedSOPSequence}
+        assert shown == {pydicom.dcmread(film[study, i], stop_before_pixels=True).SOPInstanceUID for i in used}
+        assert comments_of(reports[study]) == ([remark] if remark else [])
+        told = json.loads((fhir / f"{reports[study].SOPInstanceUID}.json").read_text())
+        notes = [each["text"] for each in told["contained"][1]["note"]]
+        assert notes == ([remark] if remark else []) + [INTENDED_USE]
+        assert ("left out" in told["conclusion"]) == (remark is not None)
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(
+        "route: 4 studies answered, 0 waiting; without an answer: 1 film-too-large; films left out of"
+    )
+    assert {*line.split("answers: ")[1].split(", ")} == {"2 film-truncated", "1 film-too-large", "1 header-unfit"}
+    assert "P3" not in done.stderr.replace(str(tmp_path), "")
+    with RouteState(state, source=str(source)) as kept:
+        assert kept.left_out() == {"film-truncated": 2, "film-too-large": 1, "header-unfit": 1}
+    (tmp_path / "state").rename(tmp_path / "lost")
+    routed(source, state, server.address, *arguments)
+    assert len(reports_in(out)) == 4  # by the same UIDs
+
+
 def test_a_report_is_sent_again_as_it_was(server, dicom_bytes, tmp_path):
     source, out, state = tmp_path / "in", tmp_path / "out", tmp_path / "state"
-    put_studies(source, dicom_bytes, range(1))
+    put_studies(source, dicom_bytes, range(1), num_films=2)
+    shorten(source / "0000" / "1.dcm")
     out.mkdir(mode=0o500)
     (tmp_path / "wall").write_text("")
     done = routed(source, state, server.address, "--to", str(tmp_path / "wall" / "out"), "--settle", "0")
@@ -77,6 +130,7 @@ def test_a_report_is_sent_again_as_it_was(server, dicom_bytes, tmp_path):
     done = routed(source, state, server.address, "--to", str(out), "--settle", "0")
     assert done.returncode == 0, done.stderr
     assert [path.read_bytes() for path in reports_in(out)] == [first]
+    assert "films left out of answers: 1 film-truncated" in done.stderr
 
 
 @pytest.mark.slow
