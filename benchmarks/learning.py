@@ -119,13 +119,15 @@ def print_report(kept: Path, preset: Preset = "medium", *, figure: Path | None =
     """
     runs = [run for run in read_runs(kept).values() if run["preset"] == preset]
     found = methods_table(runs)
-    curve_table(runs, arms=CURVE_ARMS, everything="oracle")
+    curve = curve_table(runs, arms=CURVE_ARMS, everything="oracle")
+    if curve:
+        print(f"\n{curve}")
     less_table(runs, ABLATIONS, "oracle", 100)
     less_table(runs, PRETRAINED, "none", 10)
     less_table(runs, PRETRAINED, "oracle", 100)
     print(json.dumps({name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}))
     if figure and (drawn := curve_figure(runs, arms=CURVE_ARMS, everything="oracle")):
-        drawn.savefig(figure)
+        drawn.savefig(figure, metadata={"Description": curve})
 
 
 def _arms(part: Part, seed: int) -> list[tuple[str, int, dict[str, Any]]]:
@@ -176,12 +178,8 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
         if of_seed:
             cells = [told(over_seeds(of_seed, list(of_seed), condition)) for condition in CONDITIONS]
             print(f"{name:20}{len(of_seed):>7}{_minutes(of_seed):>9.1f}" + "".join(f"{cell:>26}" for cell in cells))
-    print(f"\n{'less none, the same seeds':36}{'all inputs':>26}{'films alone':>26}")
-    for name, of_seed in by_arm.items():
-        gains = [_difference(of_seed, by_arm["none"], condition) for condition in CONDITIONS]
-        if name != "none" and gains[0] is not None:
-            count = len(of_seed.keys() & by_arm["none"].keys())
-            print(f"{name:20}{count:>7}{'':9}" + "".join(f"{told(each):>26}" for each in gains if each is not None))
+    _more_table(by_arm, "none", [name for name in by_arm if name != "none"])
+    _more_table(by_arm, "report labels", ["both from reports"])
     ready = {name: gain for name in METHODS if (gain := _difference(by_arm[name], by_arm["none"])) is not None}
     if ready:
         best = max(ready, key=lambda name: float(ready[name][0]))
@@ -197,6 +195,19 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
     return summary
 
 
+def _more_table(by_arm: dict[str, dict[int, Run]], other: str, arms: Iterable[str]) -> None:
+    """Print what arms have more than `other` in the same seeds; nothing where none of them ran."""
+    others, rows = by_arm[other], []
+    for name in arms:
+        gains = [_difference(by_arm[name], others, condition) for condition in CONDITIONS]
+        if gains[0] is not None:
+            cells = "".join(f"{told(each):>26}" for each in gains if each is not None)
+            rows.append(f"{name:20}{len(by_arm[name].keys() & others.keys()):>7}{'':9}{cells}")
+    if rows:
+        print(f"\n{f'less {other}, the same seeds':36}{'all inputs':>26}{'films alone':>26}")
+        print("\n".join(rows))
+
+
 def less_table(runs: list[Run], arms: Iterable[str], other: str, percent: int) -> None:
     """Print what each arm has more than `other` in the same seeds with as many labels; nothing where none ran."""
     others = _of_seed(runs, other, percent)
@@ -205,11 +216,11 @@ def less_table(runs: list[Run], arms: Iterable[str], other: str, percent: int) -
         of_seed = _of_seed(runs, name, percent)
         more = [_difference(of_seed, others, condition) for condition in CONDITIONS]
         if more[0] is not None:
-            cells = "".join(f"{told(each):>26}" for each in more if each is not None)
+            cells = "".join(f"{told(each):>27}" for each in more if each is not None)
             rows.append(f"{name:28}{len(of_seed.keys() & others.keys()):>7}{_minutes(of_seed):>9.1f}{cells}")
     if rows:
         title = f"less {other}, {percent} % labeled"
-        print(f"\n{title:28}{'seeds':>7}{'CPU min':>9}{'all inputs':>26}{'films alone':>26}")
+        print(f"\n{title:28}{'seeds':>7}{'CPU min':>9}{'all inputs':>27}{'films alone':>27}")
         print("\n".join(rows))
 
 

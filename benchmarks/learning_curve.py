@@ -22,8 +22,8 @@ Points = dict[int, tuple[Scores, int]]
 """By percent of the patients with labels: mean AUROC and its resamples, and the number of seeds."""
 
 
-def curve_table(runs: Sequence[Run], *, arms: Sequence[str], everything: str) -> None:
-    """Print the mean AUROC of each arm by the share of the labels; nothing where the curve has not begun.
+def curve_table(runs: Sequence[Run], *, arms: Sequence[str], everything: str) -> str:
+    """The mean AUROC of each arm by the share of the labels; empty where the curve has not begun.
 
     Args:
         everything: the arm with all labels, where all curves end.
@@ -31,13 +31,24 @@ def curve_table(runs: Sequence[Run], *, arms: Sequence[str], everything: str) ->
     points = _points(runs, arms, everything)
     shares = sorted({percent for of_share in points.values() for percent in of_share})
     if not _begun(points):
-        return
-    print("\nby the share of the patients with labels, all inputs (seeds)")
-    print(f"{'':8}" + "".join(f"{name:>31}" for name in arms))
+        return ""
+    lines = ["by the share of the patients with labels, all inputs (seeds)"]
+    lines.append(f"{'':8}" + "".join(f"{name:>31}" for name in arms))
     for percent in shares:
         cells = [points[name].get(percent) for name in (arms if percent < 100 else arms[:1])]
         texts = ["" if cell is None else f"{told(cell[0])} ({cell[1]})" for cell in cells]
-        print(f"{f'{percent} %':8}{''.join(f'{text:>31}' for text in texts)}".rstrip())
+        lines.append(f"{f'{percent} %':8}{''.join(f'{text:>31}' for text in texts)}".rstrip())
+    lines += ["", f"less {arms[0]}, the same seeds", f"{'':8}" + "".join(f"{name:>31}" for name in arms[1:])]
+    for percent in shares:
+        first = _of_seed(runs, arms[0], percent)
+        gains = []
+        for name in arms[1:]:
+            both = sorted(first.keys() & (mine := _of_seed(runs, name, percent)).keys())
+            more = over_seeds(mine, both, "all") - over_seeds(first, both, "all") if both else None
+            gains.append("" if more is None else f"{told(more)} ({len(both)})")
+        if any(gains):
+            lines.append(f"{f'{percent} %':8}{''.join(f'{gain:>31}' for gain in gains)}".rstrip())
+    return "\n".join(lines)
 
 
 def curve_figure(runs: Sequence[Run], *, arms: Sequence[str], everything: str) -> Figure | None:
@@ -72,9 +83,13 @@ def _points(runs: Sequence[Run], arms: Sequence[str], everything: str) -> dict[s
         mine = [run for run in runs if run["arm"] == name or (run["arm"] == everything and run["percent"] == 100)]
         found[name] = {}
         for percent in {run["percent"] for run in mine}:
-            of_seed = {run["seed"]: run for run in mine if run["percent"] == percent}
+            of_seed = _of_seed(mine, None, percent)
             found[name][percent] = over_seeds(of_seed, sorted(of_seed), "all"), len(of_seed)
     return found
+
+
+def _of_seed(runs: Sequence[Run], arm: str | None, percent: int) -> dict[int, Run]:
+    return {run["seed"]: run for run in runs if run["percent"] == percent and arm in (None, run["arm"])}
 
 
 def _begun(points: Mapping[str, Points]) -> bool:

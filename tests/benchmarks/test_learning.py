@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import indication, learning, real_films, yardstick_training
 from benchmarks.kept_runs import NUM_SAMPLES, add_run, read_runs, run_key
@@ -91,11 +92,10 @@ def test_without_runs_there_is_nothing_to_tell() -> None:
     assert learning.methods_table([]) == {}
 
 
-def test_shares_of_labels_are_rows_of_the_curve(runs: list[dict], capsys: pytest.CaptureFixture[str]) -> None:
+def test_shares_of_labels_are_rows_of_the_curve(runs: list[dict]) -> None:
     few = [each | {"percent": 1, "arm": each["arm"]} for each in runs if each["arm"] in ("none", "report labels")]
     curve = {"arms": learning.CURVE_ARMS, "everything": "oracle"}
-    curve_table(runs + few[:1], **curve)
-    table = capsys.readouterr().out
+    table, differences = curve_table(runs + few[:1], **curve).split("\n\n")
     (one,) = [line for line in table.splitlines() if line.startswith("1 %")]
     (ten,) = [line for line in table.splitlines() if line.startswith("10 %")]
     (whole,) = [line for line in table.splitlines() if line.startswith("100 %")]
@@ -104,8 +104,21 @@ def test_shares_of_labels_are_rows_of_the_curve(runs: list[dict], capsys: pytest
     assert "0.6700 (" in ten
     assert "(3)" in ten
     assert "0.7600 (" in whole
-    curve_table(runs, **curve)
-    assert not capsys.readouterr().out, "10 % alone is no curve"
+    title, arms, only = differences.splitlines()
+    assert (title, arms.split()[:2]) == ("less none, the same seeds", ["self-training", "report"])
+    assert only.split() == [
+        "10",
+        "%",
+        "0.0300",
+        "(0.0300,",
+        "0.0300)",
+        "(3)",
+        "0.0800",
+        "(0.0800,",
+        "0.0800)",
+        "(3)",
+    ], "at 1 % one arm ran"
+    assert not curve_table(runs, **curve), "10 % alone is no curve"
     assert curve_figure(runs, **curve) is None
 
 
@@ -200,6 +213,16 @@ def test_the_docs_show_what_the_kept_runs_say(capsys: pytest.CaptureFixture[str]
         learning.print_report(learning.RESULTS, preset)
         shown = "\n".join(line.rstrip() for line in capsys.readouterr().out.splitlines())
         assert f"```text\n{shown}\n```" in page
+
+
+def test_the_figure_in_the_docs_is_drawn_from_the_kept_runs(tmp_path: Path) -> None:
+    """By its description, as another matplotlib may draw the same curves by other pixels."""
+    page = REPOSITORY / "docs" / "learning-curve.png"
+    learning.print_report(learning.RESULTS, figure=tmp_path / "curve.png")
+    with Image.open(page) as shown, Image.open(tmp_path / "curve.png") as drawn:
+        assert "self-training" in drawn.info["Description"]
+        assert shown.info["Description"] == drawn.info["Description"]
+        assert shown.size == drawn.size
 
 
 def test_every_kept_run_is_whole() -> None:
