@@ -15,11 +15,13 @@ import pyarrow.parquet as pq
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
 from components.cxr.progress import track
-from components.cxr.seal import load_seal
+from components.cxr.seal import Seal, load_seal
+from components.cxr.self_check import SELF_CHECK
 from components.cxr.storage.parquet import parquet_table
 from components.cxr.storage.storage import Storage, open_storage
 from components.serve.config import ServeConfig
 from components.serve.predict_parts import Model, predicted_parts
+from components.serve.self_check import UNCHECKED
 from components.serve.studies import FolderStudies, find_studies
 from components.serve.told import ToldTable, read_told
 
@@ -58,11 +60,14 @@ def predict_folder(
     place, name = _place(out)
     found = find_studies(folder, each_picture=each_picture, max_films=config.max_files)
     told = None if table is None else read_told(table, studies={study.name for study in found.studies})
-    key = _key(config, model, found, folder, told)
+    seal = load_seal(open_storage(model.evaluation or model.bundle), expected=model.seal)
+    key = _key(config, model, seal, found, folder, told)
     if place.exists(name):
         finished = _finished(place, name, key)
         print(f"predict: {out} is complete already", flush=True)
         return finished
+    if SELF_CHECK not in seal.files:
+        print(f"predict: {UNCHECKED}", flush=True)
     parts = place.child(f"{name}.parts")
     done = _resumed(parts, key)
     starts = range(0, len(found.studies), _PART)
@@ -101,9 +106,10 @@ def _place(out: str) -> tuple[Storage, str]:
     return open_storage(folder or ("/" if out.startswith("/") else ".")), name
 
 
-def _key(config: ServeConfig, model: Model, found: FolderStudies, folder: Storage, told: ToldTable | None) -> str:
+def _key(
+    config: ServeConfig, model: Model, seal: Seal, found: FolderStudies, folder: Storage, told: ToldTable | None
+) -> str:
     """What decides the answers: the sealed model, limits, names and sizes of the studies' files, and what is told."""
-    seal = load_seal(open_storage(model.evaluation or model.bundle), expected=model.seal)
     limits = config.model_dump_json(include={"limits", "max_files", "max_file_bytes", "max_text_chars"})
     files = [
         f"{study.name}\0{name}\0{found.sizes[name]}"

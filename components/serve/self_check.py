@@ -16,7 +16,9 @@ from components.cxr.self_check import SELF_CHECK, Probe, ProbeLogits, probes
 from components.serve.errors import RequestError
 from components.serve.predictor import Prediction, StudyPredictor
 
-__all__ = ["check_self"]
+__all__ = ["UNCHECKED", "check_self"]
+
+UNCHECKED = f"not checked by synthetic studies: the model's evaluation has no {SELF_CHECK}; evaluate again for one"
 
 
 def check_self(predictor: StudyPredictor, *, tolerance: float) -> str:
@@ -32,7 +34,7 @@ def check_self(predictor: StudyPredictor, *, tolerance: float) -> str:
         UserError: an answer that is off by more, or none.
     """
     if predictor.self_check is None:
-        return f"not checked by synthetic studies: the model's evaluation has no {SELF_CHECK}; evaluate again for one"
+        return UNCHECKED
     studies, names = predictor.self_check.studies, predictor.bundle.info.pathologies
     asked = probes(predictor.bundle.info)
     if len(studies) != len(asked):

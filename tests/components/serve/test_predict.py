@@ -16,6 +16,8 @@ from pydicom.uid import generate_uid
 
 from components.cxr.errors import UserError
 from components.cxr.films.pixels import encode_png
+from components.cxr.seal import SEAL, load_seal
+from components.cxr.self_check import SELF_CHECK
 from components.cxr.storage.storage import open_storage
 from components.serve.config import ServeConfig
 from components.serve.predict import predict_folder
@@ -159,6 +161,21 @@ def test_an_age_that_makes_no_sense_is_its_studys_reason(model, png, tmp_path):
     (tmp_path / "told.csv").write_text("study,age_years,sex\na,200,\nb,,woman\n")
     table = predicted(folder, tmp_path / "out.parquet", model, table=str(tmp_path / "told.csv"))
     assert table["reason"].to_pylist() == ["bad-age", "bad-sex"]
+
+
+def test_a_model_without_synthetic_studies_is_told_before_it_answers(world, png, tmp_path, capsys):
+    seal = load_seal(world.evaluation)
+    files = {name: value for name, value in seal.files.items() if name != SELF_CHECK}
+    folder = tmp_path / "films"
+    folder.mkdir()
+    (folder / "film.png").write_bytes(png)
+    model = Model(world.bundle.uri, world.evaluation.uri, None, "3")
+    predicted(folder, tmp_path / "checked.parquet", model)
+    assert "not checked" not in capsys.readouterr().out
+    world.evaluation.write(SEAL, seal.model_copy(update={"files": files}).model_dump_json().encode())
+    predicted(folder, tmp_path / "unchecked.parquet", model)
+    out = capsys.readouterr().out
+    assert out.index("predict: not checked by synthetic studies: ") < out.index("1 of 1 studies answered")
 
 
 @pytest.mark.parametrize(
