@@ -17,6 +17,7 @@ from components.serve.structured_report import (
     remarks,
     report_uid,
     state_code,
+    title_code,
     version_of,
 )
 
@@ -53,7 +54,8 @@ def fhir_report(
         "identifier": [{"system": _DICOM, "value": f"urn:oid:{uid}"}],
         "status": "preliminary",
         "category": [_concept("http://terminology.hl7.org/CodeSystem/v2-0074", "RAD", "Radiology")],
-        "code": _concept("http://loinc.org", "18748-4", "Diagnostic imaging study"),
+        "code": _concept("http://loinc.org", "18748-4", "Diagnostic imaging study")
+        | {"text": title_code(reply).meaning},
         "imagingStudy": [{"identifier": {"system": _DICOM, "value": f"urn:oid:{first.StudyInstanceUID}"}}],
         "result": [{"reference": f"#{observation['id']}"} for observation in observations],
         "conclusion": " ".join([f"{overall_code(reply.overall).meaning}.", *said, INTENDED_USE]),

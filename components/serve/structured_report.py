@@ -19,7 +19,8 @@ from components.serve.schemas import INTENDED_USE, Overall, PredictReply
 
 __all__ = [
     "ALGORITHM", "MANUFACTURER", "SCHEME",
-    "finding_code", "overall_code", "remarks", "report_uid", "state_code", "structured_report", "version_of",
+    "finding_code", "overall_code", "remarks", "report_uid", "state_code", "structured_report", "title_code",
+    "version_of",
 ]  # fmt: skip
 
 VERSION = 2
@@ -76,6 +77,13 @@ def overall_code(overall: Overall) -> Code:
     return _private(overall, _OVERALL[overall])
 
 
+def title_code(reply: PredictReply) -> Code:
+    """What a report is called; one without an answer is called that."""
+    if reply.in_distribution is False:
+        return _private("no-answer", "NO ANSWER: a film is taken for no chest film, research use only")
+    return _private("research-report", "Imaging measurement report, research use only")
+
+
 def remarks(reply: PredictReply, num_films: int, left_out: Mapping[str, int] | None = None) -> list[str]:
     """Sentences that a reader needs beside the answer; a film's number in them is its place among those answered.
 
@@ -107,7 +115,7 @@ def structured_report(
     """The report, in the films' study and with their patient.
 
     Each pathology is a group with its finding, probability, threshold and state. The answer to a study with a film that
-    is taken for no chest film is said to be none, without numbers.
+    is taken for no chest film is said to be none by its title and its series, without numbers.
 
     Args:
         films: those that the answer rests on, without pixels or with them; at least one, of one study.
@@ -127,13 +135,14 @@ def structured_report(
     )
     sources = [sr.SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID) for film in evidence]
     groups = [_whole(reply, uid, algorithm, sources)]
-    if reply.in_distribution is not False:
+    is_answer = reply.in_distribution is not False
+    if is_answer:
         groups += [_group(name, reply, uid, algorithm, sources) for name in reply.answers]
     content = sr.MeasurementReport(
         observation_context=sr.ObservationContext(observer_device_context=_observer(reply)),
         procedure_reported=Code("399208008", "SCT", "Plain X-ray of chest"),
         imaging_measurements=groups,
-        title=_private("research-report", "Imaging measurement report, research use only"),
+        title=title_code(reply),
     )
     items = content[0].ContentSequence
     for remark in remarks(reply, len(films), left_out):
@@ -149,8 +158,8 @@ def structured_report(
         manufacturer_model_name=ALGORITHM,
         software_versions=version_of(reply),
         device_serial_number=reply.bundle_hash,
-        series_description="cxrflow, research use only",
-        is_complete=reply.in_distribution is not False,
+        series_description="cxrflow, research use only" if is_answer else "cxrflow: NO ANSWER, taken for no chest film",
+        is_complete=is_answer and not left_out,
         is_final=False,
         is_verified=False,
         specific_character_set="ISO_IR 192",

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 REPORT = "tests/components/serve/test_structured_report.py"
+ROUTE_REPORT = "tests/components/serve/test_route_report.py"
 ROUTE = "tests/components/serve/test_route.py"
 
 MUTANTS = [
@@ -16,7 +17,7 @@ MUTANTS = [
     Mutant(
         "a-refused-study-is-reported-with-numbers",
         file="components/serve/structured_report.py",
-        old="    if reply.in_distribution is not False:\n        groups +=",
+        old="    if is_answer:\n        groups +=",
         new="    if reply.in_distribution is not None:\n        groups +=",
         test=f"{REPORT}::test_a_refused_study_is_said_to_be_one_without_numbers",
     ),
@@ -32,14 +33,35 @@ MUTANTS = [
         file="components/serve/route_report.py",
         old="structured_report(reply, headers, left_out=left_out)",
         new="structured_report(reply, headers)",
-        test=f"{ROUTE}::test_films_that_cannot_be_used_are_left_out_and_the_rest_is_answered",
+        test=f"{ROUTE_REPORT}::test_films_that_cannot_be_used_are_left_out_and_the_rest_is_answered",
+    ),
+    Mutant(
+        "a-report-keeps-the-servers-cautions-to-itself",
+        file="components/serve/structured_report.py",
+        old="    return found + [caution.message for caution in reply.warnings]\n",
+        new="    return found\n",
+        test=f"{REPORT}::test_what_the_server_warns_of_is_in_both_reports",
     ),
     Mutant(
         "the-film-before-the-damaged-one-is-left-out",
         file="components/serve/route_report.py",
         old="del usable[error.film - 1]",
         new="del usable[error.film - 2]",
-        test=f"{ROUTE}::test_films_that_cannot_be_used_are_left_out_and_the_rest_is_answered",
+        test=f"{ROUTE_REPORT}::test_films_that_cannot_be_used_are_left_out_and_the_rest_is_answered",
+    ),
+    Mutant(
+        "studies-that-were-answered-in-part-are-never-asked-again",
+        file="components/serve/route_state.py",
+        old=" UNION SELECT study, key FROM done, json_each(left_out)",
+        new="",
+        test=f"{ROUTE}::test_what_had_no_answer_is_asked_again_when_that_is_wanted",
+    ),
+    Mutant(
+        "studies-to-ask-again-are-known-already",
+        file="components/serve/route_state.py",
+        old="UPDATE done SET films = '' WHERE study = ?",
+        new="UPDATE done SET films = films WHERE study = ?",
+        test=f"{ROUTE}::test_what_had_no_answer_is_asked_again_when_that_is_wanted",
     ),
     Mutant(
         "news-of-a-study-under-way-is-lost",

@@ -12,13 +12,14 @@ import httpx
 import pydicom
 import pytest
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
+from highdicom import sr
 from pydicom.valuerep import PersonName
 
 from components.cxr.labels import PATHOLOGIES
 from components.serve.fhir_report import fhir_report
 from components.serve.schemas import INTENDED_USE, PredictReply
 from components.serve.structured_report import SCHEME, finding_code, report_uid, structured_report
-from tests.components.serve.routing import SECRET, put_studies
+from tests.components.serve.routing import SECRET, comments_of, put_studies
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,10 @@ def headers(films):
 
 @pytest.fixture(scope="module")
 def reply(server, films):
+    return ask(server, films)
+
+
+def ask(server, films):
     files = [("files", ("f", film)) for film in films]
     response = httpx.post(f"{server.address}/v1/predict", files=files, trust_env=False, timeout=60)
     return PredictReply.model_validate_json(response.content)
@@ -116,10 +121,34 @@ def test_a_refused_study_is_said_to_be_one_without_numbers(reply, headers):
     (group,) = groups_of(read).values()
     assert group["Statement of the whole study"].startswith("Refused")
     assert read.CompletionFlag == "PARTIAL"
+    assert read.ConceptNameCodeSequence[0].CodeMeaning.startswith("NO ANSWER: a film is taken for no chest film")
+    assert read.ConceptNameCodeSequence[0].CodeMeaning.endswith("research use only")
+    assert "NO ANSWER" in read.SeriesDescription
     assert report_uid(refused, headers) == report_uid(reply, headers)
     report = fhir_report(refused, headers)
     assert len(report["result"]) == 1
+    assert report["code"]["text"].startswith("NO ANSWER")
     assert report["conclusion"].startswith("Refused")
+
+
+def test_what_the_server_warns_of_is_in_both_reports(server, dicom_bytes, tmp_path):
+    put_studies(tmp_path, dicom_bytes, range(1), num_films=2, PatientAge="061Y", ViewPosition="RAO")
+    put_studies(tmp_path, dicom_bytes, range(1), PatientAge="016Y")
+    films = [path.read_bytes() for path in sorted(tmp_path.rglob("*.dcm"))]
+    reply = ask(server, films)
+    assert {caution.code for caution in reply.warnings} == {"films-differ", "unusual-view"}
+    headers = [pydicom.dcmread(io.BytesIO(film), stop_before_pixels=True) for film in films]
+    said = ["1 of 3 films could not be used and was left out: 1 film-flat.", *(each.message for each in reply.warnings)]
+    report = structured_report(reply, headers, left_out={"film-flat": 1})
+    read = pydicom.dcmread(io.BytesIO(written(report)))
+    assert comments_of(read) == said
+    assert (read.CompletionFlag, structured_report(reply, headers).CompletionFlag) == ("PARTIAL", "COMPLETE")
+    assert read.SOPInstanceUID == report_uid(reply, headers, left_out={"film-flat": 1}) != report_uid(reply, headers)
+    assert len(groups_of(read)) == 1 + len(reply.answers)
+    assert len(sr.srread(io.BytesIO(written(report))).content.get_image_measurement_groups()) == 1 + len(reply.answers)
+    told = DiagnosticReport.model_validate(fhir_report(reply, headers, left_out={"film-flat": 1}))
+    assert [note.text for note in told.contained[1].note] == [*said, INTENDED_USE]
+    assert all(sentence in told.conclusion for sentence in said)
 
 
 def test_codes_are_of_public_schemes_or_said_to_be_private():
@@ -143,9 +172,10 @@ def test_dcmtk_reads_it(reply, headers, tmp_path):
     if shutil.which("dsrdump") is None:
         pytest.skip("no dsrdump of dcmtk")
     path = tmp_path / "report.dcm"
-    path.write_bytes(written(structured_report(reply, headers)))
+    path.write_bytes(written(structured_report(reply, headers, left_out={"film-truncated": 1})))
     done = subprocess.run(["dsrdump", "+Pl", path], capture_output=True, text=True, check=True)
     assert not [line for line in done.stderr.splitlines() if line.startswith(("E:", "F:"))]
+    assert "1 of 3 films could not be used" in done.stdout
     assert done.stdout.count("Calibrated probability") == len(reply.answers)
 
 
