@@ -137,6 +137,12 @@ def route(
     num_parallel: Annotated[int, typer.Option("--at-most", min=1, max=64, help="Studies at a time.")] = 2,
     once: Annotated[bool, typer.Option("--once", help="End when nothing waits.")] = False,
     from_now: Annotated[bool, typer.Option("--from-now", help="At the first start, leave out what is there.")] = False,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REASON", help="Studies or films without an answer for this reason wait again; repeatable."
+        ),
+    ] = None,
     settle_s: Annotated[
         float, typer.Option("--settle", min=0, help="Seconds without a change that make a study in a folder whole.")
     ] = 10.0,
@@ -159,6 +165,7 @@ def route(
         source, server=server, to=to, fhir=fhir, from_now=from_now, settle_s=settle_s, certificate=certificate
     )
     with RouteState(state, source=ends.source.name) as kept:
+        kept.again(again or ())
         route(ends, kept, num_parallel=num_parallel, once=once, patience_s=patience_s)
 
 

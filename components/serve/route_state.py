@@ -24,6 +24,10 @@ CREATE TABLE IF NOT EXISTS done (
 );
 CREATE TABLE IF NOT EXISTS place (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+_REASONS = """
+SELECT study, reason FROM done WHERE reason IS NOT NULL UNION SELECT study, key FROM done, json_each(left_out)
+"""
+"""Of studies without an answer, and of films left out of one."""
 _SEEN = "seen"
 
 
@@ -115,17 +119,37 @@ class RouteState:
 
     def add(self, studies: Iterable[str], *, seen: int) -> None:
         """Let studies wait, and know that the source was read up to there: both or neither."""
-        news = dict(self.waiting)
-        for study in studies:
-            news[study] = news.get(study, 0) + 1
         with self._base:
             self._base.execute("BEGIN")
-            self._base.executemany(
-                "INSERT INTO waiting VALUES (?, ?) ON CONFLICT (study) DO UPDATE SET news = excluded.news",
-                (item for item in news.items() if self.waiting.get(item[0]) != item[1]),
-            )
+            news = self._let_wait(studies)
             self._put(_SEEN, str(seen))
         self.waiting = news
+
+    def again(self, reasons: Iterable[str]) -> None:
+        """Let studies wait that have no answer for one of these reasons, or one without a film for it.
+
+        Raises:
+            UserError: a reason that no study has; nothing waits then.
+        """
+        studies: set[str] = set()
+        for reason in reasons:
+            found = {
+                row[0] for row in self._base.execute(f"SELECT study FROM ({_REASONS}) WHERE reason = ?", (reason,))
+            }
+            if not found:
+                known = [row[0] for row in self._base.execute(f"SELECT DISTINCT reason FROM ({_REASONS}) ORDER BY 1")]
+                expected = f"one of {', '.join(known)}" if known else "none, as every film has its answer"
+                raise UserError(
+                    "no-such-reason", "no study has this reason", where="--again", found=reason, expected=expected
+                )
+            studies |= found
+        with self._base:
+            self._base.execute("BEGIN")
+            self._base.executemany("UPDATE done SET films = '' WHERE study = ?", ((study,) for study in studies))
+            news = self._let_wait(sorted(studies))
+        self.waiting = news
+        for study in studies:
+            self._forget_report(study)  # one that is left from before a kill is of the old answer
 
     def done(self, study: str) -> Done | None:
         """What became of a study when it was last looked at."""
@@ -175,6 +199,16 @@ class RouteState:
         file = self._reports / f"{study}.{films[:16]}.dcm"
         write_whole(file.with_suffix(".json"), json.dumps(report.left_out).encode())  # first: no report without it
         write_whole(file, report.file)
+
+    def _let_wait(self, studies: Iterable[str]) -> dict[str, int]:
+        news = dict(self.waiting)
+        for study in studies:
+            news[study] = news.get(study, 0) + 1
+        self._base.executemany(
+            "INSERT INTO waiting VALUES (?, ?) ON CONFLICT (study) DO UPDATE SET news = excluded.news",
+            (item for item in news.items() if self.waiting.get(item[0]) != item[1]),
+        )
+        return news
 
     def _forget_report(self, study: str) -> None:
         for path in sorted(self._reports.glob(f"{study}.*")):  # .dcm before .json

@@ -12,10 +12,14 @@ from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-__all__ = ["SECRET", "Orthanc", "command", "comments_of", "environment", "put_studies", "routed"]
+__all__ = [
+    "SECRET", "Orthanc", "command", "comments_of", "enlarge", "environment", "put_studies", "reports_in", "routed",
+    "shorten",
+]  # fmt: skip
 
 SECRET = "Doe^Jäne"
 REPOSITORY = Path(__file__).parents[3]
@@ -43,6 +47,23 @@ def put_studies(folder: Path, dicom_bytes: Any, numbers: range, *, num_films: in
                 },
             )
             (place / f"{i}.dcm").write_bytes(film)
+
+
+def enlarge(film: Path) -> None:
+    """Add a MiB behind its pixels, which is more than the tests' server takes."""
+    dataset = pydicom.dcmread(film)
+    dataset.private_block(0x7FE1, "cxrflow", create=True).add_new(1, "OB", bytes(1 << 20))
+    dataset.save_as(film)
+
+
+def shorten(film: Path) -> None:
+    """Take away the end of its pixels."""
+    film.write_bytes(film.read_bytes()[:-300])
+
+
+def reports_in(folder: Path) -> list[Path]:
+    """The reports that were sent to a folder."""
+    return sorted(folder.glob("*.dcm"))
 
 
 def command(source: str | Path, state: Path, server: str, *arguments: str) -> list[str]:

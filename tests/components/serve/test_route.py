@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,25 +13,29 @@ import pytest
 from pydicom.uid import generate_uid
 
 from components.cxr.errors import UserError
+from components.serve.config import ServeConfig
+from components.serve.golden import running_server
 from components.serve.route import route
 from components.serve.route_ends import Ends, FolderSink, Server, open_ends
 from components.serve.route_errors import VanishedError
 from components.serve.route_sources import FolderSource
 from components.serve.route_state import Done, RouteState
-from components.serve.schemas import INTENDED_USE
 from tests.components.processes import wait_for
 from tests.components.serve.conftest import MIB
-from tests.components.serve.routing import REPOSITORY, SECRET, command, comments_of, environment, put_studies, routed
+from tests.components.serve.routing import (
+    REPOSITORY,
+    SECRET,
+    command,
+    comments_of,
+    enlarge,
+    environment,
+    put_studies,
+    reports_in,
+    routed,
+    shorten,
+)
 
 UNUSED = "http://127.0.0.1:9"
-
-
-def reports_in(folder):
-    return sorted(folder.glob("*.dcm"))
-
-
-def shorten(film):
-    film.write_bytes(film.read_bytes()[:-300])
 
 
 def test_studies_are_answered_once_each_and_the_others_get_a_reason(server, dicom_bytes, tmp_path):
@@ -69,50 +72,38 @@ def test_studies_are_answered_once_each_and_the_others_get_a_reason(server, dico
     assert len(reports_in(out)) == 7
 
 
-def test_films_that_cannot_be_used_are_left_out_and_the_rest_is_answered(server, dicom_bytes, tmp_path):
-    source, out, state, fhir = (tmp_path / name for name in ("in", "out", "state", "fhir"))
-    put_studies(source, dicom_bytes, range(5), num_films=3)
-    film = {(study, i): source / f"{study:04}" / f"{i}.dcm" for study in range(5) for i in range(3)}
-    shorten(film[0, 1])
-    for study, i in ((1, 0), (2, 0), (2, 2)):
-        with film[study, i].open("ab") as file:
-            file.write(bytes(MIB))  # the server takes no more
-    shorten(film[1, 2])
-    shorten(film[2, 1])  # and so none of the third
-    unfit = pydicom.dcmread(film[3, 1])
-    unfit.SeriesInstanceUID = ""
-    unfit.save_as(film[3, 1])
-    arguments = ("--to", str(out), "--settle", "0", "--fhir", str(fhir))
-    done = routed(source, state, server.address, *arguments)
-    assert done.returncode == 0, done.stderr
-    expected = {
-        0: ([0, 2], "1 of 3 films could not be used and was left out: 1 film-truncated."),
-        1: ([1], "2 of 3 films could not be used and were left out: 1 film-too-large, 1 film-truncated."),
-        3: ([0, 2], "1 of 3 films could not be used and was left out: 1 header-unfit."),
-        4: ([0, 1, 2], None),
-    }
-    reports = {int(report.PatientID[1:]): report for report in map(pydicom.dcmread, reports_in(out))}
-    assert sorted(reports) == sorted(expected)
-    for study, (used, remark) in expected.items():
-        (evidence,) = reports[study].CurrentRequestedProcedureEvidenceSequence
-        shown = {i.ReferencedSOPInstanceUID for s in evidence.ReferencedSeriesSequence for i in s.ReferencedSOPSequence}
-        assert shown == {pydicom.dcmread(film[study, i], stop_before_pixels=True).SOPInstanceUID for i in used}
-        assert comments_of(reports[study]) == ([remark] if remark else [])
-        told = json.loads((fhir / f"{reports[study].SOPInstanceUID}.json").read_text())
-        notes = [each["text"] for each in told["contained"][1]["note"]]
-        assert notes == ([remark] if remark else []) + [INTENDED_USE]
-        assert ("left out" in told["conclusion"]) == (remark is not None)
-    line = done.stderr.splitlines()[-1]
-    assert line.startswith(
-        "route: 4 studies answered, 0 waiting; without an answer: 1 film-too-large; films left out of"
-    )
-    assert {*line.split("answers: ")[1].split(", ")} == {"2 film-truncated", "1 film-too-large", "1 header-unfit"}
-    assert "P3" not in done.stderr.replace(str(tmp_path), "")
+def test_what_had_no_answer_is_asked_again_when_that_is_wanted(evaluated, server, dicom_bytes, tmp_path):
+    source, out, state = tmp_path / "in", tmp_path / "out", tmp_path / "state"
+    put_studies(source, dicom_bytes, range(1, 4))
+    put_studies(source, dicom_bytes, range(2), num_films=2)
+    for name in ("0000/0", "0000/1", "0001/1"):
+        enlarge(source / f"{name}.dcm")
+    shorten(source / "0002" / "0.dcm")
+    arguments = ("--to", str(out), "--settle", "0")
+    nothing = routed(source, state, server.address, *arguments, "--again", "film-too-large")
+    assert nothing.stderr.splitlines()[-1].endswith("[no-such-reason]")
+    first = routed(source, state, server.address, *arguments)
+    assert "route: 2 studies answered, 0 waiting" in first.stderr
+    before = {path: path.read_bytes() for path in reports_in(out)}
+
+    wrong = routed(source, state, server.address, *arguments, "--again", "film-too-large", "--again", "no-film")
+    assert wrong.returncode == 2
+    assert "expected one of film-too-large, film-truncated" in " ".join(wrong.stderr.split())
+    assert "Traceback" not in wrong.stderr
     with RouteState(state, source=str(source)) as kept:
-        assert kept.left_out() == {"film-truncated": 2, "film-too-large": 1, "header-unfit": 1}
-    (tmp_path / "state").rename(tmp_path / "lost")
-    routed(source, state, server.address, *arguments)
-    assert len(reports_in(out)) == 4  # by the same UIDs
+        assert not kept.waiting
+    larger = ServeConfig(max_file_bytes=4 * MIB, max_request_bytes=9 * MIB)
+    with running_server(larger, evaluated.bundle, evaluated.evaluation) as server:
+        same = routed(source, state, server.address, *arguments)
+        assert {path: path.read_bytes() for path in reports_in(out)} == before
+        assert same.stderr.splitlines()[-1] == first.stderr.splitlines()[-1]
+        again = ("--again", "film-too-large", "--again", "film-truncated")
+        done = routed(source, state, server.address, *arguments, *again)
+    assert done.stderr.splitlines()[-1] == "route: 3 studies answered, 0 waiting; without an answer: 1 film-truncated"
+    added = [pydicom.dcmread(path) for path in reports_in(out) if path not in before]
+    assert sorted(report.PatientID for report in added) == ["P0", "P1"]
+    assert not any(comments_of(report) for report in added)
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_a_report_is_sent_again_as_it_was(server, dicom_bytes, tmp_path):

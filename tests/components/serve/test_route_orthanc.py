@@ -23,7 +23,16 @@ from components.serve.route_ends import StowSink
 from components.serve.route_errors import NoAnswerError, UnavailableError
 from tests.components.processes import wait_for
 from tests.components.serve.conftest import SERVER_LIMITS
-from tests.components.serve.routing import REPOSITORY, SECRET, Orthanc, command, environment, put_studies, routed
+from tests.components.serve.routing import (
+    REPOSITORY,
+    SECRET,
+    Orthanc,
+    command,
+    enlarge,
+    environment,
+    put_studies,
+    routed,
+)
 
 pytestmark = pytest.mark.orthanc
 
@@ -43,33 +52,42 @@ def test_a_study_that_is_sent_gets_one_report_that_dcmtk_reads(orthanc, server, 
     put_studies(tmp_path / "in", dicom_bytes, range(3), num_films=2)
     put_studies(tmp_path / "in", dicom_bytes, range(3, 4), Modality="CT")
     put_studies(tmp_path / "in", dicom_bytes, range(4, 5), num_films=4)
+    put_studies(tmp_path / "in", dicom_bytes, range(5, 6), num_films=2)
+    enlarge(tmp_path / "in" / "0005" / "1.dcm")
     orthanc.send(tmp_path / "in")
     done = routed(orthanc.address, tmp_path / "state", server.address, **orthanc.credentials)
     assert done.returncode == 0, done.stderr
-    assert "route: 3 studies answered, 0 waiting" in done.stderr
+    assert "route: 4 studies answered, 0 waiting" in done.stderr
+    assert "films left out of answers: 1 film-too-large" in done.stderr
     assert "1 no-film" in done.stderr
     assert "1 too-many-films" in done.stderr
     found = orthanc.reports()
-    assert sorted(len(files) for files in found.values()) == [0, 0, 1, 1, 1]
+    assert sorted(len(files) for files in found.values()) == [0, 0, 1, 1, 1, 1]
+    remark = "1 of 2 films could not be used and was left out: 1 film-too-large."
     for uid, files in found.items():
         for data in files:
             report = pydicom.dcmread(io.BytesIO(data))
             assert report.StudyInstanceUID == uid
             assert report.PatientName == SECRET
             (tmp_path / "report.dcm").write_bytes(data)
-            dumped = subprocess.run(["dsrdump", tmp_path / "report.dcm"], capture_output=True, text=True, check=True)
+            dumped = subprocess.run(
+                ["dsrdump", "+Pl", tmp_path / "report.dcm"], capture_output=True, text=True, check=True
+            )
             assert "Calibrated probability" in dumped.stdout
+            assert (remark in dumped.stdout) == (report.PatientID == "P5")
             assert not [line for line in dumped.stderr.splitlines() if line.startswith(("E:", "F:"))]
     for word in ("Doe", orthanc.password, *found):
         assert word not in done.stderr
 
     time.sleep(3)  # the reports make the studies change and come to rest
-    again = routed(orthanc.address, tmp_path / "state", server.address, **orthanc.credentials)
-    assert again.returncode == 0
+    wanted = ("--again", "film-too-large")  # which gives the same report, and the server the same answer
+    again = routed(orthanc.address, tmp_path / "state", server.address, *wanted, **orthanc.credentials)
+    assert again.returncode == 0, again.stderr
+    assert "films left out of answers: 1 film-too-large" in again.stderr
     assert {uid: len(files) for uid, files in orthanc.reports().items()} == {u: len(f) for u, f in found.items()}
     lost = routed(orthanc.address, tmp_path / "other", server.address, **orthanc.credentials)  # as if it was lost
-    assert "route: 3 studies answered" in lost.stderr
-    assert orthanc.numbers_of_reports() == {0: 2, 1: 3}
+    assert "route: 4 studies answered" in lost.stderr
+    assert orthanc.numbers_of_reports() == {0: 2, 1: 4}
 
 
 def test_only_what_arrives_from_now(orthanc, server, dicom_bytes, tmp_path):

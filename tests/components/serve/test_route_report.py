@@ -1,0 +1,75 @@
+"""What the router's reports say of films that cannot be used, and of studies that are no chest films."""
+
+from __future__ import annotations
+
+import json
+
+import pydicom
+
+from components.serve.config import ServeConfig
+from components.serve.golden import running_server
+from components.serve.route_state import RouteState
+from components.serve.schemas import INTENDED_USE
+from tests.components.serve.routing import comments_of, enlarge, put_studies, reports_in, routed, shorten
+
+
+def test_films_that_cannot_be_used_are_left_out_and_the_rest_is_answered(server, dicom_bytes, tmp_path):
+    source, out, state, fhir = (tmp_path / name for name in ("in", "out", "state", "fhir"))
+    put_studies(source, dicom_bytes, range(5), num_films=3)
+    film = {(study, i): source / f"{study:04}" / f"{i}.dcm" for study in range(5) for i in range(3)}
+    shorten(film[0, 1])
+    for study, i in ((1, 0), (2, 0), (2, 2)):
+        enlarge(film[study, i])  # beyond the server's limit
+    shorten(film[1, 2])
+    shorten(film[2, 1])  # and so none of the third
+    unfit = pydicom.dcmread(film[3, 1])
+    unfit.SeriesInstanceUID = ""
+    unfit.save_as(film[3, 1])
+    arguments = ("--to", str(out), "--settle", "0", "--fhir", str(fhir))
+    done = routed(source, state, server.address, *arguments)
+    assert done.returncode == 0, done.stderr
+    expected = {
+        0: ([0, 2], "1 of 3 films could not be used and was left out: 1 film-truncated."),
+        1: ([1], "2 of 3 films could not be used and were left out: 1 film-too-large, 1 film-truncated."),
+        3: ([0, 2], "1 of 3 films could not be used and was left out: 1 header-unfit."),
+        4: ([0, 1, 2], None),
+    }
+    reports = {int(report.PatientID[1:]): report for report in map(pydicom.dcmread, reports_in(out))}
+    assert sorted(reports) == sorted(expected)
+    for study, (used, remark) in expected.items():
+        (evidence,) = reports[study].CurrentRequestedProcedureEvidenceSequence
+        shown = {i.ReferencedSOPInstanceUID for s in evidence.ReferencedSeriesSequence for i in s.ReferencedSOPSequence}
+        assert shown == {pydicom.dcmread(film[study, i], stop_before_pixels=True).SOPInstanceUID for i in used}
+        assert comments_of(reports[study]) == ([remark] if remark else [])
+        told = json.loads((fhir / f"{reports[study].SOPInstanceUID}.json").read_text())
+        notes = [each["text"] for each in told["contained"][1]["note"]]
+        assert notes == ([remark] if remark else []) + [INTENDED_USE]
+        assert ("left out" in told["conclusion"]) == (remark is not None)
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(
+        "route: 4 studies answered, 0 waiting; without an answer: 1 film-too-large; films left out of"
+    )
+    assert {*line.split("answers: ")[1].split(", ")} == {"2 film-truncated", "1 film-too-large", "1 header-unfit"}
+    assert "P3" not in done.stderr.replace(str(tmp_path), "")
+    with RouteState(state, source=str(source)) as kept:
+        assert kept.left_out() == {"film-truncated": 2, "film-too-large": 1, "header-unfit": 1}
+    (tmp_path / "state").rename(tmp_path / "lost")
+    routed(source, state, server.address, *arguments)
+    assert len(reports_in(out)) == 4  # by the same UIDs
+
+
+def test_a_study_that_is_taken_for_no_chest_film_is_sent_as_no_answer(checked, dicom_bytes, tmp_path):
+    source, out, fhir = tmp_path / "in", tmp_path / "out", tmp_path / "fhir"
+    put_studies(source, dicom_bytes, range(1))  # a ramp
+    with running_server(ServeConfig(), checked.bundle, checked.evaluation) as server:
+        arguments = ("--to", str(out), "--settle", "0", "--fhir", str(fhir))
+        done = routed(source, tmp_path / "state", server.address, *arguments)
+    assert "route: 1 studies answered" in done.stderr
+    (report,) = map(pydicom.dcmread, reports_in(out))
+    (told,) = (json.loads(path.read_text()) for path in fhir.iterdir())
+    warning = "The film looks unlike a chest film: another picture, turned or inverted?"
+    assert comments_of(report) == [warning]
+    assert "NO ANSWER" in report.SeriesDescription
+    assert report.ConceptNameCodeSequence[0].CodeMeaning.startswith("NO ANSWER")
+    assert told["code"]["text"].startswith("NO ANSWER")
+    assert told["conclusion"].startswith(f"Refused: a film is taken for no chest film. {warning}")
