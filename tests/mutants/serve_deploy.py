@@ -104,8 +104,8 @@ MUTANTS = [
     Mutant(
         "a-server-that-checked-nothing-says-that-all-is-well",
         file="components/serve/self_check.py",
-        old='    if predictor.self_check is None:\n        return f"not checked',
-        new='    if predictor.self_check is None:\n        return f"0 answers checked',
+        old='UNCHECKED = f"not checked',
+        new='UNCHECKED = f"0 answers checked',
         test=f"{SELF_CHECK}::test_an_evaluation_without_them_is_not_deployed",
     ),
     Mutant(
