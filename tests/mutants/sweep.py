@@ -32,7 +32,7 @@ MUTANTS = [
         file="pipeline/sweep/trial.py",
         old="                if pruned or stop.is_set():\n",
         new="                if stop.is_set():\n",
-        test=f"{SWEEP}::test_a_training_below_the_median_ends_early",
+        test="tests/pipeline/test_sweep_stops.py::test_a_training_below_the_median_ends_early",
     ),
     Mutant(
         "a-sweep-may-choose-a-lucky-seed",

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import optuna
@@ -24,7 +19,6 @@ from components.cxr.storage.storage import Root
 from components.cxr.tracking.mlflow_server import quiet_mlflow, tracking_uri
 from pipeline.config import load_pipeline_config
 from pipeline.sweep import study as study_module
-from pipeline.sweep import sweep as sweep_module
 from pipeline.sweep.space import Dimension, load_space, with_values
 from pipeline.sweep.study import ENDED, opened_study
 from pipeline.sweep.sweep import sweep
@@ -208,91 +202,3 @@ def test_a_sweep_without_the_test_split_finds_the_same(swept: tuple[Path, Path, 
         shown = json.dumps(trial.params, sort_keys=True)
         assert trial.value == known.get(shown, trial.value)
     assert any(json.dumps(trial.params, sort_keys=True) in known for trial in trials_of(tmp_path / "root"))
-
-
-@pytest.mark.slow
-def test_a_sweep_that_was_stopped_and_killed_goes_on_with_its_training(blob_config: Path, tmp_path: Path) -> None:
-    values = yaml.safe_load(blob_config.read_text()) | {"root": str(tmp_path / "root")}
-    values["train"]["epochs"] = 120
-    config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(values))
-    space_file(tmp_path, "learning_rate: {low: 1.0e-3, high: 5.0e-3}\n")
-
-    def steps() -> list[str]:
-        journals = (tmp_path / "root").glob("checkpoints/*/metrics.jsonl")
-        return [line for path in journals for line in path.read_text().splitlines()]
-
-    for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
-        before = len(steps())
-        with subprocess.Popen(
-            command(config, 1), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            preexec_fn=_as_in_a_terminal,
-        ) as process:  # fmt: skip
-            wait_until(lambda known=before: len(steps()) > known, process)
-            process.send_signal(number)
-            _, error = process.communicate(timeout=300)
-        assert process.returncode == code
-        assert "Traceback" not in error
-        if number == signal.SIGINT:
-            assert not leftover(tmp_path), "no training goes on"
-    done = start(config, trials=1)
-    assert done.returncode == 0, done.stderr
-    *lost, last = trials_of(tmp_path / "root")
-    assert [trial.state for trial in lost] == 2 * [TrialState.FAIL]
-    assert last.state is TrialState.COMPLETE
-    assert all(trial.params == last.params for trial in lost)
-    assert len(list((tmp_path / "root").glob("checkpoints/*/metrics.jsonl"))) == 1, "the same training"
-
-
-def _as_in_a_terminal() -> None:
-    """A shell starts what runs in the background with Ctrl-C ignored, these tests included."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.mark.slow
-def test_a_training_below_the_median_ends_early(
-    blob_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(study_module, "STARTUP_TRIALS", 1)
-    values = yaml.safe_load(blob_config.read_text()) | {"root": str(tmp_path / "root")}
-    values["train"]["epochs"] = 40
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
-    space = space_file(tmp_path, "learning_rate: {choices: [1.0e-7, 5.0e-3]}\n")
-    pipeline = load_pipeline_config(tmp_path / "config.yaml")
-    asked = optuna.Study.ask
-    drawn = iter(("0.005", "1e-07"))
-
-    def ask(study: optuna.Study, distributions: Any) -> optuna.Trial:
-        study.enqueue_trial({"learning_rate": next(drawn)})
-        return asked(study, distributions)
-
-    monkeypatch.setattr(sweep_module.optuna.Study, "ask", ask)
-    sweep(
-        pipeline, config_file=tmp_path / "config.yaml", overrides=[], space_file=space,
-        trials=2, workers=1, storage=None, prune=True,
-    )  # fmt: skip
-    states = [trial.state for trial in trials_of(tmp_path / "root")]
-    assert states == [TrialState.COMPLETE, TrialState.PRUNED]
-    assert len(list((tmp_path / "root").glob("bundles/*/bundle.json"))) == 1
-
-
-def wait_until(ready: Any, process: subprocess.Popen[str]) -> None:
-    patience = threading.Event()
-    limit = time.monotonic() + 300
-    while not ready():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < limit
-        patience.wait(0.1)
-
-
-def leftover(folder: Path) -> list[str]:
-    """Command lines of processes that know the folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if "components.train" in line and str(folder) in line and int(entry.parent.name) != os.getpid():
-            found.append(line)
-    return found

@@ -45,11 +45,11 @@ def test_sigterm_saves_and_says_again(
     assert not root.bundle(key).sizes()
     names = [name for name in root.checkpoints(key).sizes() if name.endswith(".pt")]
     assert names == [f"step-{step:08d}.pt"]
-    again = subprocess.run(
-        [*line, "--set", "train.log_every=7"], capture_output=True, text=True, timeout=300, check=True
-    )
-    assert f"train: resumed checkpoints/{key} at step {step} of 40" in again.stdout
-    if num_processes == 1:
+    if num_processes == 1:  # that several go on to the same weights, test_kills.py says
+        again = subprocess.run(
+            [*line, "--set", "train.log_every=7"], capture_output=True, text=True, timeout=300, check=True
+        )
+        assert f"train: resumed checkpoints/{key} at step {step} of 40" in again.stdout
         straight = Root(tmp_path / "straight")
         train(config, loaded=tiny_data, root=straight)
         stopped, whole = (at.bundle(key).read("weights.safetensors").data for at in (root, straight))
