@@ -42,6 +42,8 @@ def test_every_make_target_in_the_docs_exists() -> None:
 def test_every_option_is_in_the_docs_and_every_documented_one_exists(command: tuple[str, ...]) -> None:
     help_of = [sys.executable, *command, "--help"]
     done = subprocess.run(help_of, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    called = f"python {' '.join(command)}" if command[0] == "-m" else Path(command[0]).name
+    assert done.stdout.lstrip().startswith(f"Usage: {called} ")
     options = set(re.findall(r"(--[a-z-]+)", done.stdout)) - {"--help"}
     name = " ".join(part for part in command if part != "-m")
     assert name in TEXT

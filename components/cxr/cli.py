@@ -57,14 +57,18 @@ def terminate_cleanly() -> None:
     signal.signal(signal.SIGTERM, terminate)
 
 
-def run_cli(main: Callable[..., Any]) -> NoReturn:
+def run_cli(main: Callable[..., Any], command: str | None = None) -> NoReturn:
     """Run a function with typer annotations as this process's command and exit.
 
     Exit codes: 0 done, 2 a user's mistake (one line on stderr), 130 interrupted, 143 terminated.
+
+    Args:
+        command: the word after the module's name, which the caller took from sys.argv.
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(clean_errors(main))
-    app()
+    module = sys.modules["__main__"].__spec__
+    app(prog_name=f"python -m {module.name.removesuffix('.__main__')} {command}" if module and command else None)
     raise AssertionError("typer exits by itself")
 
 

@@ -49,5 +49,5 @@ _COMMANDS = {
 if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] in _COMMANDS:
         command = sys.argv.pop(1)
-        run_cli(getattr(importlib.import_module(_COMMANDS[command]), command))
+        run_cli(getattr(importlib.import_module(_COMMANDS[command]), command), command)
     run_cli(main)

@@ -70,7 +70,7 @@ if __name__ == "__main__":
     try:
         if sys.argv[1:2] == ["export"]:
             del sys.argv[1]
-            run_cli(export)
+            run_cli(export, "export")
         run_cli(main)
     except SystemExit as ended:
         # All is written. A thread of Arrow's that meets the end of Python would abort the process.

@@ -230,5 +230,6 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 
 if __name__ == "__main__":
     if len(sys.argv) > 1 and sys.argv[1] in _COMMANDS:
-        run_cli(_COMMANDS[sys.argv.pop(1)])
+        command = sys.argv.pop(1)
+        run_cli(_COMMANDS[command], command)
     run_cli(main)
