@@ -21,6 +21,7 @@ from components.cxr.bundle_info import check_same_input, describe
 from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root
 from components.cxr.config import section
 from components.cxr.errors import UserError
+from components.cxr.film_check import in_distribution, load_film_check
 from components.cxr.labels import BLANK, NEGATIVE, NO_FINDING, POSITIVE, UNCERTAIN, derive_no_finding
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.device import pick_device
@@ -53,6 +54,8 @@ class External(NamedTuple):
     """By whose operating points a server would judge most of the studies."""
     left_out: int
     """Studies of patients whom the model's training saw."""
+    refused: int | None
+    """Of the scored ones, those with a film that a server would take for no chest film; None without a check."""
 
 
 def external(
@@ -112,6 +115,9 @@ def external(
     write_predictions(folder, found.predictions)
     if found.left_out:
         print(f"evaluate: left out {found.left_out:,} studies of patients in the model's training")
+    if found.refused is not None:
+        of = f"{found.refused:,} of {found.predictions.num_rows // len(CONDITIONS):,} studies"
+        print(f"evaluate: {of} have a film that a server takes for no chest film; they are scored all the same")
     print(f"evaluate: by {CONDITION_NAMES[found.condition]}, which most of the studies have")
     score(
         f"{folder.uri}/{PREDICTIONS}",
@@ -179,7 +185,7 @@ def evaluate_external(
     state_SP = mapped_states(studies.states_SP[kept], names=theirs.pathologies, sources=sources, pathologies=ours)
     patients, names = studies.patient_ids, studies.study_ids
     rows = Rows(state_SP, studies.labeled_S[kept], [patients[s] for s in kept], [names[s] for s in kept])
-    shown = [studies[s] for s in kept]
+    shown, check = [studies[s] for s in kept], load_film_check(evaluation)
     logits = run_model(model, [Job(shown, condition) for condition in CONDITIONS], config=config)
     scores = {condition: Scores(rows.studies, *said) for condition, said in zip(CONDITIONS, logits, strict=True)}
     table = predictions_table(rows, scores, points.conditions, pathologies=ours)
@@ -189,6 +195,7 @@ def evaluate_external(
         compared=tuple(name for name in ours if name in sources),
         condition=Counter(condition_of(study) for study in shown).most_common(1)[0][0],
         left_out=int(seen_S.sum()),
+        refused=None if check is None else sum(in_distribution(check, study.films) is False for study in shown),
     )
 
 

@@ -12,7 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
+from components.cxr.film_check import FILM_CHECK, FilmCheck
+from components.cxr.model.dataset import StudyDataset
 from components.cxr.operating_points import load_operating_points
 from components.cxr.report import load_predictions, load_report
 from components.cxr.shard_writer import ImageRow, write_shard
@@ -166,6 +169,36 @@ def test_films_without_texts_are_scored_as_they_would_be_served(
     points = load_operating_points(evaluated.storage, bundle_hash=None).conditions["image+meta"]
     for name, found in json.loads((out / "scores.json").read_text())["findings"].items():
         assert found["threshold"] == pytest.approx(points[name].threshold)
+
+
+def test_films_that_a_server_would_refuse_are_counted_and_scored(
+    evaluated: Evaluated, elsewhere: LoadedManifest, film_check: FilmCheck, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    with_check = open_storage(tmp_path / "evaluation")
+    with_check.upload_folder(Path(evaluated.storage.uri))
+    arguments: dict[str, Any] = {"manifest": elsewhere, "bundle": evaluated.bundle, "labels": LABELS}
+    with_check.delete(FILM_CHECK)
+    plain = evaluate_external(CONFIG, evaluation=with_check, **arguments)
+    assert plain.refused is None
+    studies = StudyDataset(elsewhere, splits=["test"], text=load_bundle(evaluated.bundle).info.text)
+    scored = set(plain.predictions["study_id"].to_pylist())
+    worst = {name: film_check.score(studies[s].films).max(initial=-np.inf) for s, name in enumerate(studies.study_ids)}
+    middle = float(np.median([worst[name] for name in scored]))
+    halved = replace(film_check, intercept=film_check.intercept - middle)
+    with_check.write(FILM_CHECK, halved.save())
+    found = evaluate_external(CONFIG, evaluation=with_check, **arguments)
+    assert found.refused == sum(worst[name] > middle + 1e-9 for name in scored)
+    assert 0 < found.refused < len(scored)
+    assert found.predictions.equals(plain.predictions)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"root": evaluated.root.uri, "evaluate": {"num_bootstrap": 100}}))
+    external(
+        output=tmp_path / "out", config=config, manifest=elsewhere.storage.uri, overrides=[],
+        evaluation=with_check.uri, label=[f"{theirs}={ours}" for theirs, ours in LABELS],
+    )  # fmt: skip
+    line = f"{found.refused} of {len(scored)} studies have a film that a server takes for no chest film"
+    assert line in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
