@@ -13,7 +13,7 @@ import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,14 @@ from components.cxr.shards import LoadedManifest
 
 __all__ = [
     "NUM_SAMPLES",
-    "add_run", "check_arms", "made_here", "over_seeds", "read_runs", "recipe_hash", "run_key", "sampled",
-    "seeds_told", "told",
+    "add_run", "check_arms", "made_here", "over_seeds", "read_runs", "recipe_hash", "run_key",
+    "runs_by_seed", "sampled", "seeds_told", "told",
 ]  # fmt: skip
 
 NUM_SAMPLES = 200
+
+R = TypeVar("R", bound=Mapping[str, Any])
+"""A run as it is kept."""
 
 
 def run_key(code: str, values: Mapping[str, Any], *data: LoadedManifest) -> str:
@@ -87,6 +90,12 @@ def sampled(score_SP: Scores, truth_SP: npt.NDArray[np.int8], patient_S: Sequenc
     every, which_S = np.unique(np.asarray(patient_S), return_inverse=True)
     weight_NS = redrawn(len(every), np.random.default_rng(0), num=NUM_SAMPLES)[:, which_S]
     return [round(10_000 * value) for value in mean_auroc(score_SP, truth_SP, weight_NS)]
+
+
+def runs_by_seed(runs: Iterable[R], arm: str, percent: int) -> dict[int, R]:
+    """The runs of an arm with so many percent of the labels, in the order of their seeds."""
+    found = (run for run in runs if (run["arm"], run["percent"]) == (arm, percent))
+    return {run["seed"]: run for run in sorted(found, key=lambda run: int(run["seed"]))}
 
 
 def over_seeds(of_seed: Mapping[int, Mapping[str, Any]], seeds: Sequence[int], condition: str) -> Scores:

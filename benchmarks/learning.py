@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 import torch
 import typer
 
-from benchmarks.kept_runs import check_arms, over_seeds, read_runs, told
+from benchmarks.kept_runs import check_arms, over_seeds, read_runs, runs_by_seed, told
 from benchmarks.learning_curve import curve_figure, curve_table
 from benchmarks.resampled import Scores, low
 from benchmarks.yardstick_studies import DATA_SEED, FULL, QUICK, draw_studies
@@ -171,7 +171,7 @@ def _quick(values: dict[str, Any]) -> dict[str, Any]:
 def methods_table(runs: list[Run]) -> dict[str, Any]:
     """Print every method's scores and what they are above `none`; return the JSON's numbers."""
     summary: dict[str, Any] = {}
-    by_arm = {name: _of_seed(runs, name, 100 if name == "oracle" else 10) for name in (*ARMS, *REMOVED)}
+    by_arm = {name: runs_by_seed(runs, name, 100 if name == "oracle" else 10) for name in (*ARMS, *REMOVED)}
     print("mean AUROC of 14 against the truth (95 % interval), labels of 10 % of the patients")
     print(f"{'':20}{'seeds':>7}{'CPU min':>9}{'all inputs':>26}{'films alone':>26}")
     for name, of_seed in by_arm.items():
@@ -210,10 +210,10 @@ def _more_table(by_arm: dict[str, dict[int, Run]], other: str, arms: Iterable[st
 
 def less_table(runs: list[Run], arms: Iterable[str], other: str, percent: int) -> None:
     """Print what each arm has more than `other` in the same seeds with as many labels; nothing where none ran."""
-    others = _of_seed(runs, other, percent)
+    others = runs_by_seed(runs, other, percent)
     rows = []
     for name in arms:
-        of_seed = _of_seed(runs, name, percent)
+        of_seed = runs_by_seed(runs, name, percent)
         more = [_difference(of_seed, others, condition) for condition in CONDITIONS]
         if more[0] is not None:
             cells = "".join(f"{told(each):>27}" for each in more if each is not None)
@@ -222,11 +222,6 @@ def less_table(runs: list[Run], arms: Iterable[str], other: str, percent: int) -
         title = f"less {other}, {percent} % labeled"
         print(f"\n{title:28}{'seeds':>7}{'CPU min':>9}{'all inputs':>27}{'films alone':>27}")
         print("\n".join(rows))
-
-
-def _of_seed(runs: list[Run], arm: str, percent: int) -> dict[int, Run]:
-    found = (run for run in runs if (run["arm"], run["percent"]) == (arm, percent))
-    return {run["seed"]: run for run in sorted(found, key=lambda run: int(run["seed"]))}
 
 
 def _difference(one: dict[int, Run], other: dict[int, Run], condition: str = "all") -> Scores | None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.kept_runs import over_seeds, told
+from benchmarks.kept_runs import over_seeds, runs_by_seed, told
 from benchmarks.resampled import Scores, high, low
 
 __all__ = ["curve_figure", "curve_table"]
@@ -40,10 +40,10 @@ def curve_table(runs: Sequence[Run], *, arms: Sequence[str], everything: str) ->
         lines.append(f"{f'{percent} %':8}{''.join(f'{text:>31}' for text in texts)}".rstrip())
     lines += ["", f"less {arms[0]}, the same seeds", f"{'':8}" + "".join(f"{name:>31}" for name in arms[1:])]
     for percent in shares:
-        first = _of_seed(runs, arms[0], percent)
+        first = runs_by_seed(runs, arms[0], percent)
         gains = []
         for name in arms[1:]:
-            both = sorted(first.keys() & (mine := _of_seed(runs, name, percent)).keys())
+            both = sorted(first.keys() & (mine := runs_by_seed(runs, name, percent)).keys())
             more = over_seeds(mine, both, "all") - over_seeds(first, both, "all") if both else None
             gains.append("" if more is None else f"{told(more)} ({len(both)})")
         if any(gains):
@@ -83,13 +83,9 @@ def _points(runs: Sequence[Run], arms: Sequence[str], everything: str) -> dict[s
         mine = [run for run in runs if run["arm"] == name or (run["arm"] == everything and run["percent"] == 100)]
         found[name] = {}
         for percent in {run["percent"] for run in mine}:
-            of_seed = _of_seed(mine, None, percent)
-            found[name][percent] = over_seeds(of_seed, sorted(of_seed), "all"), len(of_seed)
+            those = runs_by_seed(runs, everything if percent == 100 else name, percent)
+            found[name][percent] = over_seeds(those, sorted(those), "all"), len(those)
     return found
-
-
-def _of_seed(runs: Sequence[Run], arm: str | None, percent: int) -> dict[int, Run]:
-    return {run["seed"]: run for run in runs if run["percent"] == percent and arm in (None, run["arm"])}
 
 
 def _begun(points: Mapping[str, Points]) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.onnx.errors import OnnxExporterError
 
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
@@ -50,7 +51,6 @@ class OnnxEncoder(nn.Module):
             raise _unusable("packages are not installed", ", ".join(missing), remedy="pip install 'cxrflow[serve]'.")
         import onnxruntime
 
-        self.channels, self.num_inputs = vision.channels, vision.num_inputs
         made_by = "".join(f" {package} {version(package)}" for package in ("torch", *_PACKAGES))
         exported = made_once(f"onnx-{content_hash(key, str(size), made_by)}", lambda: [_exported(vision, size)])
         options = onnxruntime.SessionOptions()
@@ -82,7 +82,7 @@ def _exported(vision: VisionEncoder, size: int) -> bytes:
                 dynamic_shapes=({0: torch.export.Dim("N")},),
                 external_data=False,
             )
-        except Exception as error:  # whatever the exporter meets in an encoder's code
+        except OnnxExporterError as error:
             raise _unusable("the encoder cannot be exported", type(error).__name__) from None
         return path.read_bytes()
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -148,6 +149,16 @@ def test_a_token_or_a_user_with_a_password_is_sent_and_nothing_unclear(
     assert caught.value.code == "bad-credentials"
     assert sent in str(caught.value)
     assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["", "secret-token"])
+def test_what_netrc_holds_is_not_sent(peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login someone password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("CXRFLOW_PACS_TOKEN", token)
+    peer.replies = lambda _: (401, "text/plain", b"")
+    refused(lambda: list(peer.client().studies({})))
+    assert [auth for _, auth in peer.sent] == [f"Bearer {token}" if token else None]
 
 
 def test_credentials_are_never_in_the_address() -> None:
