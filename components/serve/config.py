@@ -66,7 +66,7 @@ class ServeConfig(Config):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model answers, in float32 anywhere; auto takes CUDA when there is one, as with `cluster.gpus`."""
     engine: Literal["torch", "onnx"] = "torch"
-    """What runs the film encoder: PyTorch, or ONNX Runtime, which takes .30 to .72 of the time on a CPU and is for that
+    """What runs the film encoder: PyTorch, or ONNX Runtime, which takes .38 to .75 of the time on a CPU and is for that
     alone; the first start on a machine exports the encoder (docs/serving.md)."""
     threads: int = Field(1, ge=1)
     """Threads of one pass of the model."""

@@ -1,6 +1,6 @@
 """The film encoder in ONNX Runtime, exported from the bundle's own weights and compared with them.
 
-A pass on the CPU takes .30 to .72 of PyTorch's time (docs/benchmarks.md). The bundle stays the only form of the weights
+A pass on the CPU takes .38 to .75 of PyTorch's time (docs/benchmarks.md). The bundle stays the only form of the weights
 that is sealed: the export is made from it where a server starts, once per machine.
 """
 
