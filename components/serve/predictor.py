@@ -115,7 +115,7 @@ class StudyPredictor:
                 )
             model.set_submodule("vision", OnnxEncoder(model.vision, size=size, key=self.bundle.hash))
         else:
-            # A convolution on the CPU takes .66 to .97 of the time so; values differ by some 1e-6 of the largest.
+            # A convolution on the CPU takes .77 to .99 of the time so; values differ by some 1e-6 of the largest.
             convert_conv2d_weight_memory_format(model.vision, torch.channels_last)
         pathologies = self.bundle.info.pathologies
         self.points = load_operating_points(beside, bundle_hash=self.bundle.hash, pathologies=pathologies)
