@@ -14,6 +14,7 @@ import typer
 
 from components.cxr.config import load_yaml, with_overrides
 from components.cxr.errors import UserError
+from components.cxr.storage.atomic import discard_partials
 from components.cxr.storage.storage import Root
 
 __all__ = [
@@ -82,8 +83,10 @@ def clean_errors(function: Callable[P, R]) -> Callable[P, R]:
         except UserError as error:
             _fail(error.line, 2)
         except Terminated:
+            discard_partials()  # a signal's exception can fall into the very removal of what it interrupts
             _fail("error: terminated; run the same command again to continue", 143)
         except KeyboardInterrupt:
+            discard_partials()
             _fail("error: interrupted; run the same command again to continue", 130)
 
     return wrapped

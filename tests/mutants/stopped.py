@@ -82,6 +82,20 @@ MUTANTS = [
         test=f"{STORAGE}::test_bytes_and_name_reach_the_disk_before_the_file_counts_as_there",
     ),
     Mutant(
+        "a-signal-in-the-making-of-a-file-leaves-it",
+        file="components/cxr/storage/atomic.py",
+        old="    try:\n        handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)\n",
+        new="    handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)\n    try:\n",
+        test=f"{STORAGE}::test_a_signal_right_after_the_call_that_makes_a_file_leaves_nothing",
+    ),
+    Mutant(
+        "what-a-stop-interrupted-in-its-removal-stays",
+        file="components/cxr/cli.py",
+        old="            discard_partials()  # a signal's",
+        new="            # a signal's",
+        test="tests/components/preprocess/test_main.py::test_what_an_interrupted_removal_left_is_removed",
+    ),
+    Mutant(
         "an-empty-pointer-is-a-traceback",
         file="components/cxr/storage/pointers.py",
         old="except (ValueError, KeyError, TypeError):",

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,24 +60,27 @@ def renamed_to(target: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _partial_beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=target.parent)
-    partial = Path(name)
-    _open.add(partial)
+    partial = target.parent / f"{PARTIAL}{uuid.uuid4().hex}"
+    handle = None
+    _open.add(partial)  # before the file is there: a signal's exception comes right after the call that makes it
     try:
+        handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.fchmod(handle, 0o644)
+        os.fchmod(handle, 0o644)  # whatever the umask
         yield partial
     finally:
         partial.unlink(missing_ok=True)
         _open.discard(partial)
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
 
 
 def discard_partials() -> None:
-    """Remove what this process is writing, for one that ends without unwinding."""
-    for partial in tuple(_open):
-        partial.unlink(missing_ok=True)
+    """Remove what this process is writing, for one that ends without unwinding or was interrupted in that."""
+    while _open:
+        with contextlib.suppress(KeyError):  # another thread took the last
+            _open.pop().unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

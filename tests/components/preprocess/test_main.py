@@ -11,7 +11,8 @@ import pytest
 import typer
 import yaml
 
-from components.cxr.cli import clean_errors
+from components.cxr.cli import Terminated, clean_errors
+from components.cxr.storage.atomic import renamed_to
 from tests.components.preprocess.steps import command
 
 
@@ -113,3 +114,17 @@ def test_interrupt_is_130(capsys: pytest.CaptureFixture[str]) -> None:
         interrupted()
     assert caught.value.exit_code == 130
     assert capsys.readouterr().err == "error: interrupted; run the same command again to continue\n"
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, Terminated])
+def test_what_an_interrupted_removal_left_is_removed(
+    stop: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @clean_errors
+    def interrupted() -> None:
+        with monkeypatch.context() as patch, renamed_to(tmp_path / "one"):
+            patch.setattr(Path, "unlink", lambda *_, **__: (_ for _ in ()).throw(stop))
+
+    with pytest.raises(typer.Exit):
+        interrupted()
+    assert not list(tmp_path.iterdir())

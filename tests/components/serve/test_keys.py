@@ -235,7 +235,7 @@ def test_a_tls_handshake_that_never_ends_is_cut_off(tls_server, sent):
         raw.sendall(sent)
         with contextlib.suppress(ConnectionResetError):
             assert raw.recv(1 << 16) == b""
-        assert HEADER_S - 0.1 < time.monotonic() - start < HEADER_S + 5
+        assert HEADER_S - 0.1 < time.monotonic() - start < HEADER_S + 8
 
 
 @pytest.mark.slow
@@ -259,7 +259,7 @@ def test_a_tls_client_that_falls_silent_and_never_says_goodbye_is_cut_off(tls_se
         with contextlib.suppress(ConnectionResetError):
             while raw.recv(1 << 16):  # the server's goodbye, which is not answered
                 pass
-        assert time.monotonic() - start < 2 * HEADER_S + 5
+        assert time.monotonic() - start < 2 * HEADER_S + 8
 
 
 @pytest.mark.slow

@@ -66,7 +66,7 @@ def test_a_second_trainer_of_this_machine_is_refused_at_once(storage: Storage, t
     os.waitid(os.P_PID, first.pid, os.WEXITED | os.WNOWAIT)
     with leased(storage):
         assert json.loads(storage.read(LEASE).data)["pid"] == os.getpid()
-    assert time.monotonic() - start < 30, "a dead process of this machine is not waited for"
+    assert time.monotonic() - start < 50, "a dead process of this machine is not waited for"
     first.wait()
     for pipe in (first.stdin, first.stdout):
         assert pipe is not None
@@ -77,7 +77,7 @@ def test_a_restarted_process_with_the_same_number_is_another_one(storage: Storag
     put(storage, machine=_machine(), pid=os.getpid(), started=(_started(os.getpid()) or 0) - 1)
     start = time.monotonic()
     with leased(storage, lease_s=60.0):
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 40
 
 
 def test_a_silent_trainer_elsewhere_gives_way_after_the_lease(
@@ -86,7 +86,7 @@ def test_a_silent_trainer_elsewhere_gives_way_after_the_lease(
     put(storage)
     start = time.monotonic()
     with leased(storage, lease_s=SHORT_S):
-        assert SHORT_S <= time.monotonic() - start < SHORT_S + 10
+        assert SHORT_S <= time.monotonic() - start < SHORT_S + 30
         assert json.loads(storage.read(LEASE).data)["pid"] == os.getpid()
     assert capsys.readouterr().out == "train: waiting up to 1 s to see whether the trainer on node-7 lives\n"
 
@@ -130,7 +130,7 @@ def test_a_lease_of_yesterday_is_not_waited_for(storage: Storage) -> None:
     put(storage, renewed_s=time.time() - 86_400.0)
     start = time.monotonic()
     with leased(storage, lease_s=60.0):
-        assert time.monotonic() - start < 10
+        assert time.monotonic() - start < 40
 
 
 def test_a_held_lease_is_renewed_without_checkpoints(storage: Storage) -> None:

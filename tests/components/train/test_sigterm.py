@@ -35,7 +35,7 @@ def test_sigterm_saves_and_says_again(
         process.send_signal(signal.SIGTERM)
         started = time.monotonic()
         output, _ = process.communicate(timeout=60)
-        assert time.monotonic() - started < 10, "as long as a machine is left at least"
+        assert time.monotonic() - started < 30, "as long as Kubernetes and a spot machine leave at least"
     finally:
         process.kill()
     assert process.returncode == AGAIN, output

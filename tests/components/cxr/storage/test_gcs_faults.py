@@ -86,7 +86,7 @@ def test_faults_without_end_are_one_error_in_time(
     began = time.monotonic()
     with pytest.raises(UserError) as caught:
         storage.write("name-of-a-patient", SMALL)
-    assert time.monotonic() - began < 2 + 1.5  # the deadline and the last attempt
+    assert time.monotonic() - began < 2 + 8  # the deadline, the last attempt, and a busy machine
     message = str(caught.value)
     assert message.startswith(f"Google Cloud Storage keeps failing: {gcs_bucket}/set; found ")
     assert "for 2 s. Run the same command again to continue; CXRFLOW_GCS_DEADLINE_S sets" in message

@@ -258,3 +258,20 @@ def test_what_is_being_written_can_be_discarded_by_a_process_that_ends_at_once(t
         assert len(list(tmp_path.iterdir())) == 2
         discard_partials()
         assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_a_signal_right_after_the_call_that_makes_a_file_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python calls a signal's handler after the system call in which it came."""
+    make = os.open
+
+    def interrupted(path: Path, flags: int, mode: int = 0o777) -> int:
+        os.close(make(path, flags, mode))
+        assert len(list(tmp_path.iterdir())) == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt), renamed_to(tmp_path / "one"):
+        pass
+    assert not list(tmp_path.iterdir())

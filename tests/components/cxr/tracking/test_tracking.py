@@ -174,7 +174,7 @@ def test_a_server_that_hangs_takes_a_twentieth_of_the_time_at_most(
         began = time.monotonic()
         for step in range(2, 102):
             run.metrics({"loss": 1.0}, step=step)
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 0.95, "not one more request was waited for"
     assert run.missed
     assert len(read_journal(tmp_path / "metrics.jsonl")) == 101
 
