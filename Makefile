@@ -40,10 +40,10 @@ mutants: .venv/.dev ## Plant bugs one at a time; a test must notice each (ARGS="
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 test-docker: images .venv/.dev ## The tests of the images and of training on two nodes
-	$(BIN)/python -m pytest -m "docker and not soak"
+	$(BIN)/python -m pytest tests/infra/docker -m "not soak"
 
 test-slurm: .venv/.dev ## The tests of a run on a Slurm cluster (infra/slurm/ci.sh make test-slurm)
-	$(BIN)/python -m pytest -m slurm
+	$(BIN)/python -m pytest tests/infra/slurm
 
 test-orthanc: .venv/.dev ## The tests of a PACS (infra/orthanc/ci.sh make test-orthanc)
 	$(BIN)/python -m pytest -m "orthanc and not soak"
@@ -76,6 +76,7 @@ lock: .venv/.dev ## Renew requirements.lock (versions only)
 clean: ## Remove what demo and tests made (the environment stays)
 	rm -rf runs build *.egg-info cxr_pipeline*.yaml .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
+# Without compiled packages, and where PYTHONDONTWRITEBYTECODE keeps Python from making them, each step waits 7 s longer.
 # TORCH_INDEX: a wheel index with CPU builds of torch saves gigabytes where there is no GPU.
 define install
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -83,6 +84,7 @@ define install
 	@$(BIN)/pip install --no-compile --disable-pip-version-check -c requirements.lock \
 	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[$(1)]' \
 	  | grep --line-buffered -E '^(Collecting|Building|Installing|Successfully installed)' | cut -c1-100
+	@$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null || true # on all cores, where pip uses one
 	@touch $@
 endef
 

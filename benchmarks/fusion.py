@@ -36,7 +36,8 @@ from components.evaluate.calibration import operating_points
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.predict import Job, run_model
 from components.train.config import TrainConfig
-from components.train.train import train, training_key
+from components.train.key import training_key
+from components.train.train import train
 from pipeline.synthetic.bayes import symptom_chances
 from pipeline.synthetic.reports.indications import MAX_SYMPTOMS, SYMPTOMS, draw_indication
 from pipeline.synthetic.studies import Study

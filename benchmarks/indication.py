@@ -38,7 +38,8 @@ from components.cxr.text.text import parse_report
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.predict import Job, run_model
 from components.train.config import TrainConfig
-from components.train.train import train, training_key
+from components.train.key import training_key
+from components.train.train import train
 from pipeline.synthetic.dataset import Drawn, draw_data
 from pipeline.synthetic.presets import Settings
 

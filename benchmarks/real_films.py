@@ -40,7 +40,8 @@ from components.cxr.storage.storage import Root
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.predict import Job, run_model
 from components.train.config import TrainConfig
-from components.train.train import VERSION, train, training_key
+from components.train.key import VERSION, training_key
+from components.train.train import train
 
 RESULTS = Path(__file__).parent / "results" / "real_films.json"
 PLAIN = 1

@@ -51,7 +51,8 @@ from components.evaluate.config import EvaluateConfig
 from components.evaluate.metrics import pathology_score
 from components.evaluate.predict import Job, run_model
 from components.train.config import TrainConfig
-from components.train.train import VERSION, train
+from components.train.key import VERSION
+from components.train.train import train
 from pipeline.config import CONFIGS
 from pipeline.synthetic.studies import Study
 

@@ -19,8 +19,9 @@ from components.cxr.storage.storage import Root
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.predict import Job, run_model
 from components.train.config import TrainConfig
+from components.train.key import VERSION
 from components.train.labeled import labels_kept
-from components.train.train import VERSION, train
+from components.train.train import train
 from pipeline.synthetic.studies import Study
 
 __all__ = ["CONDITIONS", "MINILM", "base_values", "keep_training", "labeled_studies"]

@@ -52,7 +52,7 @@ class Step(NamedTuple):
 
 STEPS = {
     "preprocess": Step("components/preprocess/plan.py", "PREPROCESS_VERSION", "components/preprocess/preprocess.py"),
-    "train": Step("components/train/train.py", "VERSION", "components/train/train.py"),
+    "train": Step("components/train/key.py", "VERSION", "components/train/train.py"),
     "predict": Step("components/evaluate/predictions.py", "VERSION", "components/evaluate/predict.py"),
     "score": Step("components/evaluate/evaluate.py", "VERSION", "components/evaluate/evaluate.py"),
 }

@@ -23,10 +23,11 @@ from components.preprocess.config import (
     OpeniData,
     PreprocessConfig,
 )
-from components.train import train
+from components.train import key as train_code
 from components.train.config import TrainConfig
-from components.train.pretrained import by_content, check_positions
-from components.train.train import training_key
+from components.train.key import training_key
+from components.train.pretrained import check_positions
+from components.train.pretrained_source import by_content
 from tests.key_fields import changed_fields, sample
 
 CLUSTER = "the pods of a training compute what one machine does"
@@ -78,7 +79,7 @@ def evaluate_key(config: EvaluateConfig) -> str:
 
 
 def test_checkpoints_and_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "by_content", lambda architecture: architecture)  # there are no such weights
+    monkeypatch.setattr(train_code, "by_content", lambda architecture: architecture)  # there are no such weights
     check(TrainConfig(), train_key, TRAIN_NEUTRAL)
     assert training_key(TrainConfig(), "data") != training_key(TrainConfig(), "other data")
 
@@ -110,8 +111,8 @@ def test_data_by_source(source: type[Config]) -> None:
 @pytest.mark.parametrize(
     ("module", "name", "key", "config"),
     [
-        (train, "VERSION", train_key, TrainConfig()),
-        (train, "SCHEMA_VERSION", train_key, TrainConfig()),
+        (train_code, "VERSION", train_key, TrainConfig()),
+        (train_code, "SCHEMA_VERSION", train_key, TrainConfig()),
         (evaluate, "VERSION", evaluate_key, EvaluateConfig()),
         (evaluate, "SCHEMA_VERSION", evaluate_key, EvaluateConfig()),
     ],

@@ -71,8 +71,6 @@ def compare(
         operating_points: hash of the challenger's.
         predictions: the challenger's, as write_predictions documents.
     """
-    from components.evaluate.predict import predict  # brings torch, which only a deployed model needs here
-
     current = deployed_now(root)
     if current is None:
         return None
@@ -84,6 +82,8 @@ def compare(
         points = load_operating_points(storage, bundle_hash=champion.hash)
     except UserError as error:
         return Comparison(current["bundle_hash"], problem=str(error))
+    from components.evaluate.predict import predict  # brings torch, which only another deployed model needs here
+
     jobs = [Pass("test", "all"), Pass("test", "image")]
     found = predict(
         config,

@@ -18,12 +18,9 @@ from components.cxr.bundle_info import BundleInfo, Description, check_same_pixel
 from components.cxr.config import content_hash
 from components.cxr.decision import Decision, write_decision
 from components.cxr.errors import UserError
-from components.cxr.film_check import FILM_CHECK, FilmCheck
-from components.cxr.model.device import pick_device
 from components.cxr.operating_points import (
     MODEL_CARD,
     load_operating_points,
-    write_operating_points,
 )
 from components.cxr.report import (
     REPORT,
@@ -31,14 +28,11 @@ from components.cxr.report import (
     Report,
     load_predictions,
     load_report,
-    write_predictions,
-    write_report,
 )
-from components.cxr.seal import SEAL, left_by_evaluate, write_seal
-from components.cxr.self_check import SelfCheck, write_self_check
+from components.cxr.seal import SEAL, left_by_evaluate
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import write_pointer
-from components.cxr.storage.storage import ABSENT, Root, StaleWriteError, Storage
+from components.cxr.storage.storage import Root, Storage
 from components.cxr.tracking.identity import data_set_name, flat, run_name
 from components.cxr.tracking.journal import DESCRIPTION, JOURNAL
 from components.cxr.tracking.outbox import Outbox, send_outboxes
@@ -48,14 +42,9 @@ from components.cxr.tracking.tracking import joined_run
 from components.evaluate.champion import compare
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.decided import decision_tags, generation_of, log_decision, register_look
-from components.evaluate.film_check import film_check
 from components.evaluate.log import log_evaluation, note_of
-from components.evaluate.model_card import model_card
-from components.evaluate.predict import predict
 from components.evaluate.predictions import predictions_key
 from components.evaluate.promotion import Comparison, decide
-from components.evaluate.score import Assessment, score
-from components.evaluate.self_check import self_check
 from components.evaluate.table import print_report
 from components.evaluate.truth_table import SecondTruth, read_second_truth
 
@@ -96,7 +85,6 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
         UserError: data that does not fit the bundle, no test studies, a second truth that cannot be joined, no such
             device, or no place to track.
     """
-    pick_device(config.device, where="evaluate.device")  # its errors come before any work
     model = describe(bundle)
     _check(config, model, manifest)
     truth = _second_truth(config, model, manifest)
@@ -105,6 +93,10 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
     storage = root.evaluation(key)
     before = generation_of(storage)
     known = load_report(storage) if storage.exists(REPORT) else None
+    if known is None:
+        from components.cxr.model.device import pick_device  # torch, which only a new report needs
+
+        pick_device(config.device, where="evaluate.device")  # its errors come before any work
     run_id = (known.mlflow_run_id if known else None) or model.info.mlflow_run_id
     joined: dict[str, Any] = {
         "experiment": EXPERIMENT,
@@ -121,15 +113,19 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
         challenger = challenger_version(tracked, config.registered_model)
         _replay_training(tracked, root, bundle, model=model, manifest=manifest)
         if known is None:
-            scores = root.predictions(scores_key)
-            predictions = predict(config, storage=scores, bundle=bundle, model=model, manifest=manifest)
-            found = score(
-                config, model, predictions, manifest_hash=manifest.hash, truth=truth, run_id=tracked.id or run_id
+            from components.evaluate.assess import assess  # torch takes seconds, which what is there need not wait for
+
+            scores, run_id = root.predictions(scores_key), tracked.id or run_id
+            assess(
+                config,
+                storage,
+                scores=scores,
+                bundle=bundle,
+                model=model,
+                manifest=manifest,
+                truth=truth,
+                run_id=run_id,
             )
-            films = film_check(manifest)
-            card = model_card(model, found.report, found.points, manifest=manifest.manifest, check=films)
-            answers = self_check(config, predictions=scores, bundle=bundle)
-            _write(storage, found, model, card=card, films=films, answers=answers)
         else:
             print(f"evaluate: reused evaluations/{key}", flush=True)
         report, told = known or load_report(storage), load_predictions(storage)
@@ -204,22 +200,6 @@ def _second_truth(config: EvaluateConfig, model: Description, manifest: LoadedMa
         id_key_fingerprint=manifest.manifest.id_key_fingerprint,
         user_project=config.second_truth.user_project,
     )
-
-
-def _write(
-    storage: Storage, found: Assessment, model: Description, *, card: str, films: FilmCheck | None, answers: SelfCheck
-) -> None:
-    """The report goes last: its presence means complete. Of two evaluations at once the first one's counts."""
-    write_predictions(storage, found.predictions)
-    write_operating_points(storage, found.points)
-    storage.write(MODEL_CARD, card.encode())
-    write_self_check(storage, answers)
-    if films is not None:
-        with contextlib.suppress(StaleWriteError):
-            storage.write(FILM_CHECK, films.save(), if_generation=ABSENT)
-    write_seal(storage, model.files)
-    with contextlib.suppress(StaleWriteError):
-        write_report(storage, found.report, over=ABSENT)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,7 @@
-"""What a training starts from: the content of pretrained weights, and whether the text fits the encoder's positions."""
+"""Whether films and texts fit the encoders: cut into patches without a rest, and within the positions."""
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,29 +12,14 @@ from components.cxr.errors import UserError
 from components.cxr.model.architecture import Architecture, EncoderConfig, VisionConfig
 from components.cxr.model.vision import check_size
 from components.cxr.storage.storage import open_storage
+from components.train.pretrained_source import hub_config, missing_weights
 from components.train.pretrained_vision import image_side
 
-__all__ = ["by_content", "check_film_size", "check_positions"]
+__all__ = ["check_film_size", "check_positions"]
 
 _OFFSET_POSITIONS = ("camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm",
                      "xlm-roberta", "xlm-roberta-xl", "xmod")  # fmt: skip
 """Model types whose positions start after the padding token's id."""
-
-
-def by_content(architecture: Architecture) -> Architecture:
-    """The architecture with the hash of pretrained files for their name: moved weights are the same, others are not.
-
-    A hub id becomes the commit that it stands for.
-
-    Raises:
-        UserError: no such weights here.
-    """
-    changes = {}
-    for name, encoder in (("vision", architecture.vision), ("text", architecture.text)):
-        if encoder.pretrained is not None:
-            content = _content(encoder.pretrained, where=f"train.architecture.{name}")
-            changes[name] = encoder.model_copy(update={"pretrained": content})
-    return architecture.model_copy(update=changes)
 
 
 def check_film_size(architecture: Architecture, size: int) -> None:
@@ -95,40 +79,9 @@ def _pretrained_config(encoder: EncoderConfig, *, where: str) -> dict[str, Any]:
             try:
                 open_storage(source).download("config.json", Path(folder, "config.json"))
             except FileNotFoundError:
-                raise _missing(source, where=where) from None
+                raise missing_weights(source, where=where) from None
             source = folder
-        config = _hub_config(source, where=where)
+        config = hub_config(source, where=where)
     if isinstance(encoder, VisionConfig):
         config = image_side(config)
     return dict(config.to_dict())
-
-
-def _content(source: str, *, where: str) -> str:
-    """64 hex digits over the names and bytes of a folder's files, or the commit of a hub id."""
-    if not source.startswith("gs://") and not Path(source).is_dir():
-        commit = getattr(_hub_config(source, where=where), "_commit_hash", None)
-        return f"{source}@{commit}"
-    storage, digest = open_storage(source), hashlib.sha256()
-    names = [name for name in storage.sizes() if not name.startswith(".")]
-    if not names:
-        raise _missing(source, where=where)
-    for name in names:
-        digest.update(f"{name} {hashlib.sha256(storage.read(name).data).hexdigest()}\n".encode())
-    return digest.hexdigest()
-
-
-def _hub_config(source: str, *, where: str) -> Any:
-    try:
-        return AutoConfig.from_pretrained(source, trust_remote_code=False)  # or it asks on the terminal
-    except (OSError, ValueError):
-        raise _missing(source, where=where) from None
-
-
-def _missing(source: str, *, where: str) -> UserError:
-    return UserError(
-        "no-pretrained-weights",
-        "no pretrained weights there",
-        where=f"{where}.pretrained",
-        found=source,
-        expected="a folder, a gs:// folder or a hub id of the transformers library",
-    )

@@ -14,8 +14,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from components.cxr.bundle import save_bundle
-from components.cxr.bundle_info import BUNDLE, SCHEMA_VERSION
-from components.cxr.config import content_hash
+from components.cxr.bundle_info import BUNDLE
 from components.cxr.model.device import exact_float32, pick_device
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
@@ -28,6 +27,7 @@ from components.train.evidence import save_batch
 from components.train.export import keep_best, weights_to_export
 from components.train.finite import FiniteGuard
 from components.train.gradients import Clip
+from components.train.key import training_key
 from components.train.lease import leased
 from components.train.loading.batches import batches
 from components.train.loading.order import position
@@ -35,7 +35,7 @@ from components.train.lora import merge
 from components.train.meter import Meter
 from components.train.objectives.network import TrainingNetwork
 from components.train.optimizer import set_learning_rates
-from components.train.pretrained import by_content, check_film_size, check_positions
+from components.train.pretrained import check_film_size, check_positions
 from components.train.setup import Setup
 from components.train.stopping import AGAIN, StopRequest, stop_request
 from components.train.teachers import taught_by, teachers_for
@@ -43,20 +43,7 @@ from components.train.tracked import tracked_training
 from components.train.tuning import Freezer
 from components.train.validation import StoppedError, validation_auroc
 
-__all__ = ["VERSION", "train", "training_key"]
-
-VERSION = 4
-"""Raised whenever the same data and configuration would give other weights, or a checkpoint cannot be continued."""
-
-
-def training_key(config: TrainConfig, manifest_hash: str) -> str:
-    """Name of the checkpoint and bundle folders: 16 hex digits over what decides the weights.
-
-    Raises:
-        UserError: pretrained weights are not there.
-    """
-    config = config.model_copy(update={"architecture": by_content(config.architecture)})
-    return content_hash(f"train {VERSION}", f"bundle {SCHEMA_VERSION}", config.hash, manifest_hash)
+__all__ = ["train"]
 
 
 def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after: int | None = None) -> Storage:

@@ -60,7 +60,7 @@ def run_trial(
         UserError: the training's own, or nothing to validate by.
         StoppedError: `stop` is set.
     """
-    from components.train.train import training_key
+    from components.train.key import training_key
 
     config = TrainConfig.parse(dict(train), where="train")
     checkpoints = root.checkpoints(training_key(config, loaded.hash))

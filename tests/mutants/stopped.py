@@ -155,7 +155,7 @@ MUTANTS = [
     ),
     Mutant(
         "a-training-is-reused-after-its-code-changed",
-        file="components/train/train.py",
+        file="components/train/key.py",
         old='content_hash(f"train {VERSION}", ',
         new="content_hash(",
         test=f"{KEYS}::test_versions_of_code_and_schema_are_in_the_keys",
@@ -168,8 +168,15 @@ MUTANTS = [
         test=f"{KEYS}::test_versions_of_code_and_schema_are_in_the_keys",
     ),
     Mutant(
+        "a-finished-training-loads-torch",
+        file="components/train/launch.py",
+        old='if "RANK" not in os.environ and bundle.exists(BUNDLE):',
+        new="if False:",
+        test="tests/pipeline/test_run.py::test_a_step_whose_result_is_there_does_not_wait_for_torch[train]",
+    ),
+    Mutant(
         "pretrained-weights-count-by-name",
-        file="components/train/train.py",
+        file="components/train/key.py",
         old='update={"architecture": by_content(config.architecture)}',
         new='update={"architecture": config.architecture}',
         test=f"{KEYS}::test_pretrained_weights_count_by_content",

@@ -270,7 +270,7 @@ MUTANTS = [
     ),
     Mutant(
         "two-trainings-on-two-data-sets-share-a-key",
-        file="components/train/train.py",
+        file="components/train/key.py",
         old="config.hash, manifest_hash)",
         new="config.hash)",
         test=f"{TRAIN}::test_key_ignores_where_it_runs_and_sees_what_it_learns",

@@ -155,7 +155,7 @@ def run_with_extra(extra: str, *modules: str) -> tuple[bool, bool]:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_needs_only_its_own_extra(step: str) -> None:
-    work = {"preprocess": "preprocess", "train": "train", "evaluate": "evaluate", "serve": "server"}[step]
+    work = {"preprocess": "preprocess", "train": "train", "evaluate": "assess", "serve": "server"}[step]
     torch, kfp = run_with_extra(step, f"components.{step}.__main__", f"components.{step}.{work}")
     assert torch == (step != "preprocess")
     assert not kfp, "kfp comes in through component.py alone"
@@ -184,8 +184,8 @@ def test_preprocess_and_the_light_half_of_cxr_never_import_torch() -> None:
 def test_the_second_half_of_evaluation_never_imports_torch() -> None:
     with_model = (
         "answers.py",
+        "assess.py",
         "component.py",
-        "evaluate.py",
         "external.py",
         "film_check.py",
         "predict.py",

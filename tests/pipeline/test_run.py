@@ -111,6 +111,22 @@ def test_the_same_run_again_reuses_every_step(blob_config: Path, root: Path) -> 
     assert re.search(r"^Not promoted: .*already", again.stdout, re.MULTILINE)
 
 
+@pytest.mark.parametrize("step", ["train", "evaluate"])
+def test_a_step_whose_result_is_there_does_not_wait_for_torch(step: str, blob_config: Path, root: Path) -> None:
+    script = f"""
+import runpy, sys
+sys.argv = ["{step}", "--config", "{blob_config}"]
+try:
+    runpy.run_module("components.{step}", run_name="__main__")
+finally:
+    print(sorted({{"torch", "transformers"}} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{step}: reused " in done.stdout
+    assert done.stdout.endswith("\n[]\n")
+
+
 def test_a_model_that_is_not_better_is_not_deployed(blob_config: Path, root: Path) -> None:
     before = (root / "deployed" / "current.json").read_text()
     worse = run(blob_config, "train.epochs=1")

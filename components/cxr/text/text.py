@@ -15,7 +15,6 @@ from components.cxr.config import Config
 from components.cxr.text.mimic_sections import read_mimic
 from components.cxr.text.plain_text import has_escaped_breaks, unescape_breaks
 from components.cxr.text.sections import LEAKY, PRE_READ, SECTIONS, ParsedReport, SectionName, SectionReader, squeeze
-from components.cxr.text.strict_sections import clean_indication, read_strict
 
 __all__ = [
     "LEAKY", "PRE_READ", "SECTIONS", "SectionName", "SectionReader", "TextConfig", "clean_sections", "decode_report",
@@ -69,6 +68,8 @@ def clean_sections(sections: Mapping[str, str], *, reader: SectionReader = "stri
     """Sections that came apart from each other, as the reader leaves them: `strict` cuts readings off an indication."""
     found = {name: squeeze(sections.get(name, "")) for name in SECTIONS}
     if reader == "strict":
+        from components.cxr.text.strict_sections import clean_indication  # half a second of regular expressions
+
         for name in PRE_READ:
             found[name], rest = clean_indication(sections.get(name, ""))
             found["other"] = squeeze(f"{found['other']} {rest}")
@@ -142,4 +143,8 @@ def decode_report(data: bytes) -> str:
 
 
 def _read(text: str, reader: SectionReader) -> ParsedReport:
-    return read_strict(text) if reader == "strict" else read_mimic(text)
+    if reader == "mimic":
+        return read_mimic(text)
+    from components.cxr.text.strict_sections import read_strict
+
+    return read_strict(text)

@@ -44,14 +44,15 @@ def evaluated(tiny_data: LoadedManifest, untrained_bundle: Storage, tmp_path: Pa
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("step", [run, answers])
 def test_a_missing_gpu_is_told_before_anything_is_loaded(
-    step: Callable[..., object], tiny_data: LoadedManifest, tmp_path: Path
+    tiny_data: LoadedManifest, untrained_bundle: Storage, tmp_path: Path
 ) -> None:
-    root, nothing = Root(tmp_path), open_storage(tmp_path / "no bundle")
-    where = {"root": root} if step is run else {"evaluation": nothing}
+    root, nothing, config = Root(tmp_path / "root"), open_storage(tmp_path / "nothing"), EvaluateConfig(device="cuda")
     with pytest.raises(UserError, match=r"no CUDA device: evaluate.device"):
-        step(EvaluateConfig(device="cuda"), manifest=tiny_data, bundle=nothing, **where)
+        run(config, root=root, manifest=tiny_data, bundle=untrained_bundle)
+    with pytest.raises(UserError, match=r"no CUDA device: evaluate.device"):
+        answers(config, manifest=tiny_data, bundle=nothing, evaluation=nothing)
+    assert not root.at("").sizes()
 
 
 def test_every_split_is_answered_as_evaluation_did(

@@ -20,7 +20,7 @@ __all__ = ["join", "start"]
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        "components.train.launch", "mlflow.store.tracking.sqlalchemy_store", "mlflow.system_metrics", "sklearn.metrics",
+        "components.train.start", "mlflow.store.tracking.sqlalchemy_store", "mlflow.system_metrics", "sklearn.metrics",
         "transformers.models.bert.modeling_bert", "transformers.models.resnet.modeling_resnet",
     ]
 )  # fmt: skip

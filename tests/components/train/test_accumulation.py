@@ -20,10 +20,11 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train.accumulation import add_gradients, parts_of
 from components.train.config import TrainConfig
+from components.train.key import training_key
 from components.train.loading.batches import batches
 from components.train.objectives.shown import Shown
 from components.train.setup import Setup
-from components.train.train import train, training_key
+from components.train.train import train
 
 HOST = torch.device("cpu")
 NUM_STEPS = 10

@@ -13,8 +13,9 @@ from torch import Tensor
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train.config import TrainConfig
+from components.train.key import training_key
 from components.train.setup import Setup
-from components.train.train import train, training_key
+from components.train.train import train
 
 
 @pytest.mark.parametrize("method", ["self-training", "none"])

@@ -20,8 +20,9 @@ from components.cxr.model.batch import Batch
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train.config import TrainConfig
+from components.train.key import training_key
 from components.train.setup import Setup
-from components.train.train import train, training_key
+from components.train.train import train
 from tests.components.cxr.model.vision_types import TINY
 
 HOST = torch.device("cpu")

@@ -15,10 +15,11 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train.config import TrainConfig
 from components.train.finite import FiniteGuard
+from components.train.key import training_key
 from components.train.objectives.shown import Shown
 from components.train.objectives.supervised import Supervised
 from components.train.setup import Setup
-from components.train.train import train, training_key
+from components.train.train import train
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -18,7 +18,7 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.cxr.tracking.journal import JOURNAL
 from components.train.config import TrainConfig
-from components.train.train import training_key
+from components.train.key import training_key
 from tests.components.train.cluster import REPOSITORY
 
 NUM_STEPS = 200

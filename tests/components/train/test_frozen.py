@@ -23,9 +23,10 @@ from components.cxr.model.predictor import predict
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train.config import TrainConfig
+from components.train.key import training_key
 from components.train.setup import Setup
 from components.train.tokenizer import learn_tokenizer
-from components.train.train import train, training_key
+from components.train.train import train
 from components.train.tuning import Freezer
 
 HOST = torch.device("cpu")

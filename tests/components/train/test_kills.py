@@ -17,8 +17,9 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train.config import TrainConfig
 from components.train.ema import Ema
+from components.train.key import training_key
 from components.train.setup import Setup
-from components.train.train import train, training_key
+from components.train.train import train
 from tests.components.train import ranks
 
 NUM_STEPS = 40

@@ -23,11 +23,12 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train.build import build_model
 from components.train.config import TrainConfig
+from components.train.key import training_key
 from components.train.lora import adapt, merge
 from components.train.optimizer import build_optimizer
 from components.train.setup import Setup
 from components.train.tokenizer import learn_tokenizer
-from components.train.train import train, training_key
+from components.train.train import train
 from tests.components.cxr.model.vision_types import TINY
 
 HOST = torch.device("cpu")

@@ -23,8 +23,9 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train import nodes
 from components.train.config import TrainConfig
+from components.train.key import training_key
 from components.train.launch import launch
-from components.train.train import train, training_key
+from components.train.train import train
 from tests.components.kube_api import KubeApi
 from tests.components.train.cluster import REPOSITORY, config_of
 

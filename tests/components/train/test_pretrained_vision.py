@@ -22,7 +22,8 @@ from components.cxr.storage.storage import Root, Storage, open_storage
 from components.train.build import build_model
 from components.train.config import TrainConfig
 from components.train.launch import launch
-from components.train.pretrained import by_content, check_film_size
+from components.train.pretrained import check_film_size
+from components.train.pretrained_source import by_content
 from components.train.pretrained_vision import pretrained_normalization
 from components.train.train import train
 from tests.components.cxr.model.vision_types import TINY

@@ -21,10 +21,11 @@ from components.cxr.storage.storage import Root, open_storage, sha256_of
 from components.cxr.tracking.journal import JOURNAL
 from components.train import setup as setups
 from components.train.config import ReportAlignmentConfig, SemiSupervised, TrainConfig
+from components.train.key import training_key
 from components.train.objectives.report_alignment import ReportAlignment
 from components.train.report_labels import training_reports
 from components.train.setup import Setup
-from components.train.train import train, training_key
+from components.train.train import train
 from tests.components.train import ranks
 
 CPU = torch.device("cpu")

@@ -16,8 +16,9 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.cxr.tracking.journal import JOURNAL
 from components.train.config import TrainConfig
+from components.train.key import training_key
 from components.train.stopping import AGAIN, StopRequest, stop_request
-from components.train.train import train, training_key
+from components.train.train import train
 from tests.components.train.test_train import command
 
 

@@ -25,6 +25,7 @@ from components.cxr.storage.storage import Root
 from components.train.config import TrainConfig
 from components.train.finite import FiniteGuard
 from components.train.gradients import Clip
+from components.train.key import training_key
 from components.train.loading.augment import augment, drop_modalities
 from components.train.loading.batches import batches
 from components.train.meter import Meter
@@ -33,7 +34,7 @@ from components.train.optimizer import build_optimizer
 from components.train.setup import Setup
 from components.train.stopping import StopRequest
 from components.train.teachers import teacher_configs
-from components.train.train import train, training_key
+from components.train.train import train
 
 NUM_STEPS = 3
 

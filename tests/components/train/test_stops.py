@@ -11,7 +11,8 @@ from components.cxr.labels import LabelPolicy
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train.config import SemiSupervised, TrainConfig
-from components.train.train import train, training_key
+from components.train.key import training_key
+from components.train.train import train
 
 STEPS_PER_EPOCH = 4
 

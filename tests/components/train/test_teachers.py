@@ -17,10 +17,11 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train import train as training
 from components.train.config import SemiSupervised, TrainConfig
+from components.train.key import training_key
 from components.train.loading.batches import batches
 from components.train.setup import Setup, taught_studies
 from components.train.teachers import teacher_configs, teachers_for
-from components.train.train import train, training_key
+from components.train.train import train
 from tests.components.train import ranks
 
 ALIKE = 4

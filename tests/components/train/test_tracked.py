@@ -28,10 +28,11 @@ from components.cxr.tracking.journal import DESCRIPTION, JOURNAL
 from components.cxr.tracking.mlflow_server import with_client
 from components.train.checkpoint import Progress
 from components.train.config import TrainConfig
+from components.train.key import training_key
 from components.train.lease import LEASE
 from components.train.setup import Setup
 from components.train.tracked import RUN, tracked_training
-from components.train.train import train, training_key
+from components.train.train import train
 
 
 @pytest.fixture

@@ -29,8 +29,9 @@ from components.cxr.storage.storage import Root, open_storage, sha256_of
 from components.cxr.tracking.journal import JOURNAL
 from components.train.checkpoint import load_checkpoint
 from components.train.config import TrainConfig
+from components.train.key import training_key
 from components.train.setup import Setup
-from components.train.train import train, training_key
+from components.train.train import train
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,23 @@
+"""The name of a training: what decides its weights."""
+
+from __future__ import annotations
+
+from components.cxr.bundle_info import SCHEMA_VERSION
+from components.cxr.config import content_hash
+from components.train.config import TrainConfig
+from components.train.pretrained_source import by_content
+
+__all__ = ["VERSION", "training_key"]
+
+VERSION = 4
+"""Raised whenever the same data and configuration would give other weights, or a checkpoint cannot be continued."""
+
+
+def training_key(config: TrainConfig, manifest_hash: str) -> str:
+    """Name of the checkpoint and bundle folders: 16 hex digits over what decides the weights.
+
+    Raises:
+        UserError: pretrained weights are not there.
+    """
+    config = config.model_copy(update={"architecture": by_content(config.architecture)})
+    return content_hash(f"train {VERSION}", f"bundle {SCHEMA_VERSION}", config.hash, manifest_hash)
