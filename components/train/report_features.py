@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.sparse import csr_matrix
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import normalize
 
 from components.cxr.errors import UserError
 from components.train.objectives.shown import ShownReports
@@ -90,11 +93,6 @@ class ReportFeatures:
 
 
 def _features(texts: Sequence[str]) -> npt.NDArray[np.float32]:
-    # Two seconds of imports, which a training without reports need not wait for.
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.preprocessing import normalize
-
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=_MAX_WORDS, token_pattern=r"\w+")
     if len(texts) < 2:
         raise UserError(
