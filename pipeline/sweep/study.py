@@ -7,7 +7,9 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -19,14 +21,18 @@ from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
 from pipeline.sweep.space import Space
 
-__all__ = ["ENDED", "OWNER", "drawn_values", "opened_study", "owner", "study_key"]
+__all__ = ["ENDED", "GONE_S", "OWNER", "SIGN_S", "drawn_values", "opened_study", "sign", "study_key", "take_back"]
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 """States of trials that count; one that failed is told and another one drawn."""
 STARTUP_TRIALS = 10
 """Drawn at random before the tree-structured Parzen estimator (Bergstra et al. 2011) draws, and pruning begins."""
 OWNER = "owner"
-"""Of a trial: machine and process."""
+"""Of a trial: machine and process, and when that process last gave a sign of life."""
+SIGN_S = 60.0
+"""Between two signs of life."""
+GONE_S = 900.0
+"""After as long without a sign another machine's trial is lost. Machines' clocks may differ by minutes."""
 
 
 def study_key(train: dict[str, Any], space: Space, manifest_hash: str) -> str:
@@ -75,10 +81,7 @@ def opened_study(root: Root, key: str, *, storage: str | None, seed: int, prune:
         study = optuna.create_study(
             study_name=f"cxrflow-{key}", storage=kept, direction="maximize", load_if_exists=True, pruner=pruner
         )
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if storage is None or _is_gone(trial.user_attrs.get(OWNER)):  # whoever has the file's lock is alone
-                study.tell(trial.number, state=TrialState.FAIL)
-                study.enqueue_trial(trial.params)
+        take_back(study, alone=storage is None)  # whoever has the file's lock is alone
         # A sampler that began with the same seed again would draw the first trials again.
         study.sampler = optuna.samplers.TPESampler(
             n_startup_trials=STARTUP_TRIALS, seed=(seed + 7919 * len(study.trials)) % 2**32
@@ -91,18 +94,35 @@ def drawn_values(trial: FrozenTrial, space: Space) -> dict[str, Any]:
     return {name: space[name].value(drawn) for name, drawn in trial.params.items()}
 
 
-def owner() -> list[Any]:
-    """This machine and process, for a trial's attribute OWNER."""
-    return [socket.gethostname(), os.getpid(), psutil.Process().create_time()]
+def sign(trial: optuna.Trial) -> None:
+    """Say in the trial that this process works on it; nothing where another one has taken it back."""
+    found = [socket.gethostname(), os.getpid(), psutil.Process().create_time(), time.time()]
+    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+        trial.set_user_attr(OWNER, found)
 
 
-def _is_gone(found: list[Any] | None) -> bool:
-    """Whether a process of this machine has ended; of other machines nothing is known."""
-    if found is None:  # another machine may be about to say who it is
-        return False
-    host, pid, started = found
+def take_back(study: optuna.Study, *, alone: bool = False) -> None:
+    """Queue the trials again whose process has ended or whose machine is silent.
+
+    Args:
+        alone: no other process has trials of this study.
+    """
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if alone or _is_gone(trial):
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            study.enqueue_trial(trial.params)
+
+
+def _is_gone(trial: FrozenTrial) -> bool:
+    found = trial.user_attrs.get(OWNER)
+    if found is None:  # whoever has just drawn it is about to say so
+        drawn = trial.datetime_start
+        return drawn is not None and (datetime.now() - drawn).total_seconds() > GONE_S
+    host, pid, started, seen = found
+    if host != socket.gethostname():
+        return bool(time.time() - seen > GONE_S)
     try:
-        return bool(host == socket.gethostname() and psutil.Process(pid).create_time() != started)
+        return bool(psutil.Process(pid).create_time() != started)
     except psutil.NoSuchProcess:
         return True
 

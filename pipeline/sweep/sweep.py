@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -26,7 +27,7 @@ from components.cxr.tracking.tracked_run import TrackedRun
 from components.cxr.tracking.tracking import joined_run
 from pipeline.config import PipelineConfig
 from pipeline.sweep.space import Space, load_space, with_values
-from pipeline.sweep.study import ENDED, OWNER, drawn_values, opened_study, owner, study_key
+from pipeline.sweep.study import ENDED, SIGN_S, drawn_values, opened_study, sign, study_key, take_back
 from pipeline.sweep.trial import run_trial
 
 __all__ = ["sweep"]
@@ -123,13 +124,19 @@ def _run_trials(
     """Keep `workers` trainings going until enough trials have ended."""
     distributions = {name: dimension.distribution for name, dimension in space.items()}
     stop, pending, failures = threading.Event(), dict[Future[float | None], _Running](), 0
+    signed = time.monotonic()
     with ThreadPoolExecutor(workers) as pool:
         try:
             while True:
+                if time.monotonic() - signed >= SIGN_S:
+                    signed = time.monotonic()
+                    for running in pending.values():
+                        sign(running.trial)
+                    take_back(study)
                 ended = len(study.get_trials(deepcopy=False, states=ENDED))
                 while len(pending) < workers and ended + len(pending) < trials:
                     trial = study.ask(distributions)
-                    trial.set_user_attr(OWNER, owner())
+                    sign(trial)
                     values = {name: space[name].value(drawn) for name, drawn in trial.params.items()}
                     if any(running.values == values for running in pending.values()):
                         study.tell(trial, state=TrialState.FAIL)  # two processes do not train the same
@@ -155,7 +162,10 @@ def _run_trials(
 
 def _median_rule(trial: optuna.Trial) -> Any:
     def goes_on(epoch: int, auroc: float) -> bool:
-        trial.report(auroc, epoch)
+        try:
+            trial.report(auroc, epoch)
+        except optuna.exceptions.UpdateFinishedTrialError:  # this machine was silent for too long
+            return False
         return not trial.should_prune()
 
     return goes_on
@@ -169,11 +179,14 @@ def _tell(
     try:
         auroc = future.result()
     except UserError as error:
-        study.tell(number, state=TrialState.FAIL)
+        study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
         print(f"sweep: trial {number} failed ({error})  {shown}", flush=True)
         if failures + 1 == MOST_FAILURES:
             raise
         return failures + 1
+    if study.get_trials(deepcopy=False)[number].state.is_finished():
+        print(f"sweep: trial {number} was taken over by another machine  {shown}", flush=True)
+        return 0
     if auroc is None:
         study.tell(number, state=TrialState.PRUNED)
         print(f"sweep: trial {number} ended early, below the median  {shown}", flush=True)

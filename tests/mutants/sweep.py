@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 SWEEP = "tests/pipeline/test_sweep.py"
 QUEUED = f"{SWEEP}::test_a_trial_that_was_killed_is_queued_again_and_a_finished_one_is_not"
+SHARED = "tests/pipeline/test_sweep_database.py::test_machines_share_trials_and_take_none_from_each_other"
 
 MUTANTS = [
     Mutant(
@@ -16,9 +17,31 @@ MUTANTS = [
     Mutant(
         "a-killed-trial-is-forgotten",
         file="pipeline/sweep/study.py",
-        old="                study.enqueue_trial(trial.params)\n",
-        new="                pass\n",
+        old="            study.enqueue_trial(trial.params)\n",
+        new="            pass\n",
         test=QUEUED,
+    ),
+    Mutant(
+        "a-trial-of-a-machine-that-died-runs-for-ever",
+        file="pipeline/sweep/study.py",
+        old="        return bool(time.time() - seen > GONE_S)\n",
+        new="        return False\n",
+        test=SHARED,
+    ),
+    Mutant(
+        "a-running-sweep-gives-no-sign-of-life",
+        file="pipeline/sweep/sweep.py",
+        old="                        sign(running.trial)\n",
+        new="                        pass\n",
+        test=f"{SWEEP}::test_a_running_trial_gives_signs_of_life",
+        limit=120,
+    ),
+    Mutant(
+        "a-trial-of-another-machine-is-taken-at-once",
+        file="pipeline/sweep/study.py",
+        old="        return bool(time.time() - seen > GONE_S)\n",
+        new="        return True\n",
+        test=SHARED,
     ),
     Mutant(
         "a-sweep-that-goes-on-draws-the-first-trials-again",

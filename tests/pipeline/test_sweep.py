@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import optuna
@@ -17,11 +19,11 @@ from optuna.trial import TrialState
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
 from components.cxr.tracking.mlflow_server import quiet_mlflow, tracking_uri
+from components.cxr.tracking.tracked_run import TrackedRun
 from pipeline.config import load_pipeline_config
-from pipeline.sweep import study as study_module
 from pipeline.sweep.space import Dimension, load_space, with_values
-from pipeline.sweep.study import ENDED, opened_study
-from pipeline.sweep.sweep import sweep
+from pipeline.sweep.study import ENDED, OWNER, opened_study
+from pipeline.sweep.sweep import _run_trials, sweep
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -75,7 +77,6 @@ def test_a_trial_that_was_killed_is_queued_again_and_a_finished_one_is_not(tmp_p
         first = study.ask(distributions)
         study.tell(first, 0.6)
         lost = study.ask(distributions)  # its process ends here
-        lost.set_user_attr(study_module.OWNER, [study_module.owner()[0], 2**22 + 1, 0.0])
     with opened_study(Root(tmp_path), "k", storage=None, seed=0, prune=True) as study:
         again = study.ask(distributions)
         assert again.params == lost.params
@@ -83,6 +84,28 @@ def test_a_trial_that_was_killed_is_queued_again_and_a_finished_one_is_not(tmp_p
         assert other.params not in (first.params, lost.params), "not the first draws again"
         states = [trial.state for trial in study.trials]
         assert states == [TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING, TrialState.RUNNING]
+
+
+def test_a_running_trial_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = {"learning_rate": Dimension(low=1e-4, high=1e-2, log=True)}
+    no_data: Any = None  # the training below waits, and learns nothing
+    none, deadline, seen = TrackedRun(None, None, journal=None), time.monotonic() + 20, set[float]()
+
+    def training(train: dict[str, Any], **_: object) -> float:
+        assert 1e-4 < train["learning_rate"] < 1e-2
+        while len(seen) < 3 and time.monotonic() < deadline:
+            seen.add(study.get_trials()[0].user_attrs[OWNER][-1])
+            time.sleep(0.02)
+        return 0.7
+
+    monkeypatch.setattr("pipeline.sweep.sweep.run_trial", training)
+    monkeypatch.setattr("pipeline.sweep.sweep.SIGN_S", 0.0)
+    monkeypatch.setattr("pipeline.sweep.sweep.POLL_S", 0.05)
+    with opened_study(Root(tmp_path), "k", storage=None, seed=0, prune=True) as study:
+        _run_trials(study, {}, space, Root(tmp_path), no_data, none, trials=1, workers=1)
+        assert study.best_value == 0.7
+    assert len(seen) == 3
+    assert max(seen) - min(seen) < 60
 
 
 def test_two_sweeps_do_not_share_a_file(tmp_path: Path) -> None:

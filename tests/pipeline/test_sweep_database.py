@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import socket
+import time
+from concurrent.futures import Future
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy
 from optuna.trial import TrialState
 
 from components.cxr.storage.storage import Root
+from components.cxr.tracking.tracked_run import TrackedRun
 from pipeline.sweep.space import Dimension
-from pipeline.sweep.study import OWNER, opened_study, owner
+from pipeline.sweep.study import GONE_S, OWNER, opened_study, sign
+from pipeline.sweep.sweep import _median_rule, _Running, _tell
 from tests.postgres import PASSWORD, Postgres, postgres
 
 __all__ = ["postgres"]
@@ -17,7 +24,9 @@ __all__ = ["postgres"]
 pytestmark = pytest.mark.slow
 
 
-def test_machines_share_trials_and_take_none_from_each_other(postgres: Postgres) -> None:
+def test_machines_share_trials_and_take_none_from_each_other(
+    postgres: Postgres, capsys: pytest.CaptureFixture[str]
+) -> None:
     storage = f"postgresql://mlflow:{quote(PASSWORD, safe='')}@127.0.0.1:{postgres.port}/mlflow"
     distributions = {"learning_rate": Dimension(low=1e-4, high=1e-2, log=True).distribution}
     root = Root("gs://bucket/runs")  # which needs a database
@@ -26,16 +35,33 @@ def test_machines_share_trials_and_take_none_from_each_other(postgres: Postgres)
         opened_study(root, "k", storage=storage, seed=0, prune=True) as there,
     ):
         one, other = here.ask(distributions), there.ask(distributions)
-        one.set_user_attr(OWNER, owner())
+        sign(one)
         here.tell(one, 0.6)
         there.tell(other, 0.7)
         assert here.best_trial.number == other.number
-        lost, elsewhere = here.ask(distributions), there.ask(distributions)
-        lost.set_user_attr(OWNER, [owner()[0], 2**22 + 1, 0.0])
-        elsewhere.set_user_attr(OWNER, ["another-machine", 1, 0.0])
+        lost, silent, alive, new, forgotten = (here.ask(distributions) for _ in range(5))
+        lost.set_user_attr(OWNER, [socket.gethostname(), 2**22 + 1, 0.0, time.time()])
+        silent.set_user_attr(OWNER, ["another-machine", 1, 0.0, time.time() - GONE_S - 60])
+        alive.set_user_attr(OWNER, ["another-machine", 1, 0.0, time.time() - GONE_S + 60])
+        long_ago = datetime.now() - timedelta(seconds=GONE_S + 60)
+        with sqlalchemy.create_engine(storage.replace("://", "+psycopg2://")).begin() as database:
+            line = "UPDATE trials SET datetime_start = :start WHERE number = :number"
+            database.execute(sqlalchemy.text(line), {"start": long_ago, "number": forgotten.number})
     with opened_study(root, "k", storage=storage, seed=0, prune=True) as again:
         states = [trial.state for trial in again.trials]
-        assert states == [
-            TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING,
-        ]  # fmt: skip
-        assert again.ask(distributions).params == lost.params
+        failed, running, waiting = TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING
+        assert states[2:] == [failed, failed, running, running, failed, waiting, waiting, waiting]
+        asked = [again.ask(distributions).params for _ in range(3)]
+        assert asked == [lost.params, silent.params, forgotten.params]
+        assert new.params not in asked
+        sign(silent)  # the machine comes back: the trial is another's now
+        assert _tell(again, _Running(silent, {}), _done(0.9), TrackedRun(None, None, journal=None), 0) == 0
+        assert again.best_value == pytest.approx(0.7)
+        assert not _median_rule(silent)(1, 0.9)
+    assert "trial 3 was taken over by another machine" in capsys.readouterr().out
+
+
+def _done(value: float) -> Future[float | None]:
+    future: Future[float | None] = Future()
+    future.set_result(value)
+    return future
