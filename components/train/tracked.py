@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from components.cxr.report import LEAKY_TEXT
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import pointed_at
 from components.cxr.storage.storage import Root, Storage
-from components.cxr.tracking.identity import NOTE, data_set_name, flat, run_name
+from components.cxr.tracking.identity import NOTE, TRIAL, data_set_name, flat, run_name
 from components.cxr.tracking.journal import DESCRIPTION, JOURNAL, upload_journal
 from components.cxr.tracking.mlflow_server import warn
 from components.cxr.tracking.outbox import send_outboxes
@@ -55,7 +56,7 @@ def tracked_training(
             root,
             experiment=setup.config.experiment,
             run_id=known,
-            run_name=run_name(data_set_name(root), *_recipe(setup)),
+            run_name=run_name(os.environ.get(TRIAL) or data_set_name(root), *_recipe(setup)),
             source="components.train",
             journal=journal,
         )

@@ -147,6 +147,7 @@ def _run_trials(
                         root=root,
                         loaded=loaded,
                         parent_run=tracked.id,
+                        name=f"trial {trial.number}: {_shown(values)}",
                         goes_on=_median_rule(trial),
                         stop=stop,
                     )
@@ -175,7 +176,7 @@ def _tell(
     study: optuna.Study, running: _Running, future: Future[float | None], tracked: TrackedRun, failures: int
 ) -> int:
     """Keep how a trial ended, say it in one line, and return how many failed one after another."""
-    number, shown = running.trial.number, ", ".join(f"{name} {_short(value)}" for name, value in running.values.items())
+    number, shown = running.trial.number, _shown(running.values)
     try:
         auroc = future.result()
     except UserError as error:
@@ -221,6 +222,10 @@ def _print_best(study: optuna.Study, space: Space, trials: int) -> None:
     Console().print(table)
     if ended < trials:
         print(f"sweep: {trials - ended} trials are still missing")
+
+
+def _shown(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_short(value)}" for name, value in values.items())
 
 
 def _short(value: Any) -> str:

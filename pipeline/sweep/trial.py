@@ -18,7 +18,7 @@ import yaml
 from components.cxr.errors import UserError
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
-from components.cxr.tracking.identity import PARENT_RUN
+from components.cxr.tracking.identity import PARENT_RUN, TRIAL
 from components.cxr.tracking.journal import JOURNAL, read_journal
 from components.train.config import TrainConfig
 
@@ -42,6 +42,7 @@ def run_trial(
     root: Root,
     loaded: LoadedManifest,
     parent_run: str | None,
+    name: str,
     goes_on: Callable[[int, float], bool],
     stop: threading.Event,
 ) -> float | None:
@@ -50,6 +51,7 @@ def run_trial(
     Args:
         train: section `train`.
         parent_run: MLflow's run that the training's is nested in.
+        name: of the training's run.
         goes_on: told the epoch, from 1, and its validation mean AUROC; where it is false the training is ended.
         stop: set by another thread when the sweep ends.
 
@@ -68,7 +70,7 @@ def run_trial(
         file, log = Path(temporary, "train.yaml"), Path(temporary, "log")
         file.write_text(yaml.safe_dump({"root": root.uri, "train": dict(train)}))
         command = [sys.executable, "-m", "components.train", "--config", str(file), "--manifest", loaded.storage.uri]
-        environment = os.environ | {"OMP_NUM_THREADS": str(config.num_threads)}
+        environment = os.environ | {"OMP_NUM_THREADS": str(config.num_threads), TRIAL: name}
         if parent_run is not None:
             environment[PARENT_RUN] = parent_run
         with (

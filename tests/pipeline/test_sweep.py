@@ -199,6 +199,8 @@ def test_trials_are_runs_nested_in_the_sweeps(swept: tuple[Path, Path, str]) -> 
     values = sorted(trial.value or 0 for trial in trials_of(folder / "root"))
     assert len(children) == len({json.dumps(trial.params, sort_keys=True) for trial in trials_of(folder / "root")})
     assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+    for run in children:
+        assert re.match(r"trial \d+: learning_rate [\d.e-]+", run.info.run_name), "what tells it from the others"
     assert parent.data.metrics["sweep/best_validate_auroc"] == pytest.approx(values[-1])
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "PARENT",
     "PARENT_RUN",
     "PIPELINE_RUN",
+    "TRIAL",
     "data_set_name",
     "experiment_link",
     "flat",
@@ -30,6 +31,8 @@ PIPELINE_RUN = "CXRFLOW_PIPELINE_RUN"
 """Environment variable that names the pipeline's run, which the steps of a pipeline set."""
 PARENT_RUN = "CXRFLOW_PARENT_RUN"
 """Environment variable that names MLflow's run of a sweep, which the runs of its trainings are nested in."""
+TRIAL = "CXRFLOW_TRIAL"
+"""Environment variable that says which trial of a sweep a training is, and names its run."""
 IMAGE = "CXRFLOW_IMAGE"
 """Environment variable that names the container's image, by tag or digest, as `platform.images` has it."""
 
