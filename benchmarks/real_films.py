@@ -50,6 +50,7 @@ FEW: dict[str, Any] = {"labeled_fraction": 0.1}
 ARMS: dict[str, dict[str, Any] | None] = {
     "shipped": {},
     "plain": None,
+    "no augmentation": {"augment": "none"},
     "none, 10 % labeled": FEW | {"epochs": 60, "semi_supervised": {"method": "none"}},
     "self-training, 10 % labeled": FEW
     | {"epochs": 12, "semi_supervised": {"method": "self-training", "weight": 2.0, "teacher_epochs": 60}},

@@ -30,6 +30,7 @@ def print_tables(runs: Sequence[Run], *, arms: Sequence[str]) -> dict[str, Any]:
     for name, of_seed in by_arm.items():
         cells = [_cell(of_seed, condition) for condition in SHORT]
         print(f"{name:{wide}}{len(of_seed):>6}{_seconds(of_seed):>7.0f}" + "".join(f"{cell:>26}" for cell in cells))
+    _print_less_shipped(by_arm)
     print("\nthe weights of the last epoch")
     for name, of_seed in by_arm.items():
         if (last := _cell(of_seed, "last")) != "-":
@@ -37,6 +38,18 @@ def print_tables(runs: Sequence[Run], *, arms: Sequence[str]) -> dict[str, Any]:
     _print_sources(by_arm)
     _print_pathologies(by_arm)
     return _summary(by_arm)
+
+
+def _print_less_shipped(by_arm: Mapping[str, Mapping[int, Run]]) -> None:
+    """What the arms that see the same labels have more, films alone, as the plain recipe reads nothing else."""
+    rows = []
+    for name in ("plain", "no augmentation"):
+        if both := sorted(by_arm.get(name, {}).keys() & by_arm.get("shipped", {}).keys()):
+            more = over_seeds(by_arm[name], both, "image") - over_seeds(by_arm["shipped"], both, "image")
+            rows.append(f"{name:30}{len(both):>6}{told(more):>28}")
+    if rows:
+        print(f"\n{'less shipped, the same seeds':30}{'seeds':>6}{'films alone':>28}")
+        print("\n".join(rows))
 
 
 def _print_sources(by_arm: Mapping[str, Mapping[int, Run]]) -> None:

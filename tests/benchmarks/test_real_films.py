@@ -38,7 +38,13 @@ def run(arm: str, seed: int, *, auroc: float, per_patient: np.ndarray) -> dict:
 def runs() -> list[dict]:
     """Patients move all runs alike by .02; seeds differ by .01 in all arms but the plain one."""
     noise = np.concatenate([[0.0], np.random.default_rng(5).normal(0.0, 0.02, NUM_SAMPLES)])
-    means = {"shipped": 0.65, "plain": 0.62, "none, 10 % labeled": 0.55, "self-training, 10 % labeled": 0.56}
+    means = {
+        "shipped": 0.65,
+        "plain": 0.62,
+        "no augmentation": 0.655,
+        "none, 10 % labeled": 0.55,
+        "self-training, 10 % labeled": 0.56,
+    }
     return [
         run(arm, seed, auroc=mean + 0.01 * seed * (arm != "plain"), per_patient=noise)
         for arm, mean in means.items()
@@ -59,6 +65,11 @@ def test_arms_are_compared_patient_by_patient(runs: list[dict], capsys: pytest.C
     assert found["seconds_per_fold"]["plain"] == 21
     out = capsys.readouterr().out
     assert out.startswith("100 films of 40 patients, five folds;")
+    less = out[out.index("less shipped, the same seeds") :].splitlines()[:3]
+    assert [line.split()[:-2] for line in less[1:]] == [
+        ["plain", "3", "-0.0400"],
+        ["no", "augmentation", "3", "0.0050"],
+    ]
     (plain, *_) = [line for line in out.splitlines() if line.startswith("plain ")]
     assert "3     21" in plain
     assert plain.endswith(")")
