@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TypeVar
@@ -14,9 +13,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from components.train.torchrun_variables import under_torchrun
+
 __all__ = [
     "all_reduce_sum", "any_process", "barrier", "broadcast", "distributed", "gather", "is_main", "parallel", "rank",
-    "under_torchrun", "world_size",
+    "world_size",
 ]  # fmt: skip
 
 T = TypeVar("T")
@@ -24,11 +25,6 @@ N = TypeVar("N", bound=nn.Module)
 
 _hosts: list[dist.ProcessGroup] = []
 """A gloo group of all processes, for what the hosts tell each other without waiting for their GPUs."""
-
-
-def under_torchrun() -> bool:
-    """Whether torchrun started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 @contextlib.contextmanager

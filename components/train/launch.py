@@ -10,6 +10,7 @@ from components.cxr.storage.pointers import write_pointer
 from components.cxr.storage.storage import Root, Storage
 from components.train.config import TrainConfig
 from components.train.key import training_key
+from components.train.torchrun_variables import under_torchrun
 
 __all__ = ["launch"]
 
@@ -26,7 +27,7 @@ def launch(config: TrainConfig, *, root: Root, manifest: Storage) -> Storage:
     loaded = load_manifest(manifest)
     key = training_key(config, loaded.hash)
     bundle = root.bundle(key)
-    if "RANK" not in os.environ and bundle.exists(BUNDLE):  # several processes agree in train on what is there
+    if not under_torchrun() and bundle.exists(BUNDLE):  # several processes agree in train on what is there
         print(f"train: reused bundles/{key}", flush=True)
     else:
         from components.train.start import start  # torch takes seconds, which a finished training need not wait for

@@ -17,9 +17,9 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
 from components.cxr.termination import sigterm_raises
 from components.train.config import TrainConfig
-from components.train.distributed import under_torchrun
 from components.train.pretrained import check_film_size, check_positions
 from components.train.stopping import AGAIN
+from components.train.torchrun_variables import under_torchrun
 from components.train.train import train
 
 __all__ = ["start"]

@@ -109,7 +109,10 @@ def take_back(study: optuna.Study, *, alone: bool = False) -> None:
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if alone or _is_gone(trial):
-            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            try:
+                study.tell(trial.number, state=TrialState.FAIL)
+            except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another process was quicker
+                continue
             study.enqueue_trial(trial.params)
 
 

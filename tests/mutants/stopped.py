@@ -170,9 +170,16 @@ MUTANTS = [
     Mutant(
         "a-finished-training-loads-torch",
         file="components/train/launch.py",
-        old='if "RANK" not in os.environ and bundle.exists(BUNDLE):',
+        old="if not under_torchrun() and bundle.exists(BUNDLE):",
         new="if False:",
         test="tests/pipeline/test_run.py::test_a_step_whose_result_is_there_does_not_wait_for_torch[train]",
+    ),
+    Mutant(
+        "a-rank-that-mpi-set-starts-a-finished-training-again",
+        file="components/train/launch.py",
+        old="if not under_torchrun() and bundle.exists(BUNDLE):",
+        new='if "RANK" not in os.environ and bundle.exists(BUNDLE):',
+        test="tests/components/train/test_train.py::test_a_finished_training_is_reused_whoever_set_rank",
     ),
     Mutant(
         "pretrained-weights-count-by-name",

@@ -29,6 +29,13 @@ MUTANTS = [
         test=SHARED,
     ),
     Mutant(
+        "two-machines-queue-a-lost-trial-twice",
+        file="pipeline/sweep/study.py",
+        old="                continue\n            study.enqueue_trial",
+        new="                pass\n            study.enqueue_trial",
+        test=SHARED,
+    ),
+    Mutant(
         "a-running-sweep-gives-no-sign-of-life",
         file="pipeline/sweep/sweep.py",
         old="                        sign(running.trial)\n",

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from components.cxr.storage.storage import Root
 from components.cxr.tracking.tracked_run import TrackedRun
 from pipeline.sweep.space import Dimension
-from pipeline.sweep.study import GONE_S, OWNER, opened_study, sign
+from pipeline.sweep.study import GONE_S, OWNER, opened_study, sign, take_back
 from pipeline.sweep.sweep import _median_rule, _Running, _tell
 from tests.postgres import PASSWORD, Postgres, postgres
 
@@ -51,6 +51,11 @@ def test_machines_share_trials_and_take_none_from_each_other(
         states = [trial.state for trial in again.trials]
         failed, running, waiting = TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING
         assert states[2:] == [failed, failed, running, running, failed, waiting, waiting, waiting]
+        seen = [trial for trial in again.trials if trial.number in (lost.number, silent.number)]
+        with pytest.MonkeyPatch.context() as late:  # as one that looked before the other told
+            late.setattr(again, "get_trials", lambda **_: seen)
+            take_back(again)
+        assert len(again.trials) == len(states), "each is queued once"
         asked = [again.ask(distributions).params for _ in range(3)]
         assert asked == [lost.params, silent.params, forgotten.params]
         assert new.params not in asked

@@ -30,6 +30,7 @@ from components.cxr.tracking.journal import JOURNAL
 from components.train.checkpoint import load_checkpoint
 from components.train.config import TrainConfig
 from components.train.key import training_key
+from components.train.launch import launch
 from components.train.setup import Setup
 from components.train.train import train
 
@@ -68,6 +69,16 @@ def test_bundle_holds_a_model_that_learned(trained: Root, tiny_data: LoadedManif
         row["train/supervised_loss"] for row in map(json.loads, journal.splitlines()) if "train/supervised_loss" in row
     ]
     assert np.mean(losses[-3:]) < 0.9 * losses[0]  # it starts at the labels' frequencies
+
+
+def test_a_finished_training_is_reused_whoever_set_rank(
+    trained: Root, tiny_data: LoadedManifest, tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes would need a cluster, and MPI and batch systems set RANK as torchrun does."""
+    monkeypatch.setenv("RANK", "0")
+    config = tiny_config.model_copy(update={"num_nodes": 2})
+    found = launch(config, root=trained, manifest=tiny_data.storage)
+    assert found.uri == trained.bundle(training_key(tiny_config, tiny_data.hash)).uri
 
 
 def test_a_finished_training_is_reused(
