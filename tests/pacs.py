@@ -43,9 +43,14 @@ class Orthanc:
         return len(films)
 
     def delete_study(self, uid: str) -> None:
-        found = self.request("POST", "/tools/lookup", data=uid)
-        (study,) = (each["ID"] for each in found if each["Type"] == "Study")
-        self.request("DELETE", f"/studies/{study}")
+        self._delete(uid, "Study")
+
+    def delete_film(self, uid: str) -> None:
+        self._delete(uid, "Instance")
+
+    def _delete(self, uid: str, kind: str) -> None:
+        (found,) = (each for each in self.request("POST", "/tools/lookup", data=uid) if each["Type"] == kind)
+        self.request("DELETE", found["Path"])
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, Field, model_validator
 
 from components.cxr.config import Config
-from components.cxr.dicomweb_server import DicomwebServer
 from components.cxr.errors import UserError
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.labels import PATHOLOGIES
+from components.cxr.pacs import Pacs
 from components.cxr.text.text import SectionName, SectionReader
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "LabelList",
     "MimicCxrData",
     "OpeniData",
-    "PacsQuery",
     "PreprocessConfig",
     "SplitName",
     "parse_data",
@@ -75,38 +74,10 @@ class DicomFolderData(DicomFolder):
     """Shares of the patients under `split: hash`; they sum to 1."""
 
 
-class PacsQuery(Config):
-    """What is searched for; everything that is set has to match."""
-
-    modalities: tuple[str, ...] = Field(("DX", "CR"), min_length=1)
-    """Modality (0008,0060) of a series, one of these."""
-    body_parts: tuple[str, ...] = ()
-    """BodyPartExamined (0018,0015) of a series, one of these in any capitals; empty for all, as many leave it out."""
-    study_dates: str | None = Field(None, pattern=r"^(\d{8})?(-(\d{8})?)?$", min_length=8)
-    """A day or a range of StudyDate, such as 20240101-20241231; either end may be missing."""
-    accession_numbers: str | None = None
-    """File with one AccessionNumber a line: those studies alone; local or gs://."""
-    study_uids: str | None = None
-    """File with one StudyInstanceUID a line: those studies alone; local or gs://."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.accession_numbers is not None and self.study_uids is not None:
-            raise ValueError("either accession_numbers or study_uids")
-        return self
-
-
-class DicomwebData(Config):
+class DicomwebData(Pacs):
     """Films of a PACS by DICOMweb, without labels or reports, for prediction."""
 
     adapter: Literal["dicomweb"] = "dicomweb"
-    server: DicomwebServer
-    """Where it answers, and which environment variables hold the credentials."""
-    query: PacsQuery = PacsQuery()
-    """What is searched for."""
-    found: str
-    """JSON file that the first run writes with what the search found, patients' ids and all, and later ones read: what
-    comes into the PACS meanwhile changes nothing. Delete it to search anew. Local or gs://."""
     pathologies: tuple[str, ...] = Field(PATHOLOGIES, min_length=1)
     """Label columns of the data set, blank throughout: those of the model that is to score it."""
     split: Literal["train", "validate", "test", "hash"] = "test"

@@ -7,13 +7,16 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from components.cxr.cli import ConfigOption, RootOption, SetOption, load_config, open_root, run_cli, terminate_cleanly
-from components.cxr.config import section
+from components.cxr.config import load_mapping, load_yaml, section, with_overrides
+from components.cxr.errors import UserError
+from components.cxr.pacs import Pacs
 from components.cxr.storage.pointers import read_pointer
 from components.cxr.storage.storage import Root, open_storage
 from components.serve.config import ServeConfig
@@ -43,8 +46,9 @@ def main(
     """Serve a model until the process is stopped.
 
     `rollback --config FILE` puts the model before the one in service back, `predict FOLDER --config FILE --out FILE`
-    answers for a folder of studies without a server, `route SOURCE --state FOLDER` sends reports of what arrives to a
-    PACS, `key FILE NAME` makes an API key, `sign --config FILE --key FILE` signs a model; each has its own --help.
+    answers for the studies of a folder or a PACS without a server, `route SOURCE --state FOLDER` sends reports of what
+    arrives to a PACS, `key FILE NAME` makes an API key, `sign --config FILE --key FILE` signs a model; each has its own
+    --help.
     """
     if while_stdin_is_open:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
@@ -78,10 +82,18 @@ def rollback(config: ConfigOption, overrides: SetOption, root: RootOption = None
 
 
 def predict(
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Of studies, local or gs://.", show_default=False)],
     config: ConfigOption,
     out: Annotated[str, typer.Option(metavar="FILE", help="Table to write, .parquet; gs:// too.", show_default=False)],
     overrides: SetOption,
+    folder: Annotated[str | None, typer.Argument(metavar="FOLDER", help="Of studies, local or gs://.")] = None,
+    pacs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Configuration whose section data is a PACS (adapter: dicomweb), in place of FOLDER; "
+            "--set data.FIELD=VALUE overrides it.",
+        ),
+    ] = None,
     root: RootOption = None,
     bundle: Annotated[str | None, typer.Option(metavar="URI", help="Model; default: the deployed one.")] = None,
     evaluation: Annotated[
@@ -95,32 +107,42 @@ def predict(
         str | None, typer.Option(metavar="FILE", help="CSV of study, text, age_years and sex; gs:// too.")
     ] = None,
 ) -> None:
-    """Answer for every study in a folder, as the server would, without one.
+    """Answer for every study in a folder or in a PACS, as the server would, without one.
 
     DICOMs are grouped by StudyInstanceUID, PNGs and JPEGs by subfolder. Run it again to continue after a kill.
+    Environment: CXRFLOW_PACS_USER and CXRFLOW_PACS_PASSWORD, or CXRFLOW_PACS_TOKEN, for a PACS.
     """
     terminate_cleanly()
-    values = load_config(config, overrides)
+    if (folder is None) == (pacs is None) or (pacs and each_picture):
+        raise UserError(
+            "bad-option",
+            "the films are not clear",
+            found="--each-picture with --pacs" if pacs and each_picture else "both" if pacs else "neither",
+            expected="a FOLDER, with or without --each-picture, or --pacs FILE",
+        )
+    values = load_yaml(config)
+    if pacs is not None:
+        values["data"] = section(load_mapping(pacs, what="pacs"), "data")
+    values = with_overrides(values, overrides)
     step = ServeConfig.parse(section(values, "serve"), where="serve")
+    archive = None if pacs is None else Pacs.of(section(values, "data"), where="data")
     place, seal, version = bundle, None, None
     if place is None:
         where = open_root(values, root)
         current = _in_service(where, remedy="Run the pipeline, or pass --bundle.")
         place, seal, version = where.at(current.bundle).uri, current.seal, current.model_version
-    from components.serve.predict import predict_folder  # seconds, as above
+    from components.serve.predict import predict_studies  # seconds, as above
     from components.serve.predict_parts import Model
+    from components.serve.studies import studies_in_folder, studies_in_pacs
 
+    if archive is not None:
+        find = partial(studies_in_pacs, archive)
+    else:
+        assert folder is not None
+        films = open_storage(folder)
+        find = partial(studies_in_folder, films, each_picture=each_picture, max_films=step.max_files)
     model = Model(place, evaluation, seal, version)
-    films = open_storage(folder)
-    predict_folder(
-        step,
-        model=model,
-        folder=films,
-        out=out,
-        num_processes=num_processes,
-        each_picture=each_picture,
-        table=table,
-    )
+    predict_studies(step, model=model, find=find, out=out, num_processes=num_processes, table=table)
 
 
 def route(

@@ -1,4 +1,4 @@
-"""`python -m components.serve predict`: a served model's answers for a folder of studies, as one table.
+"""`python -m components.serve predict`: a served model's answers for the studies of a folder or a PACS, as one table.
 
 The answers are the server's: films, text and limits go the same way. Work is kept in parts beside the table until it
 is whole, so that a killed command goes on where it was.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,10 +23,10 @@ from components.cxr.storage.storage import Storage, open_storage
 from components.serve.config import ServeConfig
 from components.serve.predict_parts import Model, predicted_parts
 from components.serve.self_check import UNCHECKED
-from components.serve.studies import FolderStudies, find_studies
+from components.serve.studies import FoundStudies
 from components.serve.told import ToldTable, read_told
 
-__all__ = ["predict_folder"]
+__all__ = ["predict_studies"]
 
 VERSION = 1
 """Of the table: another one starts anew."""
@@ -35,33 +36,32 @@ _STARTED = "started"
 """File beside the parts that says of what they are."""
 
 
-def predict_folder(
+def predict_studies(
     config: ServeConfig,
     *,
     model: Model,
-    folder: Storage,
+    find: Callable[[], FoundStudies],
     out: str,
     num_processes: int,
-    each_picture: bool = False,
     table: str | None = None,
 ) -> pa.Table:
-    """Answer for every study in the folder and write the table, whole or not at all; and return it.
+    """Answer for every study that is found and write the table, whole or not at all; and return it.
 
     Args:
-        folder: of DICOMs, PNGs and JPEGs; see find_studies.
+        find: looks in a folder or a PACS, after model and output were looked at.
         out: file to write, local or gs://.
         num_processes: each with a model of its own; with 1 this process answers.
         table: of texts, ages and sexes, see read_told; a cell there goes before a text file or a header.
 
     Raises:
-        UserError: no film, a table that cannot be read, another output in the way, no usable model, or a process that
-            was killed.
+        UserError: `find`'s, a table that cannot be read, another output in the way, no usable model, a PACS that fails,
+            or a process that was killed.
     """
     place, name = _place(out)
-    found = find_studies(folder, each_picture=each_picture, max_films=config.max_files)
-    told = None if table is None else read_told(table, studies={study.name for study in found.studies})
     seal = load_seal(open_storage(model.evaluation or model.bundle), expected=model.seal)
-    key = _key(config, model, seal, found, folder, told)
+    found = find()
+    told = None if table is None else read_told(table, studies={study.name for study in found.studies})
+    key = _key(config, model, seal, found, told)
     if place.exists(name):
         finished = _finished(place, name, key)
         print(f"predict: {out} is complete already", flush=True)
@@ -80,7 +80,7 @@ def predict_folder(
         wanted,
         config=config,
         model=model,
-        folder=folder.uri,
+        open_files=found.open_files,
         num_processes=num_processes,
         told={} if told is None else told.by_study,
     )
@@ -106,18 +106,16 @@ def _place(out: str) -> tuple[Storage, str]:
     return open_storage(folder or ("/" if out.startswith("/") else ".")), name
 
 
-def _key(
-    config: ServeConfig, model: Model, seal: Seal, found: FolderStudies, folder: Storage, told: ToldTable | None
-) -> str:
+def _key(config: ServeConfig, model: Model, seal: Seal, found: FoundStudies, told: ToldTable | None) -> str:
     """What decides the answers: the sealed model, limits, names and sizes of the studies' files, and what is told."""
     limits = config.model_dump_json(include={"limits", "max_files", "max_file_bytes", "max_text_chars"})
     files = [
-        f"{study.name}\0{name}\0{found.sizes[name]}"
+        f"{study.name}\0{name}\0{found.sizes.get(name, '')}"
         for study in found.studies
         for name in (*study.films, *((study.text,) if study.text else ()))
     ]
     table = "" if told is None else told.sha256
-    return content_hash(str(VERSION), seal.hash, model.version or "", limits, folder.uri, "\n".join(files), table)
+    return content_hash(str(VERSION), seal.hash, model.version or "", limits, found.where, "\n".join(files), table)
 
 
 def _finished(place: Storage, name: str, key: str) -> pa.Table:
@@ -160,7 +158,7 @@ def _bytes(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def _tell(table: pa.Table, found: FolderStudies, out: str) -> None:
+def _tell(table: pa.Table, found: FoundStudies, out: str) -> None:
     """What came of it; reasons and counts alone, as names and ids may be a patient's."""
     unanswered = Counter(reason for reason in table["reason"].to_pylist() if reason)
     films = Counter(reason for reasons in table["left_out_reasons"].to_pylist() for reason in reasons)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from components.serve.fields import study_form
 from components.serve.predictor import Prediction, StudyPredictor
 from components.serve.seen import cautions, overall
 from components.serve.self_check import check_self
-from components.serve.studies import StudyFiles
+from components.serve.studies import FilmFiles, StudyFiles
 from components.serve.told import Told
 
 __all__ = ["Model", "predicted_parts", "predictions_schema"]
@@ -80,7 +80,7 @@ def predictions_schema(pathologies: Sequence[str]) -> pa.Schema:
 class _Spec(NamedTuple):
     config: ServeConfig
     model: Model
-    folder: str
+    open_files: Callable[[], FilmFiles]
     told: Mapping[str, Told]
 
 
@@ -90,7 +90,7 @@ class _Answerer:
     def __init__(self, spec: _Spec) -> None:
         torch.set_num_threads(spec.config.threads)
         cv2.setNumThreads(spec.config.threads)
-        self.config, self.model, self.films, self.told = spec.config, spec.model, open_storage(spec.folder), spec.told
+        self.config, self.model, self.files, self.told = spec.config, spec.model, spec.open_files(), spec.told
         self.predictor = spec.model.load(spec.config)
         self.schema = predictions_schema(self.predictor.bundle.info.pathologies).with_metadata(
             {
@@ -128,6 +128,8 @@ class _Answerer:
 
     def _answer(self, films: dict[str, bytes], left_out: dict[str, str], told: Told) -> dict[str, Any]:
         """The answer to the films that can be used; those that cannot move to `left_out`."""
+        if len(films) > self.config.max_files:
+            self._leave_out(films, left_out)
         while True:
             if not films and left_out:
                 raise RequestError(422, "no-usable-film", "No film can be used.")
@@ -144,6 +146,15 @@ class _Answerer:
                 continue
             return self._columns(found) | {"warnings": [c.code for c in cautions(form, found, self.predictor.bundle)]}
 
+    def _leave_out(self, films: dict[str, bytes], left_out: dict[str, str]) -> None:
+        """Read each film alone, so that those that cannot be used are not counted."""
+        for name, data in list(films.items()):
+            try:
+                self.predictor.read([data])
+            except RequestError as error:
+                left_out[name] = error.code
+                del films[name]
+
     def _columns(self, found: Prediction) -> dict[str, Any]:
         said = overall(found.answers, in_distribution=found.in_distribution)
         columns: dict[str, Any] = {"condition": found.condition, "overall": said}
@@ -158,16 +169,18 @@ class _Answerer:
 
     def _read(self, name: str) -> bytes:
         try:
-            path = self.films.local_path(name)
+            path = self.files.local_path(name)
             if path is not None and path.stat().st_size > self.config.max_file_bytes:
                 raise RequestError(413, "film-too-large", "The film is too large.")
-            data = self.films.read(name).data
-        except (FileNotFoundError, IsADirectoryError, PermissionError):
+            data = self.files.read(name).data
+        except FileNotFoundError:
+            raise RequestError(422, "film-vanished", "The film was found and is there no more.") from None
+        except (IsADirectoryError, PermissionError):
             raise RequestError(422, "film-unreadable", "The film cannot be read.") from None
         except OSError as error:
             remedy = "Check the disk or the mount and run the same command again; what is finished is kept."
             raise UserError(
-                "unreadable-films", "cannot read films", where=self.films.uri, found=error.strerror, remedy=remedy
+                "unreadable-films", "cannot read films", where=self.files.uri, found=error.strerror, remedy=remedy
             ) from None
         if len(data) > self.config.max_file_bytes:
             raise RequestError(413, "film-too-large", "The film is too large.")
@@ -196,23 +209,23 @@ def predicted_parts(
     *,
     config: ServeConfig,
     model: Model,
-    folder: str,
+    open_files: Callable[[], FilmFiles],
     num_processes: int,
     told: Mapping[str, Told],
 ) -> Generator[tuple[int, pa.Table], None, None]:
     """Each part's number and its rows, in order.
 
     Args:
-        folder: URI of what the studies' files are relative to.
+        open_files: opens where the studies' files are, in each process.
         num_processes: with 1, this process answers.
         told: what is known of studies beside their films, by name.
 
     Raises:
-        UserError: no usable model, a folder that cannot be read, or a process that was killed.
+        UserError: no usable model, a folder or PACS that cannot be read, or a process that was killed.
     """
     if not parts:
         return
-    spec = _Spec(config, model, folder, told)
+    spec = _Spec(config, model, open_files, told)
     if num_processes == 1:
         answerer = _Answerer(spec)
         with answerer.predictor.reader:

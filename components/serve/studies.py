@@ -1,24 +1,30 @@
-"""The studies in a folder of films, for prediction: DICOMs by StudyInstanceUID, pictures by the folder they are in."""
+"""The studies in a folder of films or in a PACS, for prediction: DICOMs by StudyInstanceUID, pictures by folder."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from components.cxr.errors import UserError
 from components.cxr.films.dicom_headers import film_headers
-from components.cxr.storage.storage import Storage
+from components.cxr.pacs import Pacs
+from components.cxr.pacs_search import PacsFilms, search_pacs
+from components.cxr.storage.storage import Storage, open_storage
 
-__all__ = ["FolderStudies", "StudyFiles", "find_studies"]
+__all__ = ["FilmFiles", "FoundStudies", "StudyFiles", "studies_in_folder", "studies_in_pacs"]
+
+FilmFiles = Storage | PacsFilms
+"""Where films are read by name."""
 
 _PICTURES = (".png", ".jpg", ".jpeg")
 _TEXT = ".txt"
 
 
 class StudyFiles(NamedTuple):
-    """One study's files, relative to the folder."""
+    """One study's files, by their names in the folder or the PACS."""
 
     name: str
     """StudyInstanceUID; else the folder of its pictures, or the path of its only film."""
@@ -27,18 +33,22 @@ class StudyFiles(NamedTuple):
     """The one text file beside its films, where they share their folder with no other study's."""
 
 
-class FolderStudies(NamedTuple):
+class FoundStudies(NamedTuple):
     """What there is to predict."""
 
+    where: str
+    """The folder's URI, or the PACS's address."""
+    open_files: Callable[[], FilmFiles]
+    """Opens it; another process can call it, too."""
     studies: tuple[StudyFiles, ...]
     """By name."""
     sizes: Mapping[str, int]
-    """Bytes of every file in the folder."""
+    """Bytes of every file in the folder; none of a PACS's, which tells no sizes."""
     left_out: Counter[str]
     """Files that are no film of their own, by reason."""
 
 
-def find_studies(storage: Storage, *, each_picture: bool = False, max_films: int) -> FolderStudies:
+def studies_in_folder(storage: Storage, *, each_picture: bool = False, max_films: int) -> FoundStudies:
     """Group the films in a folder and all folders in it.
 
     DICOMs with the same StudyInstanceUID (0020,000D) are one study, one without is a study of its own. PNGs and JPEGs
@@ -79,7 +89,17 @@ def find_studies(storage: Storage, *, each_picture: bool = False, max_films: int
         )
     texts = _texts(sizes, films)
     studies = (StudyFiles(name, tuple(films[name]), texts.get(name)) for name in sorted(films))
-    return FolderStudies(tuple(studies), sizes, left_out)
+    return FoundStudies(storage.uri, partial(open_storage, storage.uri), tuple(studies), sizes, left_out)
+
+
+def studies_in_pacs(pacs: Pacs) -> FoundStudies:
+    """Search a PACS, or take what an earlier search found; films are retrieved when they are read.
+
+    Raises:
+        UserError: as search_pacs.
+    """
+    studies = (StudyFiles(found.study, found.films, None) for found in search_pacs(pacs))
+    return FoundStudies(pacs.server.url, partial(PacsFilms, pacs.server), tuple(studies), {}, Counter())
 
 
 def _texts(sizes: Mapping[str, int], films: Mapping[str, list[str]]) -> dict[str, str]:

@@ -4,6 +4,8 @@ from tests.mutants.mutant import Mutant
 
 CLIENT = "tests/components/cxr/test_dicomweb.py"
 FILE = "components/cxr/dicomweb.py"
+PREDICT = "tests/components/serve/test_predict.py"
+PREDICT_PACS = "tests/components/serve/test_predict_pacs.py"
 
 MUTANTS = [
     Mutant(
@@ -35,5 +37,26 @@ MUTANTS = [
         old='UID = re.compile(r"[0-9]+(\\.[0-9]+)*")',
         new='UID = re.compile(r".*")',
         test=f"{CLIENT}::test_a_server_whose_pages_do_not_count_ends",
+    ),
+    Mutant(
+        "a-misspelt-query-is-the-whole-pacs",
+        file="components/cxr/pacs.py",
+        old='if name not in ("adapter", *_OF_DATA_SETS)}',
+        new="if name in cls.model_fields}",
+        test=f"{PREDICT_PACS}::test_what_is_no_pacs_is_one_error",
+    ),
+    Mutant(
+        "a-film-that-vanishes-ends-the-prediction",
+        file="components/serve/predict_parts.py",
+        old="        except FileNotFoundError:\n",
+        new="        except BlockingIOError:\n",
+        test=f"{PREDICT}::test_films_that_vanish_or_are_none_cost_themselves",
+    ),
+    Mutant(
+        "what-is-no-film-makes-films-too-many",
+        file="components/serve/predict_parts.py",
+        old="        if len(films) > self.config.max_files:\n",
+        new="        if not films:\n",
+        test=f"{PREDICT}::test_films_that_vanish_or_are_none_cost_themselves",
     ),
 ]

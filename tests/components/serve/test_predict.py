@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -20,8 +21,9 @@ from components.cxr.seal import SEAL, load_seal
 from components.cxr.self_check import SELF_CHECK
 from components.cxr.storage.storage import open_storage
 from components.serve.config import ServeConfig
-from components.serve.predict import predict_folder
+from components.serve.predict import predict_studies
 from components.serve.predict_parts import Model
+from components.serve.studies import studies_in_folder
 from tests.components.processes import wait_for
 from tests.components.serve.conftest import SERVER_LIMITS
 
@@ -78,10 +80,10 @@ def archive(tmp_path, dicom_bytes, study):
     return folder, expected
 
 
-def predicted(folder, out, model, **arguments):
-    config = ServeConfig(**SERVER_LIMITS)
-    arguments = {"num_processes": 1, **arguments}
-    return predict_folder(config, model=model, folder=open_storage(str(folder)), out=str(out), **arguments)
+def predicted(folder, out, model, *, each_picture=False, table=None):
+    config, films = ServeConfig(**SERVER_LIMITS), open_storage(str(folder))
+    find = partial(studies_in_folder, films, each_picture=each_picture, max_films=config.max_files)
+    return predict_studies(config, model=model, find=find, out=str(out), num_processes=1, table=table)
 
 
 def test_the_table_has_the_servers_answers_and_says_what_was_left_out(archive, model, server, tmp_path, capsys):
@@ -176,6 +178,28 @@ def test_a_model_without_synthetic_studies_is_told_before_it_answers(world, png,
     predicted(folder, tmp_path / "unchecked.parquet", model)
     out = capsys.readouterr().out
     assert out.index("predict: not checked by synthetic studies: ") < out.index("1 of 1 studies answered")
+
+
+def test_films_that_vanish_or_are_none_cost_themselves(model, png, tmp_path):
+    folder = tmp_path / "films"
+    for name in ("a/0.png", "a/1.png", "b/0.png", *(f"c/{i}.png" for i in range(5))):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(png if name[0] != "c" or name in ("c/1.png", "c/4.png") else b"no film")
+
+    def find():
+        found = studies_in_folder(open_storage(folder), max_films=5)
+        for name in ("a/0.png", "b/0.png"):
+            (folder / name).unlink()
+        return found
+
+    config = ServeConfig(**SERVER_LIMITS)  # three films
+    table = predict_studies(config, model=model, find=find, out=str(tmp_path / "out.parquet"), num_processes=1)
+    rows = {row["study"]: (row["reason"], row["films"], row["left_out_reasons"]) for row in table.to_pylist()}
+    assert rows == {
+        "a": (None, ["a/1.png"], ["film-vanished"]),
+        "b": ("no-usable-film", [], ["film-vanished"]),
+        "c": (None, ["c/1.png", "c/4.png"], 3 * ["film-unknown-format"]),
+    }
 
 
 @pytest.mark.parametrize(
