@@ -167,6 +167,7 @@ def value_of(found: dict[str, Any], keyword: str) -> str:
 
 
 _TAGS = {
+    "AccessionNumber": "00080050",
     "Modality": "00080060",
     "BodyPartExamined": "00180015",
     "PatientID": "00100020",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -103,9 +104,15 @@ def _search(pacs: Pacs, listed: list[str] | None) -> list[FoundStudy]:
     client, query = Dicomweb(pacs.server), pacs.query
     fixed = {"StudyDate": query.study_dates} if query.study_dates else {}
     name = "AccessionNumber" if query.accession_numbers is not None else "StudyInstanceUID"
-    searches = [fixed] if listed is None else [fixed | {name: value} for value in listed]
+
+    def one(value: str) -> list[dict[str, Any]]:
+        """Of an id itself: Orthanc finds a17 as well where A17 is asked for."""
+        return [study for study in client.studies(fixed | {name: value}) if value_of(study, name) == value]
+
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        pages = pool.map(lambda filters: list(client.studies(filters)), searches)
+        pages = [list(client.studies(fixed))] if listed is None else list(pool.map(one, listed))
+        if listed is not None and not all(pages):
+            print(f"pacs: {sum(not page for page in pages)} of {len(pages)} ids of the list find no study", flush=True)
         patient_of = {
             value_of(study, "StudyInstanceUID"): value_of(study, "PatientID") for page in pages for study in page
         }

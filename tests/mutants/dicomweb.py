@@ -59,4 +59,11 @@ MUTANTS = [
         new="        if not films:\n",
         test=f"{PREDICT}::test_films_that_vanish_or_are_none_cost_themselves",
     ),
+    Mutant(
+        "another-patients-study-by-a-like-accession-number",
+        file="components/cxr/pacs_search.py",
+        old=" if value_of(study, name) == value]",
+        new="]",
+        test=f"{CLIENT}::test_a_server_that_does_not_filter_finds_what_is_listed_alone",
+    ),
 ]

@@ -14,6 +14,8 @@ import pytest
 from components.cxr.dicomweb import Dicomweb
 from components.cxr.dicomweb_server import DicomwebServer, authorization
 from components.cxr.errors import UserError
+from components.cxr.pacs import Pacs
+from components.cxr.pacs_search import search_pacs
 
 FILE = b"\0" * 128 + b"DICM\r\n--b\r\n" + bytes(range(256)) * 20
 WHOLE = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + FILE + b"\r\n--b--\r\n"
@@ -110,6 +112,30 @@ def test_a_server_whose_pages_do_not_count_ends(peer: Peer) -> None:
     study[0]["0020000D"]["Value"] = ["../../admin"]  # type: ignore[index]
     assert "[not-dicomweb]" in (line := refused(lambda: list(peer.client().studies({}))))
     assert "admin" not in line
+
+
+def test_a_server_that_does_not_filter_finds_what_is_listed_alone(
+    peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def study(uid: str, number: str, part: str) -> dict[str, object]:
+        values = {"0020000D": uid, "0020000E": "1.9", "00080018": "1.8"}
+        values |= {"00080050": number, "00080060": "DX", "00180015": part}
+        return {tag: {"vr": "UI", "Value": [value]} for tag, value in values.items()}
+
+    studies = [study("1.1", "A17", "Chest"), study("1.2", "a17", "Chest"), study("1.3", "B", "Hand")]
+
+    def replies(_: int) -> Reply:
+        path = peer.sent[-1][0]
+        found = [each for each in studies if f"/{each['0020000D']['Value'][0]}/" in path] or studies  # type: ignore[index]
+        return 200, "application/dicom+json", json.dumps(found).encode()
+
+    peer.replies = replies
+    (tmp_path / "list").write_text("A17\nB\nC\n")
+    url = f"http://127.0.0.1:{peer.server.server_port}/dicom-web"
+    query = {"accession_numbers": str(tmp_path / "list"), "body_parts": ["cHEST"]}
+    pacs = Pacs.parse({"server": {"url": url}, "query": query, "found": str(tmp_path / "found.json")}, where="data")
+    assert [(each.study, each.films) for each in search_pacs(pacs)] == [("1.1", ("1.1/1.9/1.8",))]
+    assert capsys.readouterr().out == "pacs: 1 of 3 ids of the list find no study\n"
 
 
 @pytest.mark.parametrize("status", [401, 403])

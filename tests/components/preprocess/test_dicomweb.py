@@ -73,19 +73,7 @@ def test_a_film_comes_as_it_is_stored(values: Values, films: Path) -> None:
     assert opened.PixelData in got
 
 
-def test_queries(values: Values, films: Path, tmp_path: Path) -> None:
-    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in films.rglob("*.dcm")]
-    one = headers[0]
-    (tmp_path / "uids.txt").write_text(f"{one.StudyInstanceUID}\n\n")
-
-    def studies(name: str, **query: Any) -> set[str]:
-        data = {**values["data"], "query": query, "found": str(tmp_path / name)}
-        read_source(parse_data(data), key=IdKey(None))
-        return {each["study"] for each in json.loads((tmp_path / name).read_text())["studies"]}
-
-    assert studies("1", study_uids=str(tmp_path / "uids.txt")) == {one.StudyInstanceUID}
-    same_day = {each.StudyInstanceUID for each in headers if each.StudyDate == one.StudyDate}
-    assert studies("2", study_dates=one.StudyDate) == same_day
+def test_a_search_that_finds_nothing_and_a_list_with_a_header(values: Values, tmp_path: Path) -> None:
     values["data"]["query"] = {"modalities": ["MG"]}
     assert "the search finds no films" in refusal(values, tmp_path / "none")
     assert not Path(values["data"]["found"]).exists()

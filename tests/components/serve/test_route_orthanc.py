@@ -33,6 +33,7 @@ from tests.components.serve.routing import (
     put_studies,
     routed,
 )
+from tests.pacs import orthanc_of_a_token
 
 pytestmark = pytest.mark.orthanc
 
@@ -127,6 +128,19 @@ def test_wrong_credentials_are_one_error(orthanc, server, dicom_bytes, tmp_path,
     done = routed(source, tmp_path / "state", server.address, *to, **orthanc.credentials)
     assert done.returncode == 0, done.stderr
     assert orthanc.numbers_of_reports() == ({1: 1} if end == "sink" else {})
+
+
+def test_a_bearer_token_lets_the_router_in(server, dicom_bytes, tmp_path):
+    put_studies(tmp_path / "in", dicom_bytes, range(2))
+    with orthanc_of_a_token(tmp_path, token := "geheim-0123456789.abc_~+/=") as pacs:
+        pacs.fill(tmp_path / "in")
+        for token_sent, code in (("geheim", 2), (token, 0)):
+            done = routed(pacs.root, tmp_path / "state", server.address, CXRFLOW_PACS_TOKEN=token_sent)
+            assert done.returncode == code, done.stderr
+            assert "geheim" not in done.stderr
+            assert done.stderr.splitlines()[-1].endswith("[pacs-refused]") == bool(code)
+        series = pacs.request("GET", "/series?expand")
+    assert sorted(each["MainDicomTags"]["Modality"] for each in series) == ["DX", "DX", "SR", "SR"]
 
 
 def test_what_stow_says_is_told_apart(orthanc, dicom_bytes, tmp_path):
