@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # infra/slurm/ci.sh COMMAND…: run a command with a Slurm cluster of one controller and two nodes, on a bare Debian machine.
 #
-# Debian's slurm-wlm and munge are installed where they are missing. The nodes n1 and n2 are two slurmd on this machine
-# with ports of their own and both cores each; partition `all` is the default, `short` ends a job after a minute.
+# Debian's slurm-wlm, munge and environment-modules are installed where they are missing. The nodes n1 and n2 are two
+# slurmd on this machine with ports of their own, both cores and two GPUs each; n2 has the feature `ib`. The GPUs are
+# devices that every machine has, which Slurm hands out as it would real ones. Partition `all` is the default, `short`
+# ends a job after a minute, and a job of `first` preempts those of the others: of `all` after GraceTime, of `short` at once.
 # Everything of the cluster is in one folder, which SLURM_CONF points into; at the end what was started is stopped and
 # the folder is gone. A cluster that this machine has already is used as it is.
 set -euo pipefail
@@ -42,10 +44,11 @@ stop() {
 }
 trap cleanup EXIT
 
-if ! command -v slurmctld >/dev/null || ! command -v slurmd >/dev/null || ! command -v munged >/dev/null; then
-  echo "ci: installing slurm-wlm munge"
+wanted="slurm-wlm munge environment-modules"
+if ! command -v slurmctld slurmd munged >/dev/null || [ ! -e /etc/profile.d/modules.sh ]; then
+  echo "ci: installing $wanted"
   apt-get update -qq >"$work/apt.log" 2>&1 &&
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurm-wlm munge >>"$work/apt.log" 2>&1 ||
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $wanted >>"$work/apt.log" 2>&1 ||
     { tail -n 20 "$work/apt.log" >&2; exit 1; }
 fi
 
@@ -76,21 +79,30 @@ SlurmdPidFile=$work/slurmd.%n.pid
 SlurmctldLogFile=$work/slurmctld.log
 SlurmdLogFile=$work/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin=task/affinity
 SwitchType=switch/none
 MpiDefault=none
 JobAcctGatherType=jobacct_gather/none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
+SelectTypeParameters=CR_Core_Memory
+DefMemPerCPU=1024
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+GresTypes=gpu
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 ReturnToService=2
 SlurmdTimeout=12
 KillWait=10
 MinJobAge=120
-NodeName=n[1-2] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[$first,$second] CPUs=2
-PartitionName=all Nodes=n[1-2] Default=YES MaxTime=INFINITE OverSubscribe=NO
+NodeName=DEFAULT CPUs=2 RealMemory=4096 Gres=gpu:a100:2
+NodeName=n1 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$first
+NodeName=n2 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$second Feature=ib
+PartitionName=all Nodes=n[1-2] Default=YES MaxTime=INFINITE OverSubscribe=NO GraceTime=30
 PartitionName=short Nodes=n[1-2] MaxTime=1
+PartitionName=first Nodes=n[1-2] PriorityTier=9 PreemptMode=OFF
 CONF
+echo "Name=gpu Type=a100 File=/dev/null" >"$work/gres.conf"
+echo "Name=gpu Type=a100 File=/dev/zero" >>"$work/gres.conf"
 export SLURM_CONF="$work/slurm.conf"
 
 slurmctld

@@ -20,20 +20,20 @@ RESUMED = ("preprocess", "train")
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 
 END = """
-while :; do
-  wait "$step"; code=$?
-  [ "$code" = 138 ] || break # USR1 interrupted the wait
-done
+while kill -0 "$step" 2>/dev/null; do wait "$step"; done # a signal interrupts the wait
+wait "$step"; code=$?
 [ "$code" = 0 ] && exit
+job=$SLURM_JOB_ID # of the last element that of its whole array
+[ -z "${SLURM_ARRAY_TASK_ID:-}" ] || job="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 again() {
   # A job that was canceled is no longer running, and is not brought back.
-  [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ] || exit "$code"
+  [ "$(squeue -h -j "$job" -o %T)" = RUNNING ] || exit "$code"
   echo "slurm: $1; queued again"
-  scontrol requeue "$SLURM_JOB_ID"
+  scontrol requeue "$job"
   exit "$code"
 }
-if [ -n "$asked" ] && [ "$code" = 143 ]; then
-  [ "${SLURM_RESTART_COUNT:-0}" -ge MAX_REQUEUES ] || again "stopped before the time limit"
+if [ "$code" = 143 ]; then
+  [ "${SLURM_RESTART_COUNT:-0}" -ge MAX_REQUEUES ] || again "stopped ${asked:-to give way}"
 elif [ "$code" != 2 ]; then # 2: a mistake of the user, which no further try mends
   echo "$code on ${SLURM_JOB_NODELIST:-?}" >>"$folder/failed"
   [ "$(wc -l <"$folder/failed")" -gt RETRIES ] || again "ended with code $code"
@@ -62,12 +62,20 @@ def batch_script(config: PipelineConfig, job: Job, run: Path) -> str:
     # srun takes SIGTERM for an order to kill, so that of several nodes goes to the step itself.
     stop, start = 'kill -TERM "$step"', "bash"
     if nodes > 1:
+        cpu = platform.step(job.step).cpu
+        cores = f"--cpus-per-task={_cores(cpu)} " if cpu else ""  # which srun does not take over from sbatch
         stop, start = (
             'scancel --signal=TERM "$SLURM_JOB_ID"',
-            f"srun --nodes={nodes} --ntasks-per-node=1 --wait=60 bash",
+            f"srun --nodes={nodes} --ntasks-per-node=1 {cores}--wait=60 bash",
         )
-    lines += ["asked= step=", f'stop() {{ asked=yes; [ -z "$step" ] || {stop}; }}', "trap stop USR1"]
-    lines += [f"module load {name}" for name in slurm.modules]
+    lines += [
+        "asked= step=",
+        f"stop() {{ asked='before the time limit'; [ -z \"$step\" ] || {stop}; }}",
+        "trap stop USR1",
+    ]
+    # Slurm ends a job by SIGTERM to all of its processes; what is left when this script ends, it kills.
+    lines += ["trap : TERM"]
+    lines += [f"module load {shlex.quote(name)} || exit" for name in slurm.modules]
     element = "" if job.copies is None else "-$SLURM_ARRAY_TASK_ID"
     lines += [f"folder={shlex.quote(str(run / job.name))}{element}"]
     exports = {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "PASSIVE", **platform.env}

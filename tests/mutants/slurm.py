@@ -30,7 +30,7 @@ MUTANTS = [
     Mutant(
         "a-canceled-job-is-brought-back",
         file="pipeline/slurm/script.py",
-        old="""  [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ] || exit "$code"\n""",
+        old="""  [ "$(squeue -h -j "$job" -o %T)" = RUNNING ] || exit "$code"\n""",
         new="",
         test=QUEUED_AGAIN,
     ),
@@ -46,6 +46,27 @@ MUTANTS = [
         file="pipeline/slurm/script.py",
         old='"trap stop USR1"',
         new='"trap : USR1"',
+        test=QUEUED_AGAIN,
+    ),
+    Mutant(
+        "an-element-that-is-tried-again-takes-its-array-along",
+        file="pipeline/slurm/script.py",
+        old='job="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"',
+        new="job=$SLURM_ARRAY_JOB_ID",
+        test=QUEUED_AGAIN,
+    ),
+    Mutant(
+        "giving-way-uses-up-a-try",
+        file="pipeline/slurm/script.py",
+        old="""if [ "$code" = 143 ]; then""",
+        new="""if [ -n "$asked" ] && [ "$code" = 143 ]; then""",
+        test=QUEUED_AGAIN,
+    ),
+    Mutant(
+        "a-batch-script-ends-before-its-step",
+        file="pipeline/slurm/script.py",
+        old='    lines += ["trap : TERM"]\n',
+        new="",
         test=QUEUED_AGAIN,
     ),
     Mutant(

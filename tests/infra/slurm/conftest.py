@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.conftest import _own_cache, blob_config, blob_table
+from tests.pipeline.test_bucket import mlflow_server
 
-__all__ = ["_own_cache", "blob_config", "blob_table"]
+__all__ = ["_own_cache", "blob_config", "blob_table", "mlflow_server"]
 
 
 @pytest.fixture(scope="session", autouse=True)

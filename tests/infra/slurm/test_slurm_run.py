@@ -18,19 +18,20 @@ from safetensors.numpy import load_file
 
 from components.cxr.report import load_report
 from components.cxr.storage.storage import open_storage
+from pipeline.slurm.commands import describe
 from tests.infra.slurm.conftest import lose_node, queued, wait_until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 TRAINING = ("train.learning_rate=0.001", "train.epochs=10", "train.checkpoint_every=2")
 
 
-def command(config: Path, root: Path, *overrides: str, options: tuple[str, ...] = ()) -> list[str]:
+def command(config: Path, root: Path | str, *overrides: str, options: tuple[str, ...] = ()) -> list[str]:
     words = [sys.executable, "-m", "pipeline", "run", "--config", str(config), "--runner", "slurm", *options]
     return words + [word for override in (f"root={root}", *overrides) for word in ("--set", override)]
 
 
 def run(
-    config: Path, root: Path, *overrides: str, options: tuple[str, ...] = (), code: int = 0
+    config: Path, root: Path | str, *overrides: str, options: tuple[str, ...] = (), code: int = 0
 ) -> subprocess.CompletedProcess[str]:
     words = command(config, root, *overrides, options=options)
     done = subprocess.run(words, capture_output=True, text=True, timeout=500)
@@ -38,8 +39,8 @@ def run(
     return done
 
 
-def logs(root: Path) -> str:
-    return "\n".join(path.read_text(errors="replace")[-3000:] for path in sorted(root.glob("slurm/*/*.log")))
+def logs(root: Path | str) -> str:
+    return "\n".join(path.read_text(errors="replace")[-3000:] for path in sorted(Path(root).glob("slurm/*/*.log")))
 
 
 def weights(root: Path) -> dict[str, Any]:
@@ -86,52 +87,111 @@ def test_no_patient_or_text_is_in_the_logs(whole: tuple[Path, subprocess.Complet
         assert secret not in text
 
 
-def test_two_nodes_give_the_weights_of_one_process(
-    whole: tuple[Path, subprocess.CompletedProcess[str]], blob_config: Path, tmp_path: Path
-) -> None:
-    root = with_data(whole[0], tmp_path / "root")
-    (manifest,) = (root / "data").iterdir()
-    words = [sys.executable, "-m", "components.train", "--config", str(blob_config), "--root", str(root)]
-    words += ["--manifest", str(manifest), *(word for override in TRAINING for word in ("--set", override))]
-    subprocess.run(words, check=True, capture_output=True, timeout=300)
-    assert largest_difference(weights(whole[0]), weights(root)) < 1e-5
+def step_of(root: Path) -> int:
+    """Steps in the newest checkpoint, 0 before the first."""
+    found = [*root.glob("checkpoints/*/latest.json")]
+    return int(json.loads(found[0].read_text())["checkpoint"][5:-3]) if found else 0
 
 
-def test_a_training_that_meets_its_limit_and_then_loses_a_node_ends_as_an_unbroken_one(
+def started(config: Path, root: Path, *overrides: str) -> tuple[dict[str, str], Path]:
+    """Ids of a run's jobs and its training's log, once there is a checkpoint beyond what there was."""
+    run(config, root, *overrides, options=("--no-wait",))
+    (folder,) = (root / "slurm").iterdir()
+    wait_until(lambda: step_of(root) > 0, timeout_s=120, what=logs(root))
+    return json.loads((folder / "jobs.json").read_text()), folder / "train.log"
+
+
+def preempted(job: str) -> None:
+    """Let a job of the first partition take both nodes for a moment, once they are given to it."""
+    words = ["srun", "--partition=first", "--nodes=2", "--cpus-per-task=2", "--job-name=first", "true"]
+    subprocess.run(words, check=True, capture_output=True, timeout=120)
+    assert queued(f"--jobs={job}") == [f"{job} PENDING"]
+
+
+def test_one_process_that_was_preempted_ends_with_the_weights_of_two_nodes(
     whole: tuple[Path, subprocess.CompletedProcess[str]], blob_config: Path, cluster_folder: Path, tmp_path: Path
 ) -> None:
     root = with_data(whole[0], tmp_path / "root")
-    overrides = (*TRAINING, "train.num_nodes=2")
-    run(blob_config, root, *overrides, options=("--no-wait",))
-    (folder,) = (root / "slurm").iterdir()
-    jobs = json.loads((folder / "jobs.json").read_text())
-    train, log = f"--jobs={jobs['train']}", folder / "train.log"
+    place = "platform.slurm={stop_before_s: 1, steps: {train: {partition: short}}}"
+    jobs, log = started(blob_config, root, *TRAINING, place)
+    preempted(jobs["train"])
+    stopped = step_of(root)
+    assert f"train: stopped at step {stopped}" in log.read_text(), "KillWait was long enough for a checkpoint"
+    wait_until(lambda: not queued(f"--jobs={jobs['train']}"), timeout_s=120, what=logs(root))
+    subprocess.run(["scancel", *jobs.values()], check=True)
+    assert f"at step {stopped} of 60" in log.read_text()
+    assert not (log.parent / "train" / "failed").exists(), "no try is used up"
+    assert largest_difference(weights(whole[0]), weights(root)) < 1e-5
 
-    def checkpoint() -> int:
-        found = [*root.glob("checkpoints/*/latest.json")]
-        return int(json.loads(found[0].read_text())["checkpoint"][5:-3]) if found else 0
 
-    wait_until(lambda: checkpoint() > 0, timeout_s=120, what=logs(root))
+def test_a_training_that_meets_its_limit_is_preempted_and_loses_a_node_ends_as_an_unbroken_one(
+    whole: tuple[Path, subprocess.CompletedProcess[str]], blob_config: Path, cluster_folder: Path, tmp_path: Path
+) -> None:
+    root = with_data(whole[0], tmp_path / "root")
+    jobs, log = started(blob_config, root, *TRAINING, "train.num_nodes=2")
+    train, pending = f"--jobs={jobs['train']}", [f"{jobs['train']} PENDING"]
     subprocess.run(["scancel", "--batch", "--signal=USR1", jobs["train"]], check=True)  # as Slurm does before the limit
-    wait_until(lambda: queued(train) == [f"{jobs['train']} PENDING"], timeout_s=60, what=logs(root))
+    wait_until(lambda: queued(train) == pending, timeout_s=60, what=logs(root))
     assert "slurm: stopped before the time limit; queued again" in log.read_text()
-    stopped = checkpoint()
+    stopped = step_of(root)
     assert f"train: stopped at step {stopped}" in log.read_text()
 
-    wait_until(lambda: checkpoint() > stopped, timeout_s=120, what=logs(root))
+    wait_until(lambda: step_of(root) > stopped, timeout_s=120, what=logs(root))
+    assert f"at step {stopped} of 60" in log.read_text()
+    preempted(jobs["train"])
+    assert "slurm: stopped to give way; queued again" in log.read_text()
+    stopped = step_of(root)
+    assert f"train: stopped at step {stopped}" in log.read_text()
+    assert not (log.parent / "train" / "failed").exists(), "no try is used up"
+
+    wait_until(lambda: step_of(root) > stopped, timeout_s=120, what=logs(root))
     assert f"at step {stopped} of 60" in log.read_text()
     lose_node("n2", cluster_folder)
     try:
-        wait_until(lambda: queued(train) == [f"{jobs['train']} PENDING"], timeout_s=120, what=logs(root))
+        wait_until(lambda: queued(train) == pending, timeout_s=120, what=logs(root))
         assert not (root / "bundles").exists()
     finally:
         subprocess.run(["slurmd", "-N", "n2"], check=True)
-    lost = checkpoint()
+    lost = step_of(root)
     wait_until(lambda: not queued(train), timeout_s=180, what=logs(root))
     subprocess.run(["scancel", *jobs.values()], check=True)
     assert f"at step {lost} of 60" in log.read_text()
-    assert "slurm: try 3 of job" in log.read_text()
+    assert "slurm: try 4 of job" in log.read_text()
     assert largest_difference(weights(whole[0]), weights(root)) == 0.0
+
+
+def test_jobs_get_what_they_ask_for_and_the_root_may_be_a_bucket(
+    blob_config: Path,
+    gcs_bucket: str,
+    mlflow_server: str,
+    cluster_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "modules" / "chest").mkdir(parents=True)
+    (tmp_path / "modules" / "chest" / "1.0").write_text(f"#%Module\nsetenv CXRFLOW_CACHE {tmp_path}/cache\n")
+    monkeypatch.setenv("MODULEPATH", str(tmp_path / "modules"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    done = run(
+        blob_config,
+        f"{gcs_bucket}/chest",
+        f"platform.slurm={{folder: {tmp_path}/slurm, modules: [chest/1.0], steps: {{train: {{constraint: ib}}}}}}",
+        "platform.steps={train: {cpu: 2, memory: 1500M, gpus: 1, gpu_type: a100}}",
+        "platform.partitions=1",
+        "train.learning_rate=0.001",
+        "train.epochs=4",
+    )
+    (folder,) = (tmp_path / "slurm").iterdir()
+    train = describe(json.loads((folder / "jobs.json").read_text())["train"])
+    assert train["NodeList"] == "n2", "the one with InfiniBand"
+    assert train["TresPerNode"] == "gres:gpu:a100:1"
+    assert (train["NumCPUs"], train["MinMemoryNode"]) == ("2", "1431M")
+    assert [*(tmp_path / "cache").iterdir()], "the steps saw the module's variable"
+    names = {name.split("/")[0] for name in open_storage(f"{gcs_bucket}/chest").sizes()}
+    assert names >= {"data", "checkpoints", "bundles", "predictions", "evaluations", "decisions", "latest"}
+    assert "evaluate done, deploy done" in done.stdout
+    missing = run(blob_config, tmp_path / "root", "platform.slurm.modules=[chest/2.0]", code=2)
+    assert re.search(r"step preprocess, element 0 of 2, failed \(1 more\).*chest/2\.0", missing.stderr, re.DOTALL)
 
 
 def test_a_failing_element_of_the_array_is_told_by_name(
@@ -142,7 +202,9 @@ def test_a_failing_element_of_the_array_is_told_by_name(
     second = next(path.stem for path in (data / "parts").iterdir() if int(path.stem[-5:]) % 2)
     blocked = root / "data" / data.name / "parts" / f"{second}.json"
     (blocked / "in the way").mkdir(parents=True)  # where the second element's record would go
-    done = run(blob_config, root, "platform.retries.count=0", code=2)
+    done = run(blob_config, root, "platform.retries.count=1", code=2)
+    tries = [(path.name, path.read_text().count("slurm: try ")) for path in root.glob("slurm/*/preprocess-?.log")]
+    assert sorted(tries) == [("preprocess-0.log", 1), ("preprocess-1.log", 2)], "each is tried again by itself"
     assert "slurm: preprocess 1/2 (1 failed)" in done.stdout
     assert re.match(
         r"error: step preprocess, element 1 of 2, failed: job \d+_1 on n[12]; found FAILED, exit code 1:0, "

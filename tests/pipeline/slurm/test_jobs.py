@@ -142,11 +142,11 @@ def test_a_script_asks_for_what_the_platform_says(run: Run) -> None:
     assert preprocess >= {"--partition=cpu", "--time=60", "--array=0-2", "--mem=1908M", "--nodes=1"}
     assert f"--output={folder}/preprocess-%a.log" in preprocess
     assert "--signal" not in scripts["evaluate"], "another limit is no help to what begins anew"
-    assert "srun --nodes=2" in scripts["train"]
+    assert "srun --nodes=2 --ntasks-per-node=1 --cpus-per-task=8 " in scripts["train"]
     assert "srun" not in scripts["preprocess"]
     for script in scripts.values():
         assert script.startswith("#!/bin/bash -l\n")
-        assert "\nmodule load cuda/12.4\n" in script
+        assert "\nmodule load cuda/12.4 || exit\n" in script
         assert "\nexport MLFLOW_TRACKING_URI=https://mlflow.example\n" in script
         assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
 
@@ -159,22 +159,33 @@ COMMANDS = {
 """Slurm's part in the end of a script: how a cluster itself does this is in tests/infra/slurm."""
 
 
+STOPS = "trap 'sleep 0.3; exit 143' TERM; "
+ASK, GIVE_WAY, END_ALL = "kill -USR1 $PPID", "kill -TERM $$", "kill -TERM $PPID $$"
+"""Before the limit; Slurm's word to a step that gives way; to all processes of a job that ends."""
+
+
 @pytest.mark.parametrize(
-    ("step", "asked", "state", "restarts", "requeued"),
+    ("job", "step", "state", "restarts", "requeued"),
     [
-        ("exit 0", False, "RUNNING", 0, False),
-        ("trap 'exit 143' TERM; sleep 30 & wait", True, "RUNNING", 0, True),
-        ("trap 'exit 143' TERM; sleep 30 & wait", True, "RUNNING", 100, False),
-        ("trap 'exit 143' TERM; sleep 30 & wait", True, "COMPLETING", 0, False),
-        ("trap 'exit 0' TERM; sleep 30 & wait", True, "RUNNING", 0, False),
-        ("exit 2", False, "RUNNING", 0, False),
-        ("exit 1", False, "RUNNING", 0, True),
-        ("exit 1; exit 1; exit 1", False, "RUNNING", 2, True),
+        ("train", "exit 0", "RUNNING", 0, None),
+        ("train", f"{STOPS}{ASK}; sleep 30 & wait", "RUNNING", 0, "7"),
+        ("train", f"{STOPS}{ASK}; sleep 30 & wait", "RUNNING", 100, None),
+        ("train", f"{STOPS}{ASK}; sleep 30 & wait", "COMPLETING", 0, None),
+        ("train", f"trap 'exit 0' TERM; {ASK}; sleep 30 & wait", "RUNNING", 0, None),
+        ("train", f"{STOPS}{GIVE_WAY}; sleep 30 & wait", "RUNNING", 3, "7"),
+        ("train", f"{STOPS}{END_ALL}; sleep 30 & wait", "RUNNING", 0, "7"),
+        ("train", "exit 2", "RUNNING", 0, None),
+        ("train", "exit 1", "RUNNING", 0, "7"),
+        ("train", "exit 1; exit 1; exit 1", "RUNNING", 2, "7"),
+        ("preprocess", "exit 1", "RUNNING", 0, "7_2"),
     ],
-    ids=["done", "limit", "limit-too-often", "canceled", "done-in-time", "users-mistake", "failure", "second-failure"],
-)
+    ids=[
+        "done", "limit", "limit-too-often", "canceled", "done-in-time", "gives-way", "all-are-ended", "users-mistake",
+        "failure", "second-failure", "last-element-of-an-array",
+    ],
+)  # fmt: skip
 def test_a_script_queues_again_what_another_try_helps(
-    step: str, asked: bool, state: str, restarts: int, requeued: bool, run: Run, tmp_path: Path
+    job: str, step: str, state: str, restarts: int, requeued: str | None, run: Run, tmp_path: Path
 ) -> None:
     config, folder = run()
     tools = tmp_path / "bin"
@@ -182,16 +193,21 @@ def test_a_script_queues_again_what_another_try_helps(
     for name, text in COMMANDS.items():
         (tools / name).write_text(f"#!/bin/bash\n{text}\n")
         (tools / name).chmod(0o755)
-    script = batch_script(config, load_plan(folder).job("train"), folder)
+    planned = load_plan(folder).job(job)
+    script = batch_script(config, planned, folder)
     script = re.sub(r"^\S+ -m pipeline\.slurm\.prepare .*$", "", script, flags=re.MULTILINE)
-    (folder / "train").mkdir()
-    ask = "kill -USR1 $PPID; " if asked else ""
-    (folder / "train" / COMMAND).write_text(step.replace("sleep 30", f"sleep 30 & sleep 0.3; {ask}true") + "\n")
+    own = planned.folders(folder)[-1]
+    own.mkdir()
+    (own / COMMAND).write_text(step + "\n")
     calls = tmp_path / "calls"
     environment = {"STATE": state, "CALLS": str(calls), "SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts)}
+    if planned.copies is not None:  # the last element's own id is the array's
+        environment |= {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": str(planned.copies - 1)}
     path = {"PATH": f"{tools}:{os.environ['PATH']}"}
-    subprocess.run(["bash", "-c", script], env=os.environ | environment | path, timeout=60, check=False)
-    assert (calls.exists() and "requeue 7" in calls.read_text()) == requeued
+    done = subprocess.run(["bash", "-c", script], env=os.environ | environment | path, timeout=60, check=False)
+    assert done.returncode >= 0, "the script outlives its step"
+    assert (calls.read_text() if calls.exists() else "") == (f"requeue {requeued}\n" if requeued else "")
+    assert (own / "failed").exists() == step.startswith("exit 1")
 
 
 @pytest.mark.parametrize("root", ["here", "gs://bucket/prefix"])
