@@ -79,13 +79,15 @@ def sweep(
     overrides: SetOption,
     space: Annotated[Path, typer.Option(metavar="FILE", help="What varies: fields of section train (docs/sweeps.md).")],
     trials: Annotated[int, typer.Option(min=1, help="In all, those of earlier starts counted.")] = 40,
-    workers: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Trainings at a time; 0 makes data and study alone and says how it stands.")
+    ] = 1,
     storage: Annotated[
         str | None,
         typer.Option(
             envvar="CXRFLOW_SWEEP_STORAGE",
             metavar="URL",
-            help="Database of the trials, which machines may share; default: a file under the root.",
+            help="Database of the trials; default: a file under the root. Machines may share either.",
         ),
     ] = None,
     prune: Annotated[bool, typer.Option(help="End trainings that are below the median of the others.")] = True,
@@ -100,7 +102,8 @@ def sweep(
         pipeline, config_file=config, overrides=overrides, space_file=space, trials=trials, workers=workers,
         storage=storage, prune=prune,
     )  # fmt: skip
-    print(f"\nNext:\n  python -m pipeline run --config {best}   evaluate it on the test studies and decide")
+    if best is not None:
+        print(f"\nNext:\n  python -m pipeline run --config {best}   evaluate it on the test studies and decide")
 
 
 EndpointOption = Annotated[

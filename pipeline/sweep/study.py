@@ -1,15 +1,13 @@
-"""The trials of a sweep, kept by Optuna: in a file under the root, or in a database that several machines share."""
+"""The trials of a sweep, kept by Optuna in a file under the root or in a database; machines may share either."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
 
 import optuna
@@ -21,7 +19,10 @@ from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
 from pipeline.sweep.space import Space
 
-__all__ = ["ENDED", "GONE_S", "OWNER", "SIGN_S", "drawn_values", "opened_study", "sign", "study_key", "take_back"]
+__all__ = [
+    "ENDED", "GONE_S", "OWNER", "SIGN_S", "LostTrials",
+    "check_storage", "drawn_values", "give_back", "opened_study", "sign", "study_key", "under_way",
+]  # fmt: skip
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 """States of trials that count; one that failed is told and another one drawn."""
@@ -43,16 +44,16 @@ def study_key(train: dict[str, Any], space: Space, manifest_hash: str) -> str:
 
 @contextlib.contextmanager
 def opened_study(root: Root, key: str, *, storage: str | None, seed: int, prune: bool) -> Iterator[optuna.Study]:
-    """Create the study or go on with it; a trial that a killed sweep left half done is queued again.
+    """Create the study or go on with it; trials of processes that have ended are queued again.
 
     Args:
-        storage: a database's address as SQLAlchemy has it, which several machines may share; None for a file under the
-            root, which one sweep at a time uses.
+        storage: a database's address as SQLAlchemy has it; None for a file under the root.
 
     Raises:
-        UserError: a root in a bucket without a database, another sweep that uses the file, or no such database.
+        UserError: as check_storage, or no such database.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    check_storage(root, storage)
     folder = root.at(f"sweeps/{key}").folder
     with contextlib.ExitStack() as stack:
         kept: optuna.storages.BaseStorage
@@ -60,32 +61,23 @@ def opened_study(root: Root, key: str, *, storage: str | None, seed: int, prune:
             kept = database = _database(storage)
             stack.callback(database.engine.dispose)
             stack.callback(database.remove_session)
-        elif folder is None:
-            raise UserError(
-                "no-sweep-storage", "a bucket cannot hold the trials", where=root.uri,
-                remedy="Add --storage postgresql://USER:PASSWORD@HOST/DATABASE.",
-            )  # fmt: skip
         else:
+            assert folder is not None, "checked above"
             folder.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((folder / "lock").open("w"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(
-                    "sweep-is-running", "another process runs this sweep", where=folder,
-                    remedy="Wait for it, use --workers, or share a database by --storage.",
-                ) from None  # fmt: skip
+            # Writers take turns by a symbolic link, which network file systems have, too.
             backend = optuna.storages.journal.JournalFileBackend(str(folder / "trials.log"))
             kept = optuna.storages.JournalStorage(backend)
         pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS) if prune else optuna.pruners.NopPruner()
         study = optuna.create_study(
             study_name=f"cxrflow-{key}", storage=kept, direction="maximize", load_if_exists=True, pruner=pruner
         )
-        take_back(study, alone=storage is None)  # whoever has the file's lock is alone
+        LostTrials(study).queue_again()
         # A sampler that began with the same seed again would draw the first trials again.
         study.sampler = optuna.samplers.TPESampler(
             n_startup_trials=STARTUP_TRIALS, seed=(seed + 7919 * len(study.trials)) % 2**32
         )
+        if under_way(study):  # two machines with one seed would draw the same
+            study.sampler.reseed_rng()
         yield study
 
 
@@ -101,33 +93,57 @@ def sign(trial: optuna.Trial) -> None:
         trial.set_user_attr(OWNER, found)
 
 
-def take_back(study: optuna.Study, *, alone: bool = False) -> None:
-    """Queue the trials again whose process has ended or whose machine is silent.
+def under_way(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that some process has said to work on."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial for trial in running if OWNER in trial.user_attrs]
 
-    Args:
-        alone: no other process has trials of this study.
-    """
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if alone or _is_gone(trial):
-            try:
-                study.tell(trial.number, state=TrialState.FAIL)
-            except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another process was quicker
-                continue
-            study.enqueue_trial(trial.params)
+
+def give_back(study: optuna.Study, trial: FrozenTrial | optuna.Trial) -> None:
+    """Queue a trial again with its values, for whoever comes next; nothing where that was done already."""
+    try:
+        study.tell(trial.number, state=TrialState.FAIL)
+    except (ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another process was quicker
+        return
+    study.enqueue_trial(trial.params)
+
+
+class LostTrials:
+    """Trials whose process has ended or whose machine is silent, as they are seen from here."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study, self._nobodys = study, set[int]()
+
+    def queue_again(self) -> None:
+        """Queue them for all machines; called again after SIGN_S, it takes those of which nobody ever said a word.
+
+        Whoever draws a trial says so at once. When it was drawn is not asked: that is told in the time of its zone.
+        """
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        nobodys = {trial.number for trial in running if OWNER not in trial.user_attrs}
+        for trial in running:
+            if trial.number in nobodys & self._nobodys or (OWNER in trial.user_attrs and _is_gone(trial)):
+                give_back(self._study, trial)
+        self._nobodys = nobodys
 
 
 def _is_gone(trial: FrozenTrial) -> bool:
-    found = trial.user_attrs.get(OWNER)
-    if found is None:  # whoever has just drawn it is about to say so
-        drawn = trial.datetime_start
-        return drawn is not None and (datetime.now() - drawn).total_seconds() > GONE_S
-    host, pid, started, seen = found
+    host, pid, started, seen = trial.user_attrs[OWNER]
     if host != socket.gethostname():
         return bool(time.time() - seen > GONE_S)
     try:
         return bool(psutil.Process(pid).create_time() != started)
     except psutil.NoSuchProcess:
         return True
+
+
+def check_storage(root: Root, storage: str | None) -> None:
+    """Raise UserError where the trials have no place: a root in a bucket without a database."""
+    if storage is None and root.storage.folder is None:
+        raise UserError(
+            "no-sweep-storage", "a bucket cannot hold the trials", where=root.uri,
+            remedy="Add --storage postgresql://USER:PASSWORD@HOST/DATABASE, or set CXRFLOW_SWEEP_STORAGE.",
+        )  # fmt: skip
 
 
 def _database(storage: str) -> optuna.storages.RDBStorage:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,17 @@ from components.cxr.tracking.tracked_run import TrackedRun
 from components.cxr.tracking.tracking import joined_run
 from pipeline.config import PipelineConfig
 from pipeline.sweep.space import Space, load_space, with_values
-from pipeline.sweep.study import ENDED, SIGN_S, drawn_values, opened_study, sign, study_key, take_back
+from pipeline.sweep.study import (
+    ENDED,
+    SIGN_S,
+    LostTrials,
+    drawn_values,
+    give_back,
+    opened_study,
+    sign,
+    study_key,
+    under_way,
+)
 from pipeline.sweep.trial import run_trial
 
 __all__ = ["sweep"]
@@ -37,6 +48,8 @@ MOST_FAILURES = 3
 """One after another: then it is not the values' fault."""
 SHOWN = 5
 POLL_S = 1.0
+DRAW_AGAIN_S = 5.0
+"""After values that are being trained already were drawn."""
 
 
 def sweep(
@@ -49,17 +62,17 @@ def sweep(
     workers: int,
     storage: str | None,
     prune: bool,
-) -> Path:
+) -> Path | None:
     """Run trials until `trials` of the study have ended, those of earlier starts counted, and write the best.
 
     Everything is chosen by the validation mean AUROC of 14. The test split is not read: what the best is worth is said
     by the pipeline run that evaluates it, once.
 
     Args:
-        workers: trainings at a time.
+        workers: trainings at a time; with 0 the data set and the study are made where they are missing, and told.
 
     Returns:
-        `best.yaml`: the configuration with the best trial's values.
+        `best.yaml`: the configuration with the best trial's values; None where no trial has ended by itself.
 
     Raises:
         UserError: as load_space, opened_study and the steps, or MOST_FAILURES trainings one after another failed.
@@ -81,17 +94,19 @@ def sweep(
                 study.set_user_attr(MLFLOW_RUN, tracked.id)
                 tracked.params({name: dimension.examples for name, dimension in space.items()})
                 tracked.tags({NOTE: "The runs nested in this one are its trials.", "manifest_hash": loaded.hash})
-            _run_trials(study, train, space, root, loaded, tracked, trials=trials, workers=workers)
-            best = root.at(f"sweeps/{key}")
-            values = load_config(config_file, overrides)
-            values["train"] = with_values(values.get("train") or {}, drawn_values(study.best_trial, space))
-            text = _header(study) + yaml.safe_dump(values, sort_keys=False)
-            tracked.text(text, "best.yaml")
-            folder = best.folder or Path("runs") / "sweeps" / key
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "best.yaml").write_text(text)
+            if workers:
+                _run_trials(study, train, space, root, loaded, tracked, trials=trials, workers=workers)
+            best = None
+            if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+                values = load_config(config_file, overrides)
+                values["train"] = with_values(values.get("train") or {}, drawn_values(study.best_trial, space))
+                text = _header(study) + yaml.safe_dump(values, sort_keys=False)
+                tracked.text(text, "best.yaml")
+                best = (root.at(f"sweeps/{key}").folder or Path("runs") / "sweeps" / key) / "best.yaml"
+                best.parent.mkdir(parents=True, exist_ok=True)
+                best.write_text(text)
         _print_best(study, space, trials)
-        return folder / "best.yaml"
+        return best
 
 
 def _preprocessed(root: Root, config_file: Path, overrides: Sequence[str]) -> LoadedManifest:
@@ -124,23 +139,29 @@ def _run_trials(
     """Keep `workers` trainings going until enough trials have ended."""
     distributions = {name: dimension.distribution for name, dimension in space.items()}
     stop, pending, failures = threading.Event(), dict[Future[float | None], _Running](), 0
-    signed = time.monotonic()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
+    lost, signed, draw_at = LostTrials(study), time.monotonic(), 0.0
+
+    def are_missing() -> bool:
+        return len(study.get_trials(deepcopy=False, states=ENDED)) + len(under_way(study)) < trials
+
+    try:
+        with ThreadPoolExecutor(workers) as pool, _set_at_the_end(stop):
             while True:
                 if time.monotonic() - signed >= SIGN_S:
                     signed = time.monotonic()
                     for running in pending.values():
                         sign(running.trial)
-                    take_back(study)
-                ended = len(study.get_trials(deepcopy=False, states=ENDED))
-                while len(pending) < workers and ended + len(pending) < trials:
+                    lost.queue_again()
+                while len(pending) < workers and time.monotonic() >= draw_at and are_missing():
+                    others = [trial.params for trial in under_way(study)]
                     trial = study.ask(distributions)
+                    if trial.params in others:
+                        study.tell(trial, state=TrialState.FAIL)  # two processes do not train the same
+                        study.sampler.reseed_rng()  # machines that began together draw the same
+                        draw_at = time.monotonic() + DRAW_AGAIN_S
+                        break
                     sign(trial)
                     values = {name: space[name].value(drawn) for name, drawn in trial.params.items()}
-                    if any(running.values == values for running in pending.values()):
-                        study.tell(trial, state=TrialState.FAIL)  # two processes do not train the same
-                        break
                     future = pool.submit(
                         run_trial,
                         with_values(train, values),
@@ -153,12 +174,24 @@ def _run_trials(
                     )
                     pending[future] = _Running(trial, values)
                 if not pending:
-                    return
+                    if not are_missing():
+                        return
+                    time.sleep(POLL_S)
                 done, _ = wait(pending, timeout=POLL_S, return_when=FIRST_COMPLETED)  # Ctrl-C wakes no wait without end
                 for future in done:
+                    draw_at = 0.0
                     failures = _tell(study, pending.pop(future), future, tracked, failures)
-        finally:
-            stop.set()  # trainings leave a checkpoint; their trials are queued again by the next start
+    finally:
+        for running in pending.values():  # their trainings have left checkpoints: any machine may go on
+            give_back(study, running.trial)
+
+
+@contextlib.contextmanager
+def _set_at_the_end(event: threading.Event) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        event.set()
 
 
 def _median_rule(trial: optuna.Trial) -> Any:
@@ -221,7 +254,7 @@ def _print_best(study: optuna.Study, space: Space, trials: int) -> None:
         table.add_row(str(trial.number), f"{trial.value:.4f}", *(_short(values[name]) for name in space))
     Console().print(table)
     if ended < trials:
-        print(f"sweep: {trials - ended} trials are still missing")
+        print(f"sweep: {trials - ended} trials are still missing or under way elsewhere")
 
 
 def _shown(values: dict[str, Any]) -> str:

@@ -17,8 +17,8 @@ MUTANTS = [
     Mutant(
         "a-killed-trial-is-forgotten",
         file="pipeline/sweep/study.py",
-        old="            study.enqueue_trial(trial.params)\n",
-        new="            pass\n",
+        old="    study.enqueue_trial(trial.params)\n",
+        new="    pass\n",
         test=QUEUED,
     ),
     Mutant(
@@ -31,9 +31,16 @@ MUTANTS = [
     Mutant(
         "two-machines-queue-a-lost-trial-twice",
         file="pipeline/sweep/study.py",
-        old="                continue\n            study.enqueue_trial",
-        new="                pass\n            study.enqueue_trial",
+        old="        return\n    study.enqueue_trial",
+        new="        pass\n    study.enqueue_trial",
         test=SHARED,
+    ),
+    Mutant(
+        "a-trial-that-is-just-drawn-is-taken-from-whoever-drew-it",
+        file="pipeline/sweep/study.py",
+        old="in nobodys & self._nobodys or",
+        new="in nobodys or",
+        test=f"{SWEEP}::test_a_trial_of_which_nobody_said_a_word_is_lost_in_every_time_zone",
     ),
     Mutant(
         "a-running-sweep-gives-no-sign-of-life",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ from components.cxr.tracking.mlflow_server import quiet_mlflow, tracking_uri
 from components.cxr.tracking.tracked_run import TrackedRun
 from pipeline.config import load_pipeline_config
 from pipeline.sweep.space import Dimension, load_space, with_values
-from pipeline.sweep.study import ENDED, OWNER, opened_study
+from pipeline.sweep.study import ENDED, OWNER, LostTrials, give_back, opened_study, sign, under_way
 from pipeline.sweep.sweep import _run_trials, sweep
 
 REPOSITORY = Path(__file__).parents[2]
@@ -77,6 +78,7 @@ def test_a_trial_that_was_killed_is_queued_again_and_a_finished_one_is_not(tmp_p
         first = study.ask(distributions)
         study.tell(first, 0.6)
         lost = study.ask(distributions)  # its process ends here
+        lost.set_user_attr(OWNER, [socket.gethostname(), 2**22 + 1, 0.0, time.time()])
     with opened_study(Root(tmp_path), "k", storage=None, seed=0, prune=True) as study:
         again = study.ask(distributions)
         assert again.params == lost.params
@@ -108,14 +110,47 @@ def test_a_running_trial_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest
     assert max(seen) - min(seen) < 60
 
 
-def test_two_sweeps_do_not_share_a_file(tmp_path: Path) -> None:
+def test_two_sweeps_share_a_file_and_take_no_trial_from_each_other(tmp_path: Path) -> None:
+    distributions = {"learning_rate": Dimension(low=1e-4, high=1e-2, log=True).distribution}
     with (
-        opened_study(Root(tmp_path), "k", storage=None, seed=0, prune=True),
-        pytest.raises(UserError) as error,
-        opened_study(Root(tmp_path), "k", storage=None, seed=0, prune=True),
+        opened_study(Root(tmp_path), "k", storage=None, seed=0, prune=True) as here,
+        opened_study(Root(tmp_path), "k", storage=None, seed=0, prune=True) as there,
     ):
-        pass
-    assert error.value.code == "sweep-is-running"
+        one, other = here.ask(distributions), there.ask(distributions)
+        sign(one)
+        sign(other)
+        LostTrials(there).queue_again()
+        assert {trial.number for trial in under_way(here)} == {one.number, other.number} == {0, 1}
+        give_back(there, other)
+        assert here.ask(distributions).params == other.params
+        here.tell(one, 0.6)
+        assert there.best_trial.number == one.number
+
+
+def test_a_trial_of_which_nobody_said_a_word_is_lost_in_every_time_zone(tmp_path: Path) -> None:
+    distributions = {"learning_rate": Dimension(low=1e-4, high=1e-2, log=True).distribution}
+    zones = ("UTC", "Pacific/Kiritimati", "Etc/GMT+12")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        opened_study(Root(tmp_path), "k", storage=None, seed=0, prune=True) as study,
+    ):
+        drawn = [_drawn_in(zone, study, distributions, patch) for zone in zones]
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        lost = LostTrials(study)
+        lost.queue_again()
+        assert {trial.state for trial in study.trials} == {TrialState.RUNNING}, "they may say it yet"
+        sign(drawn[0])
+        lost.queue_again()
+        running, failed, waiting = TrialState.RUNNING, TrialState.FAIL, TrialState.WAITING
+        assert [trial.state for trial in study.trials] == [running, failed, failed, waiting, waiting]
+    time.tzset()
+
+
+def _drawn_in(zone: str, study: optuna.Study, distributions: Any, patch: pytest.MonkeyPatch) -> optuna.Trial:
+    patch.setenv("TZ", zone)
+    time.tzset()
+    return study.ask(distributions)
 
 
 def test_a_bucket_or_a_database_that_is_not_there_is_one_error(tmp_path: Path) -> None:

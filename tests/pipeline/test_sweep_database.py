@@ -5,17 +5,15 @@ from __future__ import annotations
 import socket
 import time
 from concurrent.futures import Future
-from datetime import datetime, timedelta
 from urllib.parse import quote
 
 import pytest
-import sqlalchemy
 from optuna.trial import TrialState
 
 from components.cxr.storage.storage import Root
 from components.cxr.tracking.tracked_run import TrackedRun
 from pipeline.sweep.space import Dimension
-from pipeline.sweep.study import GONE_S, OWNER, opened_study, sign, take_back
+from pipeline.sweep.study import GONE_S, OWNER, LostTrials, opened_study, sign
 from pipeline.sweep.sweep import _median_rule, _Running, _tell
 from tests.postgres import PASSWORD, Postgres, postgres
 
@@ -39,25 +37,21 @@ def test_machines_share_trials_and_take_none_from_each_other(
         here.tell(one, 0.6)
         there.tell(other, 0.7)
         assert here.best_trial.number == other.number
-        lost, silent, alive, new, forgotten = (here.ask(distributions) for _ in range(5))
+        lost, silent, alive, new = (here.ask(distributions) for _ in range(4))
         lost.set_user_attr(OWNER, [socket.gethostname(), 2**22 + 1, 0.0, time.time()])
         silent.set_user_attr(OWNER, ["another-machine", 1, 0.0, time.time() - GONE_S - 60])
         alive.set_user_attr(OWNER, ["another-machine", 1, 0.0, time.time() - GONE_S + 60])
-        long_ago = datetime.now() - timedelta(seconds=GONE_S + 60)
-        with sqlalchemy.create_engine(storage.replace("://", "+psycopg2://")).begin() as database:
-            line = "UPDATE trials SET datetime_start = :start WHERE number = :number"
-            database.execute(sqlalchemy.text(line), {"start": long_ago, "number": forgotten.number})
     with opened_study(root, "k", storage=storage, seed=0, prune=True) as again:
         states = [trial.state for trial in again.trials]
         failed, running, waiting = TrialState.FAIL, TrialState.RUNNING, TrialState.WAITING
-        assert states[2:] == [failed, failed, running, running, failed, waiting, waiting, waiting]
+        assert states[2:] == [failed, failed, running, running, waiting, waiting]
         seen = [trial for trial in again.trials if trial.number in (lost.number, silent.number)]
         with pytest.MonkeyPatch.context() as late:  # as one that looked before the other told
             late.setattr(again, "get_trials", lambda **_: seen)
-            take_back(again)
+            LostTrials(again).queue_again()
         assert len(again.trials) == len(states), "each is queued once"
-        asked = [again.ask(distributions).params for _ in range(3)]
-        assert asked == [lost.params, silent.params, forgotten.params]
+        asked = [again.ask(distributions).params for _ in range(2)]
+        assert asked == [lost.params, silent.params]
         assert new.params not in asked
         sign(silent)  # the machine comes back: the trial is another's now
         assert _tell(again, _Running(silent, {}), _done(0.9), TrackedRun(None, None, journal=None), 0) == 0

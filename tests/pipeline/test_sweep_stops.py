@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from pipeline.config import load_pipeline_config
 from pipeline.sweep import study as study_module
 from pipeline.sweep import sweep as sweep_module
 from pipeline.sweep.sweep import sweep
+from tests.components.processes import wait_for
 from tests.pipeline.test_sweep import REPOSITORY, command, space_file, start, trials_of
 
 pytestmark = pytest.mark.slow
@@ -41,7 +40,8 @@ def test_a_sweep_that_was_stopped_and_killed_goes_on_with_its_training(blob_conf
             command(config, 1), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             preexec_fn=_as_in_a_terminal,
         ) as process:  # fmt: skip
-            wait_until(lambda known=before: len(steps()) > known, process)
+            wait_for(lambda p=process, known=before: p.poll() is not None or len(steps()) > known, 300)
+            assert process.poll() is None, process.communicate()
             process.send_signal(number)
             _, error = process.communicate(timeout=300)
         assert process.returncode == code
@@ -86,15 +86,6 @@ def test_a_training_below_the_median_ends_early(
     states = [trial.state for trial in trials_of(tmp_path / "root")]
     assert states == [TrialState.COMPLETE, TrialState.PRUNED]
     assert len(list((tmp_path / "root").glob("bundles/*/bundle.json"))) == 1
-
-
-def wait_until(ready: Any, process: subprocess.Popen[str]) -> None:
-    patience = threading.Event()
-    limit = time.monotonic() + 300
-    while not ready():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < limit
-        patience.wait(0.1)
 
 
 def leftover(folder: Path) -> list[str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from components.serve.golden import RunningServer, running_server
 from components.serve.predictor import StudyPredictor
 from components.serve.shadow import AfterAnswer
 from components.serve.shadow_telemetry import DIFFERENCES
+from tests.components.processes import wait_for
 from tests.components.serve.certificates import certificate_of
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ def shadowed(evaluated: World, challenger: World, tmp_path_factory: pytest.TempP
         tls_key=key,
     )
     with running_server(config, evaluated.bundle, evaluated.evaluation, shadow=True) as server:
-        _wait(lambda: _metrics(server)["cxrflow_shadow_up"] == 1)
+        wait_for(lambda: _metrics(server)["cxrflow_shadow_up"] == 1, 90)
         yield server
     assert server.process.returncode == 0
-    _wait(lambda: not _alive(challenger))
+    wait_for(lambda: not _alive(challenger), 90)
 
 
 def _client(server: RunningServer) -> httpx.Client:
@@ -79,13 +79,6 @@ def _metrics(server: RunningServer) -> dict[str, float]:
 
 def _outcome(server: RunningServer, name: str) -> float:
     return _metrics(server)[f"cxrflow_shadow_studies_total{{outcome={name}}}"]
-
-
-def _wait(done: Callable[[], bool], *, seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def _alive(challenger: World) -> list[int]:
@@ -128,7 +121,7 @@ def test_its_differences_are_in_the_metrics_and_in_no_answer(
             assert answer.json()["answers"][name]["probability"] == pytest.approx(expected[name].probability, abs=1e-5)
             differences[name].append(shadow[name].probability - expected[name].probability)
             agreeing += shadow[name].state == expected[name].state
-        _wait(lambda number=number: _outcome(shadowed, "answered") == number)
+        wait_for(lambda number=number: _outcome(shadowed, "answered") == number, 90)
     found = _metrics(shadowed)
     for name, values in differences.items():
         assert max(map(abs, values)) > 1e-3, "two models"
@@ -157,17 +150,17 @@ def test_one_that_is_behind_or_dead_delays_nobody(shadowed: RunningServer, chall
     for i in range(number):
         assert _ask(shadowed, study, age_years=30.0 + i).status_code == 200
     # The one that it was asked, and those that wait.
-    _wait(lambda: _outcome(shadowed, "dropped") == dropped + number - QUEUE - 1)
+    wait_for(lambda: _outcome(shadowed, "dropped") == dropped + number - QUEUE - 1, 90)
     os.kill(process, signal.SIGCONT)
-    _wait(lambda: _outcome(shadowed, "answered") == answered + QUEUE + 1)
+    wait_for(lambda: _outcome(shadowed, "answered") == answered + QUEUE + 1, 90)
 
     os.kill(process, signal.SIGKILL)
     dropped = _outcome(shadowed, "dropped")
     assert _ask(shadowed, study, age_years=1.0).status_code == 200
-    _wait(lambda: _metrics(shadowed)["cxrflow_shadow_up"] == 0)
+    wait_for(lambda: _metrics(shadowed)["cxrflow_shadow_up"] == 0, 90)
     assert _ask(shadowed, study, age_years=2.0).status_code == 200
     assert _outcome(shadowed, "dropped") == dropped + 1
-    _wait(lambda: _metrics(shadowed)["cxrflow_shadow_up"] == 1)
+    wait_for(lambda: _metrics(shadowed)["cxrflow_shadow_up"] == 1, 90)
     assert _alive(challenger) not in ([], [process])
 
 
