@@ -153,14 +153,13 @@ def _run_trials(
                         sign(running.trial)
                     lost.queue_again()
                 while len(pending) < workers and time.monotonic() >= draw_at and are_missing():
-                    others = [trial.params for trial in under_way(study)]
                     trial = study.ask(distributions)
-                    if trial.params in others:
+                    sign(trial)  # first, so that of two machines with the same at least one sees the other
+                    if any(o.params == trial.params for o in under_way(study) if o.number != trial.number):
                         study.tell(trial, state=TrialState.FAIL)  # two processes do not train the same
                         study.sampler.reseed_rng()  # machines that began together draw the same
                         draw_at = time.monotonic() + DRAW_AGAIN_S
                         break
-                    sign(trial)
                     values = {name: space[name].value(drawn) for name, drawn in trial.params.items()}
                     future = pool.submit(
                         run_trial,
