@@ -199,11 +199,9 @@ def _answered(
             return None
         if not found:
             raise NoAnswerError("no-film")
-        if len(found) > limits.max_files:
-            raise NoAnswerError("too-many-films")
         report = state.report_under_way(study, films)
         if report is None:
-            report = make_report(ends.server, limits, [ends.source.read(film) for film in found], fhir=ends.fhir)
+            report = make_report(ends, limits, found)
             state.keep_report(study, films, report)
         if stopping.is_set():
             return _Later(None)

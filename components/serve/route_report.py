@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,36 +15,82 @@ from pydicom.dataset import Dataset
 
 from components.cxr.films.dicom import quiet
 from components.serve.fhir_report import fhir_report
-from components.serve.route_ends import Server, write_whole
+from components.serve.route_ends import Ends, Server, write_whole
 from components.serve.route_errors import NoAnswerError, UnusableFilmError
+from components.serve.route_sources import FilmPlace
 from components.serve.route_state import Report
 from components.serve.schemas import Limits, PredictReply
 from components.serve.structured_report import report_uid, structured_report
 
 __all__ = ["make_report"]
 
+_NO_CHEST_FILM = "not-a-chest-film"
+_UNFIT = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    OverflowError,
+    RuntimeError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
+"""What pydicom and highdicom raise of a header that cannot be read or that fits in no report, and quote it."""
 
-def make_report(server: Server, limits: Limits, films: Sequence[bytes], *, fhir: Path | None) -> Report:
+
+def make_report(ends: Ends, limits: Limits, films: Sequence[FilmPlace]) -> Report:
     """Ask for an answer to a study, and again without each film that the server or a report cannot use.
 
+    A film that is taken for no chest film is left out where another is taken for one. Of more films than the server
+    takes each is asked about alone first, as some may be none that can be used.
+
     Args:
-        films: files of one study, at least one.
-        fhir: folder that gets the FHIR report; None for none.
+        films: of one study, at least one.
 
     Raises:
         NoAnswerError: no film can be used, for the first one's reason; or it is not one film's fault.
         UnavailableError: as Server.ask's.
         UserError: as Server.ask's.
     """
-    usable = [film for film in films if len(film) <= limits.max_file_bytes]
-    reasons = ["film-too-large"] * (len(films) - len(usable))
+    usable: list[bytes] = []
+    reasons: list[str] = []
+    for place in films:
+        try:
+            usable.append(_film(ends, limits, place, alone=len(films) > limits.max_files))
+        except UnusableFilmError as error:
+            reasons.append(error.reason)
+        if len(usable) > limits.max_files:
+            raise NoAnswerError("too-many-films")
     while usable:
         try:
-            return _report(server.ask(usable), usable, Counter(reasons), fhir=fhir)
+            reply = _answer(ends.server, usable)
+            return _report(reply, usable, Counter(reasons), fhir=ends.fhir)
         except UnusableFilmError as error:
             del usable[error.film - 1]
             reasons.append(error.reason)
     raise NoAnswerError(reasons[0])
+
+
+def _film(ends: Ends, limits: Limits, place: FilmPlace, *, alone: bool) -> bytes:
+    """A film's file, if it is not too large and, where it is asked about alone, can be used."""
+    film = ends.source.read(place)
+    if len(film) > limits.max_file_bytes:
+        raise UnusableFilmError("film-too-large", film=1)
+    if alone:
+        reply = ends.server.ask([film])
+        _report(reply, [film], {}, fhir=None)
+        if reply.in_distribution is False:
+            raise UnusableFilmError(_NO_CHEST_FILM, film=1)
+    return film
+
+
+def _answer(server: Server, films: list[bytes]) -> PredictReply:
+    reply = server.ask(films)
+    foreign = [score.film for score in reply.films if not score.in_distribution]
+    if 0 < len(foreign) < len(films):
+        raise UnusableFilmError(_NO_CHEST_FILM, film=foreign[0])
+    return reply
 
 
 def _report(reply: PredictReply, films: Sequence[bytes], left_out: Mapping[str, int], *, fhir: Path | None) -> Report:
@@ -51,7 +99,7 @@ def _report(reply: PredictReply, films: Sequence[bytes], left_out: Mapping[str, 
         with quiet():
             headers += [pydicom.dcmread(io.BytesIO(film), stop_before_pixels=True, force=True) for film in films]
             file = _written(reply, headers, left_out)
-    except Exception:  # pydicom and highdicom raise whatever a film's header makes them, and quote it
+    except _UNFIT:
         unfit = next((i for i, header in enumerate(headers, start=1) if not _fits(reply, header)), None)
         if unfit is None:
             raise NoAnswerError("header-unfit") from None
@@ -68,7 +116,7 @@ def _fits(reply: PredictReply, header: Dataset) -> bool:
     try:
         with quiet():
             _written(reply, [header], {})
-    except Exception:  # as above
+    except _UNFIT:
         return False
     return True
 

@@ -50,6 +50,20 @@ MUTANTS = [
         test=f"{ROUTE_REPORT}::test_films_that_cannot_be_used_are_left_out_and_the_rest_is_answered",
     ),
     Mutant(
+        "unusable-films-make-a-study-too-large",
+        file="components/serve/route_report.py",
+        old="alone=len(films) > limits.max_files",
+        new="alone=False",
+        test=f"{ROUTE_REPORT}::test_films_that_cannot_be_used_do_not_make_a_study_too_large",
+    ),
+    Mutant(
+        "a-picture-beside-chest-films-refuses-their-study",
+        file="components/serve/route_report.py",
+        old="    if 0 < len(foreign) < len(films):\n",
+        new="    if False:\n",
+        test=f"{ROUTE_REPORT}::test_another_picture_costs_itself_where_a_chest_film_is_beside_it",
+    ),
+    Mutant(
         "studies-that-were-answered-in-part-are-never-asked-again",
         file="components/serve/route_state.py",
         old=" UNION SELECT study, key FROM done, json_each(left_out)",

@@ -236,7 +236,8 @@ def test_the_state_knows_what_was_done_and_keeps_news(tmp_path):
 def test_a_folder_of_films_that_cannot_be_reported_says_so(server, dicom_bytes, tmp_path):
     source, out = tmp_path / "in", tmp_path / "out"
     put_studies(source, dicom_bytes, range(1), SeriesInstanceUID="")
+    put_studies(source, dicom_bytes, range(1, 2), SOPClassUID="1.2.3.4")  # which highdicom looks up
     done = routed(source, tmp_path / "state", server.address, "--to", str(out), "--settle", "0")
-    assert "without an answer: 1 header-unfit" in done.stderr
+    assert "without an answer: 2 header-unfit" in done.stderr
     assert not reports_in(out)
     assert "Traceback" not in done.stderr

@@ -58,6 +58,60 @@ def test_films_that_cannot_be_used_are_left_out_and_the_rest_is_answered(server,
     assert len(reports_in(out)) == 4  # by the same UIDs
 
 
+def test_films_that_cannot_be_used_do_not_make_a_study_too_large(server, dicom_bytes, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    put_studies(source, dicom_bytes, range(4), num_films=12)  # the server takes three
+    for i in range(12):
+        place = {study: source / f"{study:04}" / f"{i}.dcm" for study in range(4)}
+        if i % 4:
+            shorten(place[0]) if i % 2 else enlarge(place[0])
+        if i < 8:
+            shorten(place[1])
+        shorten(place[2])
+        if i > 2:
+            unfit = pydicom.dcmread(place[3])
+            unfit.SeriesInstanceUID = ""
+            unfit.save_as(place[3])
+    done = routed(source, tmp_path / "state", server.address, "--to", str(out), "--settle", "0")
+    assert "route: 2 studies answered, 0 waiting" in done.stderr
+    assert {"1 too-many-films", "1 film-truncated"} <= {*_counts(done.stderr, "without an answer: ")}
+    reports = {report.PatientID: report for report in map(pydicom.dcmread, reports_in(out))}
+    of_twelve = "9 of 12 films could not be used and were left out: "
+    assert comments_of(reports["P0"]) == [of_twelve + "3 film-too-large, 6 film-truncated."]
+    assert comments_of(reports["P3"]) == [of_twelve + "9 header-unfit."]
+    assert len(reports) == 2
+
+
+def test_another_picture_costs_itself_where_a_chest_film_is_beside_it(checked, chest_films, dicom_bytes, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    put_studies(source, dicom_bytes, range(3), num_films=3)  # ramps
+    put_studies(source, dicom_bytes, range(3, 4), num_films=9)
+    for study, films in {0: (1,), 1: (0, 2), 3: (4, 8)}.items():
+        for i in films:
+            film = pydicom.dcmread(source / f"{study:04}" / f"{i}.dcm")
+            shown = chest_films[300 + i]
+            film.Rows, film.Columns = shown.shape
+            film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 8, 8, 7, 0
+            film.PixelData = shown.tobytes()
+            film.save_as(source / f"{study:04}" / f"{i}.dcm")
+    with running_server(ServeConfig(), checked.bundle, checked.evaluation) as server:
+        done = routed(source, tmp_path / "state", server.address, "--to", str(out), "--settle", "0")
+    assert "route: 4 studies answered" in done.stderr
+    assert _counts(done.stderr, "films left out of answers: ") == ["10 not-a-chest-film"]
+    reports = {int(report.PatientID[1:]): report for report in map(pydicom.dcmread, reports_in(out))}
+    remark = "{} of {} films could not be used and {} left out: {} not-a-chest-film."
+    for study, (left_out, of, were) in {0: (2, 3, "were"), 1: (1, 3, "was"), 3: (7, 9, "were")}.items():
+        assert comments_of(reports[study]) == [remark.format(left_out, of, were, left_out)]
+        assert "NO ANSWER" not in reports[study].SeriesDescription
+    assert "NO ANSWER" in reports[2].SeriesDescription  # all of them
+    assert len(comments_of(reports[2])) == 3
+
+
+def _counts(said, title):
+    """The counts in the last line behind a title."""
+    return said.splitlines()[-1].split(title)[1].split("; ")[0].split(", ")
+
+
 def test_a_study_that_is_taken_for_no_chest_film_is_sent_as_no_answer(checked, dicom_bytes, tmp_path):
     source, out, fhir = tmp_path / "in", tmp_path / "out", tmp_path / "fhir"
     put_studies(source, dicom_bytes, range(1))  # a ramp
