@@ -9,7 +9,9 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 SHOTS = {"page.png": (1280, 1000), "page-phone.png": (390, 844)}
+REFUSAL = "page-refusal.png"
 EXAMPLE = "Pneumothorax, two"
+FILM = Path(__file__).parents[3] / "components/serve/examples/example-3-1.jpg"
 COLORS = 96
 
 
@@ -26,11 +28,30 @@ def main() -> None:
             page.goto(options.address)
             _try(page)
             page.evaluate("() => window.innerWidth > 960 && scrollTo(0, 0)")
-            page.wait_for_timeout(500)
-            small = Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(COLORS)
-            small.save(options.out / name, optimize=True)
-            print(f"{options.out / name}: {(options.out / name).stat().st_size} bytes")
+            _keep(page, options.out / name)
+        page = browser.new_page(viewport={"width": 1280, "height": 760})
+        page.goto(options.address)
+        _refused(page)
+        _keep(page, options.out / REFUSAL)
         browser.close()
+
+
+def _keep(page: Page, place: Path) -> None:
+    page.wait_for_timeout(500)
+    Image.open(io.BytesIO(page.screenshot())).convert("RGB").quantize(COLORS).save(place, optimize=True)
+    print(f"{place}: {place.stat().st_size} bytes")
+
+
+def _refused(page: Page) -> None:
+    """Ask about a film that stands on its head."""
+    turned = io.BytesIO()
+    Image.open(FILM).rotate(180).save(turned, "PNG")
+    page.locator("input[type=file]").first.set_input_files(
+        {"name": "turned.png", "mimeType": "image/png", "buffer": turned.getvalue()}
+    )
+    page.get_by_role("button", name="Classify").click()
+    page.get_by_text("No answer").first.wait_for()
+    page.evaluate("() => scrollTo(0, 0)")
 
 
 def _try(page: Page) -> None:
