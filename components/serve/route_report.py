@@ -30,7 +30,7 @@ _UNFIT = (
     TypeError,
     AttributeError,
     LookupError,
-    OverflowError,
+    ArithmeticError,
     RuntimeError,
     EOFError,
     struct.error,

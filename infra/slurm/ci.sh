@@ -45,7 +45,8 @@ stop() {
 trap cleanup EXIT
 
 wanted="slurm-wlm munge environment-modules"
-if ! command -v slurmctld slurmd munged >/dev/null || [ ! -e /etc/profile.d/modules.sh ]; then
+# `command -v` of several names is content with one of them; `type` wants all.
+if ! type slurmctld slurmd munged >/dev/null 2>&1 || [ ! -e /etc/profile.d/modules.sh ]; then
   echo "ci: installing $wanted"
   apt-get update -qq >"$work/apt.log" 2>&1 &&
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $wanted >>"$work/apt.log" 2>&1 ||
