@@ -27,7 +27,7 @@ class Peer:
     """A server that answers as a test wants, and keeps what it was sent."""
 
     def __init__(self) -> None:
-        self.replies: Callable[[int], Reply] = lambda _: (404, "text/plain", b"")
+        self.replies: Callable[[int, str], Reply] = lambda *_: (404, "text/plain", b"")
         self.sent: list[tuple[str, str | None]] = []
         self.wait_s = 0.0
         peer = self
@@ -36,7 +36,7 @@ class Peer:
             def do_GET(self) -> None:
                 peer.sent.append((self.path, self.headers.get("Authorization")))
                 time.sleep(peer.wait_s)
-                status, kind, body = peer.replies(len(peer.sent))
+                status, kind, body = peer.replies(len(peer.sent), self.path)
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
@@ -72,16 +72,16 @@ def refused(call: Callable[[], object]) -> str:
 
 
 def test_a_film_that_was_cut_off_is_asked_for_again(peer: Peer) -> None:
-    peer.replies = lambda n: (200, MULTIPART, WHOLE[:-40] if n == 1 else WHOLE)
+    peer.replies = lambda n, _: (200, MULTIPART, WHOLE[:-40] if n == 1 else WHOLE)
     assert peer.client().retrieve("1.2", "1.3", "1.4") == FILE
     assert len(peer.sent) == 2
-    peer.replies = lambda _: (200, MULTIPART, WHOLE[:-40])
+    peer.replies = lambda *_: (200, MULTIPART, WHOLE[:-40])
     assert "[pacs-fails]" in (line := refused(lambda: peer.client().retrieve("1.2", "1.3", "1.4")))
     assert "1.4" not in line
 
 
 def test_a_busy_server_is_asked_again_until_the_deadline(peer: Peer) -> None:
-    peer.replies = lambda n: (503, "text/plain", b"") if n < 3 else (200, MULTIPART, WHOLE)
+    peer.replies = lambda n, _: (503, "text/plain", b"") if n < 3 else (200, MULTIPART, WHOLE)
     assert peer.client().retrieve("1.2", "1.3", "1.4") == FILE
     peer.wait_s = 5.0
     start = time.monotonic()
@@ -98,7 +98,7 @@ def test_what_is_gone_is_no_mistake_of_the_users(peer: Peer) -> None:
 
 @pytest.mark.parametrize("kind", ["text/html", "application/json"])
 def test_a_page_is_no_dicomweb(peer: Peer, kind: str) -> None:
-    peer.replies = lambda _: (200, kind, b"<html>Doe^Jane</html>")
+    peer.replies = lambda *_: (200, kind, b"<html>Doe^Jane</html>")
     for call in (lambda: list(peer.client().studies({})), lambda: peer.client().retrieve("1", "2", "3")):
         assert "[not-dicomweb]" in (line := refused(call))
         assert "Doe" not in line
@@ -106,7 +106,7 @@ def test_a_page_is_no_dicomweb(peer: Peer, kind: str) -> None:
 
 def test_a_server_whose_pages_do_not_count_ends(peer: Peer) -> None:
     study = [{"0020000D": {"vr": "UI", "Value": ["1.2.3"]}}]
-    peer.replies = lambda _: (200, "application/dicom+json", json.dumps(study).encode())
+    peer.replies = lambda *_: (200, "application/dicom+json", json.dumps(study).encode())
     assert len(list(peer.client().studies({}))) == 1
     assert len(peer.sent) == 2
     study[0]["0020000D"]["Value"] = ["../../admin"]  # type: ignore[index]
@@ -124,8 +124,7 @@ def test_a_server_that_does_not_filter_finds_what_is_listed_alone(
 
     studies = [study("1.1", "A17", "Chest"), study("1.2", "a17", "Chest"), study("1.3", "B", "Hand")]
 
-    def replies(_: int) -> Reply:
-        path = peer.sent[-1][0]
+    def replies(_: int, path: str) -> Reply:
         found = [each for each in studies if f"/{each['0020000D']['Value'][0]}/" in path] or studies  # type: ignore[index]
         return 200, "application/dicom+json", json.dumps(found).encode()
 
@@ -143,7 +142,7 @@ def test_a_refused_token_is_told_at_once_and_never_shown(
     peer: Peer, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setenv("CXRFLOW_PACS_TOKEN", "secret-token")
-    peer.replies = lambda _: (status, "text/plain", b"secret-token")
+    peer.replies = lambda *_: (status, "text/plain", b"secret-token")
     assert "[pacs-refused]" in (line := refused(lambda: list(peer.client().studies({}))))
     assert "secret" not in line
     assert [auth for _, auth in peer.sent] == ["Bearer secret-token"]
@@ -182,7 +181,7 @@ def test_what_netrc_holds_is_not_sent(peer: Peer, tmp_path: Path, monkeypatch: p
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login someone password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("CXRFLOW_PACS_TOKEN", token)
-    peer.replies = lambda _: (401, "text/plain", b"")
+    peer.replies = lambda *_: (401, "text/plain", b"")
     refused(lambda: list(peer.client().studies({})))
     assert [auth for _, auth in peer.sent] == [f"Bearer {token}" if token else None]
 
