@@ -93,7 +93,7 @@ def _root(config: PipelineConfig, *, pods: bool) -> str:
 
 def _data(config: PipelineConfig, *, pods: bool) -> str:
     data = config.arguments["data"]
-    names = ("dir", "tables_dir", "mimic_iv_dir", "table", "image_dir")
+    names = ("dir", "tables_dir", "mimic_iv_dir", "table", "image_dir", "label_table")
     places = {name: str(value) for name in names if (value := data.get(name))}
     places |= {f"unlabeled.{i}.dir": str(more["dir"]) for i, more in enumerate(data.get("unlabeled", ()))}
     for name, place in places.items():

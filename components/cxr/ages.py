@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["MAX_AGE_YEARS", "read_age"]
+__all__ = ["MAX_AGE_YEARS", "read_age", "read_age_group"]
 
 MAX_AGE_YEARS = 130
 
 _UNITS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 
 _AGE_STRING = re.compile(r"(\d{1,3})\s*([DWMY])", re.IGNORECASE)
+
+_FROM_TO = re.compile(r"(\d{1,3})\s*(?:-|–|to)\s*(\d{1,3})", re.IGNORECASE)
+
+_OPEN = re.compile(
+    r"[<>≤≥]=?\s*(\d{1,3})|(\d{1,3})\s*(?:\+|(?:or|and)\s+(?:more|over|older|above|less|under|younger))", re.IGNORECASE
+)
 
 
 def read_age(text: str) -> float | None:
@@ -25,3 +31,19 @@ def read_age(text: str) -> float | None:
     match = _AGE_STRING.fullmatch(text.strip())
     years = int(match[1]) * _UNITS[match[2].upper()] if match else float(text)
     return years if 0 <= years <= MAX_AGE_YEARS else None  # None for nan too
+
+
+def read_age_group(text: str) -> float | None:
+    """Years of a published group of ages: the middle of `40-44`, the bound of `85 or more` or `90+`; else None.
+
+    >>> read_age_group("40-44"), read_age_group("85 or more"), read_age_group("90+"), read_age_group("old")
+    (42.0, 85.0, 90.0, None)
+    """
+    text = text.strip()
+    if match := _FROM_TO.fullmatch(text):
+        years = (int(match[1]) + int(match[2])) / 2
+    elif match := _OPEN.fullmatch(text):
+        years = float(match[1] or match[2])
+    else:
+        return None
+    return years if years <= MAX_AGE_YEARS else None

@@ -115,10 +115,10 @@ class Columns(Config):
     """Rows with one value form a study; without it each image is a study."""
     split: str | None = None
     """Translated by `splits`; without it all splits are made by a keyed hash of the patient."""
-    view_position: str | None = None
-    """PA, AP, LATERAL, LL; where empty, the film's own header counts."""
+    view_position: str | tuple[str, ...] | None = None
+    """PA, AP, LATERAL, LL; of several columns the first that says something; where none does, the film's own header."""
     age_years: str | None = None
-    """Age in years."""
+    """Age in years; of a group such as `40-44` the middle, of one such as `85 or more` or `90+` its bound."""
     sex: str | None = None
     """F or M."""
     text: dict[SectionName, str] = Field(default_factory=dict)
@@ -144,18 +144,19 @@ class Columns(Config):
             return (self.image,)
         return tuple(name for _, name, _, _ in string.Formatter().parse(self.image) if name is not None)
 
+    def view_columns(self) -> tuple[str, ...]:
+        """The columns that say how a film was taken."""
+        return (self.view_position,) if isinstance(self.view_position, str) else self.view_position or ()
+
     def used(self) -> tuple[str, ...]:
         """Every column that is read as something else than a label."""
-        single = (
-            self.patient,
-            self.study,
-            self.split,
-            self.view_position,
-            self.age_years,
-            self.sex,
-            self.report,
+        single = (self.patient, self.study, self.split, self.age_years, self.sex, self.report)
+        return (
+            *self.image_columns(),
+            *self.view_columns(),
+            *(name for name in single if name),
+            *self.text.values(),
         )
-        return (*self.image_columns(), *(name for name in single if name), *self.text.values())
 
 
 class LabelList(Config):
@@ -176,22 +177,27 @@ class CsvData(Config):
 
     adapter: Literal["csv"] = "csv"
     table: str
-    """CSV file with a header, plain or .gz; local or gs://."""
+    """CSV file with a header, or JSON lines (.json, .jsonl), plain or .gz; local or gs://."""
     image_dir: str
     """Folder of the films: DICOM, PNG or JPEG."""
     user_project: str | None = None
     """Project billed for a requester-pays bucket."""
     columns: Columns = Columns()
     """What the columns mean."""
-    find_films: Literal["path", "name"] = "path"
-    """`name` finds a film by its bare name, in whatever folder of `image_dir` it lies."""
+    find_films: Literal["path", "name", "stem"] = "path"
+    """`name` finds a film by its bare name, in whatever folder of `image_dir` it lies; `stem` by its path, whatever its
+    suffix: .png for a table's .jpg."""
     path_ids: str | None = None
     """Regular expression with the groups `patient`, `study` or both, for ids that stand in a film's path alone."""
     repeated: Literal["refuse", "any", "majority"] = "refuse"
-    """Rows of one film that disagree, such as one per box or per reader: a pathology is positive in any of them, or in
-    more than half."""
+    """Rows of one film or study that disagree, such as one per box or per reader: a pathology is positive in any of
+    them, or in more than half."""
     pathologies: tuple[str, ...] | None = Field(None, min_length=1)
     """Labels to keep, in this order; null for every column that `columns` does not use, or every name in the list."""
+    label_table: str | None = None
+    """Table of its own that holds the labels, a CSV file or JSON lines; a row without one there is unlabeled."""
+    label_key: str | None = None
+    """Column of both tables that says whose labels they are."""
     label_list: LabelList | None = None
     """For a table with all labels in one column; null for a column per pathology holding 1, 0, -1 or nothing."""
     not_mentioned: Literal["blank", "0"] = "blank"
@@ -200,6 +206,8 @@ class CsvData(Config):
     """Label columns that hold a text where the pathology is there, such as a mask, with what says that it is not."""
     names: dict[str, str] = Field(default_factory=dict)
     """Other names for label columns of the table."""
+    views: dict[str, str] = Field(default_factory=dict)
+    """The table's words for views to PA, AP, LATERAL or LL; to "" where a word says none of them."""
     split_lists: dict[SplitName, str] = Field(default_factory=dict)
     """Text files with a film a line, by split; without validate, `validate_fraction` of train's patients validate."""
     splits: dict[str, SplitName] = Field(default_factory=lambda: {name: name for name in get_args(SplitName)})
@@ -226,6 +234,8 @@ class CsvData(Config):
                 raise ValueError('path_ids: set the columns of what it finds to "" or null')
         if self.split_lists and self.columns.split is not None:
             raise ValueError("either split_lists or columns.split")
+        if (self.label_table is None) != (self.label_key is None):
+            raise ValueError("label_table and label_key: both or neither")
         return self
 
 

@@ -1,22 +1,19 @@
-"""CSV tables of a source, with one clear error for each way in which they can be wrong."""
+"""Tables of a source, CSV or JSON lines, with one clear error for each way in which they can be wrong."""
 
 from __future__ import annotations
 
-import csv
 import difflib
 import hashlib
-import itertools
 import re
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.cxr.errors import UserError
-from components.cxr.storage.csv_text import decoded, delimiter_of, numbered_rows, parse_columns
 from components.cxr.storage.storage import Storage, open_storage
+from components.cxr.storage.table_files import read_columns
 
 __all__ = ["Table", "is_unknown", "open_table", "parse_state", "read_table", "shown"]
 
@@ -28,9 +25,6 @@ _ROUNDED = r"^[+-]?(?:\d\.\d*[eE][+-]?\d+|\d[eE]\+\d+)$"
 
 _INVISIBLE = r"[\x{200B}\x{2060}\x{FEFF}\x00]"
 """Characters without width, which come along when ids are pasted from web pages: one patient would be two."""
-
-_NO_NAME = re.compile(r"[\d.:/ -]{5,}")
-"""An id or a date: where the header is missing, messages would quote the first row as names of columns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +39,7 @@ class Table:
     sha256: str
     """Of the file's bytes."""
     _columns: dict[str, pa.ChunkedArray] = field(repr=False)
-    _data: bytes = field(repr=False)
-    _delimiter: str
+    _line_of: Callable[[int], int] = field(repr=False)
 
     def __len__(self) -> int:
         """Number of rows after the header."""
@@ -156,8 +149,7 @@ class Table:
 
     def line(self, row: int) -> int:
         """The line of the file on which a row starts, from 1; a quoted cell may hold line breaks."""
-        rows = numbered_rows(decoded(self._data, self.name), self._delimiter)
-        return next(itertools.islice(rows, row + 1, None))[0]
+        return self._line_of(row)
 
     def _column(self, name: str, field: str | None) -> pa.ChunkedArray:
         """A column's cells without surrounding blanks and a spreadsheet's `="…"`."""
@@ -182,13 +174,13 @@ class Table:
 
 
 def open_table(path: str, *, user_project: str | None = None) -> Table:
-    """Read a CSV file by its whole path; see read_table."""
+    """Read a table by its whole path; see read_table."""
     folder, slash, name = path.rpartition("/")
     return read_table(open_storage(folder or slash or ".", user_project=user_project), name)
 
 
 def read_table(storage: Storage, name: str) -> Table:
-    """Read a CSV file with a header, plain or gzipped.
+    """Read a CSV file with a header, or JSON lines (`.json`, `.jsonl`), plain or gzipped.
 
     Raises:
         UserError: missing, not readable, without header or rows, or with rows of another length than the header.
@@ -198,46 +190,8 @@ def read_table(storage: Storage, name: str) -> Table:
         data = storage.read(name).data
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise UserError("missing-table", "table is missing", where=where, remedy="Check the section data.") from None
-    try:
-        text = decoded(data, name)
-        delimiter = delimiter_of(text)
-        names = [cell.strip() for cell in next(numbered_rows(text, delimiter), (0, []))[1]]
-        header = _checked_header(names, where=where)
-        columns = parse_columns(text, num_columns=len(names), delimiter=delimiter)
-        if columns is None:
-            for line, row in itertools.islice(numbered_rows(text, delimiter), 1, None):
-                if len(row) != len(names):
-                    found = f"{len(row)} cells"
-                    raise UserError(
-                        "broken-row",
-                        "table has a broken row",
-                        where=f"{where} line {line}",
-                        found=found,
-                        expected=len(names),
-                    )
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error):
-        columns = None
-    if columns is None:
-        expected = "CSV in UTF-8 or UTF-16, gzipped if its name ends in .gz"
-        raise UserError("unreadable-table", "table is not readable", where=where, expected=expected)
-    if not columns.num_rows:
-        raise UserError("empty-table", "table is empty", where=where, found="0 rows", expected="at least one row")
-    by_name = {name: column for name, column in zip(names, columns.columns, strict=True) if name}
-    return Table(name, where, header, hashlib.sha256(data).hexdigest(), by_name, data, delimiter)
-
-
-def _checked_header(names: Sequence[str], *, where: str) -> tuple[str, ...]:
-    header = tuple(name for name in names if name)
-    if not header:
-        expected = "a header and one row per image or study"
-        raise UserError("empty-table", "table is empty", where=where, found="no header", expected=expected)
-    if any(_NO_NAME.fullmatch(name) for name in header):
-        expected = "names of columns, no number or date, in the first line"
-        raise UserError("no-table-header", "table has no header", where=where, expected=expected)
-    if len(set(header)) != len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise UserError("duplicate-column", "table names a column twice", where=where, found=twice)
-    return header
+    columns, line_of = read_columns(data, name, where=where)
+    return Table(name, where, tuple(columns), hashlib.sha256(data).hexdigest(), columns, line_of)
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[list[str], list[int]]:

@@ -1,4 +1,4 @@
-"""The labels of a table: a column per pathology, or one column that lists what is there."""
+"""The labels of a table: a column per pathology, or one column that lists what is there; or a table of their own."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Callable, Sequence
 
 from components.cxr.errors import UserError
-from components.cxr.storage.joins import shape_of
+from components.cxr.storage.joins import check_join, shape_of
 from components.cxr.storage.tables import Table, is_unknown
 from components.preprocess.config import CsvData, LabelList
 
-__all__ = ["States", "read_labels"]
+__all__ = ["States", "labels_by_key", "read_labels"]
 
 States = tuple[int | None, ...]
 
@@ -23,7 +23,7 @@ def read_labels(table: Table, config: CsvData) -> tuple[tuple[str, ...], list[St
     """
     if config.label_list is not None:
         return _listed_labels(table, config, config.label_list)
-    used = set(config.columns.used())
+    used = {*config.columns.used(), config.label_key}
     pathologies = config.pathologies or tuple(name for name in table.header if name not in used)
     if not pathologies:
         raise UserError(
@@ -44,6 +44,32 @@ def read_labels(table: Table, config: CsvData) -> tuple[tuple[str, ...], list[St
     ]
     states: list[States] = list(zip(*columns, strict=True))
     return _renamed(pathologies, config), states, [any(state is not None for state in row) for row in states]
+
+
+def labels_by_key(
+    table: Table, labels: Table, key: str, states: Sequence[States]
+) -> tuple[list[States], list[bool], str | None]:
+    """Each row's states from the row of the label table with its key, whether there is one, and a warning if few have.
+
+    Args:
+        states: by row of the label table.
+
+    Raises:
+        UserError: no such column, two rows of one key that disagree, or no key of the table among the labels'.
+    """
+    ours, theirs = (of.ids(key, field="data.label_key") for of in (table, labels))
+    rows = {theirs[row]: row for row in labels.once(key, theirs, what="label row", same=[states])}
+    warning = check_join(
+        set(ours),
+        len(rows.keys() & set(ours)),
+        theirs,
+        what="rows of the label table",
+        where=labels.where,
+        remedy="Is it the table of these films?",
+    )
+    blank: States = (None,) * len(states[0])
+    found = [rows.get(name) for name in ours]
+    return [blank if row is None else states[row] for row in found], [row is not None for row in found], warning
 
 
 def _text_states(cells: Sequence[str], absent: str) -> list[int | None]:

@@ -20,10 +20,10 @@ __all__ = ["film_paths", "ids_in_paths", "listed_splits", "merged"]
 
 
 def film_paths(table: Table, config: CsvData, sizes: Mapping[str, int], *, folder: str) -> list[str]:
-    """Each row's film relative to its folder: from its cell or a template of cells, or found by its bare name.
+    """Each row's film relative to its folder: from its cell or a template of cells, or found by its name or stem.
 
     Raises:
-        UserError: no such column, or a name that two files have.
+        UserError: no such column, or a name or stem that two files have.
     """
     name = config.columns.image
     if "{" not in name:
@@ -40,19 +40,23 @@ def film_paths(table: Table, config: CsvData, sizes: Mapping[str, int], *, folde
     paths = [film_path(cell, folder=folder) for cell in cells]
     if config.find_films == "path":
         return paths
-    wanted = {posixpath.basename(path) for path in paths}
+    bare = posixpath.basename if config.find_films == "name" else _stem
+    wanted = {bare(path) for path in paths}
     found: dict[str, str] = {}
     for path in sizes:
-        bare = posixpath.basename(path)
-        if bare in wanted and found.setdefault(bare, path) != path:
+        if (name := bare(path)) in wanted and found.setdefault(name, path) != path:
             raise UserError(
                 "duplicate-film",
                 "two files have the name of a film",
                 where=folder,
-                expected="one file of a name, in any folder",
+                expected="one file of a name, in any folder" if config.find_films == "name" else "one suffix of a film",
                 remedy="Set data.find_films to path, or move one away.",
             )
-    return [found.get(posixpath.basename(path), path) for path in paths]
+    return [found.get(bare(path), path) for path in paths]
+
+
+def _stem(path: str) -> str:
+    return posixpath.splitext(path)[0]
 
 
 def ids_in_paths(
@@ -122,24 +126,27 @@ def listed_splits(
 
 
 def merged(
-    paths: Sequence[str], states: Sequence[States], labeled: Sequence[bool], how: Literal["any", "majority"]
+    ids: Sequence[str], states: Sequence[States], labeled: Sequence[bool], how: Literal["any", "majority"]
 ) -> tuple[list[States], list[bool]]:
-    """The labels of each row's film over all of its rows: a row per box, per mask or per reader.
+    """The labels of each row's study over all of its rows: a row per film, per box, per mask or per reader.
+
+    Args:
+        ids: the study of each row, or the film where it has none.
 
     >>> merged(["a", "a", "b"], [(1, 0), (0, 0), (None, -1)], [True] * 3, "any")
     ([(1, 0), (1, 0), (None, -1)], [True, True, True])
     """
     rows_of: dict[str, list[int]] = {}
-    for i, path in enumerate(paths):
-        rows_of.setdefault(path, []).append(i)
-    of_film = {
-        path: (
+    for i, name in enumerate(ids):
+        rows_of.setdefault(name, []).append(i)
+    of_study = {
+        name: (
             tuple(_state([states[i][p] for i in rows], how) for p in range(len(states[rows[0]]))),
             any(labeled[i] for i in rows),
         )
-        for path, rows in rows_of.items()
+        for name, rows in rows_of.items()
     }
-    return [of_film[path][0] for path in paths], [of_film[path][1] for path in paths]
+    return [of_study[name][0] for name in ids], [of_study[name][1] for name in ids]
 
 
 def _state(states: Sequence[int | None], how: Literal["any", "majority"]) -> int | None:

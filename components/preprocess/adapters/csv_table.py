@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping, Sequence
 
-from components.cxr.ages import read_age
+from components.cxr.ages import read_age, read_age_group
 from components.cxr.errors import UserError
 from components.cxr.films.pixels import view_of
 from components.cxr.ids import IdKey
@@ -13,7 +13,7 @@ from components.cxr.storage.joins import check_join, shape_of
 from components.cxr.storage.storage import open_storage
 from components.cxr.storage.tables import Table, is_unknown, open_table, shown
 from components.cxr.text.text import unescape_column
-from components.preprocess.adapters.csv_labels import States, read_labels
+from components.preprocess.adapters.csv_labels import States, labels_by_key, read_labels
 from components.preprocess.adapters.csv_rows import film_paths, ids_in_paths, listed_splits, merged
 from components.preprocess.adapters.film_paths import check_links, check_spelling
 from components.preprocess.config import CsvData, SplitName
@@ -45,11 +45,17 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
     patients, named_studies = ids_in_paths(config.path_ids, paths, table=table, column=config.columns.image)
     patients = _ids(table, config, "patient") if patients is None else patients
     named_studies = _ids(table, config, "study") if named_studies is None else named_studies
-    pathologies, states, labeled = read_labels(table, config)
+    labels = table if config.label_table is None else open_table(config.label_table, user_project=config.user_project)
+    pathologies, states, labeled = read_labels(labels, config)
+    warnings = []
+    if config.label_key is not None:
+        states, labeled, warning = labels_by_key(table, labels, config.label_key, states)
+        warnings = [warning] if warning else []
     if config.repeated != "refuse":
-        states, labeled = merged(paths, states, labeled, config.repeated)
+        ids = [study or path for study, path in zip(named_studies, paths, strict=True)]
+        states, labeled = merged(ids, states, labeled, config.repeated)
     listed, lists = listed_splits(config, paths, table=table)
-    views, sexes, splits = (_cells(table, config, field) for field in ("view_position", "sex", "split"))
+    views, sexes, splits = _views(table, config), _cells(table, config, "sex"), _cells(table, config, "split")
     ages, num_bad_ages = _ages(table, config)
     texts, reports = _texts(table, config), unescape_column(_cells(table, config, "report"))
     same: list[Sequence[object]] = [
@@ -114,6 +120,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
         else {},
         unknown={reason: count for reason, count in unknown.items() if count},
         warnings=(
+            *warnings,
             *_few_films(paths, rows, sizes, where=table.where),
             *(
                 ()
@@ -121,7 +128,9 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
                 else (f"no row has a label: {table.where}; its films can be predicted, not trained on",)
             ),
         ),
-        hash=hash_source([(table.name, table.sha256), *lists], ((paths[i], sizes.get(paths[i])) for i in rows)),
+        hash=hash_source(
+            [*{(t.name, t.sha256) for t in (table, labels)}, *lists], ((paths[i], sizes.get(paths[i])) for i in rows)
+        ),
     )
 
 
@@ -161,7 +170,7 @@ def _patients(
                     "rows of one study disagree",
                     where=f"{table.where} lines {table.line(rows[0])} and {table.line(i)}",
                     expected="the same patient and labels",
-                    remedy="Set data.columns.study to null if labels belong to images.",
+                    remedy="Set data.repeated to any, or data.columns.study to null if labels belong to images.",
                 )
         patient_of[study_id] = patients[known] or f"unknown patient of {study_id}"
     return patient_of
@@ -173,6 +182,15 @@ def _cells(table: Table, config: CsvData, field: str) -> list[str]:
     if name is None:
         return [""] * len(table)
     return table.cells(name, field=f"data.columns.{field}")
+
+
+def _views(table: Table, config: CsvData) -> list[str]:
+    """Each row's view as the first of its columns that says one says it, translated by `data.views`."""
+    words = [
+        [config.views.get(cell, cell) for cell in table.cells(name, field="data.columns.view_position")]
+        for name in config.columns.view_columns()
+    ]
+    return [next((cell for of_row in words if not is_unknown(cell := of_row[i])), "") for i in range(len(table))]
 
 
 def _ids(table: Table, config: CsvData, field: str) -> list[str]:
@@ -228,9 +246,10 @@ def _ages(table: Table, config: CsvData) -> tuple[list[float | None], int]:
                 age = read_age(cell)
                 num_bad += age is None
         except ValueError:
-            if not is_unknown(cell):
+            age = read_age_group(cell)
+            if age is None and not is_unknown(cell):
                 where = table.cell(row, str(config.columns.age_years))
-                expected = "years as a number, an age like 058Y or 6M, or nothing"
+                expected = "years as a number, an age like 058Y or 6M, a group like 40-44 or 85+, or nothing"
                 raise UserError("bad-age", "bad age", where=where, expected=expected) from None
         ages.append(age)
     return ages, num_bad

@@ -169,3 +169,23 @@ def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) 
     data = buffer.getvalue().encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which the repository would lie, where shipped configurations look for public sets."""
+    (tmp_path / "repository").mkdir()
+    monkeypatch.chdir(tmp_path / "repository")
+    return tmp_path
+
+
+@pytest.fixture
+def dicom(dicom_bytes: DicomWriter) -> Callable[[Path], None]:
+    """Writes a DICOM film of noise in 12 bits."""
+
+    def write(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stored = np.random.default_rng(len(str(path))).integers(0, 4096, (40, 40)).astype(np.uint16)
+        path.write_bytes(dicom_bytes(stored, bits_stored=12))
+
+    return write

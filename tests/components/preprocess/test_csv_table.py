@@ -212,6 +212,18 @@ def test_empty_table(table: Table, tmp_path: Path) -> None:
     assert "table is empty" in refusal(table.values(), tmp_path / "root")
 
 
+def test_labels_of_patients_in_a_table_of_their_own(table: Table, tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("Mass;patient\n1;pat3\n0;pat1\n;pat0\n")
+    values = table.values(label_table=str(tmp_path / "labels.csv"), label_key="patient")
+    loaded = run(values, tmp_path / "root")
+    assert loaded.manifest.pathologies == ("Mass",)
+    rows = rows_of(loaded)
+    by_row = [rows[hash_id("image", f"f{i}.png")] for i in range(4)]
+    assert [(row["Mass"], row["labeled"]) for row in by_row] == [(None, True), (0, True), (None, False), (1, True)]
+    (tmp_path / "labels.csv").write_text("Mass;patient\n1;pat3\n0;pat1\n1;pat0\n")
+    assert run(values, tmp_path / "root").manifest.source_hash != loaded.manifest.source_hash
+
+
 def test_patient_in_two_splits(table: Table, tmp_path: Path) -> None:
     table.rows[9][1] = "pat0"
     table.rewrite()

@@ -6,98 +6,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from components.cxr.config import load_yaml
 from components.cxr.errors import UserError
-from components.cxr.films.pixels import encode_png
 from components.cxr.ids import hash_id
 from components.cxr.labels import PATHOLOGIES
-from components.cxr.shards import LoadedManifest, read_shard
-from components.cxr.storage.storage import Root
-from components.preprocess.collect import collect
-from components.preprocess.config import PreprocessConfig, parse_data
-from components.preprocess.preprocess import run_partition
+from components.preprocess.config import parse_data
 from tests.components.preprocess.conftest import write_csv
+from tests.components.preprocess.published import CONFIGS, commands_of, png, run, run_with
 
-CONFIGS = Path(__file__).parents[3] / "pipeline" / "configs"
-Rows = dict[str, dict[str, Any]]
-
-
-@pytest.fixture
-def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which the repository would lie."""
-    (tmp_path / "repository").mkdir()
-    monkeypatch.chdir(tmp_path / "repository")
-    return tmp_path
-
-
-@pytest.fixture
-def dicom(dicom_bytes: Callable[..., bytes]) -> Callable[[Path], None]:
-    def write(path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stored = np.random.default_rng(len(str(path))).integers(0, 4096, (40, 40)).astype(np.uint16)
-        path.write_bytes(dicom_bytes(stored, bits_stored=12))
-
-    return write
-
-
-def png(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_png(np.random.default_rng(len(str(path))).integers(0, 256, (40, 40)).astype(np.uint8)))
-
-
-def jpeg(path: Path) -> None:
-    import cv2
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.random.default_rng(1).integers(0, 256, (40, 40)).astype(np.uint8))
-
-
-def run(name: str, beside: Path, **changes: Any) -> tuple[LoadedManifest, Rows]:
-    """The data set, and its rows by the film's path in the source."""
-    values = load_yaml(CONFIGS / f"{name}.yaml")
-    data = parse_data(values["data"] | changes)
-    step = PreprocessConfig.parse({"pixels": {"size": 32}, "num_workers": 0}, where="preprocess")
-    run_partition(data, step, root=Root(beside / "runs"), partition=0, num_partitions=1)
-    loaded = collect(data, step, root=Root(beside / "runs"))
-    assert loaded.manifest.num_rejects == 0
-    table = pa.concat_tables(read_shard(loaded.storage, info) for info in loaded.manifest.shards)
-    return loaded, {row["image_id"]: row for row in table.to_pylist()}
-
-
-def test_chexpert(beside: Path) -> None:
-    header = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *PATHOLOGIES]
-    rows = []
-    for patient in range(1, 9):
-        for study in (1, 2):
-            for view in ("view1_frontal", "view2_lateral")[: 1 + patient % 2]:
-                path = f"CheXpert-v1.0/train/patient{patient:05}/study{study}/{view}.jpg"
-                states = ["1.0" if study == 1 else "", *(["0.0", "-1.0", ""] * 5)[:13]]
-                rows.append([path, "Female", "68", "Frontal", "AP" if "frontal" in view else "", *states])
-                jpeg(beside / path)
-    write_csv(beside / "CheXpert-v1.0" / "train.csv", header, rows)
-    loaded, films = run("chexpert", beside)
-    counts = loaded.manifest.counts.values()
-    assert (sum(c.patients for c in counts), sum(c.studies for c in counts), len(films)) == (8, 16, 24)
-    film = films[hash_id("image", "CheXpert-v1.0/train/patient00001/study2/view1_frontal.jpg")]
-    assert film["study_id"] == hash_id("study", "patient00001/study2")
-    assert film["patient_id"] == hash_id("patient", "patient00001")
-    assert [film[name] for name in PATHOLOGIES[:4]] == [None, 0, -1, None]
-    assert (film["sex"], film["age_years"], film["view_position"]) == ("F", 68.0, "AP")
+PADCHEST = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
+PADCHEST_HEADER = ["", "ImageID", "ImageDir", "StudyID", "PatientID", "PatientSex_DICOM", "Projection", "Labels"]
 
 
 def test_padchest(beside: Path) -> None:
-    header = ["", "ImageID", "ImageDir", "StudyID", "PatientID", "PatientSex_DICOM", "Projection", "Report", "Labels"]
     cells = ["['normal']", "['pleural effusion', ' cardiomegaly']", "['nodule', 'aortic elongation']", "", "[]"]
     cells += ["['pneumonia', 'infiltrates', 'atelectasis', 'pneumothorax', 'consolidation', 'emphysema']"]
     rows = []
     for i in range(12):
-        rows.append([str(i), f"f{i}.png", str(i % 3), f"s{i}", f"p{i}", "M", "PA", "sin hallazgos", cells[i % 6]])
+        rows.append([str(i), f"f{i}.png", str(i % 3), f"s{i}", f"p{i}", "M", "PA", cells[i % 6]])
         png(beside / "padchest" / str(i % 3) / f"f{i}.png")
-    write_csv(beside / "padchest" / "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv", header, rows)
+    write_csv(beside / "padchest" / PADCHEST, PADCHEST_HEADER, rows)
     _, films = run("padchest", beside)
     by_row = [films[hash_id("image", f"{i % 3}/f{i}.png")] for i in range(12)]
     names = ("normal", "cardiomegaly", "pleural effusion", "nodule")
@@ -111,8 +43,34 @@ def test_padchest(beside: Path) -> None:
     assert [film["labeled"] for film in by_row[:6]] == [True, True, True, False, False, True]
 
 
+def test_two_films_of_a_study_of_padchest_in_16_bits(beside: Path) -> None:
+    every = [[f"a{i}", str(i), "PA", f"['{name}']"] for i, name in enumerate(names_of("padchest"))]
+    two = [["front", "s", "AP_horizontal", "['pneumonia']"], ["side", "s", "L", "['pneumonia', 'nodule']"]]
+    rows = [["0", f"{name}.png", "7", study, f"p{study}", "F", view, found] for name, study, view, found in every + two]
+    write_csv(beside / "padchest" / PADCHEST, PADCHEST_HEADER, rows)
+    dark = 1000 + 2 * np.arange(1024, dtype=np.uint16).reshape(32, 32)
+    for row in rows:
+        png(beside / "padchest" / "7" / row[1])
+    for name, stored in (("front", dark), ("side", 16 * dark)):
+        cv2.imwrite(str(beside / "padchest" / "7" / f"{name}.png"), stored)
+    loaded, films = run("padchest", beside)
+    front, side = (films[hash_id("image", f"7/{name}.png")] for name in ("front", "side"))
+    assert sum(split.studies for split in loaded.manifest.counts.values()) == len(every) + 1
+    assert front["study_id"] == side["study_id"] == hash_id("study", "s")
+    assert (front["view_position"], side["view_position"]) == ("AP", "LATERAL")
+    found = [{name for name in ("pneumonia", "nodule", "normal") if film[name]} for film in (front, side)]
+    assert found == [{"pneumonia", "nodule"}] * 2
+    stretched = np.rint(np.arange(1024) * 255 / 1023).astype(np.uint8)
+    for film in (front, side):
+        assert np.abs(np.frombuffer(film["pixels"], np.uint8).astype(int) - stretched).max() <= 1
+
+
+def names_of(name: str) -> list[str]:
+    return load_yaml(CONFIGS / f"{name}.yaml")["data"]["pathologies"]
+
+
 def test_vindr(beside: Path, dicom: Callable[[Path], None]) -> None:
-    names = load_yaml(CONFIGS / "vindr-cxr.yaml")["data"]["pathologies"]
+    names = names_of("vindr-cxr")
     rows = []
     for i in range(10):
         dicom(beside / "vindr-cxr" / "train" / f"f{i}.dicom")
@@ -124,6 +82,17 @@ def test_vindr(beside: Path, dicom: Callable[[Path], None]) -> None:
     assert len(films) == 10
     film = films[hash_id("image", "f3.dicom")]
     assert (film["Cardiomegaly"], film["ILD"], film["No finding"]) == (1, 0, 0)
+
+
+def test_the_test_table_of_vindr(beside: Path, dicom: Callable[[Path], None]) -> None:
+    names = [*names_of("vindr-cxr"), "Other disease"]
+    rows = [[f"t{i}", *("1" if name == "ILD" and i < 2 else "0" for name in names)] for i in range(4)]
+    for row in rows:
+        dicom(beside / "vindr-cxr" / "test" / f"{row[0]}.dicom")
+    write_csv(beside / "vindr-cxr" / "annotations" / "image_labels_test.csv", ["image_id", *names], rows)
+    ((name, assignments),) = [command for command in commands_of("data.md") if command[0] == "vindr-cxr"]
+    _, films = run_with(name, assignments, beside)
+    assert [films[hash_id("image", f"t{i}.dicom")]["ILD"] for i in range(4)] == [1, 1, 0, 0]
 
 
 def test_boxes_of_vinbigdata(beside: Path, dicom: Callable[[Path], None]) -> None:
@@ -142,38 +111,24 @@ def test_boxes_of_vinbigdata(beside: Path, dicom: Callable[[Path], None]) -> Non
 
 
 def test_brax(beside: Path) -> None:
-    header = [
-        "DicomPath",
-        "PngPath",
-        "PatientID",
-        "PatientSex",
-        "PatientAge",
-        *PATHOLOGIES,
-        "AccessionNumber",
-        "ViewPosition",
-    ]
+    about = ["DicomPath", "PngPath", "PatientID", "PatientSex", "PatientAge"]
     rows = []
+    ages, views = ["85 or more", "40", "40-44", ""], ["PA", "L", "RL", ""]
     for i in range(12):
         place = f"id_{i}/Study_1.{i}/Series_1.{i}.1/image-1.{i}.1"
         png(beside / "brax" / "images" / f"{place}.png")
         states = (["1.0", "0.0", "-1.0", ""] * 4)[:14]
-        rows.append(
-            [
-                f"Anonymized_DICOMs/{place}.dcm",
-                f"images/{place}.png",
-                f"id_{i}",
-                "F",
-                "85 or more",
-                *states,
-                str(i),
-                "PA",
-            ]
-        )
+        who = [f"Anonymized_DICOMs/{place}.dcm", f"images/{place}.png", f"id_{i}", "F", ages[i % 4]]
+        rows.append([*who, *states, str(i), views[i % 4]])
+    header = [*about, *PATHOLOGIES, "AccessionNumber", "ViewPosition"]
     write_csv(beside / "brax" / "master_spreadsheet_update.csv", header, rows)
-    _, films = run("brax", beside)
-    film = films[hash_id("image", "images/id_3/Study_1.3/Series_1.3.1/image-1.3.1.png")]
-    assert [film[name] for name in PATHOLOGIES[:4]] == [1, 0, -1, None]
-    assert (film["study_id"], film["view_position"]) == (hash_id("study", "3"), "PA")
+    loaded, films = run("brax", beside)
+    by_row = [films[hash_id("image", f"images/id_{i}/Study_1.{i}/Series_1.{i}.1/image-1.{i}.1.png")] for i in range(4)]
+    assert [by_row[3][name] for name in PATHOLOGIES[:4]] == [1, 0, -1, None]
+    assert by_row[3]["study_id"] == hash_id("study", "3")
+    assert [film["view_position"] for film in by_row] == ["PA", "LATERAL", "LATERAL", None]
+    assert [film["age_years"] for film in by_row] == [85, 40, 42, None]
+    assert not loaded.manifest.unknown
 
 
 def test_boxes_of_rsna(beside: Path, dicom: Callable[[Path], None]) -> None:
@@ -253,15 +208,6 @@ def test_what_is_wrong_with_lists_and_names_is_one_error(
     assert "000_000" not in str(caught.value)
 
 
-def test_paths_that_hold_no_ids_are_one_error(beside: Path) -> None:
-    jpeg(beside / "CheXpert-v1.0" / "train" / "a.jpg")
-    row = ["CheXpert-v1.0/train/a.jpg", "Male", "50", "Frontal", "AP", *["1.0"] * 14]
-    header = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *PATHOLOGIES]
-    write_csv(beside / "CheXpert-v1.0" / "train.csv", header, [row])
-    with pytest.raises(UserError, match=r"does not fit data\.path_ids: .*line 2 column Path"):
-        run("chexpert", beside)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -270,9 +216,16 @@ def test_paths_that_hold_no_ids_are_one_error(beside: Path) -> None:
         ({"columns": {"patient": "p"}, "path_ids": "(?P<patient>.)"}, "path_ids"),
         ({"columns": {"split": "s"}, "split_lists": {"train": "a.txt"}}, "split_lists"),
         ({"columns": {"image": "{a"}}, "image"),
+        ({"label_table": "labels.json"}, "label_key"),
+        ({"label_key": "film"}, "label_key"),
     ],
 )
 def test_contradictions_are_one_error(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         parse_data({"adapter": "csv", "table": "t.csv", "image_dir": "i"} | changes)
     assert "\n" not in str(caught.value)
+
+
+def test_no_configuration_promises_what_no_test_runs() -> None:
+    for path in CONFIGS.glob("*.yaml"):
+        assert "--set" not in path.read_text(), f"{path.name}: put it into docs/data.md"

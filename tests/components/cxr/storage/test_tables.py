@@ -39,6 +39,37 @@ def test_cells_are_text_without_blanks(tmp_path: Path) -> None:
         assert table.states("Edema") == [1, None, -1]
 
 
+def test_json_lines_are_a_table(tmp_path: Path) -> None:
+    content = (
+        '\ufeff{"id": " 007 ", "Edema": 1.0}\r\n\r\n{"Edema": null, "id": 8}\n{"id": "9", "note": "a\\nb"}'.encode()
+    )
+    for name, data in (("t.json", content), ("t.jsonl", content), ("t.json.gz", gzip.compress(content))):
+        table = read(tmp_path, data, name)
+        assert table.header == ("id", "Edema", "note")
+        assert table.cells("id") == ["007", "8", "9"]
+        assert table.states("Edema") == [1, None, None]
+        assert table.cells("note") == ["", "", "a\nb"]
+        assert [table.line(row) for row in range(3)] == [1, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        (b'{"id": 1}\n{"id": {"Doe": 1}}\n', ["broken row", "t.json line 2", "a JSON object of texts"]),
+        (b'[{"id": "Doe"}]', ["broken row", "t.json line 1"]),
+        (b'{"id": 1}\n{"id": ' + b"[" * 100_000, ["broken row", "t.json line 2"]),
+        (b'{"id": "\\ud800Doe"}\n', ["table is not readable", "JSON lines in UTF-8"]),
+        (b'{"id": "\xff"}\n', ["table is not readable", "JSON lines in UTF-8"]),
+        (b"{}\n", ["table is empty", "found no header"]),
+        (b'{"10000032": 1}\n', ["table has no header"]),
+    ],
+)
+def test_broken_json_lines(tmp_path: Path, content: bytes, parts: list[str]) -> None:
+    message = refusal(tmp_path, content, "t.json")
+    assert all(part in message for part in parts)
+    assert "Doe" not in message
+
+
 def test_a_cell_is_named_by_its_line_in_the_file(tmp_path: Path) -> None:
     table = read(tmp_path, b'id,report\n1,"two\nlines"\n\n2,"one"\n3,x\n')
     assert table.cells("report") == ["two\nlines", "one", "x"]

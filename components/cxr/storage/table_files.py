@@ -1,0 +1,87 @@
+"""The bytes of a table, CSV or JSON lines, as columns of text, with one clear error where they are none."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+import zlib
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+
+from components.cxr.errors import UserError
+from components.cxr.storage.csv_text import decoded, delimiter_of, numbered_rows, parse_columns
+from components.cxr.storage.json_lines import BrokenLineError, parse_json_lines
+
+__all__ = ["Columns", "read_columns"]
+
+Columns = tuple[dict[str, pa.ChunkedArray], Callable[[int], int]]
+"""Cells by column in the order of the header, and the line of the file on which a row starts."""
+
+_NO_NAME = re.compile(r"[\d.:/ -]{5,}")
+"""An id or a date: where the header is missing, messages would quote the first row as names of columns."""
+
+
+def read_columns(data: bytes, name: str, *, where: str) -> Columns:
+    """Parse the bytes of a CSV file, or of JSON lines where its name says so.
+
+    Raises:
+        UserError: not readable, without header or rows, or with rows of another length than the header.
+    """
+    is_json = name.removesuffix(".gz").endswith((".json", ".jsonl"))
+    try:
+        read = (_json_columns if is_json else _csv_columns)(data, name, where=where)
+    except (OSError, EOFError, zlib.error, UnicodeError, csv.Error):
+        read = None
+    if read is None:
+        expected = f"{'JSON lines' if is_json else 'CSV'} in UTF-8 or UTF-16, gzipped if its name ends in .gz"
+        raise UserError("unreadable-table", "table is not readable", where=where, expected=expected)
+    if not len(next(iter(read[0].values()))):
+        raise UserError("empty-table", "table is empty", where=where, found="0 rows", expected="at least one row")
+    return read
+
+
+def _csv_columns(data: bytes, name: str, *, where: str) -> Columns | None:
+    text = decoded(data, name)
+    delimiter = delimiter_of(text)
+    names = [cell.strip() for cell in next(numbered_rows(text, delimiter), (0, []))[1]]
+    header = _checked_header(names, where=where)
+    columns = parse_columns(text, num_columns=len(names), delimiter=delimiter)
+    if columns is None:
+        for line, row in itertools.islice(numbered_rows(text, delimiter), 1, None):
+            if len(row) != len(names):
+                at, found = f"{where} line {line}", f"{len(row)} cells"
+                raise UserError("broken-row", "table has a broken row", where=at, found=found, expected=len(names))
+        return None
+    by_name = dict(zip(names, columns.columns, strict=True))
+
+    def line_of(row: int) -> int:
+        return next(itertools.islice(numbered_rows(decoded(data, name), delimiter), row + 1, None))[0]
+
+    return {column: by_name[column] for column in header}, line_of
+
+
+def _json_columns(data: bytes, name: str, *, where: str) -> Columns:
+    try:
+        columns, lines = parse_json_lines(decoded(data, name))
+    except BrokenLineError as error:
+        at, expected = f"{where} line {error.line}", "a JSON object of texts, numbers and nulls"
+        raise UserError("broken-row", "table has a broken row", where=at, expected=expected) from None
+    header = _checked_header(list(columns), where=where)
+    cells = {column: pa.chunked_array([pa.array(columns[column], pa.string())]) for column in header}
+    return cells, lines.__getitem__
+
+
+def _checked_header(names: Sequence[str], *, where: str) -> tuple[str, ...]:
+    header = tuple(name for name in names if name)
+    if not header:
+        expected = "a header and one row per image or study"
+        raise UserError("empty-table", "table is empty", where=where, found="no header", expected=expected)
+    if any(_NO_NAME.fullmatch(name) for name in header):
+        expected = "names of columns, no number or date, in the first line"
+        raise UserError("no-table-header", "table has no header", where=where, expected=expected)
+    if len(set(header)) != len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise UserError("duplicate-column", "table names a column twice", where=where, found=twice)
+    return header
