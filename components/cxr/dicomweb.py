@@ -43,12 +43,17 @@ logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)  # its lines hol
 
 
 class Dicomweb:
-    """A client of one server. Every method raises UserError where the server refuses or keeps failing."""
+    """A client of one server. Every method raises UserError where the server refuses or keeps failing.
 
-    def __init__(self, server: DicomwebServer) -> None:
+    Args:
+        once: whether a request that fails is not tried again.
+    """
+
+    def __init__(self, server: DicomwebServer, *, once: bool = False) -> None:
         from dicomweb_client.web import DICOMwebClient  # in the images of preprocess and serve alone
 
         self.uri = server.url
+        self._once = once
         self._deadline_s = float(os.environ.get(DEADLINE_VARIABLE) or _DEADLINE_S)
         self._timeout = min(_STALL_S, self._deadline_s / 4)
         self._session = requests.Session()
@@ -135,7 +140,7 @@ class Dicomweb:
                 raise self._no_dicomweb(str(error)) from None
             except requests.RequestException as error:
                 found = type(error).__name__
-            if time.monotonic() + pause > deadline:
+            if self._once or time.monotonic() + pause > deadline:
                 raise self._failing(found)
             time.sleep(pause)
             pause = min(2 * pause, 10.0)

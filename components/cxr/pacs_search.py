@@ -16,7 +16,15 @@ from components.cxr.dicomweb import UID, Dicomweb, value_of
 from components.cxr.dicomweb_server import DicomwebServer
 from components.cxr.errors import UserError
 from components.cxr.pacs import Pacs, PacsQuery
-from components.cxr.storage.storage import ABSENT, StaleWriteError, Storage, Versioned, open_storage
+from components.cxr.progress import track
+from components.cxr.storage.storage import (
+    ABSENT,
+    DamagedFileError,
+    StaleWriteError,
+    Storage,
+    Versioned,
+    open_storage,
+)
 
 __all__ = ["FoundStudy", "PacsFilms", "search_pacs"]
 
@@ -45,7 +53,10 @@ class PacsFilms:
     """The films of a PACS by `study/series/instance`."""
 
     def __init__(self, server: DicomwebServer) -> None:
+        self._server = server
         self._client = Dicomweb(server)
+        self._came: str | None = None
+        """The last film that came."""
         self.uri = server.url
 
     def local_path(self, name: str) -> Path | None:  # noqa: ARG002
@@ -57,8 +68,41 @@ class PacsFilms:
 
         Raises:
             FileNotFoundError: it is not there any more.
+            DamagedFileError: the server fails for it until the deadline, and another film comes.
+            UserError: the server refuses, or fails for another film as well.
         """
-        return Versioned(self._client.retrieve(*name.split("/")), ABSENT)
+        try:
+            data = self._client.retrieve(*name.split("/"))
+        except UserError as error:
+            if error.code != "pacs-fails" or not self._another_comes(name):
+                raise
+            what = "the PACS does not give this film, while it gives another"
+            raise DamagedFileError("pacs-film-fails", what, where=self.uri, found=error.found) from None
+        self._came = name
+        return Versioned(data, ABSENT)
+
+    def _another_comes(self, name: str) -> bool:
+        """Whether the server, asked once, gives another film: the last that came, else one of another study."""
+        once = Dicomweb(self._server, once=True)
+        try:
+            other = self._came or next(_elsewhere(once, name.partition("/")[0]), None)
+            return other is not None and bool(once.retrieve(*other.split("/")))
+        except (FileNotFoundError, UserError):
+            return False
+
+
+def _elsewhere(client: Dicomweb, study: str) -> Iterator[str]:
+    """The objects of other studies than this one, as they are asked for."""
+    for found in client.studies({}):
+        if (other := value_of(found, "StudyInstanceUID")) != study:
+            for series in client.series(other):
+                yield from _objects(client, other, series)
+
+
+def _objects(client: Dicomweb, study: str, series: dict[str, Any]) -> Iterator[str]:
+    uid = value_of(series, "SeriesInstanceUID")
+    for found in client.instances(study, uid):
+        yield f"{study}/{uid}/{value_of(found, 'SOPInstanceUID')}"
 
 
 def search_pacs(pacs: Pacs) -> tuple[FoundStudy, ...]:
@@ -110,13 +154,21 @@ def _search(pacs: Pacs, listed: list[str] | None) -> list[FoundStudy]:
         return [study for study in client.studies(fixed | {name: value}) if value_of(study, name) == value]
 
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
-        pages = [list(client.studies(fixed))] if listed is None else list(pool.map(one, listed))
+        if listed is None:
+            pages = [list(client.studies(fixed))]
+        else:
+            pages = list(track(pool.map(one, listed), total=len(listed), what="pacs", unit="ids of the list searched"))
         if listed is not None and not all(pages):
             print(f"pacs: {sum(not page for page in pages)} of {len(pages)} ids of the list find no study", flush=True)
         patient_of = {
             value_of(study, "StudyInstanceUID"): value_of(study, "PatientID") for page in pages for study in page
         }
-        films_of = pool.map(lambda study: tuple(sorted(_films(client, query, study))), patient_of)
+        films_of = track(
+            pool.map(lambda study: tuple(sorted(_films(client, query, study))), patient_of),
+            total=len(patient_of),
+            what="pacs",
+            unit="studies searched",
+        )
         studies = [
             FoundStudy(study=study, patient=patient, films=films)
             for (study, patient), films in zip(patient_of.items(), films_of, strict=True)
@@ -142,9 +194,7 @@ def _films(client: Dicomweb, query: PacsQuery, study: str) -> Iterator[str]:
             continue
         if parts and value_of(series, "BodyPartExamined").casefold() not in parts:
             continue
-        uid = value_of(series, "SeriesInstanceUID")
-        for film in client.instances(study, uid):
-            yield f"{study}/{uid}/{value_of(film, 'SOPInstanceUID')}"
+        yield from _objects(client, study, series)
 
 
 def _listed(query: PacsQuery) -> list[str] | None:

@@ -14,7 +14,7 @@ import torch
 from components.cxr.errors import UserError
 from components.cxr.model.device import pick_device
 from components.cxr.processes import processes
-from components.cxr.storage.storage import open_storage
+from components.cxr.storage.storage import DamagedFileError, open_storage
 from components.cxr.text.text import decode_report
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
@@ -175,6 +175,8 @@ class _Answerer:
             data = self.files.read(name).data
         except FileNotFoundError:
             raise RequestError(422, "film-vanished", "The film was found and is there no more.") from None
+        except DamagedFileError:
+            raise RequestError(422, "film-damaged", "The film's bytes are lost.") from None
         except (IsADirectoryError, PermissionError):
             raise RequestError(422, "film-unreadable", "The film cannot be read.") from None
         except OSError as error:

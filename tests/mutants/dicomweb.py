@@ -66,4 +66,32 @@ MUTANTS = [
         new="]",
         test=f"{CLIENT}::test_a_server_that_does_not_filter_finds_what_is_listed_alone",
     ),
+    Mutant(
+        "a-pacs-that-fails-is-a-bad-film",
+        file="components/cxr/pacs_search.py",
+        old='            if error.code != "pacs-fails" or not self._another_comes(name):\n',
+        new='            if error.code != "pacs-fails":\n',
+        test=f"{CLIENT}::test_a_server_that_fails_is_no_bad_film",
+    ),
+    Mutant(
+        "a-failing-pacs-is-waited-for-twice",
+        file="components/cxr/pacs_search.py",
+        old="Dicomweb(self._server, once=True)",
+        new="Dicomweb(self._server)",
+        test=f"{CLIENT}::test_a_server_that_fails_is_no_bad_film",
+    ),
+    Mutant(
+        "a-first-film-that-never-comes-ends-every-run",
+        file="components/cxr/pacs_search.py",
+        old='self._came or next(_elsewhere(once, name.partition("/")[0]), None)',
+        new="self._came",
+        test=f"{CLIENT}::test_a_film_that_the_server_never_gives_costs_itself",
+    ),
+    Mutant(
+        "a-film-that-is-damaged-ends-the-prediction",
+        file="components/serve/predict_parts.py",
+        old="        except DamagedFileError:\n",
+        new="        except BlockingIOError:\n",
+        test=f"{PREDICT_PACS}::test_a_film_that_the_pacs_never_gives_costs_itself",
+    ),
 ]

@@ -3,64 +3,20 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from components.cxr.dicomweb import Dicomweb
 from components.cxr.dicomweb_server import DicomwebServer, authorization
 from components.cxr.errors import UserError
 from components.cxr.pacs import Pacs
-from components.cxr.pacs_search import search_pacs
+from components.cxr.pacs_search import PacsFilms, search_pacs
+from components.cxr.storage.storage import DamagedFileError
+from tests.dicomweb_peer import FILE, MULTIPART, WHOLE, Peer, Reply, element, holding, peer
 
-FILE = b"\0" * 128 + b"DICM\r\n--b\r\n" + bytes(range(256)) * 20
-WHOLE = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + FILE + b"\r\n--b--\r\n"
-MULTIPART = 'multipart/related; type="application/dicom"; boundary="b"'
-Reply = tuple[int, str, bytes]
-
-
-class Peer:
-    """A server that answers as a test wants, and keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.replies: Callable[[int, str], Reply] = lambda *_: (404, "text/plain", b"")
-        self.sent: list[tuple[str, str | None]] = []
-        self.wait_s = 0.0
-        peer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                peer.sent.append((self.path, self.headers.get("Authorization")))
-                time.sleep(peer.wait_s)
-                status, kind, body = peer.replies(len(peer.sent), self.path)
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                return
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def client(self) -> Dicomweb:
-        return Dicomweb(DicomwebServer(url=f"http://127.0.0.1:{self.server.server_port}/dicom-web"))
-
-
-@pytest.fixture
-def peer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Peer]:
-    monkeypatch.setenv("CXRFLOW_DICOMWEB_DEADLINE_S", "1.2")
-    peer = Peer()
-    yield peer
-    peer.server.shutdown()
-    peer.server.server_close()
+__all__ = ["peer"]
 
 
 def refused(call: Callable[[], object]) -> str:
@@ -119,8 +75,7 @@ def test_a_server_that_does_not_filter_finds_what_is_listed_alone(
 ) -> None:
     def study(uid: str, number: str, part: str) -> dict[str, object]:
         values = {"0020000D": uid, "0020000E": "1.9", "00080018": "1.8"}
-        values |= {"00080050": number, "00080060": "DX", "00180015": part}
-        return {tag: {"vr": "UI", "Value": [value]} for tag, value in values.items()}
+        return element(values | {"00080050": number, "00080060": "DX", "00180015": part})
 
     studies = [study("1.1", "A17", "Chest"), study("1.2", "a17", "Chest"), study("1.3", "B", "Hand")]
 
@@ -130,11 +85,52 @@ def test_a_server_that_does_not_filter_finds_what_is_listed_alone(
 
     peer.replies = replies
     (tmp_path / "list").write_text("A17\nB\nC\n")
-    url = f"http://127.0.0.1:{peer.server.server_port}/dicom-web"
     query = {"accession_numbers": str(tmp_path / "list"), "body_parts": ["cHEST"]}
-    pacs = Pacs.parse({"server": {"url": url}, "query": query, "found": str(tmp_path / "found.json")}, where="data")
+    pacs = Pacs.parse(
+        {"server": {"url": peer.address.url}, "query": query, "found": str(tmp_path / "found.json")}, where="data"
+    )
     assert [(each.study, each.films) for each in search_pacs(pacs)] == [("1.1", ("1.1/1.9/1.8",))]
-    assert capsys.readouterr().out == "pacs: 1 of 3 ids of the list find no study\n"
+    said = capsys.readouterr()
+    assert said.out == "pacs: 1 of 3 ids of the list find no study\n"
+    searched, found = (line.rpartition(",")[0] for line in said.err.splitlines())
+    assert (searched, found) == ("pacs: 3/3 ids of the list searched", "pacs: 2/2 studies searched")
+
+
+NAMES = ["1.1/1.9/1.8", "1.2/1.9/1.8", "1.3/1.9/1.8"]
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+@pytest.mark.parametrize("reply", [(500, "text/plain", b"1.9 of Doe"), (200, MULTIPART, WHOLE[:-40])])
+def test_a_film_that_the_server_never_gives_costs_itself(peer: Peer, bad: int, reply: Reply) -> None:
+    peer.replies = holding(dict.fromkeys(NAMES, FILE), broken={NAMES[bad]: reply})
+    films = PacsFilms(peer.address)
+    for i, name in enumerate(NAMES):
+        if i != bad:
+            assert films.read(name).data == FILE
+            continue
+        with pytest.raises(DamagedFileError) as caught:
+            films.read(name)
+        assert caught.value.__suppress_context__
+        assert not any(secret in caught.value.line for secret in ("1.9", "Doe"))
+
+
+@pytest.mark.parametrize("came", [True, False])
+def test_a_server_that_fails_is_no_bad_film(peer: Peer, came: bool) -> None:
+    """It is asked once more: for the film that came, else for any other."""
+    films = PacsFilms(peer.address)
+    peer.replies = holding(dict.fromkeys(NAMES, FILE))
+    if came:
+        films.read(NAMES[0])
+    before = len(peer.sent)
+    peer.replies = lambda *_: (503, "text/plain", b"")
+    assert "[pacs-fails]" in refused(lambda: films.read(NAMES[1]))
+    (more,) = (path for path, _ in peer.sent[before:] if "/studies/1.2/" not in path)
+    assert ("/studies/1.1/" in more) == came
+
+
+def test_a_film_that_alone_is_asked_for_and_fails_may_be_the_server(peer: Peer) -> None:
+    peer.replies = holding({NAMES[0]: FILE}, broken={NAMES[0]: (500, "text/plain", b"")})
+    assert "[pacs-fails]" in refused(lambda: PacsFilms(peer.address).read(NAMES[0]))
 
 
 @pytest.mark.parametrize("status", [401, 403])

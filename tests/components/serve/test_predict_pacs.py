@@ -27,9 +27,10 @@ from pipeline.synthetic import Settings, generate
 from tests.components.processes import wait_for
 from tests.components.serve.conftest import SERVER_LIMITS
 from tests.components.serve.routing import REPOSITORY, SECRET, enlarge, put_studies
+from tests.dicomweb_peer import holding, peer
 from tests.pacs import orthanc
 
-__all__ = ["orthanc"]
+__all__ = ["orthanc", "peer"]
 
 CONFIG = ServeConfig(**SERVER_LIMITS)
 
@@ -186,6 +187,28 @@ def test_what_cannot_be_searched_is_one_error_and_leaves_nothing(orthanc, data, 
     data["server"] = {"url": "http://127.0.0.1:9/dicom-web"}
     monkeypatch.setenv("CXRFLOW_DICOMWEB_DEADLINE_S", "1")
     assert refusal() == "pacs-fails"
+
+
+def test_a_film_that_the_pacs_never_gives_costs_itself(peer, model, dicom_bytes, tmp_path, capsys):
+    put_studies(tmp_path / "in", dicom_bytes, range(3), num_films=2)
+    films = {}
+    for path in sorted((tmp_path / "in").rglob("*.dcm")):
+        film = pydicom.dcmread(path, stop_before_pixels=True)
+        films[f"{film.StudyInstanceUID}/{film.SeriesInstanceUID}/{film.SOPInstanceUID}"] = path.read_bytes()
+    studies = sorted({name.split("/")[0] for name in films})
+    in_part, gone, whole = (sorted(name for name in films if name.startswith(f"{study}/")) for study in studies)
+    peer.replies = holding(films, broken=dict.fromkeys([in_part[0], *gone], (500, "text/plain", b"")))
+    data = {"adapter": "dicomweb", "server": {"url": peer.address.url}, "found": str(tmp_path / "found.json")}
+    table = from_pacs(data, tmp_path / "out.parquet", model)
+    rows = {row["study"]: (row["reason"], row["films"], row["left_out_reasons"]) for row in table.to_pylist()}
+    assert rows == {
+        studies[0]: (None, in_part[1:], ["film-damaged"]),
+        studies[1]: ("no-usable-film", [], 2 * ["film-damaged"]),
+        studies[2]: (None, whole, []),
+    }
+    said = "".join(capsys.readouterr())
+    assert "films left out: 3 film-damaged" in said
+    assert not any(study in said for study in studies)
 
 
 @pytest.mark.parametrize(

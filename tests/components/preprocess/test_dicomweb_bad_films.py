@@ -1,0 +1,58 @@
+"""A PACS that never gives one of its films: the film is rejected with a reason, and the rest goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from components.cxr.ids import hash_id
+from components.preprocess.collect import read_rejects
+from tests.components.preprocess.steps import refusal, rows_of, run
+from tests.dicomweb_peer import Peer, holding, peer
+
+__all__ = ["peer"]
+
+NAMES = [f"1.{study}/1.9/1.{study}.{film}" for study in range(4) for film in range(2)]
+
+
+@pytest.fixture
+def films(dicom_bytes: Callable[..., bytes]) -> dict[str, bytes]:
+    rng = np.random.default_rng(1)
+    return {name: dicom_bytes(rng.integers(0, 4096, (40, 40)).astype(np.uint16), bits_stored=12) for name in NAMES}
+
+
+def values(peer: Peer, folder: Path, num_workers: int) -> dict[str, dict[str, Any]]:
+    data = {"adapter": "dicomweb", "server": {"url": peer.address.url}, "found": str(folder / "found.json")}
+    step = {"pixels": {"size": 16}, "num_workers": num_workers, "max_reject_fraction": 0.5, "images_per_shard": 2}
+    return {"data": data, "preprocess": step}
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_film_that_never_comes_is_rejected(
+    peer: Peer, films: dict[str, bytes], tmp_path: Path, capfd: pytest.CaptureFixture[str], num_workers: int
+) -> None:
+    bad = {NAMES[0], NAMES[5]}
+    peer.replies = holding(films, broken=dict.fromkeys(bad, (500, "text/plain", b"")))
+    loaded = run(values(peer, tmp_path, num_workers), tmp_path / "root")
+    kept = {hash_id("image", name.split("/")[2]) for name in NAMES if name not in bad}
+    assert set(rows_of(loaded)) == kept
+    rejects = read_rejects(loaded).to_pylist()
+    assert {row["image_id"] for row in rejects} == {hash_id("image", name.split("/")[2]) for name in bad}
+    assert {(row["code"], row["reason"]) for row in rejects} == {
+        ("damaged", "the PACS does not give this film, while it gives another: 500 Internal Server Error, for 1.2 s")
+    }
+    assert loaded.manifest.num_rejects == 2
+    said = "".join(capfd.readouterr())
+    assert "pacs: 4/4 studies searched" in said
+    assert not any(uid in said for name in NAMES for uid in name.split("/")[2:])
+
+
+def test_a_server_that_gives_no_film_stops_the_run(peer: Peer, films: dict[str, bytes], tmp_path: Path) -> None:
+    peer.replies = holding(films, broken=dict.fromkeys(NAMES, (500, "text/plain", b"")))
+    assert "the PACS does not answer" in refusal(values(peer, tmp_path, 0), tmp_path / "root")
+    peer.replies = holding(films)
+    assert len(rows_of(run(values(peer, tmp_path, 0), tmp_path / "root"))) == len(NAMES)
