@@ -82,6 +82,7 @@ def orthanc_of_a_token(folder: Path, token: str) -> Iterator[Orthanc]:
         "RemoteAccessAllowed": False,
         "AuthenticationEnabled": False,
         "StableAge": 1,
+        "MaximumStorageCacheSize": 0,
         "LuaScripts": [str(folder / "filter.lua")],
         "Plugins": ["/usr/share/orthanc/plugins"],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},

@@ -68,13 +68,13 @@ class PacsFilms:
 
         Raises:
             FileNotFoundError: it is not there any more.
-            DamagedFileError: the server fails for it until the deadline, and another film comes.
-            UserError: the server refuses, or fails for another film as well.
+            DamagedFileError: it does not come, until the deadline or for a reason that stays, and another film does.
+            UserError: the server refuses the credentials, or another film does not come either.
         """
         try:
             data = self._client.retrieve(*name.split("/"))
         except UserError as error:
-            if error.code != "pacs-fails" or not self._another_comes(name):
+            if error.code == "pacs-refused" or not self._another_comes(name):
                 raise
             what = "the PACS does not give this film, while it gives another"
             raise DamagedFileError("pacs-film-fails", what, where=self.uri, found=error.found) from None
@@ -86,9 +86,12 @@ class PacsFilms:
         once = Dicomweb(self._server, once=True)
         try:
             other = self._came or next(_elsewhere(once, name.partition("/")[0]), None)
-            return other is not None and bool(once.retrieve(*other.split("/")))
+            if other is None:
+                return False
+            once.retrieve(*other.split("/"))
         except (FileNotFoundError, UserError):
             return False
+        return True
 
 
 def _elsewhere(client: Dicomweb, study: str) -> Iterator[str]:

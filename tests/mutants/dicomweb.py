@@ -69,8 +69,8 @@ MUTANTS = [
     Mutant(
         "a-pacs-that-fails-is-a-bad-film",
         file="components/cxr/pacs_search.py",
-        old='            if error.code != "pacs-fails" or not self._another_comes(name):\n',
-        new='            if error.code != "pacs-fails":\n',
+        old='            if error.code == "pacs-refused" or not self._another_comes(name):\n',
+        new='            if error.code == "pacs-refused":\n',
         test=f"{CLIENT}::test_a_server_that_fails_is_no_bad_film",
     ),
     Mutant(
@@ -93,5 +93,12 @@ MUTANTS = [
         old="        except DamagedFileError:\n",
         new="        except BlockingIOError:\n",
         test=f"{PREDICT_PACS}::test_a_film_that_the_pacs_never_gives_costs_itself",
+    ),
+    Mutant(
+        "a-film-that-one-may-not-see-is-a-bad-film",
+        file="components/cxr/pacs_search.py",
+        old='error.code == "pacs-refused" or not',
+        new="not",
+        test=f"{CLIENT}::test_a_film_that_may_not_be_seen_stops_the_run",
     ),
 ]

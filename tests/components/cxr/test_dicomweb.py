@@ -100,7 +100,15 @@ NAMES = ["1.1/1.9/1.8", "1.2/1.9/1.8", "1.3/1.9/1.8"]
 
 
 @pytest.mark.parametrize("bad", [0, 1, 2])
-@pytest.mark.parametrize("reply", [(500, "text/plain", b"1.9 of Doe"), (200, MULTIPART, WHOLE[:-40])])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        (500, "text/plain", b"1.9 of Doe"),
+        (200, MULTIPART, WHOLE[:-40]),
+        (406, "text/plain", b""),
+        (200, "text/html", b""),
+    ],
+)
 def test_a_film_that_the_server_never_gives_costs_itself(peer: Peer, bad: int, reply: Reply) -> None:
     peer.replies = holding(dict.fromkeys(NAMES, FILE), broken={NAMES[bad]: reply})
     films = PacsFilms(peer.address)
@@ -126,6 +134,14 @@ def test_a_server_that_fails_is_no_bad_film(peer: Peer, came: bool) -> None:
     assert "[pacs-fails]" in refused(lambda: films.read(NAMES[1]))
     (more,) = (path for path, _ in peer.sent[before:] if "/studies/1.2/" not in path)
     assert ("/studies/1.1/" in more) == came
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_film_that_may_not_be_seen_stops_the_run(peer: Peer, status: int) -> None:
+    films = PacsFilms(peer.address)
+    peer.replies = holding(dict.fromkeys(NAMES, FILE), broken={NAMES[1]: (status, "text/plain", b"")})
+    films.read(NAMES[0])
+    assert "[pacs-refused]" in refused(lambda: films.read(NAMES[1]))
 
 
 def test_a_film_that_alone_is_asked_for_and_fails_may_be_the_server(peer: Peer) -> None:

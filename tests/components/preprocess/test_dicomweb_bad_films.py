@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from components.cxr.ids import hash_id
+from components.cxr.pacs import Pacs
+from components.cxr.pacs_search import search_pacs
 from components.preprocess.collect import read_rejects
+from pipeline.synthetic import Settings, generate
 from tests.components.preprocess.steps import refusal, rows_of, run
 from tests.dicomweb_peer import Peer, holding, peer
+from tests.pacs import orthanc_of_a_token
 
 __all__ = ["peer"]
 
@@ -56,3 +60,27 @@ def test_a_server_that_gives_no_film_stops_the_run(peer: Peer, films: dict[str, 
     assert "the PACS does not answer" in refusal(values(peer, tmp_path, 0), tmp_path / "root")
     peer.replies = holding(films)
     assert len(rows_of(run(values(peer, tmp_path, 0), tmp_path / "root"))) == len(NAMES)
+
+
+@pytest.mark.orthanc
+def test_a_film_whose_file_a_real_pacs_has_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXRFLOW_PACS_TOKEN", "a-token")
+    monkeypatch.setenv("CXRFLOW_DICOMWEB_DEADLINE_S", "2")
+    generate(tmp_path / "in", num_studies=3, settings=Settings(), size=64)
+    (tmp_path / "server").mkdir()
+    with orthanc_of_a_token(tmp_path / "server", "a-token") as orthanc:
+        num_films = orthanc.fill(tmp_path / "in" / "files")
+        data = {"adapter": "dicomweb", "server": {"url": orthanc.dicomweb}, "found": str(tmp_path / "found.json")}
+        step = {"pixels": {"size": 16}, "num_workers": 0, "max_reject_fraction": 0.5}
+        search_pacs(Pacs.of(data, where="data"))
+        stored = [path for path in (tmp_path / "server" / "storage").rglob("*") if is_film(path)]
+        assert len(stored) == num_films
+        stored[0].unlink()
+        loaded = run({"data": data, "preprocess": step}, tmp_path / "root")
+    (reject,) = read_rejects(loaded).to_pylist()
+    assert (reject["code"], len(rows_of(loaded))) == ("damaged", num_films - 1)
+    assert "500 Internal Server Error" in reject["reason"]
+
+
+def is_film(path: Path) -> bool:
+    return path.is_file() and path.read_bytes()[128:132] == b"DICM"
