@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 
-__all__ = ["MAX_AGE_YEARS", "read_age", "read_age_group"]
+__all__ = ["MAX_AGE_YEARS", "age_on", "read_age", "read_age_group"]
 
 MAX_AGE_YEARS = 130
 
@@ -17,6 +18,8 @@ _FROM_TO = re.compile(r"(\d{1,3})\s*(?:-|–|to)\s*(\d{1,3})", re.IGNORECASE)
 _OPEN = re.compile(
     r"[<>≤≥]=?\s*(\d{1,3})|(\d{1,3})\s*(?:\+|(?:or|and)\s+(?:more|over|older|above|less|under|younger))", re.IGNORECASE
 )
+
+_DATE = re.compile(r"(\d{4})(?:(-?)(\d{2})\2(\d{2}))?(?:\.0)?")
 
 
 def read_age(text: str) -> float | None:
@@ -47,3 +50,25 @@ def read_age_group(text: str) -> float | None:
     else:
         return None
     return years if years <= MAX_AGE_YEARS else None
+
+
+def age_on(birth: str, day: str) -> float | None:
+    """Years from a birth to a day, to the day where both are dates, else between the years; None outside 0 to 130.
+
+    >>> age_on("1967", "20140915"), round(age_on("1967-01-15", "20140915"), 2), age_on("2020.0", "2014")
+    (47, 47.67, None)
+
+    Raises:
+        ValueError: neither a year nor a date.
+    """
+    (first, born), (last, on) = _year_and_date(birth), _year_and_date(day)
+    years = last - first if born is None or on is None else (on - born).days / 365.25
+    return years if 0 <= years <= MAX_AGE_YEARS else None
+
+
+def _year_and_date(text: str) -> tuple[int, datetime.date | None]:
+    match = _DATE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(text)
+    year, _, month, day = match.groups()
+    return int(year), datetime.date(int(year), int(month), int(day)) if month else None

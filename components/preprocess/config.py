@@ -119,6 +119,10 @@ class Columns(Config):
     """PA, AP, LATERAL, LL; of several columns the first that says something; where none does, the film's own header."""
     age_years: str | None = None
     """Age in years; of a group such as `40-44` the middle, of one such as `85 or more` or `90+` its bound."""
+    birth: str | None = None
+    """Year or date of birth (`1967`, `19670915`, `1967-09-15`), which with `study_date` gives the age."""
+    study_date: str | None = None
+    """Year or date of the study, for the age alone."""
     sex: str | None = None
     """F or M."""
     text: dict[SectionName, str] = Field(default_factory=dict)
@@ -130,6 +134,8 @@ class Columns(Config):
     def _check(self) -> Self:
         if self.text and self.report is not None:
             raise ValueError("either text or report")
+        if (self.birth is None) != (self.study_date is None) or (self.birth and self.age_years):
+            raise ValueError("either age_years, or birth and study_date")
         try:
             columns = self.image_columns()
         except ValueError:
@@ -150,7 +156,8 @@ class Columns(Config):
 
     def used(self) -> tuple[str, ...]:
         """Every column that is read as something else than a label."""
-        single = (self.patient, self.study, self.split, self.age_years, self.sex, self.report)
+        ages = (self.age_years, self.birth, self.study_date)
+        single = (self.patient, self.study, self.split, *ages, self.sex, self.report)
         return (
             *self.image_columns(),
             *self.view_columns(),

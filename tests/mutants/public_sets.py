@@ -69,4 +69,11 @@ MUTANTS = [
         new="float(match[1])",
         test=f"{PUBLIC}::test_brax",
     ),
+    Mutant(
+        "ages-leave-out-the-month-of-birth",
+        file="components/cxr/ages.py",
+        old="(on - born).days / 365.25",
+        new="last - first",
+        test="tests/components/preprocess/test_csv_table.py::test_ages_from_birth_to_study",
+    ),
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping, Sequence
 
-from components.cxr.ages import read_age, read_age_group
 from components.cxr.errors import UserError
 from components.cxr.films.pixels import view_of
 from components.cxr.ids import IdKey
@@ -13,6 +12,7 @@ from components.cxr.storage.joins import check_join, shape_of
 from components.cxr.storage.storage import open_storage
 from components.cxr.storage.tables import Table, is_unknown, open_table, shown
 from components.cxr.text.text import unescape_column
+from components.preprocess.adapters.csv_ages import read_ages
 from components.preprocess.adapters.csv_labels import States, labels_by_key, read_labels
 from components.preprocess.adapters.csv_rows import film_paths, ids_in_paths, listed_splits, merged
 from components.preprocess.adapters.film_paths import check_links, check_spelling
@@ -56,7 +56,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
         states, labeled = merged(ids, states, labeled, config.repeated)
     listed, lists = listed_splits(config, paths, table=table)
     views, sexes, splits = _views(table, config), _cells(table, config, "sex"), _cells(table, config, "split")
-    ages, num_bad_ages = _ages(table, config)
+    ages, num_bad_ages = read_ages(table, config)
     texts, reports = _texts(table, config), unescape_column(_cells(table, config, "report"))
     same: list[Sequence[object]] = [
         patients,
@@ -233,23 +233,3 @@ def _texts(table: Table, config: CsvData) -> list[dict[str, str]]:
         for name, column in config.columns.text.items()
     }
     return [{name: cells[i] for name, cells in columns.items() if cells[i].strip()} for i in range(len(table))]
-
-
-def _ages(table: Table, config: CsvData) -> tuple[list[float | None], int]:
-    """Each row's age in years, and how many are outside 0 to 130 and therefore unknown."""
-    ages: list[float | None] = []
-    num_bad = 0
-    for row, cell in enumerate(_cells(table, config, "age_years")):
-        age = None
-        try:
-            if cell:
-                age = read_age(cell)
-                num_bad += age is None
-        except ValueError:
-            age = read_age_group(cell)
-            if age is None and not is_unknown(cell):
-                where = table.cell(row, str(config.columns.age_years))
-                expected = "years as a number, an age like 058Y or 6M, a group like 40-44 or 85+, or nothing"
-                raise UserError("bad-age", "bad age", where=where, expected=expected) from None
-        ages.append(age)
-    return ages, num_bad

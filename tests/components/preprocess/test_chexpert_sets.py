@@ -149,14 +149,18 @@ def test_chexpert_plus(plus: Plus, beside: Path) -> None:
 
 
 def test_other_films_of_chexpert_plus(plus: Plus, beside: Path, dicom: Callable[[Path], None]) -> None:
+    for folder in ("PNG", "chexbert_labels"):
+        shutil.make_archive(str(plus.dir / folder), "zip", plus.dir, folder)
     for path in plus.paths:
         dicom(plus.dir / "DICOM" / path.replace(".jpg", ".dcm"))
         jpeg(beside / "CheXpert-v1.0-small" / path)
+    _, expected = run("chexpert-plus", beside)
     shutil.rmtree(plus.dir / "PNG")
     commands = [assignments for name, assignments in commands_of("data.md") if name == "chexpert-plus"]
-    assert len(commands) == 2
-    for assignments, suffix in zip(commands, ("dcm", "jpg"), strict=True):
+    for assignments, suffix in zip(commands, ("png", "dcm", "jpg"), strict=True):
         _, films = run_with("chexpert-plus", assignments, beside)
+        if suffix == "png":
+            assert films == expected
         lateral = film_of(films, f"train/patient00001/study1/view2_lateral.{suffix}")
         assert (lateral["Cardiomegaly"], lateral["view_position"]) == (1, "LATERAL")
 

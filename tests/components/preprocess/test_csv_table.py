@@ -212,6 +212,22 @@ def test_empty_table(table: Table, tmp_path: Path) -> None:
     assert "table is empty" in refusal(table.values(), tmp_path / "root")
 
 
+def test_ages_from_birth_to_study(table: Table, tmp_path: Path) -> None:
+    dates = [("1968-03-15", "20140915"), ("1967", "2014-09-15"), ("NaN", "20140915"), ("20150101", "20140915")]
+    rows = [[*row, *dates[i % 4]] for i, row in enumerate(table.rows)]
+    table.rewrite(header=[*table.header, "born", "day"], rows=rows)
+    values = table.values(columns=COLUMNS | {"birth": "born", "study_date": "day"}, pathologies=["Edema"])
+    loaded = run(values, tmp_path / "root")
+    by_row = [rows_of(loaded)[hash_id("image", f"f{i}.png")]["age_years"] for i in range(4)]
+    assert by_row == [pytest.approx(46.5, abs=0.01), 47, None, None]
+    assert loaded.manifest.unknown == {"ages that are no number from 0 to 130": 2}
+    table.rewrite(header=[*table.header, "born", "day"], rows=[[*row, "15.9.1967", "2014"] for row in table.rows])
+    message = refusal(values, tmp_path / "other")
+    assert "bad date" in message
+    assert "line 2 column born or day" in message
+    assert "15.9" not in message
+
+
 def test_labels_of_patients_in_a_table_of_their_own(table: Table, tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("Mass;patient\n1;pat3\n0;pat1\n;pat0\n")
     values = table.values(label_table=str(tmp_path / "labels.csv"), label_key="patient")

@@ -19,7 +19,8 @@ from tests.components.preprocess.conftest import write_csv
 from tests.components.preprocess.published import CONFIGS, commands_of, png, run, run_with
 
 PADCHEST = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
-PADCHEST_HEADER = ["", "ImageID", "ImageDir", "StudyID", "PatientID", "PatientSex_DICOM", "Projection", "Labels"]
+PADCHEST_HEADER = ["", "ImageID", "ImageDir", "StudyDate_DICOM", "StudyID", "PatientID", "PatientBirth"]
+PADCHEST_HEADER += ["PatientSex_DICOM", "Projection", "Labels"]
 
 
 def test_padchest(beside: Path) -> None:
@@ -27,10 +28,11 @@ def test_padchest(beside: Path) -> None:
     cells += ["['pneumonia', 'infiltrates', 'atelectasis', 'pneumothorax', 'consolidation', 'emphysema']"]
     rows = []
     for i in range(12):
-        rows.append([str(i), f"f{i}.png", str(i % 3), f"s{i}", f"p{i}", "M", "PA", cells[i % 6]])
+        born = ["1967", "1967.0", "", "2020"][i % 4]
+        rows.append([str(i), f"f{i}.png", str(i % 3), "20140915", f"s{i}", f"p{i}", born, "M", "PA", cells[i % 6]])
         png(beside / "padchest" / str(i % 3) / f"f{i}.png")
     write_csv(beside / "padchest" / PADCHEST, PADCHEST_HEADER, rows)
-    _, films = run("padchest", beside)
+    loaded, films = run("padchest", beside)
     by_row = [films[hash_id("image", f"{i % 3}/f{i}.png")] for i in range(12)]
     names = ("normal", "cardiomegaly", "pleural effusion", "nodule")
     assert [[film[name] for name in names] for film in by_row[:5]] == [
@@ -41,12 +43,17 @@ def test_padchest(beside: Path) -> None:
         [None] * 4,
     ]
     assert [film["labeled"] for film in by_row[:6]] == [True, True, True, False, False, True]
+    assert [film["age_years"] for film in by_row[:4]] == [47, 47, None, None]
+    assert loaded.manifest.unknown == {"ages that are no number from 0 to 130": 3}
 
 
 def test_two_films_of_a_study_of_padchest_in_16_bits(beside: Path) -> None:
     every = [[f"a{i}", str(i), "PA", f"['{name}']"] for i, name in enumerate(names_of("padchest"))]
     two = [["front", "s", "AP_horizontal", "['pneumonia']"], ["side", "s", "L", "['pneumonia', 'nodule']"]]
-    rows = [["0", f"{name}.png", "7", study, f"p{study}", "F", view, found] for name, study, view, found in every + two]
+    rows = [
+        ["0", f"{name}.png", "7", "20140915", study, f"p{study}", "1967", "F", view, found]
+        for name, study, view, found in every + two
+    ]
     write_csv(beside / "padchest" / PADCHEST, PADCHEST_HEADER, rows)
     dark = 1000 + 2 * np.arange(1024, dtype=np.uint16).reshape(32, 32)
     for row in rows:
@@ -218,6 +225,8 @@ def test_what_is_wrong_with_lists_and_names_is_one_error(
         ({"columns": {"image": "{a"}}, "image"),
         ({"label_table": "labels.json"}, "label_key"),
         ({"label_key": "film"}, "label_key"),
+        ({"columns": {"birth": "born"}}, "birth"),
+        ({"columns": {"birth": "born", "study_date": "day", "age_years": "age"}}, "birth"),
     ],
 )
 def test_contradictions_are_one_error(changes: dict[str, Any], message: str) -> None:
