@@ -1,15 +1,16 @@
-"""The second contract: a folder with one trained model and all that serving must know about it, without pickle."""
+"""The second contract: a folder with a trained model and all that serving must know about it, without pickle."""
 
 from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from components.cxr.bundle_info import (
@@ -32,20 +33,31 @@ __all__ = ["Bundle", "load_bundle", "save_bundle"]
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle in memory, its model in evaluation mode on the CPU."""
+    """A bundle in memory, its models in evaluation mode on the CPU."""
 
     info: BundleInfo
-    model: CxrModel
+    models: tuple[CxrModel, ...]
+    """Of one architecture; the mean of their logits is the answer."""
     tokenizer: PreTrainedTokenizerBase
     hash: str
     """SHA-256 over all files that training wrote."""
+
+    @property
+    def model(self) -> CxrModel:
+        """The model where there is one.
+
+        Raises:
+            ValueError: there are several.
+        """
+        (alone,) = self.models
+        return alone
 
 
 def save_bundle(
     storage: Storage,
     *,
     info: BundleInfo,
-    model: CxrModel,
+    models: Sequence[CxrModel],
     tokenizer: PreTrainedTokenizerBase,
     trained_on: TrainedOn,
 ) -> None:
@@ -53,7 +65,8 @@ def save_bundle(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         tokenizer.save_pretrained(folder / TOKENIZER)
-        save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / WEIGHTS)
+        weights = _together(models).state_dict()
+        save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
         save_trained_on(trained_on, folder / TRAINED_ON)
         storage.upload_folder(folder)
     data = json.dumps(info.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
@@ -76,16 +89,22 @@ def load_bundle(storage: Storage, *, check: Callable[[Mapping[str, str]], None] 
             check(files)
         info = read_info(storage)
         digest = bundle_hash(files, where=storage.uri)
-        model = CxrModel(info.architecture, num_pathologies=len(info.pathologies))
+        num_pathologies = len(info.pathologies)
+        models = [CxrModel(info.architecture, num_pathologies=num_pathologies) for _ in range(info.num_models)]
         try:
-            model.load_state_dict(load_file(folder / WEIGHTS))
+            _together(models).load_state_dict(load_file(folder / WEIGHTS))
         except (RuntimeError, SafetensorError) as error:
             raise _damaged("bad-weights", "weights do not fit the bundle", f"{storage.uri}/{WEIGHTS}", error) from None
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder / TOKENIZER)
         except Exception as error:  # its formats raise errors of all kinds, among them plain Exception
             raise _damaged("bad-tokenizer", "tokenizer is damaged", f"{storage.uri}/{TOKENIZER}", error) from None
-    return Bundle(info, model.eval(), tokenizer, digest)
+    return Bundle(info, tuple(model.eval() for model in models), tokenizer, digest)
+
+
+def _together(models: Sequence[CxrModel]) -> nn.Module:
+    """What names the weights: a model's own names, behind the model's number where there are several."""
+    return models[0] if len(models) == 1 else nn.ModuleList(models)
 
 
 def _damaged(code: str, what: str, where: str, error: Exception) -> UserError:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from pydantic import Field
+
 from components.cxr.config import Config
 from components.cxr.errors import UserError
 from components.cxr.films.pixel_preset import PixelPreset
@@ -45,9 +47,12 @@ class BundleInfo(Config):
     """How the training data's reports became sections; a pasted report is read the same way."""
     label_policy: LabelPolicy
     architecture: Architecture
+    num_models: int = Field(1, ge=1)
+    """Networks of that architecture, the mean of whose logits is the answer."""
     precision: Literal["float32"] = "float32"
     """Of every answer on any device, so that a report made on a GPU holds for a server on a CPU; never TF32."""
     num_parameters: int
+    """Of all of them."""
     manifest_hash: str
     """Of the data the model was trained on."""
     id_key_fingerprint: str

@@ -37,9 +37,9 @@ class Config(BaseModel):
         except ValidationError as error:
             raise _explain(error, cls, where) from None
 
-    def canonical_json(self) -> str:
-        """The validated values as JSON with sorted keys: equal configurations give equal text."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    def canonical_json(self, *, exclude: set[str] | None = None) -> str:
+        """The validated values, but those to exclude, as JSON with sorted keys: equal values give equal text."""
+        return json.dumps(self.model_dump(mode="json", exclude=exclude), sort_keys=True, separators=(",", ":"))
 
 
 def content_hash(*parts: str | bytes) -> str:

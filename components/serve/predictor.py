@@ -106,17 +106,20 @@ class StudyPredictor:
                 check_signature(seal_of_copy(files, beside), beside, public_key=public_key)
 
         self.bundle = load_bundle(storage, check=check)
-        model, size = self.bundle.model, self.bundle.info.pixel_preset.size
+        size = self.bundle.info.pixel_preset.size
         if engine == "onnx":
             if self.device.type != "cpu":
                 remedy = "Set serve.device to cpu, or serve.engine to torch."
                 raise UserError(
                     "no-onnx", "ONNX Runtime is for the CPU", where="serve.engine", found=self.device, remedy=remedy
                 )
-            model.set_submodule("vision", OnnxEncoder(model.vision, size=size, key=self.bundle.hash))
+            for number, model in enumerate(self.bundle.models):
+                key = f"{self.bundle.hash} {number}"
+                model.set_submodule("vision", OnnxEncoder(model.vision, size=size, key=key))
         else:
             # A convolution on the CPU takes .77 to .99 of the time so; values differ by some 1e-6 of the largest.
-            convert_conv2d_weight_memory_format(model.vision, torch.channels_last)
+            for model in self.bundle.models:
+                convert_conv2d_weight_memory_format(model.vision, torch.channels_last)
         pathologies = self.bundle.info.pathologies
         self.points = load_operating_points(beside, bundle_hash=self.bundle.hash, pathologies=pathologies)
         self.film_check = load_film_check(beside)

@@ -203,6 +203,9 @@ class TrainConfig(Config):
     """Of the exponential moving average of the weights, which is what is exported."""
     seed: int = Field(0, ge=0)
     """Of weights, order, augmentation and dropout."""
+    num_models: int = Field(1, ge=1)
+    """Trainings from this seed and the next ones, the mean of whose logits is one model's answer. docs/learning.md has
+    what it is worth; training, bundle and every answer cost so many times as much."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16 runs the network under autocast; weights stay float32."""
     compile: bool = False
@@ -251,6 +254,6 @@ class TrainConfig(Config):
             "experiment", "accumulate", "log_every", "checkpoint_every", "num_processes", "num_nodes", "cluster",
             "timeout_s", "keep_maps", "num_workers", "device",
         }  # fmt: skip
-        return content_hash(
-            self.model_copy(update={n: TrainConfig.model_fields[n].default for n in neutral}).canonical_json()
-        )
+        same = self.model_copy(update={n: TrainConfig.model_fields[n].default for n in neutral})
+        alone = same.canonical_json(exclude={"num_models"})
+        return content_hash(alone) if self.num_models == 1 else content_hash(alone, f"{self.num_models} models")

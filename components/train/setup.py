@@ -140,7 +140,8 @@ class Setup:
             section_reader=manifest.section_reader,
             label_policy=config.labels,
             architecture=architecture,
-            num_parameters=num_parameters,
+            num_models=config.num_models,
+            num_parameters=config.num_models * num_parameters,
             manifest_hash=loaded.hash,
             id_key_fingerprint=manifest.id_key_fingerprint,
             train_config_hash=config.hash,
@@ -201,7 +202,7 @@ class Setup:
 
     def average(self) -> Bundle:
         """The EMA weights as evaluation would see them."""
-        return Bundle(self.info, self.ema.model, self.tokenizer, hash="")
+        return Bundle(self.info, (self.ema.model,), self.tokenizer, hash="")
 
 
 def _studies(config: TrainConfig, loaded: LoadedManifest, split: str, *, max_views: int | None = None) -> StudyDataset:

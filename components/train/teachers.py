@@ -32,6 +32,7 @@ def teacher_configs(config: TrainConfig) -> list[TrainConfig]:
     if semi.method != "self-training":
         return []
     alone = {"semi_supervised": SemiSupervised(method="none"), "report_alignment": None, "epochs": semi.teacher_epochs}
+    alone |= {"num_models": 1}
     seeds = range(config.seed + 1, config.seed + 1 + semi.num_teachers)
     return [config.model_copy(update={**alone, "seed": seed}) for seed in seeds]
 

@@ -153,10 +153,11 @@ def _note(root: Root, setup: Setup) -> str:
 
 
 def _recipe(setup: Setup) -> list[str]:
-    """Encoder, side of a film in pixels, and how unlabeled studies are used."""
+    """Encoder, side of a film in pixels, how unlabeled studies are used, and how many models answer, if not one."""
     vision = setup.config.architecture.vision
     encoder = (vision.pretrained or vision.model_type).rstrip("/").rpartition("/")[2]
-    return [f"{encoder} {setup.info.pixel_preset.size} px", "supervised" if setup.method == "none" else setup.method]
+    recipe = [f"{encoder} {setup.info.pixel_preset.size} px", "supervised" if setup.method == "none" else setup.method]
+    return recipe if setup.config.num_models == 1 else [*recipe, f"{setup.config.num_models} models"]
 
 
 def _known_run(checkpoints: Storage) -> str | None:

@@ -23,6 +23,7 @@ from components.train.accumulation import add_gradients, parts_of
 from components.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from components.train.config import TrainConfig
 from components.train.distributed import barrier, broadcast, distributed, is_main, parallel
+from components.train.ensemble import other_configs, with_others
 from components.train.evidence import save_batch
 from components.train.export import keep_best, weights_to_export
 from components.train.finite import FiniteGuard
@@ -47,7 +48,7 @@ __all__ = ["train"]
 
 
 def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after: int | None = None) -> Storage:
-    """Train one model and write its bundle; a bundle that is already there is reused.
+    """Train one model, or `config.num_models`, and write the bundle; a bundle that is already there is reused.
 
     A killed run continues from its last checkpoint to the same weights, and several processes give the weights of one.
 
@@ -67,15 +68,38 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
     torch.set_num_threads(config.num_threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
     exact_float32()
-    run = functools.partial(_train, loaded=loaded, root=root, device=device)
     with stop_request() as stop, distributed(device, timeout_s=config.timeout_s):
-        teachers = []
-        if not broadcast(root.bundle(training_key(config, loaded.hash)).exists(BUNDLE)):
-            configs = teachers_for(config, loaded)
-            for number, teacher in enumerate(configs, start=1):
-                say(f"train: teacher {number} of {len(configs)}, from the labels alone")
-                teachers.append(run(teacher, stop=stop, tracked=False))
-        return run(config, stop=stop, teachers=teachers, stop_after=stop_after)
+        run = functools.partial(_with_teachers, loaded=loaded, root=root, device=device, stop=stop)
+        others = []
+        for number, other in enumerate([] if _is_there(config, loaded, root) else other_configs(config), start=2):
+            say(f"train: model {number} of {config.num_models}")
+            others.append(run(other, tracked=False))
+        return run(config, others=others, stop_after=stop_after)
+
+
+def _is_there(config: TrainConfig, loaded: LoadedManifest, root: Root) -> bool:
+    return bool(broadcast(root.bundle(training_key(config, loaded.hash)).exists(BUNDLE)))
+
+
+def _with_teachers(
+    config: TrainConfig,
+    *,
+    loaded: LoadedManifest,
+    root: Root,
+    device: torch.device,
+    stop: StopRequest,
+    others: Sequence[Storage] = (),
+    tracked: bool = True,
+    stop_after: int | None = None,
+) -> Storage:
+    """Train one model, and before it the teachers that its data need."""
+    run = functools.partial(_train, loaded=loaded, root=root, device=device, stop=stop)
+    configs = [] if _is_there(config, loaded, root) else teachers_for(config, loaded)
+    teachers = []
+    for number, teacher in enumerate(configs, start=1):
+        say(f"train: teacher {number} of {len(configs)}, from the labels alone")
+        teachers.append(run(teacher, tracked=False))
+    return run(config, teachers=teachers, others=others, tracked=tracked, stop_after=stop_after)
 
 
 def _train(
@@ -86,6 +110,7 @@ def _train(
     device: torch.device,
     stop: StopRequest,
     teachers: Sequence[Storage] = (),
+    others: Sequence[Storage] = (),
     tracked: bool = True,
     stop_after: int | None = None,
 ) -> Storage:
@@ -114,7 +139,8 @@ def _train(
             merge(model)
             info = setup.info.model_copy(update={"mlflow_run_id": progress.run_id})
             trained_on = setup.trained_on()
-            save_bundle(bundle, info=info, model=model, tokenizer=setup.tokenizer, trained_on=trained_on)
+            models = with_others(model, others)
+            save_bundle(bundle, info=info, models=models, tokenizer=setup.tokenizer, trained_on=trained_on)
             say(f"train: wrote bundles/{key}, the weights after epoch {progress.best_epoch or config.epochs}")
         barrier()
     return bundle

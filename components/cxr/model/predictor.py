@@ -50,13 +50,13 @@ def predict(
     batch_size: int = 32,
     device: torch.device | str = "cpu",
 ) -> Logits:
-    """Run the model on studies, seeing only what `condition` allows.
+    """Run the model on studies, seeing only what `condition` allows; of several the logits' mean is the answer.
 
     Padding is masked, so a study's answer does not depend on its neighbors (beyond float32 rounding).
     """
     device = torch.device(device)
     exact_float32()
-    model = bundle.model.to(device).eval()
+    models = [model.to(device).eval() for model in bundle.models]
     scores, uncertains = [], []
     for start in range(0, len(studies), batch_size):
         batch = collate(
@@ -65,7 +65,8 @@ def predict(
             max_tokens=bundle.info.architecture.max_tokens,
             size=bundle.info.pixel_preset.size,
         )
-        logits_BP3 = model(restrict(batch, condition).to(device)).float().cpu()
+        seen = restrict(batch, condition).to(device)
+        logits_BP3 = torch.stack([model(seen).float().cpu() for model in models]).mean(dim=0)
         scores.append(positive_score(logits_BP3).numpy())
         uncertains.append(probabilities(logits_BP3)[1].numpy())
     return Logits(np.concatenate(scores), np.concatenate(uncertains))

@@ -44,7 +44,7 @@ def test_round_trip(copy: Storage, tmp_path: Path) -> None:
     assert not first.model.training
     other = open_storage(tmp_path / "other")
     save_bundle(
-        other, info=first.info, model=first.model, tokenizer=first.tokenizer, trained_on=describe(copy).trained_on
+        other, info=first.info, models=first.models, tokenizer=first.tokenizer, trained_on=describe(copy).trained_on
     )
     assert describe(other).trained_on.patients.tolist() == describe(copy).trained_on.patients.tolist()
     second = load_bundle(other)
@@ -67,7 +67,7 @@ def test_equal_bundles_have_equal_hashes_and_a_copy_beside_operating_points_too(
     bundle, seen, hashes = load_bundle(untrained_bundle), describe(untrained_bundle).trained_on, []
     for name in ("same", "changed", "other patients"):
         storage = open_storage(tmp_path / name)
-        save_bundle(storage, info=bundle.info, model=bundle.model, tokenizer=bundle.tokenizer, trained_on=seen)
+        save_bundle(storage, info=bundle.info, models=bundle.models, tokenizer=bundle.tokenizer, trained_on=seen)
         hashes.append(load_bundle(storage).hash)
         if name == "same":
             with torch.no_grad():
@@ -113,7 +113,7 @@ def test_a_bundle_that_was_cut_off_is_not_there(copy: Storage, tmp_path: Path, m
 
     monkeypatch.setattr(LocalStorage, "upload", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        save_bundle(half, info=whole.info, model=whole.model, tokenizer=whole.tokenizer, trained_on=seen)
+        save_bundle(half, info=whole.info, models=whole.models, tokenizer=whole.tokenizer, trained_on=seen)
     assert half.sizes()
     assert not half.exists(BUNDLE)
 

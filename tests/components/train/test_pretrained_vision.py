@@ -71,7 +71,7 @@ def test_a_bundle_of_any_encoder_answers_the_same_without_the_checkpoint(
     bundle, described = open_storage(tmp_path / "bundle"), describe(untrained_bundle)
     changes = {"architecture": architecture, "pathologies": described.info.pathologies[:1] * 4}
     info = described.info.model_copy(update=changes)
-    save_bundle(bundle, info=info, model=model, tokenizer=tokenizer, trained_on=described.trained_on)
+    save_bundle(bundle, info=info, models=[model], tokenizer=tokenizer, trained_on=described.trained_on)
     again = load_bundle(bundle)
     with torch.no_grad():
         assert torch.equal(again.model(_batch(again.tokenizer)), want)
