@@ -46,6 +46,7 @@ class Part(StrEnum):
 ARMS: dict[str, dict[str, Any]] = {
     "none": {"epochs": 25, "semi_supervised": {"method": "none"}},
     "none, equal time": {"epochs": 200, "semi_supervised": {"method": "none"}},
+    "five models": {"epochs": 25, "semi_supervised": {"method": "none"}, "num_models": 5},
     "self-training": {"epochs": 8, "semi_supervised": {"method": "self-training", "weight": 2.0}},
     "report labels": {"epochs": 12, "semi_supervised": {"method": "none"}, "report_labels": True},
     "report alignment": {"epochs": 8, "semi_supervised": {"method": "none"}, "report_alignment": {"weight": 1.0}},
