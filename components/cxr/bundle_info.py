@@ -62,6 +62,12 @@ class BundleInfo(Config):
     git_revision: str | None
 
     @property
+    def size(self) -> str:
+        """For people: parameters, and of how many models."""
+        models = "" if self.num_models == 1 else f" in {self.num_models} models, the mean of whose logits is the answer"
+        return f"{self.num_parameters:,} parameters{models}"
+
+    @property
     def leaky(self) -> bool:
         """Whether the model may read its answer."""
         return is_leaky(self.text, reader=self.section_reader)

@@ -66,7 +66,7 @@ def _what(model: Description) -> str:
     rows = {
         "Answer": f"probability of {len(info.pathologies)} findings for a study of one or more films",
         "Network": f"{architecture.vision.model_type} on films, {architecture.text.model_type} on text, fused by "
-        f"`{architecture.fusion.kind}`; {info.num_parameters:,} parameters",
+        f"`{architecture.fusion.kind}`; {info.size}",
         "Pretrained from": f"films: {architecture.vision.pretrained or 'nothing'}; "
         f"text: {architecture.text.pretrained or 'nothing'}",
         "Films": f"{info.pixel_preset.size} x {info.pixel_preset.size} gray, preset `{info.pixel_preset.name}` "

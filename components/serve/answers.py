@@ -60,6 +60,7 @@ def model_reply(predictor: StudyPredictor, config: ServeConfig, model_version: s
             for condition, points in predictor.points.conditions.items()
         },
         metrics=predictor.metrics,
+        num_models=info.num_models,
         num_parameters=info.num_parameters,
         manifest_hash=info.manifest_hash,
         mlflow_run_id=info.mlflow_run_id,

@@ -205,7 +205,10 @@ class ModelReply(Config):
     """By condition and pathology."""
     metrics: dict[Condition, ConditionMetrics]
     """By condition, of the evaluation whose operating points are served."""
+    num_models: int
+    """Networks, the mean of whose logits is the answer."""
     num_parameters: int
+    """Of all of them."""
     manifest_hash: str
     """Of the training data."""
     mlflow_run_id: str | None

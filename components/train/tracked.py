@@ -148,7 +148,7 @@ def _note(root: Root, setup: Setup) -> str:
     num_patients = len(set(setup.training.patient_ids))
     return (
         f"**{', '.join([data_set_name(root), *_recipe(setup)])}**: {len(setup.training):,} training studies of "
-        f"{num_patients:,} patients, {setup.info.num_parameters:,} parameters. Not evaluated yet."
+        f"{num_patients:,} patients, {setup.info.size}. Not evaluated yet."
     )
 
 

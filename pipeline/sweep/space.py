@@ -16,10 +16,12 @@ from components.train.config import TrainConfig
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-__all__ = ["Dimension", "Space", "load_space", "with_values"]
+__all__ = ["ENSEMBLE", "Dimension", "Space", "load_space", "with_values"]
 
 LUCK = {"seed", "labeled_seed"}
 """The best of many seeds is lucky, and nothing is learned from it."""
+ENSEMBLE = "num_models"
+"""A trial is scored while it trains, which one model does."""
 
 
 class Dimension(Config):
@@ -78,7 +80,7 @@ def load_space(path: Path, train: Mapping[str, Any]) -> Space:
         train: section `train` of the configuration, which the rest comes from.
 
     Raises:
-        UserError: an unreadable file, nothing to vary, no such field or value, or a seed.
+        UserError: an unreadable file, nothing to vary, no such field or value, a seed, or the number of models.
     """
     found = load_mapping(path, what="space")
     if not found:
@@ -93,6 +95,11 @@ def load_space(path: Path, train: Mapping[str, Any]) -> Space:
             raise UserError(
                 "sweep-over-luck", "a seed is nothing to choose", where=where,
                 remedy="Sweep over what it should work for, and train the winner with several seeds.",
+            )  # fmt: skip
+        if name == ENSEMBLE:
+            raise UserError(
+                "sweep-over-models", "a trial trains one model", where=where,
+                remedy="Sweep over what it learns by, and train the winner with several models.",
             )  # fmt: skip
         if not isinstance(values, dict):
             raise UserError(

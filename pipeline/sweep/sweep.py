@@ -27,7 +27,7 @@ from components.cxr.tracking.identity import NOTE, data_set_name, run_name
 from components.cxr.tracking.tracked_run import TrackedRun
 from components.cxr.tracking.tracking import joined_run
 from pipeline.config import PipelineConfig
-from pipeline.sweep.space import Space, load_space, with_values
+from pipeline.sweep.space import ENSEMBLE, Space, load_space, with_values
 from pipeline.sweep.study import (
     ENDED,
     SIGN_S,
@@ -77,7 +77,7 @@ def sweep(
     Raises:
         UserError: as load_space, opened_study and the steps, or MOST_FAILURES trainings one after another failed.
     """
-    train = pipeline.arguments["train"]
+    train = pipeline.arguments["train"] | {ENSEMBLE: 1}
     space = load_space(space_file, train)
     root = Root(pipeline.root)
     loaded = _preprocessed(root, config_file, overrides)

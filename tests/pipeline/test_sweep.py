@@ -48,6 +48,7 @@ def space_file(folder: Path, text: str) -> Path:
         ("epochs: {low: 1, high: 3, choices: [1, 2]}", "bad-config-value", "choices alone"),
         ("epochs: 3", "bad-space", "int"),
         ("seed: {low: 0, high: 9}", "sweep-over-luck", "seed"),
+        ("num_models: {choices: [1, 3]}", "sweep-over-models", "one model"),
     ],
 )
 def test_what_cannot_be_swept_is_said_before_anything_runs(text: str, code: str, found: str, tmp_path: Path) -> None:

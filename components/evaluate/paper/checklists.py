@@ -148,7 +148,7 @@ class _Facts:
         self.disjoint = "By patient: no patient is in two splits."
         self.model = (
             f"{vision.model_type} on films, {text.model_type} on text, fusion {architecture.fusion.kind}; "
-            f"{info.num_parameters:,} parameters; answers per finding: negative, uncertain, positive. Full "
+            f"{info.size}; answers per finding: negative, uncertain, positive. Full "
             f"specification in bundle.json ({model.hash[:12]})."
         )
         revision = f", revision {info.git_revision}" if info.git_revision else ""

@@ -55,6 +55,29 @@ def test_round_trip(copy: Storage, tmp_path: Path) -> None:
     assert second.tokenizer(text)["input_ids"] == first.tokenizer(text)["input_ids"]
 
 
+def test_several_models_come_back_in_their_order_and_with_no_other_number(copy: Storage, tmp_path: Path) -> None:
+    first, second = load_bundle(copy), load_bundle(copy)
+    with torch.no_grad():
+        next(second.model.parameters()).add_(1.0)
+    both = open_storage(tmp_path / "both")
+    info = first.info.model_copy(update={"num_models": 2, "num_parameters": 2 * first.info.num_parameters})
+    models = [first.model, second.model]
+    save_bundle(both, info=info, models=models, tokenizer=first.tokenizer, trained_on=describe(copy).trained_on)
+    found = load_bundle(both)
+    assert found.info.num_parameters == sum(p.numel() for model in found.models for p in model.parameters())
+    for model, expected in zip(found.models, models, strict=True):
+        assert not model.training
+        for name, value in expected.state_dict().items():
+            assert torch.equal(model.state_dict()[name], value)
+    with pytest.raises(ValueError, match="too many"):
+        _ = found.model
+    for number in (1, 3):
+        _edit(both, num_models=number)
+        with pytest.raises(UserError) as caught:
+            load_bundle(both)
+        assert caught.value.code == "bad-weights"
+
+
 def test_equal_bundles_have_equal_hashes_and_a_copy_beside_operating_points_too(
     copy: Storage, untrained_bundle: Storage, tmp_path: Path
 ) -> None:

@@ -55,7 +55,7 @@ class World(NamedTuple):
 @pytest.fixture(scope="session")
 def evaluated(tiny_data: LoadedManifest, fitted_bundle: Storage, tmp_path_factory: pytest.TempPathFactory) -> World:
     """A bundle, and the operating points and the report of its real evaluation, not to be written to."""
-    return _evaluate(tmp_path_factory.mktemp("evaluated"), tiny_data, fitted_bundle)
+    return evaluate_bundle(tmp_path_factory.mktemp("evaluated"), tiny_data, fitted_bundle)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def _png(height: int = 60, width: int = 48, *, extension: str = ".png") -> bytes
     return io.BytesIO(data.tobytes()).getvalue()
 
 
-def _evaluate(folder: Path, data: LoadedManifest, bundle: Storage) -> World:
+def evaluate_bundle(folder: Path, data: LoadedManifest, bundle: Storage) -> World:
     from components.cxr.bundle_info import describe
     from components.cxr.operating_points import MODEL_CARD, write_operating_points
     from components.cxr.report import write_predictions, write_report

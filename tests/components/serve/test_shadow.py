@@ -37,9 +37,9 @@ QUEUE = 2
 
 @pytest.fixture(scope="module")
 def challenger(tiny_data: LoadedManifest, untrained_bundle: Storage, tmp_path_factory: pytest.TempPathFactory) -> World:
-    from tests.components.serve.conftest import _evaluate
+    from tests.components.serve.conftest import evaluate_bundle
 
-    return _evaluate(tmp_path_factory.mktemp("challenger"), tiny_data, untrained_bundle)
+    return evaluate_bundle(tmp_path_factory.mktemp("challenger"), tiny_data, untrained_bundle)
 
 
 @pytest.fixture(scope="module")
