@@ -180,6 +180,7 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
             cells = [told(over_seeds(of_seed, list(of_seed), condition)) for condition in CONDITIONS]
             print(f"{name:20}{len(of_seed):>7}{_minutes(of_seed):>9.1f}" + "".join(f"{cell:>26}" for cell in cells))
     _more_table(by_arm, "none", [name for name in by_arm if name != "none"])
+    _more_table(by_arm, "five models", ["self-training"])
     _more_table(by_arm, "report labels", ["both from reports"])
     ready = {name: gain for name in METHODS if (gain := _difference(by_arm[name], by_arm["none"])) is not None}
     if ready:

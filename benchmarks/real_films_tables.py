@@ -30,7 +30,9 @@ def print_tables(runs: Sequence[Run], *, arms: Sequence[str]) -> dict[str, Any]:
     for name, of_seed in by_arm.items():
         cells = [_cell(of_seed, condition) for condition in SHORT]
         print(f"{name:{wide}}{len(of_seed):>6}{_seconds(of_seed):>7.0f}" + "".join(f"{cell:>26}" for cell in cells))
-    _print_less_shipped(by_arm)
+    _print_less(by_arm, "shipped", ("plain", "two models", "no augmentation"), of="image")
+    few = ("five models, 10 % labeled", "self-training, 10 % labeled")
+    _print_less(by_arm, "none, 10 % labeled", few, of="all")
     print("\nthe weights of the last epoch")
     for name, of_seed in by_arm.items():
         if (last := _cell(of_seed, "last")) != "-":
@@ -40,15 +42,15 @@ def print_tables(runs: Sequence[Run], *, arms: Sequence[str]) -> dict[str, Any]:
     return _summary(by_arm)
 
 
-def _print_less_shipped(by_arm: Mapping[str, Mapping[int, Run]]) -> None:
-    """What the arms that see the same labels have more, films alone, as the plain recipe reads nothing else."""
+def _print_less(by_arm: Mapping[str, Mapping[int, Run]], other: str, names: Sequence[str], *, of: str) -> None:
+    """What arms have more than another in the same seeds, from the same inputs."""
     rows = []
-    for name in ("plain", "no augmentation"):
-        if both := sorted(by_arm.get(name, {}).keys() & by_arm.get("shipped", {}).keys()):
-            more = over_seeds(by_arm[name], both, "image") - over_seeds(by_arm["shipped"], both, "image")
-            rows.append(f"{name:30}{len(both):>6}{told(more):>28}")
+    for name in names:
+        if both := sorted(by_arm.get(name, {}).keys() & by_arm.get(other, {}).keys()):
+            more = over_seeds(by_arm[name], both, of) - over_seeds(by_arm[other], both, of)
+            rows.append(f"{name:41}{len(both):>6}{told(more):>28}")
     if rows:
-        print(f"\n{'less shipped, the same seeds':30}{'seeds':>6}{'films alone':>28}")
+        print(f"\n{f'less {other}, the same seeds':41}{'seeds':>6}{SHORT[of]:>28}")
         print("\n".join(rows))
 
 
@@ -88,10 +90,14 @@ def _summary(by_arm: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
     for label, of in (("nih_gain", "all"), ("nih_gain_films", "image"), ("nih_gain_last_epoch", "last")):
         if (compared := gain("shipped", "plain", of=of, less="image")) is not None:
             found |= {label: compared[0], f"{label}_low": compared[1], "nih_seeds": compared[2]}
+    if (two := gain("two models", "plain", of="all", less="image")) is not None:
+        found |= {"nih_gain_two_models": two[0], "nih_gain_two_models_low": two[1]}
     if (few := gain("self-training, 10 % labeled", "none, 10 % labeled", of="all", less="all")) is not None:
         found |= {"nih_ssl_gain": few[0], "nih_ssl_low": few[1], "nih_ssl_seeds": few[2]}
     if "shipped" in by_arm and "plain" in by_arm:
         found["nih_times"] = _seconds(by_arm["shipped"]) / _seconds(by_arm["plain"])
+    if "two models" in by_arm and "plain" in by_arm:
+        found["nih_times_two_models"] = _seconds(by_arm["two models"]) / _seconds(by_arm["plain"])
     found["seconds_per_fold"] = {name: round(_seconds(of_seed)) for name, of_seed in by_arm.items()}
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
 

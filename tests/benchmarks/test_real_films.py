@@ -41,8 +41,10 @@ def runs() -> list[dict]:
     means = {
         "shipped": 0.65,
         "plain": 0.62,
+        "two models": 0.67,
         "no augmentation": 0.655,
         "none, 10 % labeled": 0.55,
+        "five models, 10 % labeled": 0.555,
         "self-training, 10 % labeled": 0.56,
     }
     return [
@@ -61,15 +63,20 @@ def test_arms_are_compared_patient_by_patient(runs: list[dict], capsys: pytest.C
     assert found["nih_ssl_gain"] == pytest.approx(0.01)
     assert found["nih_ssl_low"] == pytest.approx(0.01, abs=1e-4)
     assert found["nih_gain_last_epoch"] == found["nih_gain_films"] == found["nih_gain"]
-    assert found["nih_times"] == pytest.approx(51 / 21, abs=1e-3)
+    assert found["nih_times"] == found["nih_times_two_models"] == pytest.approx(51 / 21, abs=1e-3)
     assert found["seconds_per_fold"]["plain"] == 21
     out = capsys.readouterr().out
     assert out.startswith("100 films of 40 patients, five folds;")
-    less = out[out.index("less shipped, the same seeds") :].splitlines()[:3]
+    less = out[out.index("less shipped, the same seeds") :].splitlines()[:4]
     assert [line.split()[:-2] for line in less[1:]] == [
         ["plain", "3", "-0.0400"],
+        ["two", "models", "3", "0.0200"],
         ["no", "augmentation", "3", "0.0050"],
     ]
+    few = out[out.index("less none, 10 % labeled, the same seeds") :].splitlines()[1:3]
+    assert [line.split()[-3] for line in few] == ["0.0050", "0.0100"]
+    assert found["nih_gain_two_models"] == pytest.approx(0.06)
+    assert found["nih_gain_two_models_low"] == pytest.approx(0.053, abs=0.004)
     (plain, *_) = [line for line in out.splitlines() if line.startswith("plain ")]
     assert "3     21" in plain
     assert plain.endswith(")")

@@ -8,8 +8,52 @@ FEATURES = f"{FOLDER}/test_report_features.py"
 LABELED = f"{FOLDER}/test_labeled.py"
 SUPERVISION = f"{FOLDER}/test_supervision.py"
 TEACHERS = f"{FOLDER}/test_teachers.py"
+ENSEMBLE = f"{FOLDER}/test_ensemble.py"
+MEAN = f"{ENSEMBLE}::test_the_answer_is_the_mean_of_the_logits_of_trainings_that_know_nothing_of_each_other"
 
 MUTANTS = [
+    Mutant(
+        "one-of-several-models-answers",
+        file="components/cxr/model/predictor.py",
+        old="for model in models]).mean(dim=0)",
+        new="for model in models[:1]]).mean(dim=0)",
+        test=MEAN,
+    ),
+    Mutant(
+        "the-surest-of-several-models-answers",
+        file="components/cxr/model/predictor.py",
+        old="for model in models]).mean(dim=0)",
+        new="for model in models]).amax(dim=0)",
+        test=MEAN,
+    ),
+    Mutant(
+        "several-models-are-one-several-times",
+        file="components/train/ensemble.py",
+        old='model_copy(update={"seed": seed, "num_models": 1})',
+        new='model_copy(update={"num_models": 1})',
+        test=MEAN,
+    ),
+    Mutant(
+        "several-models-have-the-name-of-one",
+        file="components/train/config.py",
+        old="return content_hash(alone) if self.num_models == 1 else",
+        new="return content_hash(alone) if self.num_models else",
+        test=f"{ENSEMBLE}::test_as_many_models_are_one_training_and_more_are_another",
+    ),
+    Mutant(
+        "a-killed-training-of-several-models-keeps-the-last-alone",
+        file="components/train/train.py",
+        old="        return run(config, others=others, stop_after=stop_after)\n",
+        new="        return run(config, stop_after=stop_after)\n",
+        test=f"{ENSEMBLE}::test_an_interrupted_training_finds_the_others_and_continues_to_the_same_weights",
+    ),
+    Mutant(
+        "the-server-runs-all-but-the-first-model-in-another-engine",
+        file="components/serve/predictor.py",
+        old="for number, model in enumerate(self.bundle.models):",
+        new="for number, model in enumerate(self.bundle.models[:1]):",
+        test="tests/components/serve/test_ensemble.py::test_the_server_answers_with_the_mean_of_the_models",
+    ),
     Mutant(
         "labels-are-drawn-by-study-and-not-by-patient",
         file="components/train/labeled.py",
