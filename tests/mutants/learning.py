@@ -205,9 +205,16 @@ MUTANTS = [
     Mutant(
         "teachers-are-tracked-as-the-training-is",
         file="components/train/train.py",
-        old="stop=stop, tracked=False)",
-        new="stop=stop)",
+        old="teachers.append(run(teacher, tracked=False))",
+        new="teachers.append(run(teacher))",
         test=f"{TEACHERS}::test_teachers_have_bundles_and_no_run_of_their_own",
+    ),
+    Mutant(
+        "each-of-several-models-has-a-run",
+        file="components/train/train.py",
+        old="others.append(run(other, tracked=False))",
+        new="others.append(run(other))",
+        test=f"{ENSEMBLE}::test_one_run_tells_of_all",
     ),
     Mutant(
         "experts-without-input-learn-pseudo-labels",
