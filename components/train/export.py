@@ -1,4 +1,8 @@
-"""Which weights go out: the EMA weights of the epoch that validated best, else the last EMA weights."""
+"""Which weights go out: the EMA weights of the epoch that validated best, else the last EMA weights.
+
+The last ones too where validation has next to no positive labels: five studies once picked the first of twelve epochs
+(docs/learning.md).
+"""
 
 from __future__ import annotations
 

@@ -38,6 +38,7 @@ from components.train.report_features import ReportFeatures
 from components.train.report_labels import training_reports
 from components.train.supervision import Supervision, supervision_of
 from components.train.tuning import checkpoint_gradients
+from components.train.validation import LEAST_POSITIVES, num_positives
 
 __all__ = ["Setup", "taught_studies"]
 
@@ -71,6 +72,8 @@ class Setup:
         self.config, self.device = config, device
         self.training, self.supervision = taught_studies(config, loaded)
         self.validation = _studies(config, loaded, "validate")
+        self.validation_picks = num_positives(self.validation) >= LEAST_POSITIVES
+        """Whether the epoch that validates best is exported, and not the last."""
         if not self.supervision.taught().any():
             raise UserError(
                 "nothing-to-learn",

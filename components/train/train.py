@@ -42,7 +42,7 @@ from components.train.stopping import AGAIN, StopRequest, stop_request
 from components.train.teachers import taught_by, teachers_for
 from components.train.tracked import tracked_training
 from components.train.tuning import Freezer
-from components.train.validation import StoppedError, validation_auroc
+from components.train.validation import LEAST_POSITIVES, StoppedError, num_positives, validation_auroc
 
 __all__ = ["train"]
 
@@ -126,6 +126,9 @@ def _train(
         if teachers:
             setup.pseudo_SP = taught_by(teachers, setup, stop=stop)
         progress = load_checkpoint(checkpoints, setup, device=device)
+        if not setup.validation_picks:
+            found = f"{num_positives(setup.validation)} positive labels, fewer than {LEAST_POSITIVES}"
+            say(f"train: validation has {found}: the weights of the last epoch go out")
         if progress.step:
             say(f"train: resumed checkpoints/{key} at step {progress.step} of {setup.num_steps}")
         run = tracked_training(root, setup, loaded, progress, checkpoints) if tracked else contextlib.nullcontext()
@@ -236,14 +239,14 @@ def _loop(
 
 
 def _validate(setup: Setup, progress: Progress, *, epoch: int, tracked: TrackedRun | None, stop: StopRequest) -> None:
-    """Score the EMA weights and keep the best; without labels to validate on, the last weights are exported."""
+    """Score the EMA weights and keep the best; with too few labels to validate on, the last weights are exported."""
     auroc = validation_auroc(setup.average(), setup.validation, device=setup.device, stop=stop)
     progress.validated = epoch + 1
     if auroc is None or not is_main():
         return
     if tracked is not None:
         tracked.metrics({"validate/auroc": auroc}, step=progress.step)
-    best = keep_best(progress, auroc, epoch=epoch, average=setup.ema.model)
+    best = setup.validation_picks and keep_best(progress, auroc, epoch=epoch, average=setup.ema.model)
     say(f"train: epoch {epoch + 1}/{setup.config.epochs}  validation mean AUROC {auroc:.4f}{'  best' if best else ''}")
 
 

@@ -14,9 +14,11 @@ from components.cxr.model.predictor import predict
 from components.train.distributed import gather, rank, world_size
 from components.train.stopping import StopRequest
 
-__all__ = ["StoppedError", "shared_scores", "validation_auroc"]
+__all__ = ["LEAST_POSITIVES", "StoppedError", "num_positives", "shared_scores", "validation_auroc"]
 
 BATCH_SIZE = 32
+LEAST_POSITIVES = 10
+"""Positive labels, of all pathologies together, with fewer of which validation picks no epoch: its AUROC is noise."""
 
 
 class StoppedError(Exception):
@@ -44,6 +46,11 @@ def shared_scores(
             scores[start] = predict(bundle, batch, device=device, batch_size=BATCH_SIZE).score_SP
     found = {start: score for part in gather(scores) for start, score in part.items()}
     return np.concatenate([found[start] for start in starts])
+
+
+def num_positives(studies: StudyDataset) -> int:
+    """Positive labels by which validation scores, over all studies and pathologies."""
+    return int((truth_of(studies.states_SP, studies.labeled_S, protocol="A") == 1).sum())
 
 
 def validation_auroc(bundle: Bundle, studies: StudyDataset, *, device: torch.device, stop: StopRequest) -> float | None:

@@ -112,6 +112,20 @@ MUTANTS = [
         test=f"{STEP}::test_the_bundle_holds_the_average_of_the_best_epoch",
     ),
     Mutant(
+        "a-handful-of-labels-picks-the-epoch",
+        file="components/train/train.py",
+        old="best = setup.validation_picks and keep_best(",
+        new="best = keep_best(",
+        test=f"{STEP}::test_with_next_to_no_positives_validation_picks_no_epoch",
+    ),
+    Mutant(
+        "the-last-epoch-goes-out-with-just-enough-labels",
+        file="components/train/setup.py",
+        old="num_positives(self.validation) >= LEAST_POSITIVES",
+        new="num_positives(self.validation) > LEAST_POSITIVES",
+        test=f"{STEP}::test_with_next_to_no_positives_validation_picks_no_epoch",
+    ),
+    Mutant(
         "the-worst-weights-are-exported",
         file="components/train/export.py",
         old="auroc <= progress.best_auroc",

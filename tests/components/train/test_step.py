@@ -7,6 +7,7 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.cxr.bundle import Bundle, load_bundle
-from components.cxr.labels import POSITIVE, targets_of
+from components.cxr.labels import NEGATIVE, POSITIVE, targets_of
 from components.cxr.model.batch import collate
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.dropout import dropout_keys
 from components.cxr.model.predictor import predict
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
+from components.train import setup as training_setup
 from components.train.config import TrainConfig
 from components.train.finite import FiniteGuard
 from components.train.gradients import Clip
@@ -35,6 +37,7 @@ from components.train.setup import Setup
 from components.train.stopping import StopRequest
 from components.train.teachers import teacher_configs
 from components.train.train import train
+from components.train.validation import num_positives
 
 NUM_STEPS = 3
 
@@ -144,6 +147,44 @@ def test_the_bundle_holds_the_average_of_the_best_epoch(
     assert not same(scored[2], student)
     assert same(written, scored[1])
     assert not same(written, scored[2])
+
+
+@pytest.mark.parametrize("fewer", [0, 1])
+def test_with_next_to_no_positives_validation_picks_no_epoch(
+    tiny_data: LoadedManifest,
+    tiny_config: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fewer: int,
+) -> None:
+    """With 10 it does, with 9 the last weights go out; all its scores are shown."""
+    scores = iter([0.6, 0.8, 0.7])
+    positives = []
+
+    def keep(studies: StudyDataset) -> None:
+        spare = np.argwhere((studies.states_SP == POSITIVE) & studies.labeled_S[:, None])[10 - fewer :]
+        studies.states_SP[tuple(spare.T)] = NEGATIVE
+        positives.append(studies)
+
+    made = training_setup._studies
+
+    def studies_of(config: TrainConfig, loaded: LoadedManifest, split: str, **options: Any) -> StudyDataset:
+        found = made(config, loaded, split, **options)
+        if split == "validate":
+            keep(found)
+        return found
+
+    monkeypatch.setattr(training_setup, "_studies", studies_of)
+    monkeypatch.setattr("components.train.train.validation_auroc", lambda *_, **__: next(scores))
+    config, root = tiny_config.model_copy(update={"epochs": 3}), Root(tmp_path)
+    written = load_bundle(train(config, loaded=tiny_data, root=root)).model.state_dict()
+    assert num_positives(positives[0]) == 10 - fewer
+    assert same(written, checkpoint(root, config, tiny_data)["ema"]) == bool(fewer)
+    said = capsys.readouterr().out
+    assert said.count("validation mean AUROC") == 3
+    assert ("train: validation has 9 positive labels, fewer than 10" in said) == bool(fewer)
+    assert f"the weights after epoch {3 if fewer else 2}" in said
 
 
 def test_only_training_texts_shape_the_vocabulary(
