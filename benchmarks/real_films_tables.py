@@ -31,6 +31,7 @@ def print_tables(runs: Sequence[Run], *, arms: Sequence[str]) -> dict[str, Any]:
         cells = [_cell(of_seed, condition) for condition in SHORT]
         print(f"{name:{wide}}{len(of_seed):>6}{_seconds(of_seed):>7.0f}" + "".join(f"{cell:>26}" for cell in cells))
     _print_less(by_arm, "shipped", ("plain", "two models", "no augmentation"), of="image")
+    _print_less(by_arm, "shipped", ("two models", "no augmentation"), of="all")
     few = ("five models, 10 % labeled", "self-training, 10 % labeled")
     _print_less(by_arm, "none, 10 % labeled", few, of="all")
     print("\nthe weights of the last epoch")

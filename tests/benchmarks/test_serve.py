@@ -10,12 +10,12 @@ from typer.testing import CliRunner
 from benchmarks import serve
 from components.cxr.errors import UserError
 from tests.components.conftest import _own_places, tiny_data, untrained_bundle  # noqa: F401
-from tests.components.serve.conftest import World, _evaluate
+from tests.components.serve.conftest import World, evaluate_bundle
 
 
 @pytest.fixture(scope="module")
 def evaluated(tiny_data, untrained_bundle, tmp_path_factory) -> World:  # noqa: F811
-    return _evaluate(tmp_path_factory.mktemp("evaluated"), tiny_data, untrained_bundle)
+    return evaluate_bundle(tmp_path_factory.mktemp("evaluated"), tiny_data, untrained_bundle)
 
 
 @pytest.mark.slow
