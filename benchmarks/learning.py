@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -123,9 +123,9 @@ def print_report(kept: Path, preset: Preset = "medium", *, figure: Path | None =
     curve = curve_table(runs, arms=CURVE_ARMS, everything="oracle")
     if curve:
         print(f"\n{curve}")
-    less_table(runs, ABLATIONS, "oracle", 100)
-    less_table(runs, PRETRAINED, "none", 10)
-    less_table(runs, PRETRAINED, "oracle", 100)
+    for arms, other, percent in ((ABLATIONS, "oracle", 100), (PRETRAINED, "none", 10), (PRETRAINED, "oracle", 100)):
+        by_arm = {name: runs_by_seed(runs, name, percent) for name in arms}
+        less_table(f"less {other}, {percent} % labeled", by_arm, runs_by_seed(runs, other, percent))
     print(json.dumps({name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}))
     if figure and (drawn := curve_figure(runs, arms=CURVE_ARMS, everything="oracle")):
         drawn.savefig(figure, metadata={"Description": curve})
@@ -179,9 +179,10 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
         if of_seed:
             cells = [told(over_seeds(of_seed, list(of_seed), condition)) for condition in CONDITIONS]
             print(f"{name:20}{len(of_seed):>7}{_minutes(of_seed):>9.1f}" + "".join(f"{cell:>26}" for cell in cells))
-    _more_table(by_arm, "none", [name for name in by_arm if name != "none"])
-    _more_table(by_arm, "five models", ["self-training"])
-    _more_table(by_arm, "report labels", ["both from reports"])
+    others = {"none": set(by_arm) - {"none"}, "five models": {"self-training"}, "report labels": {"both from reports"}}
+    for other, names in others.items():
+        less = {name: of_seed for name, of_seed in by_arm.items() if name in names}
+        less_table(f"less {other}, the same seeds", less, by_arm[other])
     ready = {name: gain for name in METHODS if (gain := _difference(by_arm[name], by_arm["none"])) is not None}
     if ready:
         best = max(ready, key=lambda name: float(ready[name][0]))
@@ -197,32 +198,16 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
     return summary
 
 
-def _more_table(by_arm: dict[str, dict[int, Run]], other: str, arms: Iterable[str]) -> None:
-    """Print what arms have more than `other` in the same seeds; nothing where none of them ran."""
-    others, rows = by_arm[other], []
-    for name in arms:
-        gains = [_difference(by_arm[name], others, condition) for condition in CONDITIONS]
-        if gains[0] is not None:
-            cells = "".join(f"{told(each):>26}" for each in gains if each is not None)
-            rows.append(f"{name:20}{len(by_arm[name].keys() & others.keys()):>7}{'':9}{cells}")
-    if rows:
-        print(f"\n{f'less {other}, the same seeds':36}{'all inputs':>26}{'films alone':>26}")
-        print("\n".join(rows))
-
-
-def less_table(runs: list[Run], arms: Iterable[str], other: str, percent: int) -> None:
-    """Print what each arm has more than `other` in the same seeds with as many labels; nothing where none ran."""
-    others = runs_by_seed(runs, other, percent)
+def less_table(title: str, by_arm: Mapping[str, dict[int, Run]], others: dict[int, Run]) -> None:
+    """Print what each arm has more than another in the same seeds; nothing where none of them ran."""
     rows = []
-    for name in arms:
-        of_seed = runs_by_seed(runs, name, percent)
+    for name, of_seed in by_arm.items():
         more = [_difference(of_seed, others, condition) for condition in CONDITIONS]
         if more[0] is not None:
             cells = "".join(f"{told(each):>27}" for each in more if each is not None)
-            rows.append(f"{name:28}{len(of_seed.keys() & others.keys()):>7}{_minutes(of_seed):>9.1f}{cells}")
+            rows.append(f"{name:36}{len(of_seed.keys() & others.keys()):>7}{_minutes(of_seed):>9.1f}{cells}")
     if rows:
-        title = f"less {other}, {percent} % labeled"
-        print(f"\n{title:28}{'seeds':>7}{'CPU min':>9}{'all inputs':>27}{'films alone':>27}")
+        print(f"\n{title:36}{'seeds':>7}{'CPU min':>9}{'all inputs':>27}{'films alone':>27}")
         print("\n".join(rows))
 
 
