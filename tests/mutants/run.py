@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from xml.etree import ElementTree
 
+import pytest
+
 from tests.mutants.forking import LIBRARIES
 from tests.mutants.mutant import Mutant, plant
 
@@ -94,6 +96,9 @@ class Runner:
             seconds = time.monotonic() - start
             if answer["code"] is None:
                 return Outcome("timeout", "the test process hung", seconds)
+            if answer["code"] == pytest.ExitCode.INTERNAL_ERROR and seconds >= limit:
+                # The limit's signal now and then strikes where Python knows no line, which pytest cannot report.
+                return Outcome("timeout", "the limit's signal ended pytest", seconds)
             verdict, detail = _verdict(report, answer["code"])
             return Outcome(verdict, detail or log.read_text(errors="replace")[-2000:], seconds)
 

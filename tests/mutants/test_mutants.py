@@ -48,6 +48,13 @@ def test_slow_answer():
     from components.answer import answer
     time.sleep(0 if answer() == 42 else 60)
 
+def test_slow_untold(request):
+    class Untold:
+        def pytest_runtest_makereport(self):
+            raise TypeError
+    request.config.pluginmanager.register(Untold())
+    test_slow_answer()
+
 @pytest.fixture
 def right():
     from components.answer import answer
@@ -105,6 +112,8 @@ def small(runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("test_answer", {"new": "return absent"}, "BROKEN"),
         ("test_slow_answer", {"limit": 1.0}, "TIMEOUT"),
         ("test_slow_answer", {"limit": 1.0, "hangs": True}, "caught"),
+        ("test_slow_untold", {"limit": 1.0, "hangs": True}, "caught"),
+        ("test_slow_untold", {"new": "return 42 + 0", "hangs": True}, "BROKEN"),
     ],
 )
 def test_what_counts_as_caught(
