@@ -176,7 +176,9 @@ class _Answerer:
         except FileNotFoundError:
             raise RequestError(422, "film-vanished", "The film was found and is there no more.") from None
         except DamagedFileError:
-            raise RequestError(422, "film-damaged", "The film's bytes are lost.") from None
+            raise RequestError(
+                422, "film-damaged", "The film's bytes are damaged in its archive, or its PACS does not give them."
+            ) from None
         except (IsADirectoryError, PermissionError):
             raise RequestError(422, "film-unreadable", "The film cannot be read.") from None
         except OSError as error:

@@ -15,6 +15,13 @@ MUTANTS = [
         test=f"{SWEEP}::test_the_best_by_validation_is_written_as_a_configuration_that_runs",
     ),
     Mutant(
+        "a-trial-trains-more-models-than-it-is-scored-by",
+        file="pipeline/sweep/sweep.py",
+        old='    train = pipeline.arguments["train"] | {ENSEMBLE: 1}\n',
+        new='    train = pipeline.arguments["train"]\n',
+        test=f"{SWEEP}::test_the_best_by_validation_is_written_as_a_configuration_that_runs",
+    ),
+    Mutant(
         "a-killed-trial-is-forgotten",
         file="pipeline/sweep/study.py",
         old="    study.enqueue_trial(trial.params)\n",

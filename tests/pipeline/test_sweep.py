@@ -173,10 +173,11 @@ def test_a_bucket_or_a_database_that_is_not_there_is_one_error(tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def swept(blob_config: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
-    """Root, configuration and output of a sweep of three trials by two workers, the first of which is too slow."""
+    """Root, configuration (of two models) and output of a sweep of three trials by two workers, the first too slow."""
     folder = tmp_path_factory.mktemp("sweep")
     config = folder / "config.yaml"
     values = yaml.safe_load(blob_config.read_text()) | {"root": str(folder / "root")}
+    values["train"]["num_models"] = 2
     config.write_text(yaml.safe_dump(values))
     space_file(folder, "learning_rate: {choices: [1.0e-6, 5.0e-3]}\nepochs: {low: 6, high: 8}\n")
     done = start(config, trials=3, workers=2)
@@ -217,7 +218,10 @@ def test_the_best_by_validation_is_written_as_a_configuration_that_runs(swept: t
     stood = [trial.value for trial in trials if json.loads(trial.params["learning_rate"]) == 1e-6]
     assert not learned or not stood or min(learned) > max(stood)
     assert f"--config {file}" in output
-    train = [sys.executable, "-m", "components.train", "--config", str(file)]
+    assert pipeline.arguments["train"]["num_models"] == 2, "the winner is trained as the configuration says"
+    bundles = list((folder / "root" / "bundles").glob("*/bundle.json"))
+    assert {json.loads(bundle.read_text())["num_models"] for bundle in bundles} == {1}, "a trial trains one"
+    train = [sys.executable, "-m", "components.train", "--config", str(file), "--set", "train.num_models=1"]
     done = subprocess.run(train, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert "train: reused bundles/" in done.stdout, "the best is trained already"
 

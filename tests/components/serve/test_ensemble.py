@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
@@ -49,9 +51,9 @@ def both(
 
 @pytest.mark.parametrize("engine", ["torch", "onnx"])
 def test_the_server_answers_with_the_mean_of_the_models(
-    both: World, fitted_bundle: Storage, untrained_bundle: Storage, engine: str
+    both: World, fitted_bundle: Storage, untrained_bundle: Storage, engine: Literal["torch", "onnx"]
 ) -> None:
-    served = StudyPredictor(both.bundle, both.evaluation, engine=engine)  # type: ignore[arg-type]
+    served = StudyPredictor(both.bundle, both.evaluation, engine=engine)
     onnx = [isinstance(model.get_submodule("vision"), OnnxEncoder) for model in served.bundle.models]
     assert onnx == [engine == "onnx"] * 2
     studies = list(StudyDataset(both.manifest, splits=["test"], text=served.bundle.info.text))
