@@ -35,13 +35,19 @@ def element(values: Mapping[str, str]) -> dict[str, object]:
 
 
 def holding(films: Mapping[str, bytes], *, broken: Mapping[str, Reply] | None = None) -> Callable[[int, str], Reply]:
-    """The replies of a server with these films (DX, by `study/series/instance`), some of which it never gives."""
+    """The replies of a server with these films (DX, by `study/series/instance`).
+
+    Args:
+        broken: what it answers in place of a film, or of the list of what is in a `study` or `study/series`.
+    """
 
     def reply(_: int, path: str) -> Reply:
         asked = re.sub(r"/(studies|series|instances)(?=/|$|\?)", "/", path.partition("/dicom-web")[2].partition("?")[0])
         name = "/".join(part for part in asked.split("/") if part)
+        if broken and name in broken:
+            return broken[name]
         if name.count("/") == 2:
-            return (broken or {}).get(name) or (200, MULTIPART, multipart(films[name]))
+            return 200, MULTIPART, multipart(films[name])
         found = []
         for film in films:
             if film.startswith(name):

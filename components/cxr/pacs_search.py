@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
@@ -30,6 +32,10 @@ __all__ = ["FoundStudy", "PacsFilms", "search_pacs"]
 
 _NUM_THREADS = 8
 """Studies that are searched at a time."""
+_MOST_OTHERS = 3
+"""Asked for where nothing was answered yet, before the server counts as failing."""
+
+T = TypeVar("T")
 
 
 class FoundStudy(Config):
@@ -39,6 +45,8 @@ class FoundStudy(Config):
     patient: str
     films: tuple[str, ...]
     """`study/series/instance`."""
+    unlisted: str | None = None
+    """What the PACS answered in place of its films, while it listed another study's; None where it listed them."""
 
 
 class Found(Config):
@@ -111,7 +119,8 @@ def _objects(client: Dicomweb, study: str, series: dict[str, Any]) -> Iterator[s
 def search_pacs(pacs: Pacs) -> tuple[FoundStudy, ...]:
     """The studies that the search finds, now or the first time: what was found is remembered in `found`.
 
-    Of two runs that search at once, the first to write counts.
+    Of two runs that search at once, the first to write counts. A study whose films the server does not list, while it
+    lists another's, is there without films and says so; an id of a list that it does not search for is told alone.
 
     Raises:
         UserError: no server, refused credentials, no DICOMweb, nothing found, or a file of another search.
@@ -147,46 +156,98 @@ def _remembered(place: Storage, name: str, search: str, *, where: str) -> Found:
     return found
 
 
+class _EachAlone(Generic[T]):
+    """Asks a server for one thing after another, from several threads; one for which it fails costs itself.
+
+    It counts as failing altogether where it then does not answer for another thing either, asked once.
+    """
+
+    def __init__(self, server: DicomwebServer, ask: Callable[[Dicomweb, str], T], things: Sequence[str]) -> None:
+        self._server, self._ask, self._things = server, ask, things
+        self._client = Dicomweb(server)
+        self._answered: str | None = None
+        """The last thing that was answered."""
+
+    def __call__(self, thing: str) -> T | UserError:
+        """The answer, or the error of this thing alone.
+
+        Raises:
+            UserError: the server refuses the credentials, or answers for no other thing either.
+        """
+        try:
+            found = self._ask(self._client, thing)
+        except UserError as error:
+            if error.code == "pacs-refused" or not self._answers_another(thing):
+                raise
+            return error
+        self._answered = thing
+        return found
+
+    def _answers_another(self, thing: str) -> bool:
+        once = Dicomweb(self._server, once=True)
+        others = (other for other in self._things if other != thing)
+        for other in islice(others, _MOST_OTHERS) if self._answered is None else [self._answered]:
+            try:
+                self._ask(once, other)
+            except UserError:
+                continue
+            return True
+        return False
+
+
 def _search(pacs: Pacs, listed: list[str] | None) -> list[FoundStudy]:
-    client, query = Dicomweb(pacs.server), pacs.query
+    query = pacs.query
     fixed = {"StudyDate": query.study_dates} if query.study_dates else {}
     name = "AccessionNumber" if query.accession_numbers is not None else "StudyInstanceUID"
 
-    def one(value: str) -> list[dict[str, Any]]:
+    def of_id(client: Dicomweb, value: str) -> list[dict[str, Any]]:
         """Of an id itself: Orthanc finds a17 as well where A17 is asked for."""
         return [study for study in client.studies(fixed | {name: value}) if value_of(study, name) == value]
 
+    def films_of(client: Dicomweb, study: str) -> tuple[str, ...]:
+        return tuple(sorted(_films(client, query, study)))
+
     with ThreadPoolExecutor(_NUM_THREADS) as pool:
         if listed is None:
-            pages = [list(client.studies(fixed))]
+            pages = [list(Dicomweb(pacs.server).studies(fixed))]
         else:
-            pages = list(track(pool.map(one, listed), total=len(listed), what="pacs", unit="ids of the list searched"))
-        if listed is not None and not all(pages):
-            print(f"pacs: {sum(not page for page in pages)} of {len(pages)} ids of the list find no study", flush=True)
+            asked = pool.map(_EachAlone(pacs.server, of_id, listed), listed)
+            answers = list(track(asked, total=len(listed), what="pacs", unit="ids of the list searched"))
+            pages = [page for page in answers if not isinstance(page, UserError)]
+            if not all(pages):
+                print(f"pacs: {sum(not page for page in pages)} of {len(answers)} ids of the list find no study")
+            _tell([str(each.found) for each in answers if isinstance(each, UserError)], "ids that it does not search")
         patient_of = {
             value_of(study, "StudyInstanceUID"): value_of(study, "PatientID") for page in pages for study in page
         }
-        films_of = track(
-            pool.map(lambda study: tuple(sorted(_films(client, query, study))), patient_of),
-            total=len(patient_of),
-            what="pacs",
-            unit="studies searched",
-        )
+        asked_films = pool.map(_EachAlone(pacs.server, films_of, list(patient_of)), patient_of)
+        films = track(asked_films, total=len(patient_of), what="pacs", unit="studies searched")
         studies = [
-            FoundStudy(study=study, patient=patient, films=films)
-            for (study, patient), films in zip(patient_of.items(), films_of, strict=True)
-            if films
+            FoundStudy(study=study, patient=patient, films=(), unlisted=str(found.found))
+            if isinstance(found, UserError)
+            else FoundStudy(study=study, patient=patient, films=found)
+            for (study, patient), found in zip(patient_of.items(), films, strict=True)
+            if found
         ]
-    if not studies:
+    unlisted = [study.unlisted for study in studies if study.unlisted is not None]
+    if len(unlisted) == len(studies):
+        none = f"{len(patient_of)} studies, none with such a series" if patient_of else "no study"
         raise UserError(
             "nothing-found",
             "the search finds no films",
             where=pacs.server.url,
-            found=f"{len(patient_of)} studies, none with such a series" if patient_of else "no study",
+            found=f"{none}, {len(unlisted)} whose films it does not list" if unlisted else none,
             expected="films of data.query",
             remedy="Check data.query, and what the user may see.",
         )
+    _tell(unlisted, f"of {len(patient_of)} studies, as it does not list their films (delete {pacs.found} to ask again)")
     return sorted(studies, key=lambda study: study.study)
+
+
+def _tell(left_out: Sequence[str], what: str) -> None:
+    """Say what the server failed on alone, by what it answered."""
+    for found, count in Counter(left_out).items():
+        print(f"pacs: left out: {count} {what}: {found}", flush=True)
 
 
 def _films(client: Dicomweb, query: PacsQuery, study: str) -> Iterator[str]:

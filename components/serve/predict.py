@@ -109,7 +109,8 @@ def _place(out: str) -> tuple[Storage, str]:
 def _key(config: ServeConfig, model: Model, seal: Seal, found: FoundStudies, told: ToldTable | None) -> str:
     """What decides the answers: the sealed model, limits, names and sizes of the studies' files, and what is told."""
     limits = config.model_dump_json(include={"limits", "max_files", "max_file_bytes", "max_text_chars"})
-    files = [
+    none = [f"{study.name}\0{study.reason}" for study in found.studies if study.reason is not None]
+    files = none + [
         f"{study.name}\0{name}\0{found.sizes.get(name, '')}"
         for study in found.studies
         for name in (*study.films, *((study.text,) if study.text else ()))

@@ -105,6 +105,9 @@ class _Answerer:
         return pa.Table.from_pylist([self._row(study) for study in studies], schema=self.schema)
 
     def _row(self, study: StudyFiles) -> dict[str, Any]:
+        row: dict[str, Any] = {"study": study.name}
+        if study.reason is not None:
+            return row | {"films": [], "left_out": [], "left_out_reasons": [], "reason": study.reason}
         left_out: dict[str, str] = {}
         films: dict[str, bytes] = {}
         for name in study.films:
@@ -112,7 +115,6 @@ class _Answerer:
                 films[name] = self._read(name)
             except RequestError as error:
                 left_out[name] = error.code
-        row: dict[str, Any] = {"study": study.name}
         try:
             told = self.told.get(study.name, Told())
             if not told.text and study.text is not None:

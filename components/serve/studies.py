@@ -31,6 +31,8 @@ class StudyFiles(NamedTuple):
     films: tuple[str, ...]
     text: str | None
     """The one text file beside its films, where they share their folder with no other study's."""
+    reason: str | None = None
+    """Why there can be no answer; None where there may be one."""
 
 
 class FoundStudies(NamedTuple):
@@ -98,7 +100,10 @@ def studies_in_pacs(pacs: Pacs) -> FoundStudies:
     Raises:
         UserError: as search_pacs.
     """
-    studies = (StudyFiles(found.study, found.films, None) for found in search_pacs(pacs))
+    studies = (
+        StudyFiles(found.study, found.films, None, None if found.unlisted is None else "films-not-listed")
+        for found in search_pacs(pacs)
+    )
     return FoundStudies(pacs.server.url, partial(PacsFilms, pacs.server), tuple(studies), {}, Counter())
 
 

@@ -76,8 +76,8 @@ MUTANTS = [
     Mutant(
         "a-failing-pacs-is-waited-for-twice",
         file="components/cxr/pacs_search.py",
-        old="Dicomweb(self._server, once=True)",
-        new="Dicomweb(self._server)",
+        old="Dicomweb(self._server, once=True)\n        try:\n",
+        new="Dicomweb(self._server)\n        try:\n",
         test=f"{CLIENT}::test_a_server_that_fails_is_no_bad_film",
     ),
     Mutant(
@@ -97,8 +97,44 @@ MUTANTS = [
     Mutant(
         "a-film-that-one-may-not-see-is-a-bad-film",
         file="components/cxr/pacs_search.py",
-        old='error.code == "pacs-refused" or not',
-        new="not",
+        old='error.code == "pacs-refused" or not self._another_comes',
+        new="not self._another_comes",
         test=f"{CLIENT}::test_a_film_that_may_not_be_seen_stops_the_run",
+    ),
+    Mutant(
+        "a-study-that-is-not-listed-ends-the-search",
+        file="components/cxr/pacs_search.py",
+        old='            if error.code == "pacs-refused" or not self._answers_another(thing):\n',
+        new="            if True:\n",
+        test=f"{CLIENT}::test_a_study_whose_films_are_not_listed_costs_itself",
+    ),
+    Mutant(
+        "a-failing-server-is-a-study-that-is-not-listed",
+        file="components/cxr/pacs_search.py",
+        old='            if error.code == "pacs-refused" or not self._answers_another(thing):\n',
+        new='            if error.code == "pacs-refused":\n',
+        test=f"{CLIENT}::test_a_server_that_dies_during_the_search_stops_it",
+    ),
+    Mutant(
+        "a-study-that-one-may-not-see-is-left-out",
+        file="components/cxr/pacs_search.py",
+        old='error.code == "pacs-refused" or not self._answers_another(thing)',
+        new="not self._answers_another(thing)",
+        test=f"{CLIENT}::test_a_study_that_may_not_be_seen_stops_the_search",
+    ),
+    Mutant(
+        "a-study-without-films-is-answered-from-its-text",
+        file="components/serve/predict_parts.py",
+        old="        if study.reason is not None:\n",
+        new="        if study.reason == study.name:\n",
+        test=f"{PREDICT_PACS}::test_a_study_whose_films_are_not_listed_is_a_row_with_the_reason",
+    ),
+    Mutant(
+        "studies-that-are-not-listed-are-lost-in-silence",
+        file="components/preprocess/adapters/dicomweb.py",
+        old='        left_out={"studies whose films the PACS did not list": unlisted} if unlisted else {},\n',
+        new="        left_out={},\n",
+        test="tests/components/preprocess/test_dicomweb_bad_films.py"
+        "::test_a_study_whose_films_are_not_listed_is_left_out_and_counted",
     ),
 ]

@@ -28,21 +28,26 @@ class PacsFolder(Folder):
 def read_dicomweb(config: DicomwebData, *, key: IdKey) -> Source:
     """Search once, and remember what was found in `data.found`; films are retrieved when they are read.
 
-    A study without PatientID is a patient of its own. View, age and sex come from the film's header.
+    A study without PatientID is a patient of its own; one whose films the PACS did not list is left out. View, age and
+    sex come from the film's header.
 
     Raises:
         UserError: no server, refused credentials, no DICOMweb, nothing found, or a file of another search.
     """
+    found = search_pacs(config)
     studies = [
         unlabeled_study(each.study, each.patient, tuple(map(_film, each.films)), config=config, key=key)
-        for each in search_pacs(config)
+        for each in found
+        if each.unlisted is None
     ]
+    unlisted = len(found) - len(studies)
     return Source(
         where=config.server.url,
         films=PacsFolder(config.server.url, None, config.server),
         pathologies=config.pathologies,
         studies=tuple(studies),
         hash=hash_source([], ((f"{film.path}\0{study.patient_id}", None) for study in studies for film in study.films)),
+        left_out={"studies whose films the PACS did not list": unlisted} if unlisted else {},
     )
 
 

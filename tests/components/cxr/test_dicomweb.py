@@ -12,7 +12,7 @@ import pytest
 from components.cxr.dicomweb_server import DicomwebServer, authorization
 from components.cxr.errors import UserError
 from components.cxr.pacs import Pacs
-from components.cxr.pacs_search import PacsFilms, search_pacs
+from components.cxr.pacs_search import FoundStudy, PacsFilms, search_pacs
 from components.cxr.storage.storage import DamagedFileError
 from tests.dicomweb_peer import FILE, MULTIPART, WHOLE, Peer, Reply, element, holding, peer
 
@@ -134,6 +134,80 @@ def test_a_server_that_fails_is_no_bad_film(peer: Peer, came: bool) -> None:
     assert "[pacs-fails]" in refused(lambda: films.read(NAMES[1]))
     (more,) = (path for path, _ in peer.sent[before:] if "/studies/1.2/" not in path)
     assert ("/studies/1.1/" in more) == came
+
+
+def search(peer: Peer, tmp_path: Path, **query: str) -> tuple[FoundStudy, ...]:
+    data = {"server": {"url": peer.address.url}, "query": query, "found": str(tmp_path / "found.json")}
+    return search_pacs(Pacs.parse(data, where="data"))
+
+
+@pytest.mark.parametrize("part", ["1.2", "1.2/1.9"])
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ((500, "text/plain", b"1.9 of Doe"), "500 Internal Server Error, for 1.2 s"),
+        ((400, "text/plain", b""), "400 Bad Request"),
+        ((200, "text/html", b"<html>Doe"), "no JSON"),
+    ],
+)
+def test_a_study_whose_films_are_not_listed_costs_itself(
+    peer: Peer, part: str, reply: Reply, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer.replies = holding(dict.fromkeys(NAMES, FILE), broken={part: reply})
+    first = search(peer, tmp_path)
+    assert [(each.study, len(each.films), each.unlisted) for each in first] == [
+        ("1.1", 1, None),
+        ("1.2", 0, said),
+        ("1.3", 1, None),
+    ]
+    told = capsys.readouterr().out
+    assert told.startswith("pacs: left out: 1 of 3 studies, as it does not list their films")
+    assert told.endswith(f" to ask again): {said}\n")
+    peer.replies = lambda *_: (503, "text/plain", b"")
+    assert search(peer, tmp_path) == first, "what was found is remembered, with what was not"
+
+
+def test_two_studies_that_are_not_listed_at_once_are_no_failing_server(peer: Peer, tmp_path: Path) -> None:
+    peer.replies = holding(dict.fromkeys(NAMES, FILE), broken=dict.fromkeys(("1.1", "1.2"), (400, "text/plain", b"")))
+    assert [each.study for each in search(peer, tmp_path) if each.films] == ["1.3"]
+
+
+@pytest.mark.parametrize("part", ["/series", "/instances"])
+def test_a_server_that_lists_no_films_at_all_stops_the_search(peer: Peer, part: str, tmp_path: Path) -> None:
+    whole = holding(dict.fromkeys(NAMES, FILE))
+    peer.replies = lambda n, path: (503, "text/plain", b"") if path.partition("?")[0].endswith(part) else whole(n, path)
+    assert "[pacs-fails]" in (line := refused(lambda: search(peer, tmp_path)))
+    assert "1.9" not in line
+    assert not (tmp_path / "found.json").exists()
+
+
+def test_a_server_that_dies_during_the_search_stops_it(peer: Peer, tmp_path: Path) -> None:
+    films = {f"1.{i}/1.9/1.8": FILE for i in range(40)}
+    whole = holding(films)
+    peer.replies = lambda n, path: (503, "text/plain", b"") if n > 40 else whole(n, path)
+    assert "[pacs-fails]" in refused(lambda: search(peer, tmp_path))
+    assert not (tmp_path / "found.json").exists()
+
+
+def test_an_id_that_the_server_does_not_search_for_costs_itself(
+    peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = holding(dict.fromkeys(NAMES, FILE))
+    peer.replies = lambda n, path: (400, "text/plain", b"") if "StudyInstanceUID=1.2" in path else whole(n, path)
+    (tmp_path / "list").write_text("1.1\n1.2\n1.4\n")
+    assert [each.study for each in search(peer, tmp_path, study_uids=str(tmp_path / "list"))] == ["1.1"]
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "pacs: 1 of 3 ids of the list find no study",
+        "pacs: left out: 1 ids that it does not search: 400 Bad Request",
+    ]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_study_that_may_not_be_seen_stops_the_search(peer: Peer, status: int, tmp_path: Path) -> None:
+    peer.replies = holding(dict.fromkeys(NAMES, FILE), broken={"1.2": (status, "text/plain", b"")})
+    assert "[pacs-refused]" in refused(lambda: search(peer, tmp_path))
+    assert not (tmp_path / "found.json").exists()
 
 
 @pytest.mark.parametrize("status", [401, 403])

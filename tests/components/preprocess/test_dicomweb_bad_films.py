@@ -62,6 +62,21 @@ def test_a_server_that_gives_no_film_stops_the_run(peer: Peer, films: dict[str, 
     assert len(rows_of(run(values(peer, tmp_path, 0), tmp_path / "root"))) == len(NAMES)
 
 
+def test_a_study_whose_films_are_not_listed_is_left_out_and_counted(
+    peer: Peer, films: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer.replies = holding(films, broken={"1.2": (500, "text/plain", b"")})
+    loaded = run(values(peer, tmp_path, 0), tmp_path / "root")
+    assert set(rows_of(loaded)) == {hash_id("image", name.split("/")[2]) for name in NAMES if name[:3] != "1.2"}
+    assert loaded.manifest.left_out == {"studies whose films the PACS did not list": 1}
+    assert loaded.manifest.num_rejects == 0
+    assert "pacs: left out: 1 of 4 studies, as it does not list their films" in capsys.readouterr().out
+    peer.replies = holding(films)
+    (tmp_path / "found.json").unlink()
+    again = run(values(peer, tmp_path, 0), tmp_path / "root")
+    assert (len(rows_of(again)), again.manifest.left_out) == (len(NAMES), {})
+
+
 @pytest.mark.orthanc
 def test_a_film_whose_file_a_real_pacs_has_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXRFLOW_PACS_TOKEN", "a-token")

@@ -211,6 +211,27 @@ def test_a_film_that_the_pacs_never_gives_costs_itself(peer, model, dicom_bytes,
     assert not any(study in said for study in studies)
 
 
+def test_a_study_whose_films_are_not_listed_is_a_row_with_the_reason(peer, model, dicom_bytes, tmp_path, capsys):
+    put_studies(tmp_path / "in", dicom_bytes, range(2))
+    films = {}
+    for path in sorted((tmp_path / "in").rglob("*.dcm")):
+        film = pydicom.dcmread(path, stop_before_pixels=True)
+        films[f"{film.StudyInstanceUID}/{film.SeriesInstanceUID}/{film.SOPInstanceUID}"] = path.read_bytes()
+    bad, good = (name.split("/")[0] for name in films)
+    peer.replies = holding(films, broken={bad: (400, "text/plain", b"")})
+    data = {"adapter": "dicomweb", "server": {"url": peer.address.url}, "found": str(tmp_path / "found.json")}
+    (tmp_path / "told.csv").write_text(f"study,text\n{bad},cough\n{good},cough\n")  # no answer from a text alone
+    table = from_pacs(data, tmp_path / "out.parquet", model, table=str(tmp_path / "told.csv"))
+    rows = {row["study"]: (row["reason"], row["condition"], len(row["films"])) for row in table.to_pylist()}
+    assert rows == {bad: ("films-not-listed", None, 0), good: (None, "all", 1)}
+    assert "studies without an answer: 1 films-not-listed" in (said := capsys.readouterr().out)
+    assert bad not in said
+    peer.replies = holding(films)
+    Path(data["found"]).unlink()
+    with pytest.raises(UserError, match="another table"):  # which has an answer more
+        from_pacs(data, tmp_path / "out.parquet", model, table=str(tmp_path / "told.csv"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "data", "said"),
     [
