@@ -96,4 +96,4 @@ def _model() -> Description:
         label_policy=LabelPolicy(), architecture=Architecture(), num_parameters=0, manifest_hash="0" * 16,
         id_key_fingerprint="", train_config_hash="", mlflow_run_id=None, git_revision=None,
     )  # fmt: skip
-    return Description(info, TrainedOn(nobody, nobody), "0" * 64, {})
+    return Description(info, (TrainedOn(nobody, nobody),), "0" * 64, {})

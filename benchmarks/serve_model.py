@@ -50,7 +50,7 @@ def with_encoder(
         }
     )
     nobody = trained_on([], [], manifest_hash=info.manifest_hash)
-    save_bundle(into, info=info, models=[network], tokenizer=bundle.tokenizer, trained_on=nobody)
+    save_bundle(into, info=info, models=[network], tokenizer=bundle.tokenizer, trained_on=[nobody])
     made = describe(into)
     points = load_operating_points(beside, bundle_hash=bundle.hash).model_copy(update={"bundle_hash": made.hash})
     write_operating_points(into, points)

@@ -210,7 +210,7 @@ def _wait_for(server: Container) -> None:
 
 
 def _mounts(config: PipelineConfig) -> list[Mount]:
-    """The root, and read-only what the configuration reads: data, pretrained encoders, Google's credentials."""
+    """The root, and read-only what the configuration reads: data, pretrained weights, Google's credentials."""
     mounts: dict[str, Mount] = {}
     for path in _read_paths(config):
         mounts[path] = Mount(path, path, type="bind", read_only=True)
@@ -222,10 +222,11 @@ def _mounts(config: PipelineConfig) -> list[Mount]:
 
 
 def _read_paths(config: PipelineConfig) -> Iterator[str]:
-    encoders = config.arguments["train"]["architecture"]
+    train = config.arguments["train"]
     data = config.arguments["data"]
     values = [*data.values(), *(folder["dir"] for folder in data.get("unlabeled", ()))]
-    values += [encoders[name].get("pretrained") for name in ("vision", "text")]
+    values += [train["architecture"][name].get("pretrained") for name in ("vision", "text")]
+    values.append(train.get("fine_tune_from"))
     values.append((config.arguments["evaluate"].get("second_truth") or {}).get("table"))
     values.append(os.environ.get(CREDENTIALS))
     for value in values:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.cxr.model.architecture import Architecture, EncoderConfig
+from components.cxr.storage.storage import Root
 from components.preprocess.config import PreprocessConfig
 from components.train.config import TrainConfig
+from components.train.fine_tuning import complete_architecture, with_origin
 from pipeline.config import PipelineConfig
 
 __all__ = ["check_encoders"]
@@ -26,10 +28,15 @@ def check_encoders(config: PipelineConfig, *, here: bool) -> None:
 
     Raises:
         UserError: naming `preprocess.pixels.size` or `train.architecture.max_tokens` and what would fit, or no such
-            weights.
+            weights or bundle to start from.
     """
     size = PreprocessConfig.parse(config.arguments["preprocess"], where="preprocess").pixels.size
-    architecture = TrainConfig.parse(config.arguments["train"], where="train").architecture
+    train = TrainConfig.parse(config.arguments["train"], where="train")
+    if train.fine_tune_from is not None:
+        if not here and not Path(train.fine_tune_from).is_dir():
+            return
+        train = with_origin(train, root=Root(config.root))
+    architecture = complete_architecture(train)
     vision, text = architecture.vision, architecture.text
     takes_any_size = vision.pretrained is None and vision.model_type == DEFAULT.vision.model_type
     if takes_any_size and text == DEFAULT.text and architecture.max_tokens <= DEFAULT.max_tokens:

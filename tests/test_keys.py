@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,6 +81,7 @@ def evaluate_key(config: EvaluateConfig) -> str:
 
 def test_checkpoints_and_bundles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_code, "by_content", lambda architecture: architecture)  # there are no such weights
+    monkeypatch.setattr(train_code, "origin", lambda source: (source, SimpleNamespace(hash=source)))  # and no bundle
     check(TrainConfig(), train_key, TRAIN_NEUTRAL)
     assert training_key(TrainConfig(), "data") != training_key(TrainConfig(), "other data")
 

@@ -59,7 +59,7 @@ def save_bundle(
     info: BundleInfo,
     models: Sequence[CxrModel],
     tokenizer: PreTrainedTokenizerBase,
-    trained_on: TrainedOn,
+    trained_on: Sequence[TrainedOn],
 ) -> None:
     """Write a bundle, which nothing changes afterwards; `bundle.json` goes last, its presence means complete."""
     with tempfile.TemporaryDirectory() as temporary:

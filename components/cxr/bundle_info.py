@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from components.cxr.config import Config
@@ -20,19 +22,29 @@ from components.cxr.shards import Manifest, read_versioned
 from components.cxr.storage.atomic import PARTIAL
 from components.cxr.storage.storage import Storage, sha256_of
 from components.cxr.text.text import SectionReader, TextConfig, is_leaky
-from components.cxr.trained_on import TRAINED_ON, TrainedOn, load_trained_on
+from components.cxr.trained_on import TRAINED_ON, Film, TrainedOn, load_trained_on
 
 __all__ = [
     "BUNDLE", "TOKENIZER", "WEIGHTS",
-    "BundleInfo", "Description", "bundle_hash", "check_same_input", "check_same_pixels", "describe", "describe_folder",
-    "file_hashes", "is_bundle_file", "local_folder", "read_info",
+    "BundleInfo", "Description", "Origin", "bundle_hash", "check_same_input", "check_same_pixels", "describe",
+    "describe_folder", "file_hashes", "is_bundle_file", "local_folder", "read_info",
 ]  # fmt: skip
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUNDLE = "bundle.json"
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer"
 _FILES = (BUNDLE, WEIGHTS, TRAINED_ON)
+
+
+class Origin(Config):
+    """A bundle that another one was fine-tuned from."""
+
+    bundle_hash: str
+    manifest_hash: str
+    """Of the data it was trained on."""
+    id_key_fingerprint: str
+    """Of the key that made that data's ids."""
 
 
 class BundleInfo(Config):
@@ -57,6 +69,8 @@ class BundleInfo(Config):
     """Of the data the model was trained on."""
     id_key_fingerprint: str
     """Of the key that made that data's ids."""
+    fine_tuned_from: tuple[Origin, ...] = ()
+    """The bundle whose weights training started from, then the one that was started from there, and so on."""
     train_config_hash: str
     mlflow_run_id: str | None
     git_revision: str | None
@@ -77,11 +91,34 @@ class Description(NamedTuple):
     """A bundle without its network."""
 
     info: BundleInfo
-    trained_on: TrainedOn
+    trained_on: tuple[TrainedOn, ...]
+    """By the training, then by those of the bundles it was fine-tuned from."""
     hash: str
     """SHA-256 over all files that training wrote."""
     files: Mapping[str, str]
     """SHA-256 of each of them, by name."""
+
+    def as_origin(self) -> tuple[Origin, ...]:
+        """What a bundle that starts from this one says of its origins."""
+        data = {"manifest_hash": self.info.manifest_hash, "id_key_fingerprint": self.info.id_key_fingerprint}
+        return Origin(bundle_hash=self.hash, **data), *self.info.fine_tuned_from
+
+    def knows(
+        self, patient_ids: Sequence[str], films: Sequence[Sequence[Film]], *, id_key_fingerprint: str | None
+    ) -> npt.NDArray[np.bool_]:
+        """Whether the patient of each study (S,) was in this training or one before it, as TrainedOn.knows.
+
+        Args:
+            patient_ids: of each study.
+            films: of each study, H x W each.
+            id_key_fingerprint: of the key that made the ids; None compares films alone.
+        """
+        seen_S = np.zeros(len(patient_ids), dtype=bool)
+        here = self.as_origin()[0]
+        for data, trained_on in zip((here, *self.info.fine_tuned_from), self.trained_on, strict=True):
+            same_id_key = data.id_key_fingerprint == id_key_fingerprint
+            seen_S |= trained_on.knows(patient_ids, films, manifest_hash=data.manifest_hash, same_id_key=same_id_key)
+        return seen_S
 
 
 def describe(storage: Storage) -> Description:
@@ -103,7 +140,8 @@ def describe_folder(info: BundleInfo, folder: Path) -> Description:
     """
     files = file_hashes(folder)
     digest = bundle_hash(files, where=str(folder))
-    return Description(info, load_trained_on(folder / TRAINED_ON), digest, files)
+    trained_on = load_trained_on(folder / TRAINED_ON, num_trainings=1 + len(info.fine_tuned_from))
+    return Description(info, trained_on, digest, files)
 
 
 def is_bundle_file(name: str) -> bool:

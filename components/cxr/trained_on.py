@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from components.cxr.errors import UserError
 
-__all__ = ["TRAINED_ON", "TrainedOn", "load_trained_on", "save_trained_on", "trained_on"]
+__all__ = ["TRAINED_ON", "Film", "TrainedOn", "load_trained_on", "save_trained_on", "trained_on"]
 
 TRAINED_ON = "trained_on.safetensors"
 
@@ -74,12 +74,12 @@ def trained_on(patient_ids: Iterable[str], films: Iterable[Film], *, manifest_ha
     return TrainedOn(_sorted(patients), _sorted(set(_film_hashes(films, manifest_hash))))
 
 
-def save_trained_on(found: TrainedOn, path: Path) -> None:
-    """Write both sets as one safetensors file; equal sets give equal bytes."""
-    save_file(found._asdict(), path)
+def save_trained_on(found: Sequence[TrainedOn], path: Path) -> None:
+    """Write the sets of each training, the bundle's own first, as one safetensors file; equal sets give equal bytes."""
+    save_file({f"{i}/{name}": values for i, each in enumerate(found) for name, values in each._asdict().items()}, path)
 
 
-def load_trained_on(path: Path) -> TrainedOn:
+def load_trained_on(path: Path, *, num_trainings: int) -> tuple[TrainedOn, ...]:
     """Read what save_trained_on wrote.
 
     Raises:
@@ -87,7 +87,7 @@ def load_trained_on(path: Path) -> TrainedOn:
     """
     try:
         found = load_file(path)
-        return TrainedOn(found["patients"], found["films"])
+        return tuple(TrainedOn(found[f"{i}/patients"], found[f"{i}/films"]) for i in range(num_trainings))
     except (SafetensorError, KeyError):
         raise UserError("bad-trained-on", "bundle is damaged", where=path, remedy="Train again.") from None
 

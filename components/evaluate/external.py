@@ -170,11 +170,10 @@ def evaluate_external(
             remedy="Run preprocess with the training's CXRFLOW_ID_KEY.",
         )
     studies = StudyDataset(manifest, splits=splits, text=model.info.text)
-    seen_S = facts.trained_on.knows(
+    seen_S = facts.knows(
         studies.patient_ids,
-        (study.films for study in studies),
-        manifest_hash=model.info.manifest_hash,
-        same_id_key=same_patients,
+        [study.films for study in studies],
+        id_key_fingerprint=theirs.id_key_fingerprint if same_patients else None,
     )
     kept = np.flatnonzero(~seen_S & studies.labeled_S).tolist()
     if not kept:

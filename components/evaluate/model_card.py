@@ -23,7 +23,7 @@ from components.evaluate.table import (
     with_interval,
 )
 
-__all__ = ["model_card"]
+__all__ = ["model_card", "model_facts"]
 
 _AT_THRESHOLD: tuple[tuple[str, Metric], ...] = (
     ("Sensitivity", "recall"),
@@ -44,7 +44,7 @@ def model_card(
         f"# Chest X-ray classifier {model.hash[:12]}",
         f"> **{warning}** Its scores say nothing about reading films." if (warning := leaky_warning(report)) else "",
         "**Not a medical device.** For research; no diagnosis may rest on it.",
-        _what(model),
+        model_facts(model),
         _data(model.info, manifest, report.manifest_hash),
         _scores(report),
         _gains(report),
@@ -59,16 +59,19 @@ def model_card(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _what(model: Description) -> str:
+def model_facts(model: Description) -> str:
+    """The card's section on the network: what it reads, answers and comes from."""
     info = model.info
     architecture = info.architecture
     text = ", ".join(info.text.sections) or "none"
+    before = "; ".join(f"bundle `{each.bundle_hash}`" for each in info.fine_tuned_from)
     rows = {
         "Answer": f"probability of {len(info.pathologies)} findings for a study of one or more films",
         "Network": f"{architecture.vision.model_type} on films, {architecture.text.model_type} on text, fused by "
         f"`{architecture.fusion.kind}`; {info.size}",
         "Pretrained from": f"films: {architecture.vision.pretrained or 'nothing'}; "
         f"text: {architecture.text.pretrained or 'nothing'}",
+        **({"Fine-tuned from": before} if before else {}),
         "Films": f"{info.pixel_preset.size} x {info.pixel_preset.size} gray, preset `{info.pixel_preset.name}` "
         f"(`{info.pixel_preset_hash}`)",
         "Text sections read": text,

@@ -136,11 +136,10 @@ def _facts(studies: StudyDataset, *, model: Description, manifest: LoadedManifes
         complete_S=np.array(
             [bool(study.films) and bool(study.text.strip()) and has_metadata(study) for study in every], dtype=bool
         ),
-        trained_on_S=model.trained_on.knows(
+        trained_on_S=model.knows(
             studies.patient_ids,
-            (study.films for study in every),
-            manifest_hash=model.info.manifest_hash,
-            same_id_key=model.info.id_key_fingerprint == manifest.manifest.id_key_fingerprint,
+            [study.films for study in every],
+            id_key_fingerprint=manifest.manifest.id_key_fingerprint,
         ),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
+from components.cxr.bundle import Bundle
 from components.cxr.model.architecture import Architecture, EncoderConfig
 from components.cxr.model.encoder_config import complete_values, library_config
 from components.cxr.model.network import CxrModel
@@ -25,7 +26,7 @@ from components.train.pretrained_vision import (
 )
 from components.train.tokenizer import learn_tokenizer
 
-__all__ = ["build_model", "log_class_shares"]
+__all__ = ["build_model", "continued_model", "log_class_shares"]
 
 
 def build_model(
@@ -74,6 +75,20 @@ def build_model(
             missing = model.text.load_state_dict(AutoModel.from_pretrained(text_source).state_dict(), strict=False)
             check_complete(missing.missing_keys, where=text_source)
     return architecture, model, tokenizer
+
+
+def continued_model(bundle: Bundle, *, pathologies: Sequence[str], log_share_P3: Tensor) -> CxrModel:
+    """The network of a bundle (the first, where it has several) for these pathologies.
+
+    Those of the same name keep their answers, moved by what their classes' shares here are above those where the bundle
+    was trained, which is all that changes where the findings look the same (Saerens et al. 2002). The rest is new.
+    """
+    model = CxrModel(bundle.info.architecture, num_pathologies=len(pathologies))
+    model.start_at(log_share_P3)
+    known = bundle.info.pathologies
+    shared = [(p, known.index(name)) for p, name in enumerate(pathologies) if name in known]
+    model.continue_from(bundle.models[0], shared)
+    return model
 
 
 def log_class_shares(target_SP: Tensor, weight_SP: Tensor) -> Tensor:

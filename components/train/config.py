@@ -158,6 +158,9 @@ class TrainConfig(Config):
     """MLflow experiment."""
     architecture: Architecture = Architecture()
     """The network."""
+    fine_tune_from: str | None = None
+    """Bundle whose weights training starts from, with its architecture and tokenizer: its folder, or the root of the
+    run that trained it. Pathologies of the same name keep their answers. null for new weights."""
     vocabulary_size: int = Field(2000, ge=16)
     """Largest vocabulary of the tokenizer that is learned when the text encoder is not pretrained."""
     text: TextConfig = TextConfig()
@@ -233,9 +236,12 @@ class TrainConfig(Config):
     def _only_pretrained_weights_are_frozen(self) -> Self:
         for name in ("vision", "text"):
             tuning: EncoderTuning = getattr(self.tuning, name)
-            if tuning.frozen and getattr(self.architecture, name).pretrained is None:
-                raise ValueError(f"tuning.{name}.frozen with architecture.{name}.pretrained: random weights must learn")
-            if tuning.lora is not None and (tuning.frozen or getattr(self.architecture, name).pretrained is None):
+            is_new = self.fine_tune_from is None and getattr(self.architecture, name).pretrained is None
+            if tuning.frozen and is_new:
+                raise ValueError(
+                    f"tuning.{name}.frozen with architecture.{name}.pretrained or fine_tune_from: it must learn"
+                )
+            if tuning.lora is not None and (tuning.frozen or is_new):
                 raise ValueError(f"tuning.{name}.lora with pretrained weights that are not frozen: it adapts those")
             if tuning.unfreeze_after is not None and not tuning.frozen:
                 raise ValueError(f"tuning.{name}.unfreeze_after with tuning.{name}.frozen")
@@ -255,5 +261,7 @@ class TrainConfig(Config):
             "timeout_s", "keep_maps", "num_workers", "device",
         }  # fmt: skip
         same = self.model_copy(update={n: TrainConfig.model_fields[n].default for n in neutral})
-        alone = same.canonical_json(exclude={"num_models"})
-        return content_hash(alone) if self.num_models == 1 else content_hash(alone, f"{self.num_models} models")
+        alone = same.canonical_json(exclude={"num_models", "fine_tune_from"})
+        more = [] if self.num_models == 1 else [f"{self.num_models} models"]
+        more += [] if self.fine_tune_from is None else [f"from {self.fine_tune_from}"]
+        return content_hash(alone, *more)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from components.cxr.bundle_info import SCHEMA_VERSION
 from components.cxr.config import content_hash
+from components.cxr.model.architecture import Architecture
 from components.train.config import TrainConfig
+from components.train.fine_tuning import origin
 from components.train.pretrained_source import by_content
 
 __all__ = ["VERSION", "training_key"]
@@ -17,7 +19,11 @@ def training_key(config: TrainConfig, manifest_hash: str) -> str:
     """Name of the checkpoint and bundle folders: 16 hex digits over what decides the weights.
 
     Raises:
-        UserError: pretrained weights are not there.
+        UserError: pretrained weights, or the bundle to start from, are not there.
     """
-    config = config.model_copy(update={"architecture": by_content(config.architecture)})
+    if config.fine_tune_from is None:
+        config = config.model_copy(update={"architecture": by_content(config.architecture)})
+    else:  # wherever the bundle lies, it brings its own
+        known = origin(config.fine_tune_from)[1].hash
+        config = config.model_copy(update={"architecture": Architecture(), "fine_tune_from": known})
     return content_hash(f"train {VERSION}", f"bundle {SCHEMA_VERSION}", config.hash, manifest_hash)

@@ -9,6 +9,7 @@ from components.cxr.shards import load_manifest
 from components.cxr.storage.pointers import write_pointer
 from components.cxr.storage.storage import Root, Storage
 from components.train.config import TrainConfig
+from components.train.fine_tuning import with_origin
 from components.train.key import training_key
 from components.train.torchrun_variables import under_torchrun
 
@@ -22,8 +23,9 @@ def launch(config: TrainConfig, *, root: Root, manifest: Storage) -> Storage:
         manifest: the data set's folder.
 
     Raises:
-        UserError: as start, or no such pretrained weights.
+        UserError: as start, or no such pretrained weights or bundle to start from.
     """
+    config = with_origin(config, root=root)
     loaded = load_manifest(manifest)
     key = training_key(config, loaded.hash)
     bundle = root.bundle(key)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from components.cxr.bundle import Bundle
+from components.cxr.bundle import Bundle, load_bundle
 from components.cxr.bundle_info import BundleInfo
 from components.cxr.errors import UserError
 from components.cxr.model.batch import Batch
@@ -18,12 +18,14 @@ from components.cxr.model.network import CxrModel
 from components.cxr.model.study_batches import StudyBatches
 from components.cxr.revision import git_revision
 from components.cxr.shards import LoadedManifest
+from components.cxr.storage.storage import open_storage
 from components.cxr.text.text import is_leaky
 from components.cxr.trained_on import TrainedOn, trained_on
-from components.train.build import build_model
+from components.train.build import build_model, continued_model
 from components.train.config import TrainConfig
 from components.train.distributed import is_main, world_size
 from components.train.ema import Ema
+from components.train.fine_tuning import origin
 from components.train.labeled import labels_kept
 from components.train.loading.order import Order
 from components.train.loading.views import student_view
@@ -110,10 +112,17 @@ class Setup:
         self.num_steps = config.epochs * self.steps_per_epoch
 
         torch.manual_seed(config.seed)
-        architecture, model, self.tokenizer = build_model(
-            config, texts=self.training.texts(), num_pathologies=len(manifest.pathologies)
-        )
-        model.start_at(self.supervision.log_share_P3)
+        log_share_P3, self.origin = self.supervision.log_share_P3, None
+        if config.fine_tune_from is None:
+            architecture, model, self.tokenizer = build_model(
+                config, texts=self.training.texts(), num_pathologies=len(manifest.pathologies)
+            )
+            model.start_at(log_share_P3)
+        else:
+            folder, self.origin = origin(config.fine_tune_from)
+            known = load_bundle(open_storage(folder))
+            architecture, self.tokenizer = known.info.architecture, known.tokenizer
+            model = continued_model(known, pathologies=manifest.pathologies, log_share_P3=log_share_P3)
         num_parameters = sum(p.numel() for p in model.parameters())
         adapt(model, config)
         model.to(device)
@@ -147,6 +156,7 @@ class Setup:
             num_parameters=config.num_models * num_parameters,
             manifest_hash=loaded.hash,
             id_key_fingerprint=manifest.id_key_fingerprint,
+            fine_tuned_from=() if self.origin is None else self.origin.as_origin(),
             train_config_hash=config.hash,
             mlflow_run_id=None,
             git_revision=git_revision(),
@@ -196,12 +206,13 @@ class Setup:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
-    def trained_on(self) -> TrainedOn:
-        """Hashes of everyone whom the weights were fitted to or chosen on, for the bundle."""
+    def trained_on(self) -> tuple[TrainedOn, ...]:
+        """Hashes of everyone whom the weights were fitted to or chosen on, for the bundle: here, and before."""
         splits = (self.training, self.validation)
         films = (film for studies in splits for study in studies for film in study.films)
         patients = [patient for studies in splits for patient in studies.patient_ids]
-        return trained_on(patients, films, manifest_hash=self.info.manifest_hash)
+        here = trained_on(patients, films, manifest_hash=self.info.manifest_hash)
+        return here, *(() if self.origin is None else self.origin.trained_on)
 
     def average(self) -> Bundle:
         """The EMA weights as evaluation would see them."""

@@ -17,6 +17,7 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root, Storage
 from components.cxr.termination import sigterm_raises
 from components.train.config import TrainConfig
+from components.train.fine_tuning import complete_architecture
 from components.train.pretrained import check_film_size, check_positions
 from components.train.stopping import AGAIN
 from components.train.torchrun_variables import under_torchrun
@@ -31,6 +32,7 @@ def start(config: TrainConfig, *, key: str, loaded: LoadedManifest, root: Root) 
     Within torchrun this process is one of them, wherever it runs.
 
     Args:
+        config: as with_origin gives it.
         key: of the training, by training_key.
 
     Raises:
@@ -38,8 +40,9 @@ def start(config: TrainConfig, *, key: str, loaded: LoadedManifest, root: Root) 
     """
     if under_torchrun() or config.num_nodes == 1:  # the nodes of a TrainJob look for themselves
         pick_device(config.device, where="train.device")
-    check_positions(config.architecture)
-    check_film_size(config.architecture, loaded.manifest.pixel_preset.size)
+    architecture = complete_architecture(config)
+    check_positions(architecture)
+    check_film_size(architecture, loaded.manifest.pixel_preset.size)
     if under_torchrun() or config.num_processes == config.num_nodes == 1:
         train(config, loaded=loaded, root=root)
     elif config.num_nodes == 1:

@@ -157,6 +157,7 @@ def _recipe(setup: Setup) -> list[str]:
     vision = setup.config.architecture.vision
     encoder = (vision.pretrained or vision.model_type).rstrip("/").rpartition("/")[2]
     recipe = [f"{encoder} {setup.info.pixel_preset.size} px", "supervised" if setup.method == "none" else setup.method]
+    recipe += [f"fine-tuned from {each.bundle_hash[:12]}" for each in setup.info.fine_tuned_from[:1]]
     return recipe if setup.config.num_models == 1 else [*recipe, f"{setup.config.num_models} models"]
 
 

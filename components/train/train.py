@@ -26,6 +26,7 @@ from components.train.distributed import barrier, broadcast, distributed, is_mai
 from components.train.ensemble import other_configs, with_others
 from components.train.evidence import save_batch
 from components.train.export import keep_best, weights_to_export
+from components.train.fine_tuning import complete_architecture, with_origin
 from components.train.finite import FiniteGuard
 from components.train.gradients import Clip
 from components.train.key import training_key
@@ -63,8 +64,10 @@ def train(config: TrainConfig, *, loaded: LoadedManifest, root: Root, stop_after
             or a loss that is not finite.
     """
     device = pick_device(config.device, where="train.device")
-    check_positions(config.architecture)
-    check_film_size(config.architecture, loaded.manifest.pixel_preset.size)
+    config = with_origin(config, root=root)
+    architecture = complete_architecture(config)
+    check_positions(architecture)
+    check_film_size(architecture, loaded.manifest.pixel_preset.size)
     torch.set_num_threads(config.num_threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
     exact_float32()

@@ -171,7 +171,7 @@ def _save_bundle(data: LoadedManifest, folder: Path, *, num_steps: int) -> Stora
         (film for studies in splits for study in studies for film in study.films),
         manifest_hash=data.hash,
     )
-    save_bundle(open_storage(folder), info=info, models=[model], tokenizer=tokenizer, trained_on=seen)
+    save_bundle(open_storage(folder), info=info, models=[model], tokenizer=tokenizer, trained_on=[seen])
     return open_storage(folder)
 
 

@@ -67,8 +67,8 @@ MUTANTS = [
     Mutant(
         "two-places-share-their-patients-ids",
         file="components/evaluate/external.py",
-        old="same_id_key=same_patients,",
-        new="same_id_key=True,",
+        old="id_key_fingerprint=theirs.id_key_fingerprint if same_patients else None,",
+        new="id_key_fingerprint=theirs.id_key_fingerprint,",
         test=f"{EXTERNAL}::test_equal_ids_are_one_person_only_where_that_is_said",
     ),
     Mutant(

@@ -9,9 +9,45 @@ LABELED = f"{FOLDER}/test_labeled.py"
 SUPERVISION = f"{FOLDER}/test_supervision.py"
 TEACHERS = f"{FOLDER}/test_teachers.py"
 ENSEMBLE = f"{FOLDER}/test_ensemble.py"
+FINE_TUNING = f"{FOLDER}/test_fine_tuning.py"
 MEAN = f"{ENSEMBLE}::test_the_answer_is_the_mean_of_the_logits_of_trainings_that_know_nothing_of_each_other"
 
 MUTANTS = [
+    Mutant(
+        "fine-tuning-keeps-the-films-encoder-alone",
+        file="components/cxr/model/network.py",
+        old="            if name not in _OF_A_PATHOLOGY:\n",
+        new='            if name.startswith("vision."):\n',
+        test=f"{FINE_TUNING}::test_training_starts_where_the_bundle_is",
+    ),
+    Mutant(
+        "fine-tuning-takes-pathologies-by-number",
+        file="components/train/build.py",
+        old="shared = [(p, known.index(name))",
+        new="shared = [(p, p)",
+        test=f"{FINE_TUNING}::test_pathologies_are_found_by_name_and_a_new_one_is_new",
+    ),
+    Mutant(
+        "fine-tuning-keeps-the-shares-of-the-first-site",
+        file="components/cxr/model/network.py",
+        old="own[_PRIOR][mine] - theirs[_PRIOR][yours]",
+        new="0.0",
+        test=f"{FINE_TUNING}::test_answers_move_with_the_shares_of_the_classes",
+    ),
+    Mutant(
+        "fine-tuning-forgets-whom-the-first-training-saw",
+        file="components/train/setup.py",
+        old="return here, *(() if self.origin is None else self.origin.trained_on)",
+        new="return here, *(() if self.origin is None else [here] * len(self.origin.trained_on))",
+        test=f"{FINE_TUNING}::test_whoever_the_first_training_saw_is_seen",
+    ),
+    Mutant(
+        "a-bundle-to-start-from-counts-by-its-place",
+        file="components/train/key.py",
+        old='"fine_tune_from": known}',
+        new='"fine_tune_from": config.fine_tune_from}',
+        test=f"{FINE_TUNING}::test_the_bundle_counts_by_its_content",
+    ),
     Mutant(
         "one-of-several-models-answers",
         file="components/cxr/model/predictor.py",
@@ -36,8 +72,8 @@ MUTANTS = [
     Mutant(
         "several-models-have-the-name-of-one",
         file="components/train/config.py",
-        old="return content_hash(alone) if self.num_models == 1 else",
-        new="return content_hash(alone) if self.num_models else",
+        old="more = [] if self.num_models == 1 else",
+        new="more = [] if self.num_models else",
         test=f"{ENSEMBLE}::test_as_many_models_are_one_training_and_more_are_another",
     ),
     Mutant(

@@ -220,7 +220,7 @@ MUTANTS = [
     Mutant(
         "experts-start-without-the-prior",
         file="components/train/setup.py",
-        old="        model.start_at(self.supervision.log_share_P3)\n",
+        old="            model.start_at(log_share_P3)\n",
         new="",
         test="tests/components/train/test_step.py::test_experts_start_at_the_shares_of_the_training_labels",
     ),

@@ -6,6 +6,8 @@ D width, K keys that a query attends over, E experts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,13 @@ from components.cxr.model.text import text_encoder
 from components.cxr.model.vision import VisionEncoder
 
 __all__ = ["CxrModel", "positive_score", "probabilities"]
+
+
+_PRIOR, _BIAS = "text_expert.prior_P3", "queries.head_bias_P3"
+_OF_A_PATHOLOGY = (
+    "queries.queries_PD", "queries.head_weight_PD3", _BIAS, "text_expert.weight_PC3", _PRIOR,
+)  # fmt: skip
+"""Weights whose rows are the pathologies."""
 
 
 class CxrModel(nn.Module):
@@ -97,6 +106,25 @@ class CxrModel(nn.Module):
         if self.text_expert is not None:
             self.text_expert.prior_P3.copy_(prior_P3)
             self.queries.head_bias_P3.copy_(prior_P3)
+
+    @torch.no_grad()
+    def continue_from(self, other: CxrModel, shared: Sequence[tuple[int, int]]) -> None:
+        """Take over the weights of a network of the same architecture.
+
+        What belongs to one pathology is taken for the shared ones, given by their number here and there. Both experts
+        are then moved from the class shares that the other began at to those that this one begins at.
+        """
+        own, theirs = self.state_dict(), other.state_dict()
+        mine, yours = (
+            (torch.tensor(numbers, dtype=torch.long) for numbers in zip(*shared, strict=True)) if shared else ([], [])
+        )
+        for name, value in theirs.items():
+            if name not in _OF_A_PATHOLOGY:
+                own[name].copy_(value)
+            elif name != _PRIOR:
+                own[name][mine] = value[yours]
+        if self.text_expert is not None and shared:
+            own[_BIAS][mine] += own[_PRIOR][mine] - theirs[_PRIOR][yours]
 
     def _parts(self, batch: Batch, keys_B: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Logits (B, P, 3) from all tokens but a text expert's, and that expert's log-odds ratios, else zeros.

@@ -155,6 +155,9 @@ class _Facts:
         self.software = f"cxrflow{revision}; versions of all packages in requirements.lock."
         starts = (("films", vision.pretrained), ("text", text.pretrained))
         self.initialization = "; ".join(f"{what}: {start or 'Xavier, from scratch'}" for what, start in starts) + "."
+        if info.fine_tuned_from:
+            before = ", which was fine-tuned from ".join(each.bundle_hash[:12] for each in info.fine_tuned_from)
+            self.initialization = f"The weights of bundle {before}. Its own: {self.initialization}"
         run = info.mlflow_run_id or "(none)"
         self.training = f"Configuration {info.train_config_hash}; parameters and curves in MLflow run {run}."
         self.selection = (

@@ -46,7 +46,7 @@ def test_round_trip(copy: Storage, tmp_path: Path) -> None:
     save_bundle(
         other, info=first.info, models=first.models, tokenizer=first.tokenizer, trained_on=describe(copy).trained_on
     )
-    assert describe(other).trained_on.patients.tolist() == describe(copy).trained_on.patients.tolist()
+    assert describe(other).trained_on[0].patients.tolist() == describe(copy).trained_on[0].patients.tolist()
     second = load_bundle(other)
     assert second.info == first.info
     for name, value in first.model.state_dict().items():
@@ -96,7 +96,7 @@ def test_equal_bundles_have_equal_hashes_and_a_copy_beside_operating_points_too(
             with torch.no_grad():
                 next(bundle.model.parameters()).add_(1e-3)
         else:
-            seen = seen._replace(patients=seen.patients[1:])
+            seen = (seen[0]._replace(patients=seen[0].patients[1:]),)
     assert len(set(hashes)) == 3, "other weights or patients are another bundle"
 
 
@@ -112,7 +112,7 @@ def test_a_bundle_in_a_bucket(copy: Storage, gcs_bucket: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"schema_version": 4}, "another schema version.*found 4, expected 3. Delete it and run train again"),
+        ({"schema_version": 5}, "another schema version.*found 5, expected 4. Delete it and run train again"),
         ({"pixel_preset_hash": "f" * 16}, "pixels were made another way.*found ffffffffffffffff"),
         ({"pathologies": ["Edema"]}, "weights do not fit the bundle.*Train again"),
         ({"precision": "bfloat16"}, r"bundle.json.precision; found 'bfloat16', expected 'float32'"),

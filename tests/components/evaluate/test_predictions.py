@@ -183,7 +183,7 @@ def _knowing(folder: Path, like: Storage, data: LoadedManifest, known: slice, *,
     patients = [name if same_key else f"other {name}" for name in studies.patient_ids[known]]
     films = [film for study in list(studies)[known] for film in study.films]
     seen = trained_on(patients, films, manifest_hash=model.info.manifest_hash)
-    save_bundle(bundle, info=model.info, models=model.models, tokenizer=model.tokenizer, trained_on=seen)
+    save_bundle(bundle, info=model.info, models=model.models, tokenizer=model.tokenizer, trained_on=[seen])
     if not same_key:
         values = json.loads(bundle.read(BUNDLE).data) | {"id_key_fingerprint": "0" * 16}
         bundle.write(BUNDLE, json.dumps(values).encode())
