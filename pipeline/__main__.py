@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -54,8 +54,7 @@ def run(
         raise UserError(
             "no-network", "a Docker network is for containers", where="--network", remedy="Add --runner docker."
         )
-    if runner != "slurm" and not wait:
-        raise UserError("no-queue", "only Slurm's jobs go on alone", where="--no-wait", remedy="Add --runner slurm.")
+    _check_wait(runner, wait=wait)
     evaluation: Storage | None
     if runner == "slurm":
         from pipeline.slurm.run import run_on_slurm
@@ -70,6 +69,11 @@ def run(
         evaluation = run_locally(pipeline, log=log)
     if evaluation is not None:
         print_summary(pipeline, evaluation, config_file=config, seconds=time.monotonic() - started)
+
+
+def _check_wait(runner: str, *, wait: bool) -> None:
+    if runner != "slurm" and not wait:
+        raise UserError("no-queue", "only Slurm's jobs go on alone", where="--no-wait", remedy="Add --runner slurm.")
 
 
 @app.command()
@@ -91,17 +95,29 @@ def sweep(
         ),
     ] = None,
     prune: Annotated[bool, typer.Option(help="End trainings that are below the median of the others.")] = True,
+    runner: Annotated[
+        Literal["process", "slurm"],
+        typer.Option(help="Train here, or as an array of a Slurm cluster with an element a worker."),
+    ] = "process",
+    wait: Annotated[bool, typer.Option(help="Follow Slurm's jobs to their end; Ctrl-C cancels them.")] = True,
 ) -> None:
     """Train under many configurations, and write the best by validation as a configuration that runs."""
-    from pipeline.sweep.sweep import sweep as run_sweep
-
     pipeline = load_pipeline_config(config, overrides)
     check_encoders(pipeline, here=True)
+    _check_wait(runner, wait=wait)
     terminate_cleanly()
-    best = run_sweep(
-        pipeline, config_file=config, overrides=overrides, space_file=space, trials=trials, workers=workers,
-        storage=storage, prune=prune,
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        "config_file": config, "overrides": overrides, "space_file": space, "trials": trials, "workers": workers,
+        "storage": storage, "prune": prune,
+    }  # fmt: skip
+    if runner == "slurm":
+        from pipeline.slurm.sweep import sweep_on_slurm
+
+        best = sweep_on_slurm(pipeline, **given, wait=wait)
+    else:
+        from pipeline.sweep.sweep import sweep as run_sweep
+
+        best = run_sweep(pipeline, **given)
     if best is not None:
         print(f"\nNext:\n  python -m pipeline run --config {best}   evaluate it on the test studies and decide")
 

@@ -28,7 +28,7 @@ from components.serve.told import ToldTable, read_told
 
 __all__ = ["predict_studies"]
 
-VERSION = 1
+VERSION = 2
 """Of the table: another one starts anew."""
 _PART = 16
 """Studies of a part: what a kill may cost each process."""

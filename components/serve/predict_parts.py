@@ -19,6 +19,7 @@ from components.cxr.text.text import decode_report
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
 from components.serve.fields import study_form
+from components.serve.other_pictures import NO_CHEST_FILM, to_leave_out
 from components.serve.predictor import Prediction, StudyPredictor
 from components.serve.seen import cautions, overall
 from components.serve.self_check import check_self
@@ -138,23 +139,29 @@ class _Answerer:
             values = {name: [value] for name, value in told._asdict().items()}
             form = study_form(list(films.values()), values, self.config)
             try:
-                found = self.predictor.predict(form.files, text=form.text, age_years=form.age_years, sex=form.sex)
+                read = self.predictor.read(form.files, text=form.text, age_years=form.age_years, sex=form.sex)
             except RequestError as error:
                 if error.film is None:
                     raise
-                name = list(films)[error.film - 1]
-                left_out[name] = error.code
-                del films[name]
+                _move([error.film - 1], error.code, films, left_out)
                 continue
+            if others := to_leave_out([score <= 0 for score in read.foreign or ()]):
+                _move(others, NO_CHEST_FILM, films, left_out)
+                continue
+            found = self.predictor.answer([read])[0]
             return self._columns(found) | {"warnings": [c.code for c in cautions(form, found, self.predictor.bundle)]}
 
     def _leave_out(self, films: dict[str, bytes], left_out: dict[str, str]) -> None:
         """Read each film alone, so that those that cannot be used are not counted."""
         for name, data in list(films.items()):
             try:
-                self.predictor.read([data])
+                read = self.predictor.read([data])
             except RequestError as error:
-                left_out[name] = error.code
+                reason: str | None = error.code
+            else:
+                reason = NO_CHEST_FILM if any(score > 0 for score in read.foreign or ()) else None
+            if reason is not None:
+                left_out[name] = reason
                 del films[name]
 
     def _columns(self, found: Prediction) -> dict[str, Any]:
@@ -191,6 +198,13 @@ class _Answerer:
         if len(data) > self.config.max_file_bytes:
             raise RequestError(413, "film-too-large", "The film is too large.")
         return data
+
+
+def _move(places: Sequence[int], reason: str, films: dict[str, bytes], left_out: dict[str, str]) -> None:
+    """Films by their places, from 0, go to those left out."""
+    for name in [name for place, name in enumerate(films) if place in places]:
+        left_out[name] = reason
+        del films[name]
 
 
 _spec: _Spec | None = None

@@ -18,7 +18,7 @@ from components.cxr.errors import UserError
 from components.cxr.storage.atomic import put_in_place, renamed_to
 from components.serve.client import open_client
 from components.serve.keys import API_KEY_VARIABLE
-from components.serve.route_errors import NoAnswerError, UnavailableError, UnusableFilmError
+from components.serve.route_errors import NoAnswerError, UnavailableError, UnusableFilmsError
 from components.serve.route_sources import FolderSource, OrthancSource, Source
 from components.serve.schemas import ErrorReply, Limits, ModelReply, PredictReply
 
@@ -68,7 +68,7 @@ class Server:
         """The answer to a study.
 
         Raises:
-            UnusableFilmError: the server refuses a film; its code is the reason.
+            UnusableFilmsError: the server refuses a film; its code is the reason.
             NoAnswerError: it refuses all of them together.
             UnavailableError: it does not answer, is busy, or fails.
             UserError: it refuses the key, or its answer is not of this version.
@@ -109,7 +109,7 @@ def _refusal(response: httpx.Response, *, num_films: int) -> NoAnswerError:
     except ValueError:
         return NoAnswerError(f"server-{response.status_code}")
     if error.film is not None and 1 <= error.film <= num_films:
-        return UnusableFilmError(error.code, film=error.film)
+        return UnusableFilmsError(error.code, places=[error.film - 1])
     return NoAnswerError(error.code)
 
 

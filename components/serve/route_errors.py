@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["NoAnswerError", "UnavailableError", "UnusableFilmError", "VanishedError"]
+from collections.abc import Sequence
+
+__all__ = ["NoAnswerError", "UnavailableError", "UnusableFilmsError", "VanishedError"]
 
 
 class NoAnswerError(Exception):
@@ -13,12 +15,12 @@ class NoAnswerError(Exception):
         self.reason = reason
 
 
-class UnusableFilmError(NoAnswerError):
-    """One of the films cannot be used: the `film`-th, from 1."""
+class UnusableFilmsError(NoAnswerError):
+    """Some of the films cannot be used: those at these places, from 0."""
 
-    def __init__(self, reason: str, *, film: int) -> None:
+    def __init__(self, reason: str, *, places: Sequence[int]) -> None:
         super().__init__(reason)
-        self.film = film
+        self.places = tuple(places)
 
 
 class VanishedError(NoAnswerError):

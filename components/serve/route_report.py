@@ -15,8 +15,9 @@ from pydicom.dataset import Dataset
 
 from components.cxr.films.dicom import quiet
 from components.serve.fhir_report import fhir_report
+from components.serve.other_pictures import NO_CHEST_FILM, to_leave_out
 from components.serve.route_ends import Ends, Server, write_whole
-from components.serve.route_errors import NoAnswerError, UnusableFilmError
+from components.serve.route_errors import NoAnswerError, UnusableFilmsError
 from components.serve.route_sources import FilmPlace
 from components.serve.route_state import Report
 from components.serve.schemas import Limits, PredictReply
@@ -24,7 +25,6 @@ from components.serve.structured_report import report_uid, structured_report
 
 __all__ = ["make_report"]
 
-_NO_CHEST_FILM = "not-a-chest-film"
 _UNFIT = (
     ValueError,
     TypeError,
@@ -40,10 +40,10 @@ _UNFIT = (
 
 
 def make_report(ends: Ends, limits: Limits, films: Sequence[FilmPlace]) -> Report:
-    """Ask for an answer to a study, and again without each film that the server or a report cannot use.
+    """Ask for an answer to a study, and again without films that the server or a report cannot use.
 
-    A film that is taken for no chest film is left out where another is taken for one. Of more films than the server
-    takes each is asked about alone first, as some may be none that can be used.
+    All that one answer names are left out at once, pictures that are no chest films among others. Of more films than
+    the server takes each is asked about alone first, as some may be none that can be used.
 
     Args:
         films: of one study, at least one.
@@ -58,7 +58,7 @@ def make_report(ends: Ends, limits: Limits, films: Sequence[FilmPlace]) -> Repor
     for place in films:
         try:
             usable.append(_film(ends, limits, place, alone=len(films) > limits.max_files))
-        except UnusableFilmError as error:
+        except UnusableFilmsError as error:
             reasons.append(error.reason)
         if len(usable) > limits.max_files:
             raise NoAnswerError("too-many-films")
@@ -66,9 +66,9 @@ def make_report(ends: Ends, limits: Limits, films: Sequence[FilmPlace]) -> Repor
         try:
             reply = _answer(ends.server, usable)
             return _report(reply, usable, Counter(reasons), fhir=ends.fhir)
-        except UnusableFilmError as error:
-            del usable[error.film - 1]
-            reasons.append(error.reason)
+        except UnusableFilmsError as error:
+            usable = [film for place, film in enumerate(usable) if place not in error.places]
+            reasons += [error.reason] * len(error.places)
     raise NoAnswerError(reasons[0])
 
 
@@ -76,20 +76,19 @@ def _film(ends: Ends, limits: Limits, place: FilmPlace, *, alone: bool) -> bytes
     """A film's file, if it is not too large and, where it is asked about alone, can be used."""
     film = ends.source.read(place)
     if len(film) > limits.max_file_bytes:
-        raise UnusableFilmError("film-too-large", film=1)
+        raise UnusableFilmsError("film-too-large", places=[0])
     if alone:
         reply = ends.server.ask([film])
         _report(reply, [film], {}, fhir=None)
         if reply.in_distribution is False:
-            raise UnusableFilmError(_NO_CHEST_FILM, film=1)
+            raise UnusableFilmsError(NO_CHEST_FILM, places=[0])
     return film
 
 
 def _answer(server: Server, films: list[bytes]) -> PredictReply:
     reply = server.ask(films)
-    foreign = [score.film for score in reply.films if not score.in_distribution]
-    if 0 < len(foreign) < len(films):
-        raise UnusableFilmError(_NO_CHEST_FILM, film=foreign[0])
+    if others := to_leave_out([score.in_distribution for score in reply.films]):
+        raise UnusableFilmsError(NO_CHEST_FILM, places=others)
     return reply
 
 
@@ -100,10 +99,10 @@ def _report(reply: PredictReply, films: Sequence[bytes], left_out: Mapping[str, 
             headers += [pydicom.dcmread(io.BytesIO(film), stop_before_pixels=True, force=True) for film in films]
             file = _written(reply, headers, left_out)
     except _UNFIT:
-        unfit = next((i for i, header in enumerate(headers, start=1) if not _fits(reply, header)), None)
-        if unfit is None:
+        unfit = [place for place, header in enumerate(headers) if not _fits(reply, header)]
+        if not unfit:
             raise NoAnswerError("header-unfit") from None
-        raise UnusableFilmError("header-unfit", film=unfit) from None
+        raise UnusableFilmsError("header-unfit", places=unfit) from None
     if fhir is not None:
         uid = report_uid(reply, headers, left_out=left_out)
         report = fhir_report(reply, headers, left_out=left_out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,9 +14,9 @@ from rich.text import Text
 
 from components.cxr.errors import UserError
 from pipeline.slurm.commands import State, describe, states
-from pipeline.slurm.plan import Job, Plan
+from pipeline.slurm.plan import Job
 from pipeline.slurm.prepare import SKIPPED
-from pipeline.slurm.script import log_of
+from pipeline.slurm.script import DONE, log_of
 
 __all__ = ["follow"]
 
@@ -29,8 +29,11 @@ UNSEEN = "0:53"
 NOISE = re.compile(r"^\s*$|\[KFP Executor |^[{}\s]*$|^slurm: try ")
 
 
-def follow(plan: Plan, run: Path, ids: Mapping[str, str]) -> None:
+def follow(jobs: Sequence[Job], run: Path, ids: Mapping[str, str], *, more: Callable[[], str] = lambda: "") -> None:
     """Return once all jobs have succeeded; elements of an array that has lost one are waited for.
+
+    Args:
+        more: what else the line says.
 
     Raises:
         UserError: naming the first that failed, its job, node and exit state, and its log's last lines.
@@ -50,8 +53,8 @@ def follow(plan: Plan, run: Path, ids: Mapping[str, str]) -> None:
             # Slurm forgets jobs minutes after their end, so what has ended is kept.
             known = {id: state for id, state in known.items() if state.done or state.failed}
             known |= {state.id: state for state in latest}
-            found = {job: _of(job, run, ids[job.name], known) for job in plan.jobs}
-            line = "slurm: " + ", ".join(f"{job.name} {_shown(job, found[job])}" for job in plan.jobs)
+            found = {job: _of(job, run, ids[job.name], known) for job in jobs}
+            line = "slurm: " + ", ".join(f"{job.name} {_shown(job, found[job])}" for job in jobs) + more()
             if line != shown:
                 shown, pause = line, FIRST_POLL_S
                 if console.is_terminal:
@@ -63,13 +66,13 @@ def follow(plan: Plan, run: Path, ids: Mapping[str, str]) -> None:
                 break
             time.sleep(pause)
             pause = min(pause * 1.3, LAST_POLL_S)
-    for job in plan.jobs:
+    for job in jobs:
         for number, state in enumerate(found[job]):
             if state.failed and state.reason != "DependencyNeverSatisfied":
                 _fail(job, run, state, found[job], None if job.copies is None else number)
-    for job in plan.jobs:
+    for job in jobs:
         for folder in job.folders(run):
-            if not _has_result(folder):
+            if not _has_result(job, folder):
                 raise UserError(
                     "step-without-result", "a job left no result", where=folder, found=_shown(job, found[job])
                 )
@@ -79,13 +82,14 @@ def _of(job: Job, run: Path, id: str, known: Mapping[str, State]) -> list[State]
     """The job's states, one an element; what Slurm has forgotten is told by what it left."""
     names = [id] if job.copies is None else [f"{id}_{i}" for i in range(job.copies)]
     return [
-        known.get(name) or State(name, "COMPLETED" if _has_result(folder) else "FORGOTTEN", "", "None")
+        known.get(name) or State(name, "COMPLETED" if _has_result(job, folder) else "FORGOTTEN", "", "None")
         for name, folder in zip(names, job.folders(run), strict=True)
     ]
 
 
-def _has_result(folder: Path) -> bool:
-    return (folder / "executor_output.json").exists() or (folder / SKIPPED).exists()
+def _has_result(job: Job, folder: Path) -> bool:
+    names = ("executor_output.json", SKIPPED) if job.path else (DONE,)
+    return any((folder / name).exists() for name in names)
 
 
 def _shown(job: Job, found: Sequence[State]) -> str:

@@ -20,16 +20,18 @@ STEPS: dict[str, ImageName] = {
     "train": "train",
     "evaluate": "evaluate",
     "deploy": "serve",
+    "study": "preprocess",
+    "workers": "train",
 }
-"""Whose part of `platform` a task takes."""
+"""Whose part of `platform` a task takes, the two of a sweep included."""
 
 
 class Job(NamedTuple):
-    """One task of the pipeline."""
+    """One task of the pipeline, or of a sweep."""
 
     name: str
     path: tuple[str, ...]
-    """The tasks that lead to it: loops and conditions, then itself."""
+    """The tasks of the pipeline that lead to it: loops and conditions, then itself; empty for a sweep's."""
     after: tuple[str, ...]
     """Jobs that must have succeeded before."""
     copies: int | None

@@ -12,17 +12,19 @@ from pipeline.config import PipelineConfig
 from pipeline.slurm.plan import Job
 from pipeline.slurm.prepare import COMMAND, SKIPPED
 
-__all__ = ["batch_script", "log_of"]
+__all__ = ["DONE", "batch_script", "log_of"]
 
 SOURCE = Path(__file__).resolve().parents[2]
-RESUMED = ("preprocess", "train")
+RESUMED = ("preprocess", "train", "study", "workers")
 """Jobs that go on where they were stopped; the others begin again, for which another limit is no help."""
+DONE = "done"
+"""In a job's folder once it has succeeded."""
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 
 END = """
 while kill -0 "$step" 2>/dev/null; do wait "$step"; done # a signal interrupts the wait
 wait "$step"; code=$?
-[ "$code" = 0 ] && exit
+[ "$code" = 0 ] && { touch "$folder/DONE"; exit 0; }
 job=$SLURM_JOB_ID # of the last element that of its whole array
 [ -z "${SLURM_ARRAY_TASK_ID:-}" ] || job="${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 again() {
@@ -49,6 +51,8 @@ def log_of(run: Path, job: Job, element: int | None = None) -> Path:
 
 def batch_script(config: PipelineConfig, job: Job, run: Path) -> str:
     """What `sbatch` gets; a training of several nodes is started on each of them by srun.
+
+    A sweep's job finds its command in its folder, a task of the pipeline writes it from what those before it left.
 
     Args:
         run: the run's folder, which all nodes see.
@@ -84,10 +88,16 @@ def batch_script(config: PipelineConfig, job: Job, run: Path) -> str:
     lines += [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
     lines += [f'export PYTHONPATH={shlex.quote(str(SOURCE))}"${{PYTHONPATH:+:$PYTHONPATH}}"']
     lines += ['echo "slurm: try $((${SLURM_RESTART_COUNT:-0} + 1)) of job $SLURM_JOB_ID on $SLURM_JOB_NODELIST"']
-    lines += [f"{shlex.quote(sys.executable)} -m pipeline.slurm.prepare {shlex.quote(str(run))} {job.name} || exit"]
-    lines += [f'[ ! -e "$folder/{SKIPPED}" ] || exit 0', ""]
+    if job.path:
+        python = shlex.quote(sys.executable)
+        lines += [f"{python} -m pipeline.slurm.prepare {shlex.quote(str(run))} {job.name} || exit"]
+        lines += [f'[ ! -e "$folder/{SKIPPED}" ] || exit 0', ""]
     lines += [f'{start} "$folder/{COMMAND}" &', "step=$!", '[ -z "$asked" ] || stop']
-    end = END.replace("MAX_REQUEUES", str(slurm.max_requeues)).replace("RETRIES", str(platform.retries.count))
+    end = (
+        END.replace("DONE", DONE)
+        .replace("MAX_REQUEUES", str(slurm.max_requeues))
+        .replace("RETRIES", str(platform.retries.count))
+    )
     return "\n".join(lines) + end
 
 

@@ -20,10 +20,12 @@ from components.cxr.storage.storage import Root
 from pipeline.sweep.space import Space
 
 __all__ = [
-    "ENDED", "GONE_S", "OWNER", "SIGN_S", "LostTrials",
+    "ENDED", "GONE_S", "OWNER", "SIGN_S", "STORAGE_VARIABLE", "LostTrials",
     "check_storage", "drawn_values", "give_back", "opened_study", "sign", "study_key", "under_way",
 ]  # fmt: skip
 
+STORAGE_VARIABLE = "CXRFLOW_SWEEP_STORAGE"
+"""Environment variable: address of the database of the trials."""
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 """States of trials that count; one that failed is told and another one drawn."""
 STARTUP_TRIALS = 10
@@ -53,7 +55,6 @@ def opened_study(root: Root, key: str, *, storage: str | None, seed: int, prune:
         UserError: as check_storage, or no such database.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    check_storage(root, storage)
     folder = root.at(f"sweeps/{key}").folder
     with contextlib.ExitStack() as stack:
         kept: optuna.storages.BaseStorage
@@ -62,7 +63,8 @@ def opened_study(root: Root, key: str, *, storage: str | None, seed: int, prune:
             stack.callback(database.engine.dispose)
             stack.callback(database.remove_session)
         else:
-            assert folder is not None, "checked above"
+            check_storage(root, None)
+            assert folder is not None
             folder.mkdir(parents=True, exist_ok=True)
             # Writers take turns by a symbolic link, which network file systems have, too.
             backend = optuna.storages.journal.JournalFileBackend(str(folder / "trials.log"))
@@ -138,8 +140,12 @@ def _is_gone(trial: FrozenTrial) -> bool:
 
 
 def check_storage(root: Root, storage: str | None) -> None:
-    """Raise UserError where the trials have no place: a root in a bucket without a database."""
-    if storage is None and root.storage.folder is None:
+    """Raise UserError where the trials have no place: a root in a bucket without a database, or one that fails."""
+    if storage is not None:
+        database = _database(storage)
+        database.remove_session()
+        database.engine.dispose()
+    elif root.storage.folder is None:
         raise UserError(
             "no-sweep-storage", "a bucket cannot hold the trials", where=root.uri,
             remedy="Add --storage postgresql://USER:PASSWORD@HOST/DATABASE, or set CXRFLOW_SWEEP_STORAGE.",

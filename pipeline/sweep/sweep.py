@@ -243,7 +243,7 @@ def _print_best(study: optuna.Study, space: Space, trials: int) -> None:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     ended = len(study.get_trials(deepcopy=False, states=ENDED))
     best = sorted(complete, key=lambda trial: -(trial.value or 0.0))[:SHOWN]
-    table = Table(title=f"Best {len(best)} of {ended} trials by validation mean AUROC", title_justify="left")
+    table = Table()
     table.add_column("trial", justify="right")
     table.add_column("AUROC", justify="right")
     for name in space:
@@ -251,9 +251,11 @@ def _print_best(study: optuna.Study, space: Space, trials: int) -> None:
     for trial in best:
         values = drawn_values(trial, space)
         table.add_row(str(trial.number), f"{trial.value:.4f}", *(_short(values[name]) for name in space))
-    Console().print(table)
+    if best:
+        print(f"Best {len(best)} of {ended} trials by validation mean AUROC")  # a title would be as narrow as the table
+        Console().print(table)
     if ended < trials:
-        print(f"sweep: {trials - ended} trials are still missing or under way elsewhere")
+        print(f"sweep: {trials - ended} of {trials} trials are still missing or under way elsewhere")
 
 
 def _shown(values: dict[str, Any]) -> str:

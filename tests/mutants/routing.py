@@ -43,10 +43,10 @@ MUTANTS = [
         test=f"{REPORT}::test_what_the_server_warns_of_is_in_both_reports",
     ),
     Mutant(
-        "the-film-before-the-damaged-one-is-left-out",
-        file="components/serve/route_report.py",
-        old="del usable[error.film - 1]",
-        new="del usable[error.film - 2]",
+        "the-film-behind-the-damaged-one-is-left-out",
+        file="components/serve/route_ends.py",
+        old="places=[error.film - 1]",
+        new="places=[error.film % num_films]",
         test=f"{ROUTE_REPORT}::test_films_that_cannot_be_used_are_left_out_and_the_rest_is_answered",
     ),
     Mutant(
@@ -58,9 +58,30 @@ MUTANTS = [
     ),
     Mutant(
         "a-picture-beside-chest-films-refuses-their-study",
+        file="components/serve/other_pictures.py",
+        old="    return others if len(others) < len(are_chest_films) else []\n",
+        new="    return []\n",
+        test=f"{ROUTE_REPORT}::test_another_picture_costs_itself_where_a_chest_film_is_beside_it",
+    ),
+    Mutant(
+        "pictures-of-a-study-cost-an-upload-each",
         file="components/serve/route_report.py",
-        old="    if 0 < len(foreign) < len(films):\n",
-        new="    if False:\n",
+        old="places=others)",
+        new="places=others[:1])",
+        test=f"{ROUTE_REPORT}::test_another_picture_costs_itself_where_a_chest_film_is_beside_it",
+    ),
+    Mutant(
+        "a-table-is-of-the-pictures-beside-the-films",
+        file="components/serve/predict_parts.py",
+        old="to_leave_out([score <= 0 for",
+        new="to_leave_out([score > 0 for",
+        test=f"{ROUTE_REPORT}::test_another_picture_costs_itself_where_a_chest_film_is_beside_it",
+    ),
+    Mutant(
+        "pictures-count-for-how-many-films-a-table-takes",
+        file="components/serve/predict_parts.py",
+        old="NO_CHEST_FILM if any(score > 0 for score in read.foreign or ()) else None",
+        new="None",
         test=f"{ROUTE_REPORT}::test_another_picture_costs_itself_where_a_chest_film_is_beside_it",
     ),
     Mutant(

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 JOBS = "tests/pipeline/slurm/test_jobs.py"
+SWEEP = "tests/pipeline/slurm/test_sweep_jobs.py"
 QUEUED_AGAIN = f"{JOBS}::test_a_script_queues_again_what_another_try_helps"
 
 MUTANTS = [
@@ -75,5 +76,47 @@ MUTANTS = [
         old="        return wanted.model_copy(update=own.model_dump(exclude_none=True))\n",
         new="        return wanted if own else wanted\n",
         test=f"{JOBS}::test_a_script_asks_for_what_the_platform_says",
+    ),
+    Mutant(
+        "an-array-of-workers-that-train-nothing",
+        file="pipeline/slurm/sweep.py",
+        old='str(int(job.name == "workers"))',
+        new='str(int(job.name == "study"))',
+        test=f"{SWEEP}::test_the_workers_are_an_array_behind_the_study",
+    ),
+    Mutant(
+        "workers-do-not-wait-for-the-data",
+        file="pipeline/slurm/sweep.py",
+        old='Job("workers", (), ("study",), ',
+        new='Job("workers", (), (), ',
+        test=f"{SWEEP}::test_the_workers_are_an_array_behind_the_study",
+    ),
+    Mutant(
+        "a-queued-sweep-forgets-what-set-said",
+        file="pipeline/slurm/sweep.py",
+        old="load_config(config_file, overrides)",
+        new="load_config(config_file, [])",
+        test=f"{SWEEP}::test_the_workers_are_an_array_behind_the_study",
+    ),
+    Mutant(
+        "a-worker-is-killed-at-its-limit",
+        file="pipeline/slurm/script.py",
+        old='RESUMED = ("preprocess", "train", "study", "workers")',
+        new='RESUMED = ("preprocess", "train", "study")',
+        test=f"{SWEEP}::test_the_workers_are_an_array_behind_the_study",
+    ),
+    Mutant(
+        "the-database-is-not-handed-on",
+        file="pipeline/slurm/sweep.py",
+        old="    if storage is not None:\n",
+        new="    if storage is None:\n",
+        test=f"{SWEEP}::test_a_database_is_handed_on_and_written_nowhere",
+    ),
+    Mutant(
+        "a-sweep-of-an-empty-space-is-queued",
+        file="pipeline/slurm/sweep.py",
+        old="    load_space(space_file, train | {ENSEMBLE: 1})\n",
+        new="",
+        test=f"{SWEEP}::test_what_cannot_work_is_one_error_before_anything_is_queued",
     ),
 ]

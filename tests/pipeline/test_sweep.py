@@ -58,6 +58,18 @@ def test_what_cannot_be_swept_is_said_before_anything_runs(text: str, code: str,
     assert error.value.code == code
 
 
+def test_an_empty_space_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    values = {"root": f"{tmp_path}/root", "data": {"adapter": "dicom-folder", "dir": f"{tmp_path}/films"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    space_file(tmp_path, "# learning_rate: {low: 0.0001, high: 0.01}\n")
+    done = start(tmp_path / "config.yaml", trials=1)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: nothing to vary: ")
+    assert done.stderr.endswith("  [empty-space]\n")
+    assert done.stderr.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "space.yaml"}
+
+
 def test_a_value_goes_where_its_name_says_and_nothing_else_changes() -> None:
     train = {"epochs": 3, "semi_supervised": {"method": "none", "weight": 1.0}}
     found = with_values(train, {"semi_supervised.weight": 2.5, "augment.erase": 0.1})

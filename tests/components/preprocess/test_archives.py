@@ -162,7 +162,7 @@ def flip(path: Path, member: str) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", ["flipped", "method"])
+@pytest.mark.parametrize("damage", ["flipped", "cut off", "method"])
 def test_a_member_that_cannot_be_inflated_is_a_reject(damage: str, table: Any, tmp_path: Path) -> None:
     packed = pack(table.path.parent / "films", "zip")
     if damage == "flipped":
@@ -170,13 +170,17 @@ def test_a_member_that_cannot_be_inflated_is_a_reject(damage: str, table: Any, t
     else:
         data = packed.read_bytes()
         at = data.rindex(b"PK\1\2", 0, data.rindex(b"set/f3.png"))
-        packed.write_bytes(data[: at + 10] + b"\x09\0" + data[at + 12 :])  # deflate64
+        if damage == "cut off":  # as when the disk was full
+            half = int.from_bytes(data[at + 20 : at + 24], "little") // 2
+            packed.write_bytes(data[: at + 20] + half.to_bytes(4, "little") + data[at + 24 :])
+        else:
+            packed.write_bytes(data[: at + 10] + b"\x09\0" + data[at + 12 :])  # deflate64
     values = table.values(image_dir=f"{packed}/set")
     values["preprocess"]["max_reject_fraction"] = 0.2
     loaded = run(values, tmp_path / "root")
     (reject,) = read_rejects(loaded).to_pylist()
     assert reject["code"] == "damaged"
-    assert ("cut off or changed" if damage == "flipped" else "method 9") in reject["reason"]
+    assert ("method 9" if damage == "method" else "cut off or changed") in reject["reason"]
     assert sum(counts.images for counts in loaded.manifest.counts.values()) == 9
     with pytest.raises(DamagedFileError):
         open_storage(f"{packed}/set").read("f3.png")

@@ -160,16 +160,16 @@ def test_what_stow_says_is_told_apart(orthanc, dicom_bytes, tmp_path):
 
 
 def test_forty_studies_with_two_kills(orthanc, evaluated, dicom_bytes, tmp_path):
-    _killed(orthanc, evaluated, dicom_bytes, tmp_path, num_studies=40, num_kills=2)
+    _killed(orthanc, evaluated, dicom_bytes, tmp_path, num_studies=40, num_kills=2, of_server=1)
 
 
 @pytest.mark.soak
-def test_five_hundred_studies_with_five_kills_and_one_of_the_server(orthanc, evaluated, dicom_bytes, tmp_path):
-    _killed(orthanc, evaluated, dicom_bytes, tmp_path, num_studies=500, num_kills=5)
+def test_five_hundred_studies_with_five_kills_of_router_and_server(orthanc, evaluated, dicom_bytes, tmp_path):
+    _killed(orthanc, evaluated, dicom_bytes, tmp_path, num_studies=500, num_kills=5, of_server=5)
 
 
-def _killed(orthanc, evaluated, dicom_bytes, tmp_path, *, num_studies, num_kills):
-    """Studies arrive while the router is killed again and again, and the server once: one report each."""
+def _killed(orthanc, evaluated, dicom_bytes, tmp_path, *, num_studies, num_kills, of_server):
+    """Studies arrive while the router is killed again and again, and the server before it: one report each."""
     put_studies(tmp_path / "in", dicom_bytes, range(num_studies // 2))
     put_studies(tmp_path / "more", dicom_bytes, range(num_studies // 2, num_studies))
     orthanc.send(tmp_path / "in")
@@ -183,10 +183,11 @@ def _killed(orthanc, evaluated, dicom_bytes, tmp_path, *, num_studies, num_kills
             with subprocess.Popen(words, cwd=REPOSITORY, env=values, stderr=subprocess.DEVNULL) as router:
                 wait_for(lambda before=before: orthanc.num_reports() > before, 300)
                 time.sleep(random_.uniform(0, 0.5))
-                if number == 0:
+                if number < of_server:
                     process.kill()
                     process.wait()
-                    orthanc.send(tmp_path / "more")
+                    if number == 0:
+                        orthanc.send(tmp_path / "more")
                     process = stack.enter_context(_server(evaluated, port, tmp_path))
                     answered = orthanc.num_reports()
                     wait_for(lambda answered=answered: orthanc.num_reports() > answered, 300)

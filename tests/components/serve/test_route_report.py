@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
+import httpx
 import pydicom
 
+from components.cxr.storage.storage import open_storage
 from components.serve.config import ServeConfig
 from components.serve.golden import running_server
+from components.serve.predict import predict_studies
+from components.serve.predict_parts import Model
 from components.serve.route_state import RouteState
 from components.serve.schemas import INTENDED_USE
+from components.serve.studies import studies_in_folder
 from tests.components.serve.routing import comments_of, enlarge, put_studies, reports_in, routed, shorten
 
 
@@ -94,8 +100,12 @@ def test_another_picture_costs_itself_where_a_chest_film_is_beside_it(checked, c
             film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 8, 8, 7, 0
             film.PixelData = shown.tobytes()
             film.save_as(source / f"{study:04}" / f"{i}.dcm")
-    with running_server(ServeConfig(), checked.bundle, checked.evaluation) as server:
+    config = ServeConfig()
+    with running_server(config, checked.bundle, checked.evaluation) as server:
         done = routed(source, tmp_path / "state", server.address, "--to", str(out), "--settle", "0")
+        told = httpx.get(f"{server.address}/metrics", trust_env=False).text
+    asked = 'cxrflow_requests_total{path="/v1/predict",status="200"} '
+    assert f"{asked}{2 + 2 + 1 + 9 + 1}.0" in told.splitlines(), "once more for all pictures of a study"
     assert "route: 4 studies answered" in done.stderr
     assert _counts(done.stderr, "films left out of answers: ") == ["10 not-a-chest-film"]
     reports = {int(report.PatientID[1:]): report for report in map(pydicom.dcmread, reports_in(out))}
@@ -105,6 +115,18 @@ def test_another_picture_costs_itself_where_a_chest_film_is_beside_it(checked, c
         assert "NO ANSWER" not in reports[study].SeriesDescription
     assert "NO ANSWER" in reports[2].SeriesDescription  # all of them
     assert len(comments_of(reports[2])) == 3
+
+    model = Model(checked.bundle.uri, checked.evaluation.uri, None, None)  # the same, without server and router
+    find = partial(studies_in_folder, open_storage(str(source)), max_films=config.max_files)
+    table = predict_studies(config, model=model, find=find, out=str(tmp_path / "out.parquet"), num_processes=1)
+    rows = {row["study"]: row for row in table.to_pylist()}
+    for study, num_left_out in {0: 2, 1: 1, 2: 0, 3: 7}.items():
+        row = rows[reports[study].StudyInstanceUID]
+        assert row["left_out_reasons"] == num_left_out * ["not-a-chest-film"]
+        assert len(row["films"]) == {3: 9}.get(study, 3) - num_left_out
+        assert row["in_distribution"] == (study != 2)
+        assert row["warnings"] == (3 * ["not-a-chest-film"] if study == 2 else [])
+        assert row["reason"] is None
 
 
 def _counts(said, title):

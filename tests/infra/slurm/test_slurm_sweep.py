@@ -1,43 +1,134 @@
-"""A sweep whose workers are the elements of an array, on both nodes of a real cluster."""
+"""A sweep as an array of a real cluster of two nodes, which is stopped and goes on, by a file and by a database."""
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
 
 import pytest
 import yaml
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from components.cxr.storage.storage import Root
-from pipeline.sweep.study import OWNER, opened_study
-from tests.infra.slurm.conftest import queued
+from pipeline.sweep.study import opened_study
+from tests.infra.slurm.conftest import queued, wait_until
+from tests.postgres import PASSWORD, Postgres, postgres
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(400)]
+__all__ = ["postgres"]
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(500)]
 
 
-def test_nodes_share_the_trials_of_a_sweep(blob_config: Path, tmp_path: Path) -> None:
-    values = yaml.safe_load(blob_config.read_text()) | {"root": str(tmp_path / "root")}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
-    (tmp_path / "space.yaml").write_text("learning_rate: {low: 1.0e-3, high: 5.0e-3, log: true}\n")
-    words = [sys.executable, "-m", "pipeline", "sweep", "--config", str(tmp_path / "config.yaml")]
-    words += ["--space", str(tmp_path / "space.yaml"), "--trials", "3"]
-    first = subprocess.run([*words, "--workers", "0"], check=True, capture_output=True, text=True, timeout=120)
-    found = re.search(r"study (\w+), 0 of 3 trials ended", first.stdout)
-    assert found is not None
-    array = ["sbatch", "--wait", "--array=0-1", "--cpus-per-task=2", f"--output={tmp_path}/sweep-%a.log"]
-    array += ["--requeue", "--signal=B:TERM@60", "--wrap", f"exec {' '.join(words)}"]
-    done = subprocess.run(array, capture_output=True, text=True, timeout=300)
-    logs = "\n".join(path.read_text() for path in tmp_path.glob("sweep-*.log"))
-    assert done.returncode == 0, done.stderr + logs
+class Place(NamedTuple):
+    """Where a sweep's files are."""
+
+    folder: Path
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "root"
+
+    def command(self, *options: str) -> list[str]:
+        words = [sys.executable, "-m", "pipeline", "sweep", "--runner", "slurm", "--workers", "2"]
+        return [*words, "--config", f"{self.folder}/config.yaml", "--space", f"{self.folder}/space.yaml", *options]
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text() for path in sorted(self.root.glob("slurm/*/*.log")))
+
+    def trials(self) -> list[FrozenTrial]:
+        (key,) = (path.parent.name for path in self.root.glob("sweeps/*/trials.log"))
+        with opened_study(Root(self.root), key, storage=None, seed=0, prune=True) as study:
+            return study.get_trials()
+
+
+@pytest.fixture(scope="module")
+def place(blob_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    folder = tmp_path_factory.mktemp("sweep")
+    values = yaml.safe_load(blob_config.read_text()) | {"root": str(folder / "root")}
+    values["train"] |= {"epochs": 30, "checkpoint_every": 2}
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    (folder / "space.yaml").write_text("learning_rate: {low: 1.0e-3, high: 5.0e-3, log: true}\n")
+    return Place(folder)
+
+
+@pytest.fixture
+def _as_in_a_terminal() -> Iterator[None]:
+    """Whoever runs the tests in the background may have had Ctrl-C ignored, which processes inherit."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_sweep_that_meets_its_limit_goes_on_and_writes_the_best(place: Place) -> None:
+    with subprocess.Popen(
+        place.command("--trials", "2"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        found = re.search(r"slurm: queued study \d+, workers (\d+); logs in", process.stdout.readline())
+        assert found is not None
+        wait_until(lambda: any(place.root.glob("checkpoints/*/latest.json")), timeout_s=240, what=place.logs())
+        subprocess.run(["scancel", "--batch", "--signal=USR1", found[1]], check=True)  # as Slurm does before the limit
+        stdout, stderr = process.communicate(timeout=400)
+    assert process.returncode == 0, stderr + place.logs()
+    assert stderr == ""
     assert queued() == []
-    with opened_study(Root(tmp_path / "root"), found[1], storage=None, seed=0, prune=True) as study:
-        trials = study.get_trials(states=(TrialState.COMPLETE,))
-    assert len(trials) in (3, 4), "one more where two are drawn in the same moment"
-    assert len({trial.params["learning_rate"] for trial in trials}) == len(trials), "none twice"
-    assert len({trial.user_attrs[OWNER][1] for trial in trials}) == 2, "both elements trained"
-    (best,) = (tmp_path / "root").glob("sweeps/*/best.yaml")
+    assert "slurm: stopped before the time limit; queued again" in place.logs()
+    lost = [trial for trial in place.trials() if trial.state is TrialState.FAIL]
+    trials = [trial for trial in place.trials() if trial.state is TrialState.COMPLETE]
+    assert lost, "a trial was given back"
+    rates = [trial.params["learning_rate"] for trial in trials]
+    assert {trial.params["learning_rate"] for trial in lost} <= {*rates}, "and taken again"
+    assert len(trials) in (2, 3), "one more where two are drawn in the same moment"
+    assert len({*rates}) == len(trials), "none twice"
+    assert len(list(place.root.glob("checkpoints/*/metrics.jsonl"))) == len(trials), "from its checkpoint"
+    told = [int(number) for number in re.findall(r"^sweep: trial (\d+)  [01]\.", place.logs(), re.MULTILINE)]
+    assert sorted(told) == [trial.number for trial in trials], "each is told by one of the workers"
+    assert f"slurm: study done, workers 2/2, {len(trials)} trials ended\n" in stdout
+    (best,) = place.root.glob("sweeps/*/best.yaml")
+    assert f"--config {best}" in stdout
     highest = max(trials, key=lambda trial: trial.value or 0.0)
     assert yaml.safe_load(best.read_text())["train"]["learning_rate"] == highest.params["learning_rate"]
+
+
+def test_workers_share_a_database_that_nothing_on_the_disk_names(place: Place, postgres: Postgres) -> None:
+    storage = f"postgresql://mlflow:{quote(PASSWORD, safe='')}@127.0.0.1:{postgres.port}/mlflow"
+    environment = os.environ | {"CXRFLOW_SWEEP_STORAGE": storage}
+    words = place.command("--trials", "2", "--set", "train.epochs=5")
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr + place.logs()
+    assert "2 trials ended" in done.stdout or "3 trials ended" in done.stdout
+    (key,) = (path.name for path in place.root.glob("sweeps/*") if not (path / "trials.log").exists())
+    with opened_study(Root(place.root), key, storage=storage, seed=0, prune=True) as study:
+        rates = [trial.params["learning_rate"] for trial in study.trials if trial.state is TrialState.COMPLETE]
+    assert len(rates) == len({*rates}) >= 2
+    assert (place.root / "sweeps" / key / "best.yaml").exists()
+    files = [path for path in place.root.rglob("*") if path.is_file()]
+    assert not any(quote(PASSWORD, safe="").encode() in path.read_bytes() for path in files)
+
+
+@pytest.mark.usefixtures("_as_in_a_terminal")
+def test_ctrl_c_cancels_the_workers_and_what_fails_is_told(place: Place) -> None:
+    with subprocess.Popen(
+        place.command("--trials", "9"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert "slurm: queued study" in process.stdout.readline()
+        assert len(queued()) >= 2
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "slurm: canceled the jobs" in stderr
+    wait_until(lambda: queued() == [], timeout_s=60, what="jobs are left")
+    words = place.command("--trials", "9", "--set", f"data.table={place.folder}/nowhere.csv")
+    failed = subprocess.run(words, capture_output=True, text=True, timeout=200)
+    assert failed.returncode == 2
+    assert re.match(r"error: step study failed: job \d+ on n[12]; found FAILED, exit code 2:0, ", failed.stderr)
+    assert "nowhere.csv" in failed.stderr
+    assert queued() == []

@@ -208,6 +208,7 @@ def test_a_script_queues_again_what_another_try_helps(
     assert done.returncode >= 0, "the script outlives its step"
     assert (calls.read_text() if calls.exists() else "") == (f"requeue {requeued}\n" if requeued else "")
     assert (own / "failed").exists() == step.startswith("exit 1")
+    assert (own / "done").exists() == (done.returncode == 0)
 
 
 @pytest.mark.parametrize("root", ["here", "gs://bucket/prefix"])
