@@ -35,6 +35,7 @@ class Progress:
     best_auroc: float | None = None
     """Best validation mean AUROC of the EMA weights so far."""
     best_epoch: int | None = None
+    """From 1; 0 for the bundle that training started from."""
     best_weights: dict[str, torch.Tensor] | None = None
     run_id: str | None = None
     """MLflow run to join."""

@@ -15,7 +15,10 @@ __all__ = ["keep_best", "weights_to_export"]
 
 
 def keep_best(progress: Progress, auroc: float, *, epoch: int, average: CxrModel) -> bool:
-    """Note an epoch (from 0) and a copy of its EMA weights if it beats every earlier one; of equals the first stays."""
+    """Note an epoch (from 0, -1 for before the first) and a copy of its EMA weights if it beats every earlier one.
+
+    Of equals the first stays.
+    """
     if progress.best_auroc is not None and auroc <= progress.best_auroc:
         return False
     progress.best_auroc, progress.best_epoch = auroc, epoch + 1

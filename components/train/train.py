@@ -134,6 +134,8 @@ def _train(
             say(f"train: validation has {found}: the weights of the last epoch go out")
         if progress.step:
             say(f"train: resumed checkpoints/{key} at step {progress.step} of {setup.num_steps}")
+        if setup.origin is not None and not progress.step:
+            _validate_origin(setup, progress, stop=stop)
         run = tracked_training(root, setup, loaded, progress, checkpoints) if tracked else contextlib.nullcontext()
         with run as mlflow, stop.wait_for_step():
             save = functools.partial(save_checkpoint, checkpoints, setup, progress, lease=lease, tracked=mlflow)
@@ -147,7 +149,8 @@ def _train(
             trained_on = setup.trained_on()
             models = with_others(model, others)
             save_bundle(bundle, info=info, models=models, tokenizer=setup.tokenizer, trained_on=trained_on)
-            say(f"train: wrote bundles/{key}, the weights after epoch {progress.best_epoch or config.epochs}")
+            epoch = config.epochs if progress.best_epoch is None else progress.best_epoch
+            say(f"train: wrote bundles/{key}, the weights after epoch {epoch}")
         barrier()
     return bundle
 
@@ -251,6 +254,21 @@ def _validate(setup: Setup, progress: Progress, *, epoch: int, tracked: TrackedR
         tracked.metrics({"validate/auroc": auroc}, step=progress.step)
     best = setup.validation_picks and keep_best(progress, auroc, epoch=epoch, average=setup.ema.model)
     say(f"train: epoch {epoch + 1}/{setup.config.epochs}  validation mean AUROC {auroc:.4f}{'  best' if best else ''}")
+
+
+def _validate_origin(setup: Setup, progress: Progress, *, stop: StopRequest) -> None:
+    """Score the bundle that training starts from: fine-tuning that makes it worse exports it as it came."""
+    assert setup.origin is not None
+    try:
+        auroc = validation_auroc(setup.average(), setup.validation, device=setup.device, stop=stop)
+    except StoppedError:
+        _end(progress)
+    known, asked = set(setup.origin.info.pathologies), setup.info.pathologies
+    told = "" if auroc is None else f"  validation mean AUROC {auroc:.4f}"
+    shared = f"{len(known.intersection(asked))} of {len(asked)} pathologies"
+    say(f"train: starts from bundle {setup.origin.hash[:12]}, which knows {shared}{told}")
+    if auroc is not None and setup.validation_picks and is_main():
+        keep_best(progress, auroc, epoch=-1, average=setup.ema.model)
 
 
 def _end(progress: Progress) -> NoReturn:

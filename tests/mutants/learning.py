@@ -16,7 +16,7 @@ MUTANTS = [
     Mutant(
         "fine-tuning-keeps-the-films-encoder-alone",
         file="components/cxr/model/network.py",
-        old="            if name not in _OF_A_PATHOLOGY:\n",
+        old="            if name not in OF_A_PATHOLOGY:\n",
         new='            if name.startswith("vision."):\n',
         test=f"{FINE_TUNING}::test_training_starts_where_the_bundle_is",
     ),

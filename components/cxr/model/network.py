@@ -18,11 +18,11 @@ from components.cxr.model.fusion import PathologyQueries, TextExpert
 from components.cxr.model.text import text_encoder
 from components.cxr.model.vision import VisionEncoder
 
-__all__ = ["CxrModel", "positive_score", "probabilities"]
+__all__ = ["OF_A_PATHOLOGY", "CxrModel", "positive_score", "probabilities"]
 
 
 _PRIOR, _BIAS = "text_expert.prior_P3", "queries.head_bias_P3"
-_OF_A_PATHOLOGY = (
+OF_A_PATHOLOGY = (
     "queries.queries_PD", "queries.head_weight_PD3", _BIAS, "text_expert.weight_PC3", _PRIOR,
 )  # fmt: skip
 """Weights whose rows are the pathologies."""
@@ -119,7 +119,7 @@ class CxrModel(nn.Module):
             (torch.tensor(numbers, dtype=torch.long) for numbers in zip(*shared, strict=True)) if shared else ([], [])
         )
         for name, value in theirs.items():
-            if name not in _OF_A_PATHOLOGY:
+            if name not in OF_A_PATHOLOGY:
                 own[name].copy_(value)
             elif name != _PRIOR:
                 own[name][mine] = value[yours]

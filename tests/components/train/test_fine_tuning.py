@@ -17,10 +17,11 @@ from components.cxr.bundle_info import describe
 from components.cxr.errors import UserError
 from components.cxr.model.architecture import Architecture
 from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.network import OF_A_PATHOLOGY
 from components.cxr.model.predictor import predict
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import read_pointer, write_pointer
-from components.cxr.storage.storage import Root, open_storage
+from components.cxr.storage.storage import Root, Storage, open_storage
 from components.cxr.trained_on import trained_on
 from components.evaluate.model_card import model_facts
 from components.train.build import continued_model
@@ -153,6 +154,25 @@ def test_the_bundle_counts_by_its_content(
     assert len(set(keys)) == 1
     assert origin(moved.uri)[1].hash == bundle.hash
     assert training_key(config.model_copy(update={"fine_tune_from": None}), "d") not in keys
+
+
+def test_a_bundle_that_training_makes_worse_goes_out_as_it_came(
+    config: TrainConfig,
+    fitted_bundle: Storage,
+    tiny_data: LoadedManifest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A learning rate that ruins any network."""
+    ruined = {"fine_tune_from": fitted_bundle.uri, "learning_rate": 30.0, "warm_up": 0.0, "ema_decay": 0.0}
+    made = train(config.model_copy(update=ruined), loaded=tiny_data, root=Root(tmp_path))
+    said = capsys.readouterr().out
+    assert (
+        f"train: starts from bundle {describe(fitted_bundle).hash[:12]}, which knows 4 of 4 pathologies  vali" in said
+    )
+    assert said.rstrip().endswith("the weights after epoch 0")
+    after, before = load_bundle(made).model.state_dict(), load_bundle(fitted_bundle).model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in after if name not in OF_A_PATHOLOGY)
 
 
 def test_low_rank_adaptation_and_frozen_encoders_take_a_bundles_weights(
