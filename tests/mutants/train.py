@@ -135,8 +135,8 @@ MUTANTS = [
     Mutant(
         "the-best-weights-are-those-of-the-student",
         file="components/train/train.py",
-        old="average=setup.ema.model)",
-        new="average=setup.network.classifier)",
+        old="epoch=epoch, average=setup.ema.model)",
+        new="epoch=epoch, average=setup.network.classifier)",
         test=f"{STEP}::test_the_bundle_holds_the_average_of_the_best_epoch",
     ),
     Mutant(
