@@ -115,7 +115,7 @@ def measure(
     raw = make_film(*shape)
     syntaxes = {name: ENCODINGS[name] for name in encodings}
     films = {name: raw if syntax is None else transcode(raw, syntax) for name, syntax in syntaxes.items()}
-    predictor = StudyPredictor(model, points, limits=config.limits, engine=config.engine)
+    predictor = StudyPredictor.of(config, model, points)
     with predictor.reader, running_server(config, model, points) as server:
         alone = {name: latencies(predictor, server, film, requests) for name, film in films.items()}
         many = {
@@ -155,7 +155,8 @@ def latencies(predictor: StudyPredictor, server: RunningServer, film: bytes, req
 
     def bare() -> None:
         pixels = predictor.reader.read(film, preset=predictor.bundle.info.pixel_preset).pixels
-        predict(predictor.bundle, [Study(films=[pixels], view_positions=[None], text="", age_years=None, sex=None)])
+        study = Study(films=[pixels], view_positions=[None], text="", age_years=None, sex=None)
+        predict(predictor.bundle, [study], device=predictor.device)
 
     seconds: dict[str, list[float]] = {"request": [], "bare": [], "loopback": []}
     with sink(len(film)) as taker:

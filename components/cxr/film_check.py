@@ -5,7 +5,7 @@ Shape letters: N films, D pixels of a small picture, K principal axes, F feature
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
 
@@ -18,7 +18,10 @@ from safetensors import SafetensorError
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Storage
 
-__all__ = ["FILM_CHECK", "FilmAxes", "FilmCheck", "FilmCounts", "in_distribution", "load_film_check"]
+__all__ = [
+    "FILM_CHECK", "FilmAxes", "FilmCheck", "FilmCounts",
+    "are_chest_films", "in_distribution", "is_chest_film", "load_film_check",
+]  # fmt: skip
 
 FILM_CHECK = "film_check.safetensors"
 SCHEMA_VERSION = 1
@@ -63,7 +66,7 @@ class FilmAxes:
 
 @dataclass(frozen=True, kw_only=True)
 class FilmCheck:
-    """A linear score of `FilmAxes.features`; above 0 a picture is refused."""
+    """A linear score of `FilmAxes.features`; `is_chest_film` says which are refused."""
 
     axes: FilmAxes
     center_F: Floats
@@ -89,9 +92,20 @@ class FilmCheck:
         return bytes(safetensors.numpy.save({name: np.ascontiguousarray(value) for name, value in arrays.items()}))
 
 
+def is_chest_film(score: float) -> bool:
+    """Whether a film with this score is taken for a chest film."""
+    return score <= 0
+
+
+def are_chest_films(scores: Iterable[float]) -> bool | None:
+    """Whether all films with these scores are; None without any."""
+    found = [is_chest_film(score) for score in scores]
+    return all(found) if found else None
+
+
 def in_distribution(check: FilmCheck | None, films_NHW: Films | Sequence[Films]) -> bool | None:
     """Whether every film of a study (N, H, W), uint8, is taken for a chest film; None without films or a check."""
-    return None if check is None or not len(films_NHW) else bool((check.score(films_NHW) <= 0).all())
+    return are_chest_films(() if check is None else check.score(films_NHW).tolist())
 
 
 def standardized(films_NHW: Films | Sequence[Films]) -> Floats:

@@ -12,7 +12,6 @@ import pyarrow as pa
 import torch
 
 from components.cxr.errors import UserError
-from components.cxr.model.device import pick_device
 from components.cxr.processes import processes
 from components.cxr.storage.storage import DamagedFileError, open_storage
 from components.cxr.text.text import decode_report
@@ -44,18 +43,8 @@ class Model(NamedTuple):
 
     def load(self, config: ServeConfig) -> StudyPredictor:
         """The model in this process, once it answers synthetic studies as evaluation did."""
-        device = pick_device(config.device, where="serve.device")
         beside = None if self.evaluation is None else open_storage(self.evaluation)
-        bundle = open_storage(self.bundle)
-        predictor = StudyPredictor(
-            bundle,
-            beside,
-            seal=self.seal,
-            public_key=config.public_key,
-            limits=config.limits,
-            device=device,
-            engine=config.engine,
-        )
+        predictor = StudyPredictor.of(config, open_storage(self.bundle), beside, seal=self.seal)
         check_self(predictor, tolerance=config.golden_tolerance)
         return predictor
 

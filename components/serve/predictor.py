@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -13,12 +13,13 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
-from components.cxr.film_check import load_film_check
+from components.cxr.film_check import are_chest_films, load_film_check
 from components.cxr.films.isolated import FilmReader
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import Film, FilmError, encode_png
 from components.cxr.model.batch import VIEW_INDEX, Study
+from components.cxr.model.device import pick_device
 from components.cxr.model.predictor import Answer, answer, condition_of, predict, shown
 from components.cxr.operating_points import MODEL_CARD, load_operating_points
 from components.cxr.report import Condition
@@ -26,6 +27,7 @@ from components.cxr.seal import check_files, load_seal
 from components.cxr.self_check import SELF_CHECK, load_self_check
 from components.cxr.storage.storage import Storage
 from components.cxr.text.text import request_text
+from components.serve.config import ServeConfig
 from components.serve.copies import seal_of_copy
 from components.serve.errors import RequestError
 from components.serve.metrics import load_metrics
@@ -49,12 +51,12 @@ class Prediction(NamedTuple):
     films: tuple[Film, ...] = ()
     """Its films with what their headers say."""
     foreign: tuple[float, ...] | None = None
-    """By film, how much it looks unlike a chest film: above 0 it is taken for none. None without a check."""
+    """By film, how much it looks unlike a chest film (`FilmCheck.score`). None without a check."""
 
     @property
     def in_distribution(self) -> bool | None:
         """Whether every film is taken for a chest film; None where nothing tells."""
-        return None if self.foreign is None or not self.films else all(score <= 0 for score in self.foreign)
+        return are_chest_films(self.foreign or ())
 
 
 class ReadStudy(NamedTuple):
@@ -83,6 +85,25 @@ class StudyPredictor:
         UserError: no bundle, no operating points or those of another model here, a file that is not as it was sealed,
             an encoder that cannot be exported to ONNX, or a model that does not answer.
     """
+
+    @classmethod
+    def of(
+        cls, config: ServeConfig, storage: Storage, evaluation: Storage | None = None, *, seal: str | None = None
+    ) -> Self:
+        """As a configuration has it.
+
+        Raises:
+            UserError: as the class, or no such device here.
+        """
+        return cls(
+            storage,
+            evaluation,
+            seal=seal,
+            public_key=config.public_key,
+            limits=config.limits,
+            device=pick_device(config.device, where="serve.device"),
+            engine=config.engine,
+        )
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from components.cxr.bundle import Bundle
+from components.cxr.film_check import is_chest_film
 from components.cxr.films.pixels import Film
 from components.cxr.labels import NO_FINDING, POSITIVE, SUPPORT_DEVICES, UNCERTAIN
 from components.cxr.model.batch import VIEW_INDEX
@@ -49,7 +50,7 @@ def seen(found: Prediction) -> Seen:
 def film_scores(found: Prediction) -> tuple[FilmScore, ...]:
     """How each film stands to those that the model was trained on; empty where nothing tells."""
     return tuple(
-        FilmScore(film=i, in_distribution=score <= 0, score=round(score, 4))
+        FilmScore(film=i, in_distribution=is_chest_film(score), score=round(score, 4))
         for i, score in enumerate(found.foreign or (), start=1)
     )
 

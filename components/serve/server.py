@@ -19,7 +19,6 @@ import torch
 import uvicorn
 
 from components.cxr.errors import UserError
-from components.cxr.model.device import pick_device
 from components.cxr.storage.storage import Storage
 from components.serve.app import create_app
 from components.serve.config import LISTENING, ServeConfig
@@ -57,21 +56,12 @@ def serve(
             or one whose answers to the synthetic studies are not evaluation's here: then nobody was answered.
     """
     started = time.perf_counter()
-    device = pick_device(config.device, where="serve.device")
     keys = None if config.keys is None else KeyRing(Path(config.keys))
     check_tls(config)
     with _ends_quietly(), _listening_socket(config.host, config.port) as listener:
         torch.set_num_threads(config.threads)
         cv2.setNumThreads(config.threads)
-        predictor = StudyPredictor(
-            bundle,
-            evaluation,
-            seal=seal,
-            public_key=config.public_key,
-            limits=config.limits,
-            device=device,
-            engine=config.engine,
-        )
+        predictor = StudyPredictor.of(config, bundle, evaluation, seal=seal)
         names = _names(config, listener.getsockname()[0])
         app = create_app(predictor, config, model_version=model_version, hosts=names, keys=keys)
         server = uvicorn.Server(
@@ -96,7 +86,7 @@ def serve(
         scheme = "http" if config.tls_key is None else "https"
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         model = f"model {predictor.bundle.hash[:16]} from {bundle.uri}"
-        print(f"serve: {model}, operating points {predictor.points.hash}, on {device} by {config.engine}")
+        print(f"serve: {model}, operating points {predictor.points.hash}, on {predictor.device} by {config.engine}")
         with predictor.reader:  # a film that is still being decoded does not hold up the end
             predictor.reader.start()
             checked = check_self(predictor, tolerance=config.golden_tolerance)
