@@ -11,8 +11,37 @@ PAGE = "tests/components/serve/test_page.py"
 SERVER = "tests/components/serve/test_server.py"
 TELEMETRY = "tests/components/serve/test_telemetry.py"
 CONNECTIONS = "tests/components/serve/test_connections.py"
+BODIES = "tests/components/serve/test_bodies.py"
 
 MUTANTS = [
+    Mutant(
+        "every-byte-of-a-body-goes-through-h11",
+        file="components/serve/connections.py",
+        old="            if self.conn._receive_buffer or reader._remaining <= len(data):\n",
+        new="            if True:\n",
+        test=f"{BODIES}::test_little_of_a_body_goes_through_h11_and_it_comes_in_large_pieces",
+    ),
+    Mutant(
+        "a-body-that-nobody-reads-is-kept",
+        file="components/serve/connections.py",
+        old="            if self.conn.our_state is not h11.DONE:  # there is no answer yet\n",
+        new="            if True:\n",
+        test=f"{BODIES}::test_a_body_that_is_not_read_is_passed_over",
+    ),
+    Mutant(
+        "a-body-loses-what-waits-for-the-application",
+        file="components/serve/connections.py",
+        old="self.cycle.body + data if self.cycle.body else data",
+        new="data",
+        test=f"{BODIES}::test_pieces_that_come_before_the_application_asks_are_kept",
+    ),
+    Mutant(
+        "a-film-that-is-no-chest-film-is-taken-for-one",
+        file="components/cxr/film_check.py",
+        old="    return score <= 0\n",
+        new="    return score <= 100\n",
+        test=f"{FOREIGN}::test_another_picture_is_not_answered_as_if_it_were_one",
+    ),
     Mutant(
         "a-tls-handshake-may-take-for-ever",
         file="components/serve/connections.py",

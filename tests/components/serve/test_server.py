@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -162,7 +163,11 @@ def test_the_log_says_what_happened_and_nothing_of_whom(server, web, dicom_bytes
 def test_a_request_has_an_id_that_a_client_may_choose_where_it_says_nothing(server, web):
     chosen = "0f8fad5b-d9cb-469f-a165-70867728950e"
     assert web.get("/healthz", headers={"x-request-id": chosen}).headers["x-request-id"] == chosen
-    (line,) = [line for line in _lines(server) if line.get("request_id") == chosen]
+    latest = time.monotonic() + 10  # the line is written once the answer has gone out
+    while not (found := [line for line in _lines(server) if line.get("request_id") == chosen]):
+        assert time.monotonic() < latest
+        time.sleep(0.05)
+    (line,) = found
     assert (line["level"], line["logger"], line["status"]) == ("info", "cxrflow.requests", 200)
     assert line["time"].endswith("Z")
     for sent in ("Jane", "19999999", f"{chosen} Jane", chosen[:-1], chosen + "0"):
