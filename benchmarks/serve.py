@@ -3,8 +3,9 @@
 A real server process on loopback answers films of 12 MB from one client and from 32, beside the same work without a
 server: latency against reading, a bare forward pass and 5 ms, with what a plain socket takes for the same bytes, which
 is in the latency and not in what it is held against; throughput against the offline rate, films read by as
-many threads as the server has and answered in batches as large. Both take turns; ratios are of medians, with 95 %
-intervals from a bootstrap over requests or turns. A process of its own asks /healthz every 20 ms meanwhile. The
+many threads as the server has and answered in batches as large. Plain sockets and the offline work, one after the
+other on the same cores, would reach `ratio_without_a_server` of that rate. All take turns; ratios are of medians, with
+95 % intervals from a bootstrap over requests or turns. A process of its own asks /healthz every 20 ms meanwhile. The
 client sends from the same cores. Ends with a line of JSON.
 """
 
@@ -159,7 +160,8 @@ def latencies(predictor: StudyPredictor, server: RunningServer, film: bytes, req
         predict(predictor.bundle, [study], device=predictor.device)
 
     seconds: dict[str, list[float]] = {"request": [], "bare": [], "loopback": []}
-    with sink(len(film)) as taker:
+    with sink(len(film)) as connect:
+        taker = connect()
         turn_of: dict[str, Callable[[], None]] = {
             "request": client.ask,
             "bare": bare,
@@ -186,7 +188,7 @@ def throughputs(
     turns: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Many clients at a time, beside the offline rate, in turns."""
-    rates: dict[str, list[float]] = {"server": [], "offline": []}
+    rates: dict[str, list[float]] = {"server": [], "offline": [], "loopback": []}
     health: list[float] = []
     offline(predictor, film, config, count=config.max_batch_films)
     under_load(server, film, clients=clients, each=1)
@@ -195,9 +197,15 @@ def throughputs(
         rate, waited = under_load(server, film, clients=clients, each=each)
         rates["server"].append(rate)
         health += waited
+        with sink(len(film)) as connect:
+            sends = [functools.partial(connect().send, film) for _ in range(clients)]
+            rates["loopback"].append(clients * each / _seconds_of(sends, each))
+    offline_rate, loopback_rate = (statistics.median(rates[name]) for name in ("offline", "loopback"))
     return {
         "requests_per_second": round(statistics.median(rates["server"]), 1),
-        "offline_per_second": round(statistics.median(rates["offline"]), 1),
+        "offline_per_second": round(offline_rate, 1),
+        "loopback_per_second": round(loopback_rate, 1),
+        "ratio_without_a_server": round(1 / (1 + offline_rate / loopback_rate), 3),
         **ratio(rates["server"], rates["offline"]),
         "health_p99_ms": round(1000 * float(np.percentile(health, 99)), 1),
     }
@@ -221,15 +229,9 @@ def under_load(server: RunningServer, film: bytes, *, clients: int, each: int) -
         assert health.stdout is not None
         health.stdout.readline()
         every = [Client(server, film) for _ in range(clients)]
-        threads = [threading.Thread(target=functools.partial(_repeat, client.ask, each)) for client in every]
         health.stdin.write("go\n")
         health.stdin.flush()
-        start = time.perf_counter()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        seconds = time.perf_counter() - start
+        seconds = _seconds_of([client.ask for client in every], each)
         waited, _ = health.communicate()
     for client in every:
         client.close()
@@ -286,6 +288,17 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> dict[str, Any]:
 
 
 Floats = npt.NDArray[np.float64]
+
+
+def _seconds_of(functions: Sequence[Callable[[], None]], each: int) -> float:
+    """Of all of them at a time, each so many times."""
+    threads = [threading.Thread(target=_repeat, args=(function, each)) for function in functions]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - start
 
 
 def _repeat(function: Callable[[], None], count: int) -> None:

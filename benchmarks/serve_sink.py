@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 __all__ = ["Sink", "sink"]
 
@@ -26,28 +27,46 @@ class Sink:
 
 
 @contextmanager
-def sink(num_bytes: int) -> Iterator[Sink]:
-    """Within, a process takes `num_bytes` at a time."""
+def sink(num_bytes: int) -> Iterator[Callable[[], Sink]]:
+    """Within, a process takes `num_bytes` at a time of every connection that the yielded function opens."""
     command = [sys.executable, "-m", "benchmarks.serve_sink", str(num_bytes)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        with socket.create_connection(("127.0.0.1", int(process.stdout.readline()))) as connection:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            yield Sink(connection)  # the process ends with the connection
+        address = ("127.0.0.1", int(process.stdout.readline()))
+        with ExitStack() as opened:
+
+            def connect() -> Sink:
+                connection = opened.enter_context(socket.create_connection(address))
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return Sink(connection)
+
+            yield connect
+        assert process.stdin is not None
+        process.stdin.close()  # which ends it
 
 
 def main() -> None:
-    """Take the bytes of one connection again and again, and keep none."""
+    """Take the bytes of every connection again and again, and keep none, until stdin ends."""
     num_bytes = int(sys.argv[1])
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         print(listener.getsockname()[1], flush=True)
+        threading.Thread(target=_accept, args=(listener, num_bytes), daemon=True).start()
+        sys.stdin.read()
+
+
+def _accept(listener: socket.socket, num_bytes: int) -> None:
+    while True:
         connection, _ = listener.accept()
-        left, room = num_bytes, bytearray(1 << 18)
-        while taken := connection.recv_into(room, min(left, len(room))):
-            left -= taken
-            if not left:
-                connection.sendall(_TAKEN)
-                left = num_bytes
+        threading.Thread(target=_take, args=(connection, num_bytes), daemon=True).start()
+
+
+def _take(connection: socket.socket, num_bytes: int) -> None:
+    left, room = num_bytes, bytearray(1 << 18)
+    while taken := connection.recv_into(room, min(left, len(room))):
+        left -= taken
+        if not left:
+            connection.sendall(_TAKEN)
+            left = num_bytes
 
 
 if __name__ == "__main__":

@@ -33,6 +33,8 @@ def test_it_prints_one_line_of_json(evaluated: World) -> None:
     for many in found["many_clients"].values():
         assert many["ratio"] == pytest.approx(many["requests_per_second"] / many["offline_per_second"], rel=0.05)
         assert many["health_p99_ms"] > 0
+        both = 1 / (1 / many["loopback_per_second"] + 1 / many["offline_per_second"])
+        assert many["ratio_without_a_server"] == pytest.approx(both / many["offline_per_second"], rel=0.05)
     assert found["latency_ratio"] == found["one_client"]["raw"]["ratio"]
     assert found["throughput_ratio"] == found["many_clients"]["raw"]["ratio"]
     assert found["health_p99_ms_under_load"] == found["many_clients"]["raw"]["health_p99_ms"]
