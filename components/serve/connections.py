@@ -22,7 +22,9 @@ BACKLOG = 64
 """Connections that wait to be accepted, and that asyncio accepts before it does anything else: uvicorn's 2,048 would
 pass any limit on their number."""
 _SMALL_PIECE, _LARGE_PIECE = 1 << 18, 1 << 20
-"""Bytes that asyncio reads at a time: its own choice, and of a body that is being taken."""
+"""Bytes that asyncio reads at a time: its own choice, and of a body that is being taken while few others are."""
+_BYTES_A_TURN = 4 << 20
+"""That large pieces may add up to in one turn of the event loop, for which /healthz has to wait."""
 _QUIET_S = 10.0
 """Between two lines of the log about the same thing."""
 _OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -90,7 +92,8 @@ def connection_class(config: ServeConfig) -> type[asyncio.Protocol]:
             if not self._pass_on(data):
                 super().data_received(data)
             # Every piece costs some .2 ms on its way to the application. One that does not read holds a small piece.
-            self.transport.max_size = _LARGE_PIECE if awaited else _SMALL_PIECE  # type: ignore[attr-defined]
+            most = min(_LARGE_PIECE, _BYTES_A_TURN // max(1, len(self.tasks))) if awaited else 0
+            self.transport.max_size = max(_SMALL_PIECE, most)  # type: ignore[attr-defined]
 
         def _pass_on(self, data: bytes) -> bool:
             """Hand a piece from within a body of known length to the application; false for all else, which h11 must

@@ -22,6 +22,13 @@ MUTANTS = [
         test=f"{BODIES}::test_little_of_a_body_goes_through_h11_and_it_comes_in_large_pieces",
     ),
     Mutant(
+        "large-pieces-of-many-bodies-hold-up-the-event-loop",
+        file="components/serve/connections.py",
+        old="min(_LARGE_PIECE, _BYTES_A_TURN // max(1, len(self.tasks)))",
+        new="_LARGE_PIECE",
+        test=f"{BODIES}::test_beside_many_others_a_body_comes_in_small_pieces",
+    ),
+    Mutant(
         "a-body-that-nobody-reads-is-kept",
         file="components/serve/connections.py",
         old="            if self.conn.our_state is not h11.DONE:  # there is no answer yet\n",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import itertools
 import json
@@ -143,3 +144,13 @@ def test_little_of_a_body_goes_through_h11_and_it_comes_in_large_pieces(
     raw.sendall(_head() + BODY)
     assert _told(raw)["largest"] > MIB // 2
     assert through < len(BODY) // 2
+
+
+def test_beside_many_others_a_body_comes_in_small_pieces(raw: socket.socket, port: int) -> None:
+    """Or each turn of the event loop, in which every connection is read once, would take long."""
+    with contextlib.ExitStack() as others:
+        for _ in range(16):
+            others.enter_context(socket.create_connection(("127.0.0.1", port))).sendall(_head() + BODY[:10])
+        time.sleep(0.2)
+        raw.sendall(_head() + BODY)
+        assert _told(raw)["largest"] < MIB // 2
