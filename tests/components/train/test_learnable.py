@@ -18,13 +18,14 @@ from components.cxr.auroc import aurocs
 from components.cxr.bundle import load_bundle
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.ids import IdKey, hash_id
+from components.cxr.model.architecture import Architecture
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import predict
 from components.cxr.report import Condition
 from components.cxr.shard_writer import ImageRow, write_shard
 from components.cxr.shards import SCHEMA_VERSION, LoadedManifest, Manifest, SplitCounts, load_manifest, write_manifest
 from components.cxr.storage.storage import Root, open_storage
-from components.train.config import TrainConfig
+from components.train.config import SemiSupervised, TrainConfig
 from components.train.train import train
 
 SIZE = 16
@@ -87,6 +88,22 @@ def test_nothing_is_learned_from_shuffled_labels(config: TrainConfig, tmp_path: 
         assert found.mean() == pytest.approx(0.5, abs=CHANCE)
 
 
+def test_another_site_learns_from_a_few_labels_what_a_model_of_the_first_knows(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    """16 labeled studies and a dozen steps: from new weights they teach next to nothing."""
+    first = train(config, loaded=_write(tmp_path / "first", shuffled=False), root=Root(tmp_path / "first root"))
+    there = _write(tmp_path / "data", shuffled=False, seed=12, labeled=1)
+    few = config.model_copy(update={"epochs": 12, "semi_supervised": SemiSupervised(method="none")})
+    anew = _test_aurocs(few, there, Root(tmp_path / "anew"))
+    tuned = {"fine_tune_from": first.uri, "architecture": Architecture(), "learning_rate": 3e-4}
+    found = _test_aurocs(few.model_copy(update=tuned), there, Root(tmp_path / "tuned"))
+    assert found["all"].mean() > 0.95
+    assert found["image"][IN_FILM].mean() > 0.95
+    assert found["text"][IN_TEXT].mean() > 0.95
+    assert anew["all"].mean() < 0.85
+
+
 def _test_aurocs(config: TrainConfig, loaded: LoadedManifest, root: Root) -> dict[Condition, npt.NDArray[np.float64]]:
     """Train, read the bundle back, and score the test studies; AUROC by pathology for what the model is shown."""
     bundle = load_bundle(train(config, loaded=loaded, root=root))
@@ -96,15 +113,15 @@ def _test_aurocs(config: TrainConfig, loaded: LoadedManifest, root: Root) -> dic
     return {name: np.array(aurocs(score_SP, studies.states_SP), dtype=float) for name, score_SP in scores.items()}
 
 
-def _write(folder: Path, *, shuffled: bool) -> LoadedManifest:
-    rng = np.random.default_rng(11)
+def _write(folder: Path, *, shuffled: bool, seed: int = 11, labeled: int = LABELED) -> LoadedManifest:
+    rng = np.random.default_rng(seed)
     preset = PixelPreset(name="display", size=SIZE)
     folder.mkdir()
     shards, counts = [], {}
     for split, repeats in REPEATS.items():
         shown_SP = np.concatenate([rng.permutation(COMBINATIONS) for _ in range(repeats)])
         label_SP = rng.permutation(shown_SP) if shuffled else shown_SP
-        num_labeled = LABELED * len(COMBINATIONS) if split == "train" else len(shown_SP)
+        num_labeled = labeled * len(COMBINATIONS) if split == "train" else len(shown_SP)
         rows = [
             _row(rng, f"{split}-{s}", split, shown=shown_SP[s], labels=label_SP[s], labeled=s < num_labeled)
             for s in range(len(shown_SP))
