@@ -15,6 +15,14 @@ SIGNATURE = "tests/components/serve/test_signature.py"
 
 MUTANTS = [
     Mutant(
+        "the-check-of-a-cluster-wants-the-pods-certificate",
+        file="components/serve/golden.py",
+        old='    if config.target != "local":',
+        new="    if False:",
+        test="tests/components/serve/test_golden.py::"
+        "test_the_check_of_a_cluster_needs_no_files_that_its_pods_alone_have",
+    ),
+    Mutant(
         "half-a-pointer-stays-for-ever",
         file="components/serve/deploy.py",
         old="    root.deployed().remove_partials()  # of a step that was killed, the pointer's too\n",

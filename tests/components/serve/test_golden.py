@@ -134,6 +134,15 @@ def test_a_server_that_dies_meanwhile_is_told(evaluated, tmp_path):
                 _check(dead, evaluated.report, evaluated)
 
 
+@pytest.mark.slow
+def test_the_check_of_a_cluster_needs_no_files_that_its_pods_alone_have(evaluated):
+    files = {name: f"/of-the-pods/{name}" for name in ("keys", "tls_certificate", "tls_key")}
+    config = ServeConfig(target="kubernetes", cluster={"address": "https://cxr.example"}, **files)
+    with running_server(config, evaluated.bundle, evaluated.evaluation) as server:
+        assert server.address.startswith("http://127.0.0.1:")
+        assert _check(server, evaluated.report, evaluated).num_studies == len(evaluated.report.golden)
+
+
 @pytest.mark.parametrize("moment", ["loading", pytest.param("ready", marks=pytest.mark.slow)])
 def test_a_server_ends_with_the_process_that_checks_it(evaluated, moment, tmp_path):
     script = (
