@@ -70,6 +70,14 @@ def test_an_empty_space_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "space.yaml"}
 
 
+def test_the_space_of_the_page_is_one_of_the_demo(tmp_path: Path) -> None:
+    (block,) = re.findall(
+        r"^```yaml\n(.*?)^```$", (REPOSITORY / "docs/sweeps.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    train = load_pipeline_config(REPOSITORY / "pipeline/configs/demo.yaml").arguments["train"]
+    assert {"learning_rate", "architecture.fusion.kind"} <= load_space(space_file(tmp_path, block), train).keys()
+
+
 def test_a_value_goes_where_its_name_says_and_nothing_else_changes() -> None:
     train = {"epochs": 3, "semi_supervised": {"method": "none", "weight": 1.0}}
     found = with_values(train, {"semi_supervised.weight": 2.5, "augment.erase": 0.1})

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from components.cxr.errors import UserError
 from pipeline.compile import compile_pipeline
 from pipeline.config import CONFIGS, PipelineConfig, load_pipeline_config
-from pipeline.slurm.plan import PIPELINE, load_plan
+from pipeline.slurm.plan import PIPELINE, Job, load_plan
 from pipeline.slurm.prepare import COMMAND, INPUT, PLATFORM, SKIPPED, prepare
 from pipeline.slurm.run import run_on_slurm
 from pipeline.slurm.script import batch_script
@@ -149,6 +150,22 @@ def test_a_script_asks_for_what_the_platform_says(run: Run) -> None:
         assert "\nmodule load cuda/12.4 || exit\n" in script
         assert "\nexport MLFLOW_TRACKING_URI=https://mlflow.example\n" in script
         assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+def test_what_the_page_asks_for_can_be_asked_for(tmp_path: Path) -> None:
+    text = (CONFIGS.parents[1] / "docs/slurm.md").read_text()
+    blocks = [
+        yaml.safe_load(block) for block in re.findall(r"^ *```yaml\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
+    ]
+    assert {"slurm", "steps"} <= blocks[0]["platform"].keys()
+    for number, block in enumerate(blocks):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(yaml.safe_dump({"root": "runs", "data": {"adapter": "dicom-folder", "dir": "films"}} | block))
+        config = load_pipeline_config(file)
+        for name in ("preprocess", "train"):
+            batch_script(config, Job(name, (name,), (), None), tmp_path)
+    train = batch_script(load_pipeline_config(tmp_path / "0.yaml"), Job("train", ("train",), (), None), tmp_path)
+    assert "#SBATCH --gres=gpu:a100:4\n" in train, "as the page's comment says"
 
 
 COMMANDS = {
