@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 
 from components.cxr.errors import UserError
+from components.cxr.film_check import are_chest_films, is_chest_film
 from components.cxr.processes import processes
 from components.cxr.storage.storage import DamagedFileError, open_storage
 from components.cxr.text.text import decode_report
@@ -134,7 +135,7 @@ class _Answerer:
                     raise
                 _move([error.film - 1], error.code, films, left_out)
                 continue
-            if others := to_leave_out([score <= 0 for score in read.foreign or ()]):
+            if others := to_leave_out([is_chest_film(score) for score in read.foreign or ()]):
                 _move(others, NO_CHEST_FILM, films, left_out)
                 continue
             found = self.predictor.answer([read])[0]
@@ -148,7 +149,7 @@ class _Answerer:
             except RequestError as error:
                 reason: str | None = error.code
             else:
-                reason = NO_CHEST_FILM if any(score > 0 for score in read.foreign or ()) else None
+                reason = NO_CHEST_FILM if are_chest_films(read.foreign or ()) is False else None
             if reason is not None:
                 left_out[name] = reason
                 del films[name]

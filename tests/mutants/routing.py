@@ -73,14 +73,14 @@ MUTANTS = [
     Mutant(
         "a-table-is-of-the-pictures-beside-the-films",
         file="components/serve/predict_parts.py",
-        old="to_leave_out([score <= 0 for",
-        new="to_leave_out([score > 0 for",
+        old="to_leave_out([is_chest_film(score) for",
+        new="to_leave_out([not is_chest_film(score) for",
         test=f"{ROUTE_REPORT}::test_another_picture_costs_itself_where_a_chest_film_is_beside_it",
     ),
     Mutant(
         "pictures-count-for-how-many-films-a-table-takes",
         file="components/serve/predict_parts.py",
-        old="NO_CHEST_FILM if any(score > 0 for score in read.foreign or ()) else None",
+        old="NO_CHEST_FILM if are_chest_films(read.foreign or ()) is False else None",
         new="None",
         test=f"{ROUTE_REPORT}::test_another_picture_costs_itself_where_a_chest_film_is_beside_it",
     ),
