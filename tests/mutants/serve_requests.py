@@ -15,6 +15,15 @@ BODIES = "tests/components/serve/test_bodies.py"
 
 MUTANTS = [
     Mutant(
+        "other-sites-may-read-answers",
+        file="components/serve/app.py",
+        old="    app.add_middleware(Uploads, config=config)\n",
+        new="    from starlette.middleware.cors import CORSMiddleware\n\n"
+        '    app.add_middleware(CORSMiddleware, allow_origins=["*"])\n'
+        "    app.add_middleware(Uploads, config=config)\n",
+        test=f"{APP}::test_no_other_site_may_read_an_answer",
+    ),
+    Mutant(
         "every-byte-of-a-body-goes-through-h11",
         file="components/serve/connections.py",
         old="            if self.conn._receive_buffer or reader._remaining <= len(data):\n",

@@ -228,6 +228,15 @@ def test_unknown_paths_and_methods_are_refused_in_the_same_form(client):
     assert response.headers["allow"] == "POST"
 
 
+def test_no_other_site_may_read_an_answer(client):
+    """By the rules of browsers: no header lets another origin in, asked before or not."""
+    elsewhere = {"origin": "https://elsewhere.example"}
+    asked = client.options("/v1/predict", headers={**elsewhere, "access-control-request-method": "POST"})
+    assert asked.status_code == 405
+    for response in (asked, client.get("/v1/model", headers=elsewhere), client.get("/", headers=elsewhere)):
+        assert not [name for name in response.headers if name.startswith("access-control")]
+
+
 def test_an_overdue_answer_is_503_and_the_server_unready_until_it_comes(predictor, monkeypatch):
     release, entered = threading.Event(), threading.Event()
 
