@@ -33,6 +33,7 @@ from components.train.setup import Setup
 from components.train.train import train
 from pipeline.config import CONFIGS, load_pipeline_config
 from pipeline.encoders import check_encoders
+from tests.components.train import ranks
 
 CPU = torch.device("cpu")
 
@@ -187,6 +188,20 @@ def test_low_rank_adaptation_and_frozen_encoders_take_a_bundles_weights(
     assert not torch.equal(after["queries.queries_PD"], before["queries.queries_PD"])
     with pytest.raises(UserError, match="it must learn"):
         TrainConfig.parse(tuning, where="train")
+
+
+def run(config: TrainConfig, data: LoadedManifest, folder: Path) -> None:
+    train(config, loaded=data, root=Root(folder))
+
+
+def test_two_processes_go_on_to_the_weights_of_one(
+    config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path
+) -> None:
+    run(config, tiny_data, tmp_path / "one")
+    assert ranks.join(ranks.start(run, config, tiny_data, tmp_path / "two", num_processes=2)) == [0, 0]
+    key = training_key(config, tiny_data.hash)
+    one, two = (load_bundle(Root(tmp_path / name).bundle(key)).model.state_dict() for name in ("one", "two"))
+    assert max(float((two[name] - value).abs().max()) for name, value in one.items()) < 1e-5
 
 
 WRONG: dict[str, tuple[Callable[[Root], dict[str, Any]], str]] = {
