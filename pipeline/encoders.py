@@ -8,7 +8,6 @@ from components.cxr.model.architecture import Architecture, EncoderConfig
 from components.cxr.storage.storage import Root
 from components.preprocess.config import PreprocessConfig
 from components.train.config import TrainConfig
-from components.train.fine_tuning import complete_architecture, with_origin
 from pipeline.config import PipelineConfig
 
 __all__ = ["check_encoders"]
@@ -32,11 +31,15 @@ def check_encoders(config: PipelineConfig, *, here: bool) -> None:
     """
     size = PreprocessConfig.parse(config.arguments["preprocess"], where="preprocess").pixels.size
     train = TrainConfig.parse(config.arguments["train"], where="train")
-    if train.fine_tune_from is not None:
-        if not here and not Path(train.fine_tune_from).is_dir():
+    architecture = train.architecture
+    if (source := train.fine_tune_from) is not None:
+        if not here and not Path(source).is_dir():
             return
-        train = with_origin(train, root=Root(config.root))
-    architecture = complete_architecture(train)
+        try:
+            from components.train.fine_tuning import complete_architecture, with_origin
+        except ImportError:
+            return
+        architecture = complete_architecture(with_origin(train, root=Root(config.root)))
     vision, text = architecture.vision, architecture.text
     takes_any_size = vision.pretrained is None and vision.model_type == DEFAULT.vision.model_type
     if takes_any_size and text == DEFAULT.text and architecture.max_tokens <= DEFAULT.max_tokens:

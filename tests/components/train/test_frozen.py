@@ -150,7 +150,7 @@ def test_two_processes_unfreeze_to_the_weights_of_one(
 
 @pytest.mark.parametrize(
     ("tuning", "message"),
-    [({"frozen": True}, "random weights must learn"), ({"unfreeze_after": 2}, r"with tuning\.vision\.frozen")],
+    [({"frozen": True}, "must learn"), ({"unfreeze_after": 2}, r"with tuning\.vision\.frozen")],
 )
 def test_what_cannot_be_meant_is_one_clean_error(
     tuning: dict[str, object], message: str, tiny_config: TrainConfig
