@@ -96,7 +96,7 @@ def test_two_nodes_give_the_weights_of_one_process(prepared: tuple[Path, str]) -
     with two_nodes(folder, user, root="two", overrides=SHORT) as names:
         assert "train: wrote bundles/" in finish(names)
         assert "wrote" not in docker("logs", names[1]), "only the main process writes"
-    assert largest_difference(weights(folder, "one"), weights(folder, "two")) < 1e-5
+    assert largest_difference(weights(folder, "one"), weights(folder, "two")) < 1e-4
 
 
 def test_a_killed_node_ends_both_and_the_next_start_ends_as_an_unbroken_run(prepared: tuple[Path, str]) -> None:
