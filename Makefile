@@ -46,7 +46,7 @@ test-slurm: .venv/.dev ## The tests of a run on a Slurm cluster (infra/slurm/ci.
 	$(BIN)/python -m pytest tests/infra/slurm
 
 test-orthanc: .venv/.dev ## The tests of a PACS (infra/orthanc/ci.sh make test-orthanc)
-	$(BIN)/python -m pytest -m "orthanc and not soak"
+	$(BIN)/python -m pytest -m "orthanc and not soak" tests/components/preprocess tests/components/serve tests/infra/orthanc
 
 soak: .venv/.dev ## The large numbers: 2 x 20 kills, more faults, 20,000 films (by hand, into docs/)
 	$(BIN)/python -m pytest -m soak
