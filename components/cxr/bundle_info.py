@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -104,20 +104,24 @@ class Description(NamedTuple):
         return Origin(bundle_hash=self.hash, **data), *self.info.fine_tuned_from
 
     def knows(
-        self, patient_ids: Sequence[str], films: Sequence[Sequence[Film]], *, id_key_fingerprint: str | None
+        self,
+        patient_ids: Sequence[str],
+        films: Callable[[], Iterable[Sequence[Film]]],
+        *,
+        id_key_fingerprint: str | None,
     ) -> npt.NDArray[np.bool_]:
         """Whether the patient of each study (S,) was in this training or one before it, as TrainedOn.knows.
 
         Args:
             patient_ids: of each study.
-            films: of each study, H x W each.
+            films: gives those of each study, H x W each; read only for a training under another key.
             id_key_fingerprint: of the key that made the ids; None compares films alone.
         """
         seen_S = np.zeros(len(patient_ids), dtype=bool)
         here = self.as_origin()[0]
         for data, trained_on in zip((here, *self.info.fine_tuned_from), self.trained_on, strict=True):
             same_id_key = data.id_key_fingerprint == id_key_fingerprint
-            seen_S |= trained_on.knows(patient_ids, films, manifest_hash=data.manifest_hash, same_id_key=same_id_key)
+            seen_S |= trained_on.knows(patient_ids, films(), manifest_hash=data.manifest_hash, same_id_key=same_id_key)
         return seen_S
 
 

@@ -172,7 +172,7 @@ def evaluate_external(
     studies = StudyDataset(manifest, splits=splits, text=model.info.text)
     seen_S = facts.knows(
         studies.patient_ids,
-        [study.films for study in studies],
+        lambda: (study.films for study in studies),
         id_key_fingerprint=theirs.id_key_fingerprint if same_patients else None,
     )
     kept = np.flatnonzero(~seen_S & studies.labeled_S).tolist()

@@ -138,7 +138,7 @@ def _facts(studies: StudyDataset, *, model: Description, manifest: LoadedManifes
         ),
         trained_on_S=model.knows(
             studies.patient_ids,
-            [study.films for study in every],
+            lambda: (study.films for study in every),
             id_key_fingerprint=manifest.manifest.id_key_fingerprint,
         ),
     )

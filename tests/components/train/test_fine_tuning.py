@@ -140,7 +140,7 @@ def test_whoever_the_first_training_saw_is_seen(
     key = tiny_data.manifest.id_key_fingerprint if same_key else None
     for settings, expected in ((again, 1.0), (config, 0.0)):
         found = describe(train(settings, loaded=tiny_data, root=Root(tmp_path / "root")))
-        seen_S = found.knows(test.patient_ids, films, id_key_fingerprint=key)
+        seen_S = found.knows(test.patient_ids, lambda: films, id_key_fingerprint=key)
         assert seen_S.mean() == expected if same_key else abs(seen_S.mean() - expected) < 0.3, "some have no film"
 
 
