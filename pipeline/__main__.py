@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -106,18 +106,16 @@ def sweep(
     check_encoders(pipeline, here=True)
     _check_wait(runner, wait=wait)
     terminate_cleanly()
-    given: dict[str, Any] = {
-        "config_file": config, "overrides": overrides, "space_file": space, "trials": trials, "workers": workers,
-        "storage": storage, "prune": prune,
-    }  # fmt: skip
+    from pipeline.sweep.sweep import Wanted
+    from pipeline.sweep.sweep import sweep as run_sweep
+
+    wanted = Wanted(config, overrides, space, trials, workers, storage, prune)
     if runner == "slurm":
         from pipeline.slurm.sweep import sweep_on_slurm
 
-        best = sweep_on_slurm(pipeline, **given, wait=wait)
+        best = sweep_on_slurm(pipeline, wanted, wait=wait)
     else:
-        from pipeline.sweep.sweep import sweep as run_sweep
-
-        best = run_sweep(pipeline, **given)
+        best = run_sweep(pipeline, wanted)
     if best is not None:
         print(f"\nNext:\n  python -m pipeline run --config {best}   evaluate it on the test studies and decide")
 

@@ -141,6 +141,8 @@ def _train(
             save = functools.partial(save_checkpoint, checkpoints, setup, progress, lease=lease, tracked=mlflow)
             keep_batch = functools.partial(save_batch, checkpoints, setup)
             _loop(setup, progress, save=save, keep_batch=keep_batch, tracked=mlflow, stop=stop, stop_after=stop_after)
+            if mlflow is not None and stop_after is None and progress.best_auroc is not None:
+                mlflow.metrics({"validate/best_auroc": progress.best_auroc}, step=progress.step)
         if stop_after is None and is_main():
             model = setup.ema.model.cpu()
             model.load_state_dict(weights_to_export(progress, model))

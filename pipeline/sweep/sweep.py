@@ -41,7 +41,7 @@ from pipeline.sweep.study import (
 )
 from pipeline.sweep.trial import run_trial
 
-__all__ = ["sweep"]
+__all__ = ["Wanted", "sweep"]
 
 MLFLOW_RUN = "mlflow_run_id"
 MOST_FAILURES = 3
@@ -52,24 +52,27 @@ DRAW_AGAIN_S = 5.0
 """After values that are being trained already were drawn."""
 
 
-def sweep(
-    pipeline: PipelineConfig,
-    *,
-    config_file: Path,
-    overrides: list[str],
-    space_file: Path,
-    trials: int,
-    workers: int,
-    storage: str | None,
-    prune: bool,
-) -> Path | None:
-    """Run trials until `trials` of the study have ended, those of earlier starts counted, and write the best.
+class Wanted(NamedTuple):
+    """A sweep as the command line asks for it."""
+
+    config_file: Path
+    overrides: list[str]
+    space_file: Path
+    trials: int
+    """In all, those of earlier starts counted."""
+    workers: int
+    """Trainings at a time; with 0 the data set and the study are made where they are missing, and told."""
+    storage: str | None
+    """URL of the trials' database; None for a file under the root."""
+    prune: bool
+    """End trainings that are below the median of the others."""
+
+
+def sweep(pipeline: PipelineConfig, wanted: Wanted) -> Path | None:
+    """Run trials until as many as wanted have ended, and write the best.
 
     Everything is chosen by the validation mean AUROC of 14. The test split is not read: what the best is worth is said
     by the pipeline run that evaluates it, once.
-
-    Args:
-        workers: trainings at a time; with 0 the data set and the study are made where they are missing, and told.
 
     Returns:
         `best.yaml`: the configuration with the best trial's values; None where no trial has ended by itself.
@@ -78,13 +81,13 @@ def sweep(
         UserError: as load_space, opened_study and the steps, or MOST_FAILURES trainings one after another failed.
     """
     train = pipeline.arguments["train"] | {ENSEMBLE: 1}
-    space = load_space(space_file, train)
+    space = load_space(wanted.space_file, train)
     root = Root(pipeline.root)
-    loaded = _preprocessed(root, config_file, overrides)
+    loaded = _preprocessed(root, wanted.config_file, wanted.overrides)
     key = study_key(train, space, loaded.hash)
-    with opened_study(root, key, storage=storage, seed=train["seed"], prune=prune) as study:
+    with opened_study(root, key, storage=wanted.storage, seed=train["seed"], prune=wanted.prune) as study:
         ended = len(study.get_trials(deepcopy=False, states=ENDED))
-        print(f"sweep: study {key}, {ended} of {trials} trials ended", flush=True)
+        print(f"sweep: study {key}, {ended} of {wanted.trials} trials ended", flush=True)
         name = run_name(data_set_name(root), f"sweep {key[:6]}")
         known = study.user_attrs.get(MLFLOW_RUN)
         with joined_run(
@@ -94,18 +97,18 @@ def sweep(
                 study.set_user_attr(MLFLOW_RUN, tracked.id)
                 tracked.params({name: dimension.examples for name, dimension in space.items()})
                 tracked.tags({NOTE: "The runs nested in this one are its trials.", "manifest_hash": loaded.hash})
-            if workers:
-                _run_trials(study, train, space, root, loaded, tracked, trials=trials, workers=workers)
+            if wanted.workers:
+                _run_trials(study, train, space, root, loaded, tracked, trials=wanted.trials, workers=wanted.workers)
             best = None
             if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-                values = load_config(config_file, overrides)
+                values = load_config(wanted.config_file, wanted.overrides)
                 values["train"] = with_values(values.get("train") or {}, drawn_values(study.best_trial, space))
                 text = _header(study) + yaml.safe_dump(values, sort_keys=False)
                 tracked.text(text, "best.yaml")
                 best = (root.at(f"sweeps/{key}").folder or Path("runs") / "sweeps" / key) / "best.yaml"
                 best.parent.mkdir(parents=True, exist_ok=True)
                 best.write_text(text)
-        _print_best(study, space, trials)
+        _print_best(study, space, wanted.trials)
         return best
 
 

@@ -46,7 +46,8 @@ def run_trial(
     goes_on: Callable[[int, float], bool],
     stop: threading.Event,
 ) -> float | None:
-    """Train under a configuration and return its best validation mean AUROC; a bundle that is there counts as it is.
+    """Train under a configuration and return the validation mean AUROC of the weights that go out; a bundle that is
+    there counts as it is.
 
     Args:
         train: section `train`.
@@ -59,7 +60,7 @@ def run_trial(
         None where it was ended.
 
     Raises:
-        UserError: the training's own, or nothing to validate by.
+        UserError: the training's own, or too few labels to validate by.
         StoppedError: `stop` is set.
     """
     from components.train.key import training_key
@@ -86,7 +87,7 @@ def run_trial(
                     code = process.wait(POLL_S)
                 except subprocess.TimeoutExpired:
                     code = None
-                validated = _validated(checkpoints, Path(temporary))
+                validated, best = _validated(checkpoints, Path(temporary))
                 while told < len(validated) and not pruned:
                     told += 1
                     pruned = not goes_on(told, validated[told - 1]) and told < config.epochs
@@ -100,23 +101,27 @@ def run_trial(
             return None
         if code != 0:
             raise _failure(log, code)
-        if not validated:
+        if best is None:
             raise UserError(
-                "nothing-to-validate-by", "no labeled study in the validation split", where=loaded.storage.uri,
+                "nothing-to-validate-by", "the validation split has too few labels to choose by",
+                where=loaded.storage.uri, found="positive labels by which no epoch is picked", expected="10 or more",
                 remedy="A sweep chooses by the validation mean AUROC.",
             )  # fmt: skip
-        return max(validated)
+        return best
 
 
-def _validated(checkpoints: Any, temporary: Path) -> list[float]:
-    """The validation mean AUROC of the epochs so far, each once: a resumed training may write an epoch again."""
+def _validated(checkpoints: Any, temporary: Path) -> tuple[list[float], float | None]:
+    """The validation mean AUROC of the epochs so far, each once, as a resumed training may write an epoch again; and
+    at the end that of the weights that go out, if validation picked them."""
     try:
         journal = temporary / JOURNAL
         journal.write_bytes(checkpoints.read(JOURNAL).data)
     except FileNotFoundError:
-        return []
-    found = {metric.step: metric.value for metric in read_journal(journal) if metric.name == "validate/auroc"}
-    return [found[step] for step in sorted(found)]
+        return [], None
+    metrics = list(read_journal(journal))
+    found = {metric.step: metric.value for metric in metrics if metric.name == "validate/auroc"}
+    best = [metric.value for metric in metrics if metric.name == "validate/best_auroc"]
+    return [found[step] for step in sorted(found)], best[-1] if best else None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

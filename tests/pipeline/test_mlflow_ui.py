@@ -16,6 +16,7 @@ import pytest
 
 from components.cxr.storage.storage import Root
 from components.cxr.tracking.tracking import joined_run
+from tests.terminal import IN_A_TERMINAL
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -25,7 +26,18 @@ pytestmark = pytest.mark.slow
 def _start(folder: Path, *options: str, port: int) -> subprocess.Popen[str]:
     config = folder / "pipeline.yaml"
     config.write_text(f"root: {folder}/root\ndata: {{adapter: mimic-cxr, dir: {folder}}}\n")
-    command = [sys.executable, "-m", "pipeline", "mlflow", "--config", str(config), "--port", str(port), *options]
+    command = [
+        *IN_A_TERMINAL,
+        sys.executable,
+        "-m",
+        "pipeline",
+        "mlflow",
+        "--config",
+        str(config),
+        "--port",
+        str(port),
+        *options,
+    ]
     return subprocess.Popen(
         command,
         cwd=REPOSITORY,
@@ -33,13 +45,7 @@ def _start(folder: Path, *options: str, port: int) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=_as_in_a_terminal,
     )
-
-
-def _as_in_a_terminal() -> None:
-    """A shell starts what runs in the background with Ctrl-C ignored, these tests included."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _port() -> int:

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,16 @@ import yaml
 from optuna.trial import TrialState
 
 from components.cxr.errors import UserError
-from components.cxr.storage.storage import Root
+from components.cxr.shards import load_manifest
+from components.cxr.storage.pointers import read_pointer
+from components.cxr.storage.storage import Root, open_storage
 from components.cxr.tracking.mlflow_server import quiet_mlflow, tracking_uri
 from components.cxr.tracking.tracked_run import TrackedRun
 from pipeline.config import load_pipeline_config
 from pipeline.sweep.space import Dimension, load_space, with_values
 from pipeline.sweep.study import ENDED, OWNER, LostTrials, give_back, opened_study, sign, under_way
-from pipeline.sweep.sweep import _run_trials, sweep
+from pipeline.sweep.sweep import Wanted, _run_trials, sweep
+from pipeline.sweep.trial import run_trial
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -262,6 +266,24 @@ def test_trials_are_runs_nested_in_the_sweeps(swept: tuple[Path, Path, str]) -> 
     for run in children:
         assert re.match(r"trial \d+: learning_rate [\d.e-]+", run.info.run_name), "what tells it from the others"
     assert parent.data.metrics["sweep/best_validate_auroc"] == pytest.approx(values[-1])
+    assert {run.data.metrics["validate/best_auroc"] for run in children} == {*values}
+
+
+@pytest.mark.slow
+def test_a_trial_whose_epoch_validation_cannot_pick_is_an_error(swept: tuple[Path, Path, str]) -> None:
+    folder, config, _ = swept
+    root = Root(folder / "root")
+    options = {"num_models": 1, "epochs": 1, "labeled_fraction": 0.05}
+    with pytest.raises(UserError, match="too few labels to choose by"):
+        run_trial(
+            load_pipeline_config(config).arguments["train"] | options,
+            root=root,
+            loaded=load_manifest(open_storage(read_pointer(root, "manifest", made_by="preprocess"))),
+            parent_run=None,
+            name="trial",
+            goes_on=lambda *_: True,
+            stop=threading.Event(),
+        )
 
 
 @pytest.mark.slow
@@ -277,10 +299,8 @@ def test_a_sweep_without_the_test_split_finds_the_same(swept: tuple[Path, Path, 
     for shard in shards:
         shard.write_bytes(b"nothing that could be read")
     pipeline = load_pipeline_config(tmp_path / "config.yaml")
-    found = sweep(
-        pipeline, config_file=tmp_path / "config.yaml", overrides=[], space_file=tmp_path / "space.yaml",
-        trials=1, workers=1, storage=None, prune=True,
-    )  # fmt: skip
+    files = (tmp_path / "config.yaml", [], tmp_path / "space.yaml")
+    found = sweep(pipeline, Wanted(*files, trials=1, workers=1, storage=None, prune=True))
     assert found.exists()
     known = {json.dumps(trial.params, sort_keys=True): trial.value for trial in trials_of(folder / "root")}
     for trial in trials_of(tmp_path / "root"):

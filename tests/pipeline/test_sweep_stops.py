@@ -16,9 +16,10 @@ from optuna.trial import TrialState
 from pipeline.config import load_pipeline_config
 from pipeline.sweep import study as study_module
 from pipeline.sweep import sweep as sweep_module
-from pipeline.sweep.sweep import sweep
+from pipeline.sweep.sweep import Wanted, sweep
 from tests.components.processes import wait_for
 from tests.pipeline.test_sweep import REPOSITORY, command, space_file, start, trials_of
+from tests.terminal import IN_A_TERMINAL
 
 pytestmark = pytest.mark.slow
 
@@ -37,8 +38,8 @@ def test_a_sweep_that_was_stopped_and_killed_goes_on_with_its_training(blob_conf
     for number, code in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
         before = len(steps())
         with subprocess.Popen(
-            command(config, 1), cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            preexec_fn=_as_in_a_terminal,
+            [*IN_A_TERMINAL, *command(config, 1)],
+            cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         ) as process:  # fmt: skip
             wait_for(lambda p=process, known=before: p.poll() is not None or len(steps()) > known, 300)
             assert process.poll() is None, process.communicate()
@@ -55,11 +56,6 @@ def test_a_sweep_that_was_stopped_and_killed_goes_on_with_its_training(blob_conf
     assert last.state is TrialState.COMPLETE
     assert all(trial.params == last.params for trial in lost)
     assert len(list((tmp_path / "root").glob("checkpoints/*/metrics.jsonl"))) == 1, "the same training"
-
-
-def _as_in_a_terminal() -> None:
-    """A shell starts what runs in the background with Ctrl-C ignored, these tests included."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_a_training_below_the_median_ends_early(
@@ -79,10 +75,8 @@ def test_a_training_below_the_median_ends_early(
         return asked(study, distributions)
 
     monkeypatch.setattr(sweep_module.optuna.Study, "ask", ask)
-    sweep(
-        pipeline, config_file=tmp_path / "config.yaml", overrides=[], space_file=space,
-        trials=2, workers=1, storage=None, prune=True,
-    )  # fmt: skip
+    wanted = Wanted(tmp_path / "config.yaml", [], space, trials=2, workers=1, storage=None, prune=True)
+    sweep(pipeline, wanted)
     states = [trial.state for trial in trials_of(tmp_path / "root")]
     assert states == [TrialState.COMPLETE, TrialState.PRUNED]
     assert len(list((tmp_path / "root").glob("bundles/*/bundle.json"))) == 1

@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from tests.terminal import IN_A_TERMINAL
+
 __all__ = ["Running", "files_of"]
 
 REPOSITORY = Path(__file__).parents[3]
@@ -35,8 +37,7 @@ class Running:
         self._log = folder / "running.log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                # A shell that starts a command in the background has it ignore SIGINT, which children inherit.
-                ["env", "--default-signal=INT", sys.executable, "-m", "components.preprocess", "--config", str(config)],
+                [*IN_A_TERMINAL, sys.executable, "-m", "components.preprocess", "--config", str(config)],
                 cwd=REPOSITORY,
                 env={**os.environ, **(env or {})},
                 stdout=log,

@@ -34,6 +34,7 @@ from tests.components.serve.routing import (
     routed,
     shorten,
 )
+from tests.terminal import IN_A_TERMINAL
 
 UNUSED = "http://127.0.0.1:9"
 
@@ -128,7 +129,8 @@ def test_a_report_is_sent_again_as_it_was(server, dicom_bytes, tmp_path):
 def test_ctrl_c_and_sigterm_stop_cleanly_and_the_next_goes_on(server, dicom_bytes, tmp_path):
     source, out, state = tmp_path / "in", tmp_path / "out", tmp_path / "state"
     put_studies(source, dicom_bytes, range(60))
-    words = command(source, state, server.address, "--to", str(out), "--settle", "0", "--at-most", "1")
+    options = ("--to", str(out), "--settle", "0", "--at-most", "1")
+    words = [*IN_A_TERMINAL, *command(source, state, server.address, *options)]
     counts = [0]
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         with subprocess.Popen(words, cwd=REPOSITORY, env=environment(), stderr=subprocess.PIPE, text=True) as process:

@@ -28,6 +28,7 @@ from components.train.launch import launch
 from components.train.train import train
 from tests.components.kube_api import KubeApi
 from tests.components.train.cluster import REPOSITORY, config_of
+from tests.terminal import IN_A_TERMINAL
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +48,7 @@ def command(tiny_data: LoadedManifest, tmp_path: Path, **values: Any) -> list[st
 def test_a_stopped_step_deletes_its_job(
     kube: KubeApi, tiny_data: LoadedManifest, tmp_path: Path, number: signal.Signals
 ) -> None:
-    # A shell that starts a command in the background has it ignore SIGINT, which children inherit.
-    line = ["env", "--default-signal=INT", *command(tiny_data, tmp_path)]
+    line = [*IN_A_TERMINAL, *command(tiny_data, tmp_path)]
     with subprocess.Popen(line, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -20,6 +20,7 @@ from components.cxr.report import load_report
 from components.cxr.storage.storage import open_storage
 from pipeline.slurm.commands import describe
 from tests.infra.slurm.conftest import lose_node, queued, wait_until
+from tests.terminal import IN_A_TERMINAL
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 TRAINING = ("train.learning_rate=0.001", "train.epochs=10", "train.checkpoint_every=2")
@@ -227,10 +228,8 @@ def test_what_slurm_refuses_is_one_line_and_leaves_no_job(blob_config: Path, tmp
 
 
 def test_ctrl_c_cancels_the_jobs(blob_config: Path, tmp_path: Path) -> None:
-    words = command(blob_config, tmp_path / "root")
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_as_in_a_terminal
-    ) as process:
+    words = [*IN_A_TERMINAL, *command(blob_config, tmp_path / "root")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert "slurm: queued" in process.stdout.readline()
         assert len(queued()) >= 5
@@ -240,11 +239,6 @@ def test_ctrl_c_cancels_the_jobs(blob_config: Path, tmp_path: Path) -> None:
     assert "slurm: canceled the jobs" in stderr
     assert stderr.endswith("error: interrupted; run the same command again to continue\n")
     wait_until(lambda: queued() == [], timeout_s=30, what="jobs are left")
-
-
-def _as_in_a_terminal() -> None:
-    """Whoever runs the tests in the background may have had Ctrl-C ignored, which processes inherit."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a process a file system of its own")

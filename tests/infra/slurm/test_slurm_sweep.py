@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -20,6 +19,7 @@ from components.cxr.storage.storage import Root
 from pipeline.sweep.study import opened_study
 from tests.infra.slurm.conftest import queued, wait_until
 from tests.postgres import PASSWORD, Postgres, postgres
+from tests.terminal import IN_A_TERMINAL
 
 __all__ = ["postgres"]
 
@@ -56,14 +56,6 @@ def place(blob_config: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     (folder / "config.yaml").write_text(yaml.safe_dump(values))
     (folder / "space.yaml").write_text("learning_rate: {low: 1.0e-3, high: 5.0e-3, log: true}\n")
     return Place(folder)
-
-
-@pytest.fixture
-def _as_in_a_terminal() -> Iterator[None]:
-    """Whoever runs the tests in the background may have had Ctrl-C ignored, which processes inherit."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def test_a_sweep_that_meets_its_limit_goes_on_and_writes_the_best(place: Place) -> None:
@@ -113,10 +105,9 @@ def test_workers_share_a_database_that_nothing_on_the_disk_names(place: Place, p
     assert not any(quote(PASSWORD, safe="").encode() in path.read_bytes() for path in files)
 
 
-@pytest.mark.usefixtures("_as_in_a_terminal")
 def test_ctrl_c_cancels_the_workers_and_what_fails_is_told(place: Place) -> None:
     with subprocess.Popen(
-        place.command("--trials", "9"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*IN_A_TERMINAL, *place.command("--trials", "9")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert "slurm: queued study" in process.stdout.readline()

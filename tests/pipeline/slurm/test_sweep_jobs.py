@@ -17,6 +17,7 @@ from components.cxr.errors import UserError
 from pipeline.config import CONFIGS, load_pipeline_config
 from pipeline.slurm.prepare import COMMAND
 from pipeline.slurm.sweep import sweep_on_slurm
+from pipeline.sweep.sweep import Wanted
 
 SECRET = "geheim"
 
@@ -25,9 +26,8 @@ def queue_sweep(folder: Path, *overrides: str, space: str = "epochs: {low: 1, hi
     (folder / "space.yaml").write_text(space)
     given = [f"root={folder}/root", *overrides]
     pipeline = load_pipeline_config(CONFIGS / "demo.yaml", given)
-    defaults: dict[str, Any] = {"trials": 9, "workers": 3, "storage": None, "prune": True, "wait": False}
-    place = {"config_file": CONFIGS / "demo.yaml", "overrides": given, "space_file": folder / "space.yaml"}
-    assert sweep_on_slurm(pipeline, **place, **defaults | options) is None
+    wanted = Wanted(CONFIGS / "demo.yaml", given, folder / "space.yaml", trials=9, workers=3, storage=None, prune=True)
+    assert sweep_on_slurm(pipeline, wanted._replace(**options), wait=False) is None
 
 
 @pytest.fixture
