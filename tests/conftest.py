@@ -114,6 +114,11 @@ def gcs_server() -> Iterator[str]:
 @pytest.fixture
 def gcs_bucket(gcs_server: str) -> str:
     """`gs://` URI of an empty bucket of this test's own."""
+    return new_bucket(gcs_server)
+
+
+def new_bucket(gcs_server: str) -> str:
+    """`gs://` URI of an empty bucket."""
     assert gcs_server
     from google.cloud.storage import Client
 

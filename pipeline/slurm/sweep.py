@@ -84,4 +84,4 @@ def _command(pipeline: PipelineConfig, run: Path, job: Job, wanted: Wanted) -> s
 def _ended(run: Path) -> str:
     """How many trials of this run have ended, as its logs say."""
     number = sum(len(ENDED.findall(log.read_text(errors="replace"))) for log in run.glob("workers-*.log"))
-    return f", {number} trials ended" if number else ""
+    return f", {number} trial{'s' * (number > 1)} ended" if number else ""

@@ -94,8 +94,8 @@ MUTANTS = [
     Mutant(
         "a-queued-sweep-forgets-what-set-said",
         file="pipeline/slurm/sweep.py",
-        old="load_config(config_file, overrides)",
-        new="load_config(config_file, [])",
+        old="load_config(wanted.config_file, wanted.overrides)",
+        new="load_config(wanted.config_file, [])",
         test=f"{SWEEP}::test_the_workers_are_an_array_behind_the_study",
     ),
     Mutant(
@@ -108,14 +108,14 @@ MUTANTS = [
     Mutant(
         "the-database-is-not-handed-on",
         file="pipeline/slurm/sweep.py",
-        old="    if storage is not None:\n",
-        new="    if storage is None:\n",
+        old="    if wanted.storage is not None:\n",
+        new="    if wanted.storage is None:\n",
         test=f"{SWEEP}::test_a_database_is_handed_on_and_written_nowhere",
     ),
     Mutant(
         "a-sweep-of-an-empty-space-is-queued",
         file="pipeline/slurm/sweep.py",
-        old="    load_space(space_file, train | {ENSEMBLE: 1})\n",
+        old="    load_space(wanted.space_file, train | {ENSEMBLE: 1})\n",
         new="",
         test=f"{SWEEP}::test_what_cannot_work_is_one_error_before_anything_is_queued",
     ),

@@ -79,6 +79,13 @@ MUTANTS = [
         test="tests/pipeline/test_sweep_stops.py::test_a_training_below_the_median_ends_early",
     ),
     Mutant(
+        "a-trial-is-scored-by-an-epoch-that-nobody-picked",
+        file="pipeline/sweep/trial.py",
+        old="    return [found[step] for step in sorted(found)], best[-1] if best else None\n",
+        new="    return [found[step] for step in sorted(found)], max(found.values(), default=None)\n",
+        test=f"{SWEEP}::test_a_trial_whose_epoch_validation_cannot_pick_is_an_error",
+    ),
+    Mutant(
         "a-sweep-may-choose-a-lucky-seed",
         file="pipeline/sweep/space.py",
         old='LUCK = {"seed", "labeled_seed"}',

@@ -24,12 +24,12 @@ def _cluster() -> None:
         pytest.skip("no Slurm cluster: infra/slurm/ci.sh make test-slurm starts one")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def cluster_folder() -> Path:
-    """Where ci.sh keeps its cluster's files; tests that break a node skip on a cluster of somebody else."""
+    """Where ci.sh keeps its cluster's files; tests of its nodes skip on a cluster of somebody else."""
     folder = Path(os.environ.get("SLURM_CONF", "/")).parent
     if not (folder / "slurmd.n2.pid").exists():
-        pytest.skip("only the cluster of infra/slurm/ci.sh may lose a node")
+        pytest.skip("only the cluster of infra/slurm/ci.sh has such nodes, and may lose one")
     return folder
 
 

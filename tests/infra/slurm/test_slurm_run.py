@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import pytest
-import yaml
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from components.cxr.report import load_report
-from components.cxr.storage.storage import open_storage
+from components.cxr.storage.pointers import read_pointer
+from components.cxr.storage.storage import Root, open_storage
 from pipeline.slurm.commands import describe
+from tests.conftest import new_bucket
 from tests.infra.slurm.conftest import lose_node, queued, wait_until
 from tests.terminal import IN_A_TERMINAL
 
@@ -44,9 +44,10 @@ def logs(root: Path | str) -> str:
     return "\n".join(path.read_text(errors="replace")[-3000:] for path in sorted(Path(root).glob("slurm/*/*.log")))
 
 
-def weights(root: Path) -> dict[str, Any]:
-    (bundle,) = (root / "bundles").iterdir()
-    return dict(load_file(bundle / "weights.safetensors"))
+def weights(root: Path | str) -> dict[str, Any]:
+    bundles = open_storage(f"{root}/bundles")
+    (name,) = (name for name in bundles.sizes() if name.endswith("/weights.safetensors"))
+    return load(bundles.read(name).data)
 
 
 def largest_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
@@ -54,36 +55,87 @@ def largest_difference(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
     return max(float(abs(ours[name] - theirs[name]).max()) for name in ours)
 
 
+class Whole(NamedTuple):
+    """A whole run with a training on two nodes."""
+
+    root: str
+    """In a bucket."""
+    folder: Path
+    """Of scripts and logs."""
+    cache: Path
+    """That an environment module told the steps to use."""
+    output: str
+    jobs: dict[str, dict[str, str]]
+    """What Slurm said of the training's and the evaluation's job."""
+
+
 @pytest.fixture(scope="module")
-def whole(blob_config: Path) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The root of a whole run with a training on two nodes, and what it printed."""
-    root = Path(yaml.safe_load(blob_config.read_text())["root"])
-    return root, run(blob_config, root, *TRAINING, "train.num_nodes=2")
+def whole(
+    blob_config: Path,
+    gcs_server: str,
+    mlflow_server: str,
+    cluster_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Whole:
+    place, root = tmp_path_factory.mktemp("whole"), f"{new_bucket(gcs_server)}/chest"
+    (place / "modules" / "chest").mkdir(parents=True)
+    (place / "modules" / "chest" / "1.0").write_text(f"#%Module\nsetenv CXRFLOW_CACHE {place}/cache\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODULEPATH", str(place / "modules"))
+        patch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+        done = run(
+            blob_config,
+            root,
+            *TRAINING,
+            "train.num_nodes=2",
+            f"platform.slurm={{folder: {place}/slurm, modules: [chest/1.0], steps: {{evaluate: {{constraint: ib}}}}}}",
+            "platform.steps={train: {cpu: 2, memory: 1500M, gpus: 1, gpu_type: a100}}",
+        )
+        (folder,) = (place / "slurm").iterdir()
+        ids = json.loads((folder / "jobs.json").read_text())
+        jobs = {step: describe(ids[step]) for step in ("train", "evaluate")}
+    assert done.stderr == ""
+    return Whole(root, folder, place / "cache", done.stdout, jobs)
 
 
-def with_data(whole: Path, root: Path) -> Path:
+def with_data(whole: Whole, root: Path) -> Path:
     """A root in which the data set is there and nothing else."""
-    shutil.copytree(whole / "data", root / "data")
+    data = open_storage(f"{whole.root}/data")
+    for name in data.sizes():
+        (root / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        data.download(name, root / "data" / name)
     return root
 
 
-def test_the_whole_pipeline_ends_with_a_deployed_model(whole: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    root, done = whole
-    assert re.search(r"queued preprocess \d+, collect \d+, train \d+, evaluate \d+, deploy \d+; logs in", done.stdout)
-    assert "slurm: preprocess 2/2, collect done, train done, evaluate done, deploy done" in done.stdout
-    assert "train runs on n[1-2]" in done.stdout
-    assert done.stderr == ""
-    current = json.loads((root / "deployed" / "current.json").read_text())
-    assert (root / current["bundle"] / "weights.safetensors").is_file()
-    evaluation = open_storage(json.loads((root / "latest" / "evaluation.json").read_text())["uri"])
+def test_the_whole_pipeline_ends_with_a_deployed_model(whole: Whole) -> None:
+    assert re.search(r"queued preprocess \d+, collect \d+, train \d+, evaluate \d+, deploy \d+; logs in", whole.output)
+    assert "slurm: preprocess 2/2, collect done, train done, evaluate done, deploy done" in whole.output
+    assert "train runs on n[1-2]" in whole.output
+    root = Root(whole.root)
+    current = json.loads(root.at("deployed").read("current.json").data)
+    assert root.at(current["bundle"]).exists("weights.safetensors")
+    evaluation = open_storage(read_pointer(root, "evaluation", made_by="evaluate"))
     assert load_report(evaluation).headline.mean.auroc > 0.8
-    assert f"Everything is under {root}:\n" in done.stdout
+    assert f"Everything is under {whole.root}:\n" in whole.output
     assert queued() == []
 
 
-def test_no_patient_or_text_is_in_the_logs(whole: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    root, done = whole
-    text = done.stdout + "".join(path.read_text() for path in root.glob("slurm/*/*.log"))
+def test_jobs_get_what_they_ask_for(whole: Whole) -> None:
+    train = whole.jobs["train"]
+    assert train["TresPerNode"] == "gres:gpu:a100:1"
+    assert (train["NumNodes"], train["NumCPUs"], train["MinMemoryNode"]) == ("2", "4", "1431M")
+    assert whole.jobs["evaluate"]["NodeList"] == "n2", "the one with InfiniBand"
+    assert [*whole.cache.iterdir()], "the steps saw the module's variable"
+
+
+def test_a_module_that_is_not_there_is_told(blob_config: Path, tmp_path: Path) -> None:
+    done = run(blob_config, tmp_path / "root", "platform.slurm.modules=[chest/2.0]", code=2)
+    assert re.search(r"step preprocess, element 0 of 2, failed \(1 more\).*chest/2\.0", done.stderr, re.DOTALL)
+
+
+def test_no_patient_or_text_is_in_the_logs(whole: Whole) -> None:
+    text = whole.output + "".join(path.read_text() for path in whole.folder.glob("*.log"))
+    assert "train: wrote bundles/" in text
     for secret in ("cough", "train001", "test12", "validate003"):
         assert secret not in text
 
@@ -110,9 +162,9 @@ def preempted(job: str) -> None:
 
 
 def test_one_process_that_was_preempted_ends_with_the_weights_of_two_nodes(
-    whole: tuple[Path, subprocess.CompletedProcess[str]], blob_config: Path, cluster_folder: Path, tmp_path: Path
+    whole: Whole, blob_config: Path, cluster_folder: Path, tmp_path: Path
 ) -> None:
-    root = with_data(whole[0], tmp_path / "root")
+    root = with_data(whole, tmp_path / "root")
     place = "platform.slurm={stop_before_s: 1, steps: {train: {partition: short}}}"
     jobs, log = started(blob_config, root, *TRAINING, place)
     preempted(jobs["train"])
@@ -122,13 +174,13 @@ def test_one_process_that_was_preempted_ends_with_the_weights_of_two_nodes(
     subprocess.run(["scancel", *jobs.values()], check=True)
     assert f"at step {stopped} of 60" in log.read_text()
     assert not (log.parent / "train" / "failed").exists(), "no try is used up"
-    assert largest_difference(weights(whole[0]), weights(root)) < 1e-4, "60 steps, sums in another order"
+    assert largest_difference(weights(whole.root), weights(root)) < 1e-4, "60 steps, sums in another order"
 
 
 def test_a_training_that_meets_its_limit_is_preempted_and_loses_a_node_ends_as_an_unbroken_one(
-    whole: tuple[Path, subprocess.CompletedProcess[str]], blob_config: Path, cluster_folder: Path, tmp_path: Path
+    whole: Whole, blob_config: Path, cluster_folder: Path, tmp_path: Path
 ) -> None:
-    root = with_data(whole[0], tmp_path / "root")
+    root = with_data(whole, tmp_path / "root")
     jobs, log = started(blob_config, root, *TRAINING, "train.num_nodes=2")
     train, pending = f"--jobs={jobs['train']}", [f"{jobs['train']} PENDING"]
     subprocess.run(["scancel", "--batch", "--signal=USR1", jobs["train"]], check=True)  # as Slurm does before the limit
@@ -158,50 +210,14 @@ def test_a_training_that_meets_its_limit_is_preempted_and_loses_a_node_ends_as_a
     subprocess.run(["scancel", *jobs.values()], check=True)
     assert f"at step {lost} of 60" in log.read_text()
     assert "slurm: try 4 of job" in log.read_text()
-    assert largest_difference(weights(whole[0]), weights(root)) == 0.0
+    assert largest_difference(weights(whole.root), weights(root)) == 0.0
 
 
-def test_jobs_get_what_they_ask_for_and_the_root_may_be_a_bucket(
-    blob_config: Path,
-    gcs_bucket: str,
-    mlflow_server: str,
-    cluster_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    (tmp_path / "modules" / "chest").mkdir(parents=True)
-    (tmp_path / "modules" / "chest" / "1.0").write_text(f"#%Module\nsetenv CXRFLOW_CACHE {tmp_path}/cache\n")
-    monkeypatch.setenv("MODULEPATH", str(tmp_path / "modules"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
-    done = run(
-        blob_config,
-        f"{gcs_bucket}/chest",
-        f"platform.slurm={{folder: {tmp_path}/slurm, modules: [chest/1.0], steps: {{train: {{constraint: ib}}}}}}",
-        "platform.steps={train: {cpu: 2, memory: 1500M, gpus: 1, gpu_type: a100}}",
-        "platform.partitions=1",
-        "train.learning_rate=0.001",
-        "train.epochs=4",
-    )
-    (folder,) = (tmp_path / "slurm").iterdir()
-    train = describe(json.loads((folder / "jobs.json").read_text())["train"])
-    assert train["NodeList"] == "n2", "the one with InfiniBand"
-    assert train["TresPerNode"] == "gres:gpu:a100:1"
-    assert (train["NumCPUs"], train["MinMemoryNode"]) == ("2", "1431M")
-    assert [*(tmp_path / "cache").iterdir()], "the steps saw the module's variable"
-    names = {name.split("/")[0] for name in open_storage(f"{gcs_bucket}/chest").sizes()}
-    assert names >= {"data", "checkpoints", "bundles", "predictions", "evaluations", "decisions", "latest"}
-    assert "evaluate done, deploy done" in done.stdout
-    missing = run(blob_config, tmp_path / "root", "platform.slurm.modules=[chest/2.0]", code=2)
-    assert re.search(r"step preprocess, element 0 of 2, failed \(1 more\).*chest/2\.0", missing.stderr, re.DOTALL)
-
-
-def test_a_failing_element_of_the_array_is_told_by_name(
-    whole: tuple[Path, subprocess.CompletedProcess[str]], blob_config: Path, tmp_path: Path
-) -> None:
+def test_a_failing_element_of_the_array_is_told_by_name(whole: Whole, blob_config: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    (data,) = (whole[0] / "data").iterdir()
-    second = next(path.stem for path in (data / "parts").iterdir() if int(path.stem[-5:]) % 2)
-    blocked = root / "data" / data.name / "parts" / f"{second}.json"
+    parts = [PurePosixPath(name) for name in open_storage(f"{whole.root}/data").sizes() if "/parts/" in name]
+    second = next(part for part in parts if int(part.stem[-5:]) % 2)
+    blocked = root / "data" / second.with_suffix(".json")
     (blocked / "in the way").mkdir(parents=True)  # where the second element's record would go
     done = run(blob_config, root, "platform.retries.count=1", code=2)
     tries = [(path.name, path.read_text().count("slurm: try ")) for path in root.glob("slurm/*/preprocess-?.log")]
