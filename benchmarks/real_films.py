@@ -46,15 +46,24 @@ from components.train.train import train
 RESULTS = Path(__file__).parent / "results" / "real_films.json"
 PLAIN = 1
 """Version of the plain recipe; a change of it voids its runs."""
+SHIPPED: dict[str, Any] = dict(section(load_yaml(CONFIG), "train"))
+BARE: dict[str, Any] = {
+    "architecture": {name: value for name, value in SHIPPED["architecture"].items() if name != "patches"}
+}
+"""Without the expert of patches."""
 FEW: dict[str, Any] = {"labeled_fraction": 0.1}
+ALONE: dict[str, Any] = FEW | {"epochs": 60, "semi_supervised": {"method": "none"}}
 ARMS: dict[str, dict[str, Any] | None] = {
     "shipped": {},
     "plain": None,
-    "two models": {"num_models": 2},
-    "no augmentation": {"augment": "none"},
-    "none, 10 % labeled": FEW | {"epochs": 60, "semi_supervised": {"method": "none"}},
-    "five models, 10 % labeled": FEW | {"epochs": 60, "semi_supervised": {"method": "none"}, "num_models": 5},
-    "self-training, 10 % labeled": FEW
+    "without patches": BARE,
+    "two models": BARE | {"num_models": 2},
+    "no augmentation": BARE | {"augment": "none"},
+    "none, 10 % labeled": BARE | ALONE,
+    "patches, 10 % labeled": ALONE,
+    "five models, 10 % labeled": BARE | ALONE | {"num_models": 5},
+    "self-training, 10 % labeled": BARE
+    | FEW
     | {"epochs": 12, "semi_supervised": {"method": "self-training", "weight": 2.0, "teacher_epochs": 60}},
 }
 """What each arm changes of the shipped configuration; None is no configuration but the plain recipe."""
@@ -87,11 +96,11 @@ def print_report(kept: Path) -> None:
 
 
 def values_of(name: str, seed: int, *, quick: bool = False) -> dict[str, Any]:
-    """Section `train` of an arm: the shipped one, its own changes, a seed, one thread.
+    """Section `train` of an arm: the shipped one, the arm's changes, a seed, one thread.
 
     The seed redraws initial weights and order, and where labels are few, whose they are.
     """
-    values = dict(section(load_yaml(CONFIG), "train")) | (ARMS[name] or {})
+    values = SHIPPED | (BARE if (changes := ARMS[name]) is None else changes)
     values |= {"seed": 100 * seed, "labeled_seed": seed, "num_threads": 1}
     if quick:
         values |= {"epochs": 1}

@@ -30,9 +30,11 @@ def print_tables(runs: Sequence[Run], *, arms: Sequence[str]) -> dict[str, Any]:
     for name, of_seed in by_arm.items():
         cells = [_cell(of_seed, condition) for condition in SHORT]
         print(f"{name:{wide}}{len(of_seed):>6}{_seconds(of_seed):>7.0f}" + "".join(f"{cell:>26}" for cell in cells))
-    _print_less(by_arm, "shipped", ("plain", "two models", "no augmentation"), of="image")
-    _print_less(by_arm, "shipped", ("two models", "no augmentation"), of="all")
-    few = ("five models, 10 % labeled", "self-training, 10 % labeled")
+    _print_less(by_arm, "shipped", ("plain", "without patches", "two models"), of="image")
+    _print_less(by_arm, "shipped", ("without patches", "two models"), of="all")
+    _print_less(by_arm, "without patches", ("plain", "two models", "no augmentation"), of="image")
+    _print_less(by_arm, "without patches", ("two models", "no augmentation"), of="all")
+    few = ("patches, 10 % labeled", "five models, 10 % labeled", "self-training, 10 % labeled")
     _print_less(by_arm, "none, 10 % labeled", few, of="all")
     print("\nthe weights of the last epoch")
     for name, of_seed in by_arm.items():
@@ -91,6 +93,10 @@ def _summary(by_arm: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
     for label, of in (("nih_gain", "all"), ("nih_gain_films", "image"), ("nih_gain_last_epoch", "last")):
         if (compared := gain("shipped", "plain", of=of, less="image")) is not None:
             found |= {label: compared[0], f"{label}_low": compared[1], "nih_seeds": compared[2]}
+    if (bare := gain("without patches", "plain", of="all", less="image")) is not None:
+        found |= {"nih_gain_without_patches": bare[0], "nih_gain_without_patches_low": bare[1]}
+    if (patches := gain("patches, 10 % labeled", "none, 10 % labeled", of="all", less="all")) is not None:
+        found |= {"nih_patches_few": patches[0], "nih_patches_few_low": patches[1]}
     if (two := gain("two models", "plain", of="all", less="image")) is not None:
         found |= {"nih_gain_two_models": two[0], "nih_gain_two_models_low": two[1]}
     if (few := gain("self-training, 10 % labeled", "none, 10 % labeled", of="all", less="all")) is not None:

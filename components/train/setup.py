@@ -36,6 +36,7 @@ from components.train.objectives.self_training import SelfTraining
 from components.train.objectives.shown import Shown, ShownReports
 from components.train.objectives.supervised import Supervised
 from components.train.optimizer import build_optimizer
+from components.train.patch_words import Balance, fit_patch_expert
 from components.train.report_features import ReportFeatures
 from components.train.report_labels import training_reports
 from components.train.supervision import Supervision, supervision_of
@@ -123,6 +124,8 @@ class Setup:
             known = load_bundle(open_storage(folder))
             architecture, self.tokenizer = known.info.architecture, known.tokenizer
             model = continued_model(known, pathologies=manifest.pathologies, log_share_P3=log_share_P3)
+        if model.patch_expert is not None and self.origin is None:
+            fit_patch_expert(model.patch_expert, self.training, self.supervision, seed=config.seed)
         num_parameters = sum(p.numel() for p in model.parameters())
         adapt(model, config)
         model.to(device)
@@ -135,6 +138,9 @@ class Setup:
             self.training, tokenizer=self.tokenizer, max_tokens=architecture.max_tokens, maps=maps
         )
         self.ema = Ema(model, decay=config.ema_decay)
+        self.patches: Balance | None = None
+        if model.patch_expert is not None and self.ema.model.patch_expert is not None:
+            self.patches = Balance((model.patch_expert, self.ema.model.patch_expert), self.validation)
         checkpoint_gradients(model, config)
         self.reports = None
         if config.report_alignment is not None:

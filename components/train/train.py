@@ -248,7 +248,7 @@ def _loop(
 
 def _validate(setup: Setup, progress: Progress, *, epoch: int, tracked: TrackedRun | None, stop: StopRequest) -> None:
     """Score the EMA weights and keep the best; with too few labels to validate on, the last weights are exported."""
-    auroc = validation_auroc(setup.average(), setup.validation, device=setup.device, stop=stop)
+    auroc = _auroc(setup, stop=stop)
     progress.validated = epoch + 1
     if auroc is None or not is_main():
         return
@@ -262,7 +262,7 @@ def _validate_origin(setup: Setup, progress: Progress, *, stop: StopRequest) -> 
     """Score the bundle that training starts from: fine-tuning that makes it worse exports it as it came."""
     assert setup.origin is not None
     try:
-        auroc = validation_auroc(setup.average(), setup.validation, device=setup.device, stop=stop)
+        auroc = _auroc(setup, stop=stop)
     except StoppedError:
         _end(progress)
     known, asked = set(setup.origin.info.pathologies), setup.info.pathologies
@@ -271,6 +271,12 @@ def _validate_origin(setup: Setup, progress: Progress, *, stop: StopRequest) -> 
     say(f"train: starts from bundle {setup.origin.hash[:12]}, which knows {shared}{told}")
     if auroc is not None and setup.validation_picks and is_main():
         keep_best(progress, auroc, epoch=-1, average=setup.ema.model)
+
+
+def _auroc(setup: Setup, *, stop: StopRequest) -> float | None:
+    """Of the average, as evaluation would see it."""
+    average, device = setup.average(), setup.device
+    return validation_auroc(average, setup.validation, device=device, stop=stop, patches=setup.patches)
 
 
 def _end(progress: Progress) -> NoReturn:

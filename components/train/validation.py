@@ -12,6 +12,7 @@ from components.cxr.labels import truth_of
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import predict
 from components.train.distributed import gather, rank, world_size
+from components.train.patch_words import Balance
 from components.train.stopping import StopRequest
 
 __all__ = ["LEAST_POSITIVES", "StoppedError", "num_positives", "shared_scores", "validation_auroc"]
@@ -53,10 +54,12 @@ def num_positives(studies: StudyDataset) -> int:
     return int((truth_of(studies.states_SP, studies.labeled_S, protocol="A") == 1).sum())
 
 
-def validation_auroc(bundle: Bundle, studies: StudyDataset, *, device: torch.device, stop: StopRequest) -> float | None:
+def validation_auroc(
+    bundle: Bundle, studies: StudyDataset, *, device: torch.device, stop: StopRequest, patches: Balance | None = None
+) -> float | None:
     """Mean AUROC in [0, 1] over pathologies with both classes (all modalities, protocol A, by study), else None.
 
-    Every process must call it.
+    Every process must call it. The expert of patches is balanced by the way.
 
     Raises:
         StoppedError: a process was asked to stop.
@@ -64,4 +67,7 @@ def validation_auroc(bundle: Bundle, studies: StudyDataset, *, device: torch.dev
     if len(studies) == 0:
         return None
     truth_SP = truth_of(studies.states_SP, studies.labeled_S, protocol="A")
-    return mean_auroc(shared_scores(bundle, studies, device=device, stop=stop), truth_SP)
+    if patches is not None:
+        patches.take_out()
+    score_SP = shared_scores(bundle, studies, device=device, stop=stop)
+    return mean_auroc(score_SP if patches is None else patches.put_in(score_SP), truth_SP)

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from components.cxr.config import Config
 
-__all__ = ["Architecture", "EncoderConfig", "FusionConfig", "Normalization", "VisionConfig"]
+__all__ = ["Architecture", "EncoderConfig", "FusionConfig", "Normalization", "PatchConfig", "VisionConfig"]
 
 SMALL_RESNET: dict[str, Any] = {
     "embedding_size": 32,
@@ -71,6 +71,21 @@ class VisionConfig(EncoderConfig):
     standard deviation 0.25."""
 
 
+class PatchConfig(Config):
+    """An expert of films beside the encoder: a dictionary of small patches (Coates, Lee and Ng 2011), for few films."""
+
+    words: int = Field(256, ge=2, le=4096)
+    """Patches that the dictionary tells apart."""
+    patch: int = Field(6, ge=3, le=16)
+    """Side of a patch in pixels."""
+    stride: int = Field(2, ge=1)
+    """Pixels between patches."""
+    grid: int = Field(4, ge=1, le=8)
+    """Parts of a film's side in which the patches are counted."""
+    side: int = Field(64, ge=32, le=256)
+    """Pixels a side that larger films are brought to first."""
+
+
 class FusionConfig(Config):
     """How films, metadata and text become one answer per pathology."""
 
@@ -102,5 +117,7 @@ class Architecture(Config):
     """Transformer on the pre-read text."""
     fusion: FusionConfig = FusionConfig()
     """Pathology queries over all tokens."""
+    patches: PatchConfig | None = None
+    """A second opinion on films, fitted before training."""
     max_tokens: int = Field(64, ge=4)
     """T, where longer texts are cut."""

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from components.cxr.model.architecture import Architecture
 from components.cxr.model.batch import NUM_SEXES, NUM_VIEWS, Batch
 from components.cxr.model.dropout import film_keys, key_dropout, keyed
 from components.cxr.model.fusion import PathologyQueries, TextExpert
+from components.cxr.model.patch_expert import PatchExpert
 from components.cxr.model.text import text_encoder
 from components.cxr.model.vision import VisionEncoder
 
@@ -24,6 +26,7 @@ __all__ = ["OF_A_PATHOLOGY", "CxrModel", "positive_score", "probabilities"]
 _PRIOR, _BIAS = "text_expert.prior_P3", "queries.head_bias_P3"
 OF_A_PATHOLOGY = (
     "queries.queries_PD", "queries.head_weight_PD3", _BIAS, "text_expert.weight_PC3", _PRIOR,
+    "patch_expert.weight_PF", "patch_expert.bias_P", "patch_expert.scale_P",
 )  # fmt: skip
 """Weights whose rows are the pathologies."""
 
@@ -60,6 +63,8 @@ class CxrModel(nn.Module):
             self,
             skip=[m for m, e in ((self.vision, architecture.vision), (self.text, architecture.text)) if e.pretrained],
         )
+        patches = architecture.patches  # last, so that the rest learns the same with it and without
+        self.patch_expert = None if patches is None else PatchExpert(patches, num_pathologies=num_pathologies)
 
     def train(self, mode: bool = True) -> CxrModel:
         """As in torch, but a frozen encoder stays in evaluation mode."""
@@ -76,13 +81,18 @@ class CxrModel(nn.Module):
             keys_B: int64, what dropout depends on while training; without them it draws from the process's stream.
         """
         with keyed(keys_B):
-            films_BP3, text_BP3, _ = self._parts(batch, keys_B)
-        return films_BP3 if self.text_expert is None else films_BP3 + self.text_expert.scale * text_BP3
+            logits_BP3, text_BP3, _ = self._parts(batch, keys_B)
+        if self.text_expert is not None:
+            logits_BP3 = logits_BP3 + self.text_expert.scale * text_BP3
+        if self.patch_expert is not None:
+            logits_BP3 = logits_BP3 + F.pad(self.patch_expert(batch.films_BVHW, batch.film_mask_BV)[..., None], (2, 0))
+        return logits_BP3
 
     def experts(self, batch: Batch, keys_B: Tensor | None = None) -> Tensor:
         """Logits (E, B, P, 3) that training draws toward the labels, each expert's alone.
 
-        They are films with metadata, text, and the scale of their sum; under `concat` the one answer.
+        They are films with metadata, text, and the scale of their sum; under `concat` the one answer. The expert of
+        patches is not among them: no gradient changes it.
         """
         return self.experts_and_films(batch, keys_B)[0]
 

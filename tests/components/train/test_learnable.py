@@ -13,19 +13,23 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from components.cxr.auroc import aurocs
 from components.cxr.bundle import load_bundle
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.ids import IdKey, hash_id
-from components.cxr.model.architecture import Architecture
+from components.cxr.model.architecture import Architecture, PatchConfig
 from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.patch_expert import PatchExpert
 from components.cxr.model.predictor import predict
 from components.cxr.report import Condition
 from components.cxr.shard_writer import ImageRow, write_shard
 from components.cxr.shards import SCHEMA_VERSION, LoadedManifest, Manifest, SplitCounts, load_manifest, write_manifest
 from components.cxr.storage.storage import Root, open_storage
 from components.train.config import SemiSupervised, TrainConfig
+from components.train.patch_words import fit_patch_expert
+from components.train.setup import taught_studies
 from components.train.train import train
 
 SIZE = 16
@@ -86,6 +90,24 @@ def test_nothing_is_learned_from_shuffled_labels(config: TrainConfig, tmp_path: 
     loaded = _write(tmp_path / "data", shuffled=True)
     for found in _test_aurocs(config, loaded, Root(tmp_path / "root")).values():
         assert found.mean() == pytest.approx(0.5, abs=CHANCE)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_the_expert_of_patches_learns_what_films_show_and_nothing_else(
+    config: TrainConfig, tmp_path: Path, shuffled: bool
+) -> None:
+    loaded = _write(tmp_path / "data", shuffled=shuffled)
+    expert = PatchExpert(PatchConfig(words=16, patch=4, stride=2, grid=2), num_pathologies=len(NAMES))
+    fit_patch_expert(expert, *taught_studies(config, loaded), seed=0)
+    test = StudyDataset(loaded, splits=["test"], text=config.text)
+    films_S1HW = torch.from_numpy(np.stack([np.stack(study.films) for study in test]))
+    opinion_SP = expert(films_S1HW, torch.ones(films_S1HW.shape[:2], dtype=torch.bool)).numpy()
+    found_P = np.array(aurocs(opinion_SP, test.states_SP), np.float64)
+    assert found_P[IN_TEXT].mean() == pytest.approx(0.5, abs=CHANCE)
+    if shuffled:
+        assert found_P[IN_FILM].mean() == pytest.approx(0.5, abs=CHANCE)
+    else:
+        assert found_P[IN_FILM].mean() > 0.95
 
 
 def test_another_site_learns_from_a_few_labels_what_a_model_of_the_first_knows(

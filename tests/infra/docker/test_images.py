@@ -113,9 +113,8 @@ def test_the_four_steps_run_by_plain_docker_run(docker_data: tuple[Path, str]) -
     assert (
         json.loads((folder / Path(bundle).relative_to("/data") / "bundle.json").read_text())["git_revision"] == revision
     )
-    server = run(
-        "serve", "--bundle", bundle, "--evaluation", evaluation, options=("-d", "-p", "127.0.0.1::8000")
-    ).strip()
+    locked = ("-d", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "-p", "127.0.0.1::8000")
+    server = run("serve", "--bundle", bundle, "--evaluation", evaluation, options=locked).strip()
     try:
         deadline = time.monotonic() + 600
         while (health := inspect("container", server)["State"]["Health"]["Status"]) != "healthy":

@@ -1,0 +1,99 @@
+"""A second opinion on films that no gradient makes: how often which small patch comes where, and a ridge regression.
+
+Coates, Lee and Ng, "An analysis of single-layer networks in unsupervised feature learning", 2011: patches of the films,
+normalized and whitened, are told apart by the centers of a k-means clustering; the answer is linear in how near each
+part of a film comes to each center. The centers need no labels. Where films are few, this knows more than an encoder
+from scratch, and other things (docs/learning.md). components/train/patch_words.py fits it.
+
+Shape letters: B studies, V views, N films, H and W pixels, L places of a film, Q pixels of a patch, K words, F
+features, P pathologies.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from components.cxr.model.architecture import PatchConfig
+
+__all__ = ["PatchExpert"]
+
+_FILMS_A_TIME = 16
+"""Bounds memory: a film's distances are L x K numbers, 900 KiB with the defaults."""
+_LEAST_VARIANCE = 0.01
+"""Of gray values in [0, 1] within a patch: what varies less is flat."""
+
+
+class PatchExpert(nn.Module):
+    """Log-odds that a study's films add; all its tensors are buffers, set before training and by validation.
+
+    Args:
+        num_pathologies: P.
+    """
+
+    mean_Q: Tensor
+    whitening_QQ: Tensor
+    words_KQ: Tensor
+    weight_PF: Tensor
+    bias_P: Tensor
+    scale_P: Tensor
+
+    def __init__(self, config: PatchConfig, *, num_pathologies: int) -> None:
+        super().__init__()
+        self.config = config
+        pixels, features = config.patch**2, config.words * config.grid**2
+        self.register_buffer("mean_Q", torch.zeros(pixels))
+        self.register_buffer("whitening_QQ", torch.eye(pixels))
+        self.register_buffer("words_KQ", torch.zeros(config.words, pixels))
+        self.register_buffer("weight_PF", torch.zeros(num_pathologies, features))
+        self.register_buffer("bias_P", torch.zeros(num_pathologies))
+        self.register_buffer("scale_P", torch.ones(num_pathologies))
+
+    def forward(self, films_BVHW: Tensor, film_mask_BV: Tensor) -> Tensor:
+        """What is added to the logit of positive (B, P): 0 on average over the training films, and without films.
+
+        Args:
+            films_BVHW: uint8.
+            film_mask_BV: True for a film that is there.
+        """
+        opinion_NP = self.opinion(self.features(films_BVHW[film_mask_BV]))
+        opinion_BVP = opinion_NP.new_zeros(*film_mask_BV.shape, opinion_NP.shape[-1])
+        opinion_BVP[film_mask_BV] = opinion_NP
+        return self.scale_P * opinion_BVP.sum(dim=1) / film_mask_BV.sum(dim=1, keepdim=True).clamp(min=1)
+
+    def opinion(self, features_NF: Tensor) -> Tensor:
+        """What is made of features, of a film's or of the mean of several's, before `scale_P` (N, P)."""
+        return features_NF @ self.weight_PF.T + self.bias_P
+
+    def features(self, films_NHW: Tensor) -> Tensor:
+        """How near each part of each film comes to each word (N, F), 0 for words that are farther than the mean.
+
+        Args:
+            films_NHW: uint8.
+        """
+        parts = [self._features(films) for films in films_NHW.split(_FILMS_A_TIME)]
+        return torch.cat(parts) if parts else self.weight_PF.new_zeros(0, self.weight_PF.shape[1])
+
+    def patches(self, films_NHW: Tensor) -> Tensor:
+        """Every patch of each film (N, L, Q), normalized to mean 0 and variance 1, not yet whitened."""
+        films_N1HW = films_NHW[:, None].to(self.mean_Q.dtype) / 255.0
+        if films_N1HW.shape[-1] > self.config.side:
+            films_N1HW = F.interpolate(films_N1HW, size=(self.config.side, self.config.side), mode="area")
+        patch_NLQ = F.unfold(films_N1HW, self.config.patch, stride=self.config.stride).transpose(1, 2)
+        variance_NL1, mean_NL1 = torch.var_mean(patch_NLQ, dim=2, keepdim=True, correction=0)
+        return (patch_NLQ - mean_NL1) / (variance_NL1 + _LEAST_VARIANCE).sqrt()
+
+    def whitened(self, patch_NLQ: Tensor) -> Tensor:
+        """Patches whose pixels no longer go together."""
+        return (patch_NLQ - self.mean_Q) @ self.whitening_QQ
+
+    def _features(self, films_NHW: Tensor) -> Tensor:
+        patch_NLQ = self.whitened(self.patches(films_NHW))
+        squares_NL1, squares_K = patch_NLQ.square().sum(dim=2, keepdim=True), self.words_KQ.square().sum(dim=1)
+        distance_NLK = (squares_NL1 + squares_K - 2.0 * patch_NLQ @ self.words_KQ.T).clamp(min=0.0).sqrt()
+        near_NLK = (distance_NLK.mean(dim=2, keepdim=True) - distance_NLK).clamp(min=0.0)
+        num_films, places, words = near_NLK.shape
+        side = round(places**0.5)
+        near_NKhw = near_NLK.transpose(1, 2).reshape(num_films, words, side, side)
+        return F.adaptive_avg_pool2d(near_NKhw, self.config.grid).flatten(1)

@@ -1,0 +1,165 @@
+"""The expert of patches: its features by the paper, what it learns and from whom, and how much it counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from components.cxr.bundle import load_bundle
+from components.cxr.labels import POSITIVE
+from components.cxr.model.architecture import Architecture, PatchConfig
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.patch_expert import PatchExpert
+from components.cxr.model.predictor import predict
+from components.cxr.shards import LoadedManifest
+from components.cxr.storage.storage import Root
+from components.train.config import SemiSupervised, TrainConfig
+from components.train.key import training_key
+from components.train.patch_words import fit_patch_expert
+from components.train.setup import Setup, taught_studies
+from components.train.train import train
+from tests.components.train import ranks
+
+CPU = torch.device("cpu")
+SMALL = PatchConfig(words=12, patch=5, stride=3, grid=2, side=32)
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config: TrainConfig) -> TrainConfig:
+    architecture = tiny_config.architecture.model_copy(update={"patches": SMALL})
+    values = {"architecture": architecture, "semi_supervised": SemiSupervised(method="none"), "epochs": 2}
+    return tiny_config.model_copy(update=values)
+
+
+@pytest.fixture(scope="module")
+def trained(config: TrainConfig, tiny_data: LoadedManifest, tmp_path_factory: pytest.TempPathFactory) -> Root:
+    root = Root(tmp_path_factory.mktemp("patches"))
+    train(config, loaded=tiny_data, root=root)
+    return root
+
+
+def model_of(root: Root, config: TrainConfig, loaded: LoadedManifest) -> torch.nn.Module:
+    return load_bundle(root.bundle(training_key(config, loaded.hash))).model
+
+
+def fitted(config: TrainConfig, loaded: LoadedManifest, *, seed: int = 0) -> PatchExpert:
+    expert = PatchExpert(SMALL, num_pathologies=len(loaded.manifest.pathologies))
+    studies, supervision = taught_studies(config, loaded)
+    fit_patch_expert(expert, studies, supervision, seed=seed)
+    return expert
+
+
+def test_features_are_those_of_the_paper() -> None:
+    rng = np.random.default_rng(3)
+    expert = PatchExpert(SMALL, num_pathologies=2)
+    for buffer in (expert.mean_Q, expert.whitening_QQ, expert.words_KQ):
+        buffer.copy_(torch.from_numpy(rng.normal(size=buffer.shape)))
+    film = rng.integers(0, 256, (32, 32), dtype=np.uint8)
+    places = range(0, 32 - 5 + 1, 3)
+    near = np.array([[nearness(expert, film[y : y + 5, x : x + 5]) for x in places] for y in places])
+    half = len(places) // 2
+    parts = [near[y : y + half, x : x + half].mean(axis=(0, 1)) for y in (0, half) for x in (0, half)]
+    expected = np.stack(parts, axis=1).ravel()  # word by word, the parts in reading order
+    np.testing.assert_allclose(expert.features(torch.from_numpy(film)[None])[0].numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def nearness(expert: PatchExpert, patch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """max(0, mean distance - distance) to each word: the `triangle` activation."""
+    values = patch.ravel() / 255.0
+    values = (values - values.mean()) / np.sqrt(values.var() + 0.01)
+    white = (values - expert.mean_Q.numpy()) @ expert.whitening_QQ.numpy()
+    distances = np.sqrt(((expert.words_KQ.numpy() - white) ** 2).sum(axis=1))
+    return np.asarray(np.maximum(distances.mean() - distances, 0.0))
+
+
+def test_words_come_from_all_films_and_weights_from_labels(config: TrainConfig, tiny_data: LoadedManifest) -> None:
+    every, few = fitted(config, tiny_data), fitted(config.model_copy(update={"labeled_fraction": 0.5}), tiny_data)
+    assert torch.equal(every.words_KQ, few.words_KQ), "whoever has labels"
+    assert not torch.equal(every.weight_PF, few.weight_PF)
+    assert not torch.equal(every.words_KQ, fitted(config, tiny_data, seed=1).words_KQ)
+    assert len(every.words_KQ.unique(dim=0)) == SMALL.words
+
+
+def test_a_study_gets_the_mean_over_its_films_and_nothing_without_any(
+    config: TrainConfig, tiny_data: LoadedManifest
+) -> None:
+    expert, studies = fitted(config, tiny_data), StudyDataset(tiny_data, splits=["test"], text=config.text)
+    films = next(study.films for study in studies if len(study.films) == 2)
+    films_2VHW = torch.from_numpy(np.stack([films, films]))
+    added_2P = expert(films_2VHW, torch.tensor([[True, True], [False, False]]))
+    each_2P = expert.opinion(expert.features(films_2VHW[0]))
+    assert torch.allclose(added_2P[0], expert.scale_P * each_2P.mean(dim=0), atol=1e-5)
+    assert not torch.equal(each_2P[0], each_2P[1])
+    assert not added_2P[1].any()
+
+
+def test_labels_that_nobody_gave_draw_nothing(config: TrainConfig, tiny_data: LoadedManifest) -> None:
+    studies, supervision = taught_studies(config, tiny_data)
+    assert (studies.states_SP == POSITIVE).any()
+    supervision.weight_SP[:, 0] = 0.0
+    supervision.target_SP3[:, 0] = 0.0
+    expert = PatchExpert(SMALL, num_pathologies=len(tiny_data.manifest.pathologies))
+    fit_patch_expert(expert, studies, supervision, seed=0)
+    assert expert.weight_PF[0].abs().max() < 1e-6
+    assert expert.weight_PF[1:].abs().amax(dim=1).min() > 1e-6
+
+
+def test_the_bundle_counts_it_as_much_as_the_rest(
+    trained: Root, config: TrainConfig, tiny_data: LoadedManifest
+) -> None:
+    bundle = load_bundle(trained.bundle(training_key(config, tiny_data.hash)))
+    expert = bundle.model.patch_expert
+    assert expert is not None
+    studies = StudyDataset(tiny_data, splits=["validate"], text=config.text)
+    whole_SP = predict(bundle, list(studies), device=CPU, batch_size=7).score_SP
+    scale_P = expert.scale_P.clone()
+    expert.scale_P.zero_()
+    rest_SP = predict(bundle, list(studies), device=CPU, batch_size=7).score_SP
+    added_SP = whole_SP - rest_SP
+    np.testing.assert_allclose(added_SP.std(axis=0), rest_SP.std(axis=0), rtol=1e-3)
+    assert (scale_P > 0).all()
+    assert torch.equal(expert.words_KQ, fitted(config, tiny_data).words_KQ)
+
+
+def test_a_training_learns_the_same_beside_it(
+    trained: Root, config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path
+) -> None:
+    alone = config.model_copy(update={"architecture": config.architecture.model_copy(update={"patches": None})})
+    last = {"labeled_fraction": 0.3}  # so few that the last epoch goes out, whatever validation says of it
+    alone, beside = (each.model_copy(update=last) for each in (alone, config))
+    for each in (alone, beside):
+        train(each, loaded=tiny_data, root=Root(tmp_path))
+    one, other = (model_of(Root(tmp_path), each, tiny_data).state_dict() for each in (alone, beside))
+    assert all(torch.equal(other[name], value) for name, value in one.items())
+    assert {name.split(".")[0] for name in other.keys() - one.keys()} == {"patch_expert"}
+
+
+def run(config: TrainConfig, loaded: LoadedManifest, root: Path) -> None:
+    """In each of several processes."""
+    train(config, loaded=loaded, root=Root(root))
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_weights_of_one(
+    trained: Root, config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path
+) -> None:
+    assert ranks.join(ranks.start(run, config, tiny_data, tmp_path, num_processes=2)) == [0, 0]
+    one, two = (model_of(root, config, tiny_data).state_dict() for root in (trained, Root(tmp_path)))
+    assert max(float((two[name] - value).abs().max()) for name, value in one.items()) < 1e-5
+
+
+def test_another_training_keeps_it_for_the_pathologies_that_it_knows(
+    trained: Root, config: TrainConfig, tiny_data: LoadedManifest
+) -> None:
+    values = {
+        "architecture": Architecture(),
+        "fine_tune_from": trained.bundle(training_key(config, tiny_data.hash)).uri,
+    }
+    setup = Setup(config.model_copy(update=values), tiny_data, device=CPU)
+    known, kept = model_of(trained, config, tiny_data), setup.network.classifier
+    for name in ("words_KQ", "weight_PF", "bias_P"):
+        assert torch.equal(known.get_buffer(f"patch_expert.{name}"), kept.get_buffer(f"patch_expert.{name}"))
