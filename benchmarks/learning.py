@@ -55,6 +55,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "oracle": {"epochs": 12, "semi_supervised": {"method": "none"}, "labeled_fraction": 1.0},
 }
 """What each arm changes of the shared configuration; epochs were chosen on other patients."""
+PATCHES = {"patches": "none", "self-training, patches": "self-training", "oracle, patches": "oracle"}
+"""Arms that have an expert of patches beside the encoder of another."""
 METHODS = ("self-training",)
 REMOVED = ("mean teacher",)
 """Arms whose method is no longer there: their runs are kept and shown beside the others, and cannot be made again."""
@@ -92,7 +94,7 @@ def main(
     figure: Annotated[Path | None, typer.Option(help="Draw the curve into this file too.")] = None,
 ) -> None:
     """Train what is missing, then print the tables and the JSON line."""
-    check_arms(arm, [*ARMS, *ABLATIONS, *PRETRAINED])
+    check_arms(arm, [*ARMS, *PATCHES, *ABLATIONS, *PRETRAINED])
     torch.set_num_threads(1)
     kept = RESULTS if not quick else root / "quick" / "learning.json"
     if not report:
@@ -135,7 +137,10 @@ def _arms(part: Part, seed: int) -> list[tuple[str, int, dict[str, Any]]]:
     """Name, percent of the patients with labels, and section `train` of every arm."""
     base, oracle = base_values(seed), base_values(seed) | ARMS["oracle"]
     if part is Part.METHODS:
-        return [(name, 100 if name == "oracle" else 10, base | changed) for name, changed in ARMS.items()]
+        patches = {"architecture": {"patches": {}}}
+        arms = {name: base | changed for name, changed in ARMS.items()}
+        arms |= {name: _merged(arms[other], patches) for name, other in PATCHES.items()}
+        return [(name, _percent(name), values) for name, values in arms.items()]
     if part is Part.ABLATIONS:
         return [(name, 100, _merged(oracle, changed)) for name, changed in ABLATIONS.items()]
     if part is Part.PRETRAINED:
@@ -172,14 +177,16 @@ def _quick(values: dict[str, Any]) -> dict[str, Any]:
 def methods_table(runs: list[Run]) -> dict[str, Any]:
     """Print every method's scores and what they are above `none`; return the JSON's numbers."""
     summary: dict[str, Any] = {}
-    by_arm = {name: runs_by_seed(runs, name, 100 if name == "oracle" else 10) for name in (*ARMS, *REMOVED)}
+    by_arm = {name: runs_by_seed(runs, name, _percent(name)) for name in (*ARMS, *PATCHES, *REMOVED)}
     print("mean AUROC of 14 against the truth (95 % interval), labels of 10 % of the patients")
-    print(f"{'':20}{'seeds':>7}{'CPU min':>9}{'all inputs':>26}{'films alone':>26}")
+    print(f"{'':22}{'seeds':>7}{'CPU min':>9}{'all inputs':>26}{'films alone':>26}")
     for name, of_seed in by_arm.items():
         if of_seed:
             cells = [told(over_seeds(of_seed, list(of_seed), condition)) for condition in CONDITIONS]
-            print(f"{name:20}{len(of_seed):>7}{_minutes(of_seed):>9.1f}" + "".join(f"{cell:>26}" for cell in cells))
-    others = {"none": set(by_arm) - {"none"}, "five models": {"self-training"}, "report labels": {"both from reports"}}
+            print(f"{name:22}{len(of_seed):>7}{_minutes(of_seed):>9.1f}" + "".join(f"{cell:>26}" for cell in cells))
+    others = {"none": set(by_arm) - {"none", "self-training, patches", "oracle, patches"}}
+    others |= {"five models": {"self-training"}, "report labels": {"both from reports"}}
+    others |= {other: {name} for name, other in PATCHES.items() if other != "none"}
     for other, names in others.items():
         less = {name: of_seed for name, of_seed in by_arm.items() if name in names}
         less_table(f"less {other}, the same seeds", less, by_arm[other])
@@ -196,6 +203,11 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
         summary["report_gap_closed"] = float(report[0] / oracle[0])
         summary["report_gap_closed_low"] = low(report[1:] / oracle[1:])
     return summary
+
+
+def _percent(arm: str) -> int:
+    """Of the patients, whose labels are used."""
+    return 100 if arm.startswith("oracle") else 10
 
 
 def less_table(title: str, by_arm: Mapping[str, dict[int, Run]], others: dict[int, Run]) -> None:

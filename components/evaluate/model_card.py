@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from components.cxr.bundle_info import BundleInfo, Description
 from components.cxr.film_check import FilmCheck
+from components.cxr.model.architecture import Architecture
 from components.cxr.operating_points import OperatingPoints
 from components.cxr.report import CONDITIONS, LOW_SUPPORT, Difference, Metric, Report, Score
 from components.cxr.shards import SPLITS, Manifest
@@ -68,7 +69,7 @@ def model_facts(model: Description) -> str:
     rows = {
         "Answer": f"probability of {len(info.pathologies)} findings for a study of one or more films",
         "Network": f"{architecture.vision.model_type} on films, {architecture.text.model_type} on text, fused by "
-        f"`{architecture.fusion.kind}`; {info.size}",
+        f"`{architecture.fusion.kind}`{_patches(architecture)}; {info.size}",
         "Pretrained from": f"films: {architecture.vision.pretrained or 'nothing'}; "
         f"text: {architecture.text.pretrained or 'nothing'}",
         **({"Fine-tuned from": before} if before else {}),
@@ -84,6 +85,12 @@ def model_facts(model: Description) -> str:
         "Source revision": f"`{info.git_revision}`" if info.git_revision else "unknown",
     }
     return "## Model\n\n" + markdown_table(("", ""), list(rows.items()))
+
+
+def _patches(architecture: Architecture) -> str:
+    if architecture.patches is None:
+        return ""
+    return f", beside an expert of {architecture.patches.words} patches (Coates, Lee and Ng 2011)"
 
 
 def _data(info: BundleInfo, manifest: Manifest, manifest_hash: str) -> str:

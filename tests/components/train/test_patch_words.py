@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from components.cxr.bundle import load_bundle
-from components.cxr.labels import POSITIVE
+from components.cxr.labels import BLANK, NEGATIVE, POSITIVE, UNCERTAIN, LabelPolicy
 from components.cxr.model.architecture import Architecture, PatchConfig
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.patch_expert import PatchExpert
@@ -19,8 +19,9 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train.config import SemiSupervised, TrainConfig
 from components.train.key import training_key
-from components.train.patch_words import fit_patch_expert
+from components.train.patch_words import _target, fit_patch_expert
 from components.train.setup import Setup, taught_studies
+from components.train.supervision import supervision_of
 from components.train.train import train
 from tests.components.train import ranks
 
@@ -95,6 +96,13 @@ def test_a_study_gets_the_mean_over_its_films_and_nothing_without_any(
     assert torch.allclose(added_2P[0], expert.scale_P * each_2P.mean(dim=0), atol=1e-5)
     assert not torch.equal(each_2P[0], each_2P[1])
     assert not added_2P[1].any()
+
+
+def test_a_label_that_is_uncertain_or_missing_counts_as_the_share() -> None:
+    states_SP = np.array([[POSITIVE], [NEGATIVE], [NEGATIVE], [NEGATIVE], [UNCERTAIN], [BLANK]], dtype=np.int8)
+    policy = LabelPolicy(blank="ignore")
+    supervision = supervision_of(states_SP, np.ones(6, dtype=bool), policy=policy)
+    np.testing.assert_allclose(_target(supervision, np.arange(6))[:, 0], [1, 0, 0, 0, 0.25, 0.25])
 
 
 def test_labels_that_nobody_gave_draw_nothing(config: TrainConfig, tiny_data: LoadedManifest) -> None:

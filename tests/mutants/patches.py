@@ -1,0 +1,66 @@
+"""The expert of patches: its features, whom it learns from, how much it counts."""
+
+from tests.mutants.mutant import Mutant
+
+MODEL, WORDS = "components/cxr/model/patch_expert.py", "components/train/patch_words.py"
+TEST = "tests/components/train/test_patch_words.py"
+COUNTS = f"{TEST}::test_the_bundle_counts_it_as_much_as_the_rest"
+
+MUTANTS = [
+    Mutant(
+        "patches-keep-their-contrast",
+        file=MODEL,
+        old="return (patch_NLQ - mean_NL1) / (variance_NL1 + _LEAST_VARIANCE).sqrt()",
+        new="return patch_NLQ - mean_NL1",
+        test=f"{TEST}::test_features_are_those_of_the_paper",
+    ),
+    Mutant(
+        "far-words-count-too",
+        file=MODEL,
+        old="near_NLK = (distance_NLK.mean(dim=2, keepdim=True) - distance_NLK).clamp(min=0.0)",
+        new="near_NLK = distance_NLK.mean(dim=2, keepdim=True) - distance_NLK",
+        test=f"{TEST}::test_features_are_those_of_the_paper",
+    ),
+    Mutant(
+        "two-films-are-twice-as-sure",
+        file=MODEL,
+        old="opinion_BVP.sum(dim=1) / film_mask_BV.sum(dim=1, keepdim=True).clamp(min=1)",
+        new="opinion_BVP.sum(dim=1)",
+        test=f"{TEST}::test_a_study_gets_the_mean_over_its_films_and_nothing_without_any",
+    ),
+    Mutant(
+        "the-expert-of-patches-is-not-asked",
+        file="components/cxr/model/network.py",
+        old="        if self.patch_expert is not None:\n            logits_BP3",
+        new="        if self.patch_expert is None:\n            logits_BP3",
+        test=COUNTS,
+    ),
+    Mutant(
+        "validation-does-not-balance-the-expert",
+        file=WORDS,
+        old="            expert.scale_P.copy_(torch.from_numpy(scale_P))\n",
+        new="            expert.scale_P.fill_(1.0)\n",
+        test=COUNTS,
+    ),
+    Mutant(
+        "the-expert-is-balanced-against-itself",
+        file="components/train/validation.py",
+        old="        patches.take_out()\n",
+        new="        pass\n",
+        test=COUNTS,
+    ),
+    Mutant(
+        "words-come-from-labeled-films-alone",
+        file=WORDS,
+        old="some = np.sort(rng.permutation(len(studies))[:MOST_STUDIES])",
+        new="some = np.flatnonzero(supervision.taught())",
+        test=f"{TEST}::test_words_come_from_all_films_and_weights_from_labels",
+    ),
+    Mutant(
+        "a-missing-label-is-a-negative",
+        file=WORDS,
+        old="target_SP3[:, :, 2] / known_SP.clamp(min=1e-9), share_P)",
+        new="target_SP3[:, :, 2] / known_SP.clamp(min=1e-9), 0.0)",
+        test=f"{TEST}::test_a_label_that_is_uncertain_or_missing_counts_as_the_share",
+    ),
+]
