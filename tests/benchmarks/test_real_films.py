@@ -41,9 +41,11 @@ def runs() -> list[dict]:
     means = {
         "shipped": 0.65,
         "plain": 0.62,
+        "without patches": 0.64,
         "two models": 0.67,
         "no augmentation": 0.655,
         "none, 10 % labeled": 0.55,
+        "patches, 10 % labeled": 0.57,
         "five models, 10 % labeled": 0.555,
         "self-training, 10 % labeled": 0.56,
     }
@@ -70,11 +72,14 @@ def test_arms_are_compared_patient_by_patient(runs: list[dict], capsys: pytest.C
     less = out[out.index("less shipped, the same seeds") :].splitlines()[:4]
     assert [line.split()[:-2] for line in less[1:]] == [
         ["plain", "3", "-0.0400"],
+        ["without", "patches", "3", "-0.0100"],
         ["two", "models", "3", "0.0200"],
-        ["no", "augmentation", "3", "0.0050"],
     ]
-    few = out[out.index("less none, 10 % labeled, the same seeds") :].splitlines()[1:3]
-    assert [line.split()[-3] for line in few] == ["0.0050", "0.0100"]
+    bare = out[out.index("less without patches, the same seeds") :].splitlines()[1:4]
+    assert [line.split()[-3] for line in bare] == ["-0.0300", "0.0300", "0.0150"]
+    few = out[out.index("less none, 10 % labeled, the same seeds") :].splitlines()[1:4]
+    assert [line.split()[-3] for line in few] == ["0.0200", "0.0050", "0.0100"]
+    assert (found["nih_patches_few"], found["nih_gain_without_patches"]) == pytest.approx((0.02, 0.03))
     assert found["nih_gain_two_models"] == pytest.approx(0.06)
     assert found["nih_gain_two_models_low"] == pytest.approx(0.053, abs=0.004)
     (plain, *_) = [line for line in out.splitlines() if line.startswith("plain ")]

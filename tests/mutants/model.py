@@ -213,8 +213,8 @@ MUTANTS = [
     Mutant(
         "the-prior-counts-twice",
         file="components/cxr/model/network.py",
-        old="films_BP3 + self.text_expert.scale * text_BP3\n",
-        new="films_BP3 + self.text_expert.scale * (text_BP3 + self.text_expert.prior_P3)\n",
+        old="logits_BP3 + self.text_expert.scale * text_BP3\n",
+        new="logits_BP3 + self.text_expert.scale * (text_BP3 + self.text_expert.prior_P3)\n",
         test=f"{FUSION}::test_an_absent_text_adds_exactly_nothing",
     ),
     Mutant(

@@ -348,8 +348,8 @@ MUTANTS = [
     Mutant(
         "no-text-reaches-the-answer",
         file="components/cxr/model/network.py",
-        old="films_BP3 if self.text_expert is None else films_BP3 + ",
-        new="films_BP3 if self.text_expert is None else films_BP3 + 0 * ",
+        old="logits_BP3 = logits_BP3 + self.text_expert.scale",
+        new="logits_BP3 = logits_BP3 + 0 * self.text_expert.scale",
         test=f"{FOLDER}/test_learnable.py::test_what_can_be_learned_is_learned_from_each_modality_alone",
     ),
     Mutant(
