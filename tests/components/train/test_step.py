@@ -34,7 +34,6 @@ from components.train.meter import Meter
 from components.train.objectives.self_training import pseudo_labels
 from components.train.optimizer import build_optimizer
 from components.train.setup import Setup
-from components.train.stopping import StopRequest
 from components.train.teachers import teacher_configs
 from components.train.train import train
 from components.train.validation import num_positives
@@ -133,7 +132,7 @@ def test_the_bundle_holds_the_average_of_the_best_epoch(
 ) -> None:
     scores, scored = iter([0.6, 0.8, 0.7]), []
 
-    def validate(bundle: Bundle, studies: StudyDataset, *, device: torch.device, stop: StopRequest) -> float:
+    def validate(bundle: Bundle, studies: StudyDataset, **_: object) -> float:
         assert studies.study_ids == StudyDataset(tiny_data, splits=["validate"], text=tiny_config.text).study_ids
         scored.append(copy.deepcopy(bundle.model.state_dict()))
         return next(scores)
