@@ -137,10 +137,10 @@ def _arms(part: Part, seed: int) -> list[tuple[str, int, dict[str, Any]]]:
     """Name, percent of the patients with labels, and section `train` of every arm."""
     base, oracle = base_values(seed), base_values(seed) | ARMS["oracle"]
     if part is Part.METHODS:
-        patches = {"architecture": {"patches": {}}}
-        arms = {name: base | changed for name, changed in ARMS.items()}
-        arms |= {name: _merged(arms[other], patches) for name, other in PATCHES.items()}
-        return [(name, _percent(name), values) for name, values in arms.items()]
+        patches: dict[str, Any] = {"architecture": {"patches": {}}}
+        of_arm = {name: base | changed for name, changed in ARMS.items()}
+        of_arm |= {name: _merged(of_arm[other], patches) for name, other in PATCHES.items()}
+        return [(name, _percent(name), values) for name, values in of_arm.items()]
     if part is Part.ABLATIONS:
         return [(name, 100, _merged(oracle, changed)) for name, changed in ABLATIONS.items()]
     if part is Part.PRETRAINED:
