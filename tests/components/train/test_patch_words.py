@@ -146,6 +146,16 @@ def test_a_training_learns_the_same_beside_it(
     assert {name.split(".")[0] for name in other.keys() - one.keys()} == {"patch_expert"}
 
 
+def test_a_training_that_was_stopped_goes_on_with_it(
+    trained: Root, config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path
+) -> None:
+    root = Root(tmp_path)
+    train(config, loaded=tiny_data, root=root, stop_after=5)  # of 8, the first epoch validated
+    train(config, loaded=tiny_data, root=root)
+    unbroken, resumed = (model_of(each, config, tiny_data).state_dict() for each in (trained, root))
+    assert all(torch.equal(resumed[name], value) for name, value in unbroken.items())
+
+
 def run(config: TrainConfig, loaded: LoadedManifest, root: Path) -> None:
     """In each of several processes."""
     train(config, loaded=loaded, root=Root(root))
