@@ -103,8 +103,6 @@ def _summary(by_arm: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
         found |= {"nih_ssl_gain": few[0], "nih_ssl_low": few[1], "nih_ssl_seeds": few[2]}
     if "shipped" in by_arm and "plain" in by_arm:
         found["nih_times"] = _seconds(by_arm["shipped"]) / _seconds(by_arm["plain"])
-    if "two models" in by_arm and "plain" in by_arm:
-        found["nih_times_two_models"] = _seconds(by_arm["two models"]) / _seconds(by_arm["plain"])
     found["seconds_per_fold"] = {name: round(_seconds(of_seed)) for name, of_seed in by_arm.items()}
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}
 
