@@ -102,9 +102,11 @@ def run_trial(
         if code != 0:
             raise _failure(log, code)
         if best is None:
+            from components.train.validation import LEAST_POSITIVES
+
             raise UserError(
                 "nothing-to-validate-by", "the validation split has too few labels to choose by",
-                where=loaded.storage.uri, found="positive labels by which no epoch is picked", expected="10 or more",
+                where=loaded.storage.uri, expected=f"{LEAST_POSITIVES} positive ones",
                 remedy="A sweep chooses by the validation mean AUROC.",
             )  # fmt: skip
         return best

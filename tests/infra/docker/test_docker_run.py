@@ -57,9 +57,9 @@ def before() -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def undeployed(blob_config: Path, before: set[str]) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A root in which everything but the deployment is done, and the run whose deployment died without a word."""
-    failed = run(blob_config, f"platform.images.serve={SILENT}", code=2)
+def undeployed(blob_config: Path, before: set[str]) -> tuple[Path, list[subprocess.CompletedProcess[str]]]:
+    """A root in which everything but the deployment is done, and the two runs whose deployment died."""
+    failed = [run(blob_config, f"platform.images.serve={image}", code=2) for image in (SILENT, DEAD)]
     return Path(yaml.safe_load(blob_config.read_text())["root"]), failed
 
 
@@ -71,14 +71,15 @@ def root(blob_config: Path, undeployed: tuple[Path, object]) -> Path:
 
 
 @pytest.mark.timeout(1200)
-def test_a_deployment_that_dies_fails_the_run(undeployed: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_a_deployment_that_dies_fails_the_run(undeployed: tuple[Path, list[subprocess.CompletedProcess[str]]]) -> None:
     root, failed = undeployed
     assert not (root / "deployed" / "current.json").exists()
-    assert failed.stderr.startswith("error: ")
-    assert "a step left no result" in failed.stderr
-    assert "deploy" in failed.stderr
-    assert "Traceback" not in failed.stderr
-    assert "Everything is under" not in failed.stdout
+    assert "a step left no result" in failed[0].stderr
+    assert "deploy" in failed[0].stderr
+    for done in failed:
+        assert done.stderr.startswith("error: ")
+        assert "Traceback" not in done.stderr
+        assert "Everything is under" not in done.stdout
 
 
 @pytest.mark.filterwarnings("ignore")  # kfp's own
@@ -90,7 +91,7 @@ def test_a_container_that_dies_at_once_fails_the_run_every_time(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nobody:5000")  # nothing gets as far as that
     overrides = [f"root={tmp_path}/root", f"platform.images.preprocess={image}", "platform.partitions=1"]
     config = load_pipeline_config(blob_config, overrides)
-    for _ in range(8):
+    for _ in range(15):
         with pytest.raises(UserError, match=r"a step left no result|step .* failed"):
             run_locally(config, log=tmp_path / "log", runner=containers(config))
 

@@ -117,6 +117,8 @@ def test_the_whole_pipeline_ends_with_a_deployed_model(whole: Whole) -> None:
     evaluation = open_storage(read_pointer(root, "evaluation", made_by="evaluate"))
     assert load_report(evaluation).headline.mean.auroc > 0.8
     assert f"Everything is under {whole.root}:\n" in whole.output
+    names = {name.split("/")[0] for name in open_storage(whole.root).sizes()}
+    assert names >= {"data", "checkpoints", "bundles", "predictions", "evaluations", "decisions", "latest"}
     assert queued() == []
 
 
