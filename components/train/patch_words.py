@@ -74,6 +74,7 @@ class Balance:
 
     def __init__(self, experts: Sequence[PatchExpert], validation: StudyDataset) -> None:
         self._experts = experts
+        self._before_P = experts[0].scale_P.cpu().numpy().copy()
         self._opinion_SP = np.zeros((len(validation), len(experts[0].bias_P)), np.float32)
         seen = np.flatnonzero(_has_films(validation))
         if len(seen):
@@ -90,23 +91,26 @@ class Balance:
         Args:
             score_SP: z1 - z0 of every validation study, without it.
         """
-        scale_P = balanced(score_SP, self._opinion_SP)
+        scale_P = balanced(score_SP, self._opinion_SP, before_P=self._before_P)
         for expert in self._experts:
             expert.scale_P.copy_(torch.from_numpy(scale_P))
         return score_SP + scale_P * self._opinion_SP
 
 
-def balanced(score_SP: npt.NDArray[np.float32], opinion_SP: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def balanced(
+    score_SP: npt.NDArray[np.float32], opinion_SP: npt.NDArray[np.float32], *, before_P: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
     """The `scale_P` under which opinions spread the studies as far apart as the scores do.
 
-    1 where either makes no difference between studies.
+    As before where either makes no difference between studies, such as where no study has a film.
 
-    >>> balanced(np.array([[0.0], [4.0]], np.float32), np.array([[1.0], [2.0]], np.float32))
-    array([4.], dtype=float32)
+    >>> scores, opinions = np.array([[0, 0], [4, 4]], np.float32), np.array([[1, 0], [2, 0]], np.float32)
+    >>> balanced(scores, opinions, before_P=np.array([7, 7], np.float32))
+    array([4., 7.], dtype=float32)
     """
     own_P, spread_P = opinion_SP.std(axis=0), score_SP.std(axis=0)
     tells_P = (own_P > 0) & (spread_P > 0)
-    scale_P: npt.NDArray[np.float32] = np.divide(spread_P, own_P, out=np.ones_like(own_P), where=tells_P)
+    scale_P: npt.NDArray[np.float32] = np.divide(spread_P, own_P, out=before_P.copy(), where=tells_P)
     return scale_P
 
 
