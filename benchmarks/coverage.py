@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, t
 
+from components.cxr.delong import areas, influence, logit_interval
 from components.cxr.report import LOW_SUPPORT, Interval
 from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamples
-from components.evaluate.delong import areas, influence, logit_interval
 
 __all__ = ["AUROCS", "MEANS", "METHODS", "PREVALENCES", "Drawn", "coverage", "draw_test_set", "intervals_of"]
 

@@ -55,7 +55,12 @@ ARMS: dict[str, dict[str, Any]] = {
     "oracle": {"epochs": 12, "semi_supervised": {"method": "none"}, "labeled_fraction": 1.0},
 }
 """What each arm changes of the shared configuration; epochs were chosen on other patients."""
-PATCHES = {"patches": "none", "self-training, patches": "self-training", "oracle, patches": "oracle"}
+PATCHES = {
+    "patches": "none",
+    "self-training, patches": "self-training",
+    "report labels, patches": "report labels",
+    "oracle, patches": "oracle",
+}
 """Arms that have an expert of patches beside the encoder of another."""
 METHODS = ("self-training",)
 REMOVED = ("mean teacher",)
@@ -184,7 +189,7 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
         if of_seed:
             cells = [told(over_seeds(of_seed, list(of_seed), condition)) for condition in CONDITIONS]
             print(f"{name:22}{len(of_seed):>7}{_minutes(of_seed):>9.1f}" + "".join(f"{cell:>26}" for cell in cells))
-    others = {"none": set(by_arm) - {"none", "self-training, patches", "oracle, patches"}}
+    others = {"none": set(by_arm) - {"none", *PATCHES} | {"patches"}}
     others |= {"five models": {"self-training"}, "report labels": {"both from reports"}}
     others |= {other: {name} for name, other in PATCHES.items() if other != "none"}
     for other, names in others.items():

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from components.cxr.delong import areas, difference_interval, holm, p_value
 from components.cxr.labels import BLANK, truth_of
 from components.cxr.report import Condition, Difference, Gain
 from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamples
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.delong import areas, difference_interval, holm, p_value
 from components.evaluate.predictions import Rows
 
 __all__ = ["COMPARED", "gains_of", "paired"]

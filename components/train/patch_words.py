@@ -15,6 +15,8 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.linear_model import RidgeCV
 from torch import Tensor
 
+from components.cxr.delong import difference_interval, mean_difference
+from components.cxr.labels import truth_of
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.patch_expert import PatchExpert
 from components.train.distributed import broadcast, is_main
@@ -66,14 +68,18 @@ def _fit(expert: PatchExpert, studies: StudyDataset, supervision: Supervision, *
 
 
 class Balance:
-    """How much the expert counts: as much as the rest of the network, which validation finds out.
+    """How much the expert counts, which validation finds out: as much as the rest of the network, or not at all.
+
+    It is left out where the rest alone is shown to be better: by the mean AUROC over pathologies, with 95 % confidence
+    over patients. An encoder that knows much more than it does not have to carry it.
 
     Args:
         experts: of the network and of its average.
     """
 
     def __init__(self, experts: Sequence[PatchExpert], validation: StudyDataset) -> None:
-        self._experts = experts
+        self._experts, self._patients = experts, validation.patient_ids
+        self._truth_SP = truth_of(validation.states_SP, validation.labeled_S, protocol="A")
         self._before_P = experts[0].scale_P.cpu().numpy().copy()
         self._opinion_SP = np.zeros((len(validation), len(experts[0].bias_P)), np.float32)
         seen = np.flatnonzero(_has_films(validation))
@@ -92,6 +98,9 @@ class Balance:
             score_SP: z1 - z0 of every validation study, without it.
         """
         scale_P = balanced(score_SP, self._opinion_SP, before_P=self._before_P)
+        gain = mean_difference(score_SP, score_SP + scale_P * self._opinion_SP, self._truth_SP, self._patients)
+        if gain is not None and difference_interval(*gain).low > 0:
+            scale_P = np.zeros_like(scale_P)
         for expert in self._experts:
             expert.scale_P.copy_(torch.from_numpy(scale_P))
         return score_SP + scale_P * self._opinion_SP

@@ -4,7 +4,7 @@ from tests.mutants.mutant import Mutant
 
 FOLDER = "tests/components/evaluate"
 BOOTSTRAP = f"{FOLDER}/test_bootstrap.py"
-DELONG = "tests/components/evaluate/test_delong.py"
+DELONG = "tests/components/cxr/test_delong.py"
 CALIBRATION = f"{FOLDER}/test_calibration.py"
 METRICS = f"{FOLDER}/test_metrics.py"
 RANKING = f"{FOLDER}/test_ranking.py"
@@ -241,21 +241,21 @@ MUTANTS = [
     ),
     Mutant(
         "rows-of-a-patient-are-patients",
-        file="components/evaluate/delong.py",
+        file="components/cxr/delong.py",
         old="_, patient_N = np.unique(np.asarray(patients), return_inverse=True)",
         new="patient_N = np.arange(len(patients))",
         test=f"{DELONG}::test_rows_that_repeat_a_patient_tell_nothing_new",
     ),
     Mutant(
         "positives-and-negatives-of-a-patient-are-strangers",
-        file="components/evaluate/delong.py",
+        file="components/cxr/delong.py",
         old="        + (both_MM + both_MM.T) * num_patients / (num_patients - 1)\n",
         new="",
         test=f"{DELONG}::test_the_formula_of_clusters_by_hand",
     ),
     Mutant(
         "differences-of-strangers",
-        file="components/evaluate/delong.py",
+        file="components/cxr/delong.py",
         old="variance = float(contrast_M @ self.covariance_MM @ contrast_M)",
         new="variance = float(np.diag(self.covariance_MM).sum())",
         test=f"{DELONG}::test_differences_are_paired",

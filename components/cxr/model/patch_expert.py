@@ -5,8 +5,8 @@ normalized and whitened, are told apart by the centers of a k-means clustering; 
 part of a film comes to each center. The centers need no labels. Where films are few, this knows more than an encoder
 from scratch, and other things (docs/learning.md). components/train/patch_words.py fits it.
 
-Shape letters: B studies, V views, N films, H and W pixels, L places of a film, Q pixels of a patch, K words, F
-features, P pathologies.
+Shape letters: B studies, V views, N films, H and W pixels, L places of a film, T places along its side, G parts along
+its side, Q pixels of a patch, K words, F features, P pathologies.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from components.cxr.model.architecture import PatchConfig
 
 __all__ = ["PatchExpert"]
 
-_FILMS_A_TIME = 16
-"""Bounds memory: a film's distances are L x K numbers, 900 KiB with the defaults."""
+_FILMS_A_TIME = 4
+"""A film's distances are L x K numbers, 840 KiB with the defaults: of so many a processor's cache still holds them."""
 _LEAST_VARIANCE = 0.01
 """Of gray values in [0, 1] within a patch: what varies less is flat."""
 
@@ -90,10 +90,12 @@ class PatchExpert(nn.Module):
 
     def _features(self, films_NHW: Tensor) -> Tensor:
         patch_NLQ = self.whitened(self.patches(films_NHW))
-        squares_NL1, squares_K = patch_NLQ.square().sum(dim=2, keepdim=True), self.words_KQ.square().sum(dim=1)
-        distance_NLK = (squares_NL1 + squares_K - 2.0 * patch_NLQ @ self.words_KQ.T).clamp(min=0.0).sqrt()
-        near_NLK = (distance_NLK.mean(dim=2, keepdim=True) - distance_NLK).clamp(min=0.0)
+        words_NKQ = self.words_KQ.expand(len(patch_NLQ), -1, -1)
+        distance_NLK = torch.cdist(patch_NLQ, words_NKQ, compute_mode="use_mm_for_euclid_dist")
+        near_NLK = (distance_NLK.mean(dim=2, keepdim=True) - distance_NLK).clamp_(min=0.0)
         num_films, places, words = near_NLK.shape
-        side = round(places**0.5)
-        near_NKhw = near_NLK.transpose(1, 2).reshape(num_films, words, side, side)
-        return F.adaptive_avg_pool2d(near_NKhw, self.config.grid).flatten(1)
+        grid, side = self.config.grid, round(places**0.5)
+        part_GT = F.adaptive_avg_pool1d(torch.eye(side, dtype=near_NLK.dtype, device=near_NLK.device), grid).T
+        column_NTGK = part_GT @ near_NLK.reshape(num_films, side, side, words)
+        mean_NGGK = part_GT @ column_NTGK.reshape(num_films, side, grid * words)
+        return mean_NGGK.reshape(num_films, grid**2, words).transpose(1, 2).flatten(1)

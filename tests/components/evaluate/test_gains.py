@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from components.cxr.delong import areas, p_value
 from components.cxr.labels import BLANK
 from components.cxr.report import Difference, Gain
 from components.evaluate.config import EvaluateConfig
-from components.evaluate.delong import areas, p_value
 from components.evaluate.gains import COMPARED, gains_of
 from components.evaluate.predictions import Rows
 

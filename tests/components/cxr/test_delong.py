@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from components.evaluate.delong import Areas, areas, holm, logit_interval, p_value
+from components.cxr.delong import Areas, areas, holm, logit_interval, p_value
 
 
 def unique(count: int) -> list[str]:

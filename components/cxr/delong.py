@@ -3,7 +3,8 @@
 Rows of one patient tell of each other; they are summed up by patient first (Obuchowski 1997), which is DeLong's formula
 where every patient has one row. Against the bootstrap: no resamples, and p-values far below 1 in a thousand.
 
-Shape letters: M models or conditions, N rows (studies or films), I positive rows, J negative rows, G patients.
+Shape letters: M models or conditions, N rows (studies or films), K rows with a label, I positive rows, J negative rows,
+P pathologies, G patients.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import numpy.typing as npt
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
+from components.cxr.labels import BLANK
 from components.cxr.report import Interval
 
-__all__ = ["Areas", "areas", "difference_interval", "holm", "influence", "logit_interval", "p_value"]
+__all__ = [
+    "Areas", "areas", "difference_interval", "holm", "influence", "logit_interval", "mean_difference", "p_value",
+]  # fmt: skip
 
 _Z = float(norm.ppf(0.975))
 
@@ -90,6 +94,39 @@ def influence(
         by_patient = [np.bincount(patient_K, weights=row, minlength=num_patients) for row in apart_MK]
         moved.append(np.stack(by_patient).astype(np.float64))
     return auroc_M, moved[0], moved[1]
+
+
+def mean_difference(
+    one_NP: npt.NDArray[np.floating],
+    other_NP: npt.NDArray[np.floating],
+    truth_NP: npt.NDArray[np.int8],
+    patients: Sequence[str],
+) -> tuple[float, float] | None:
+    """Mean AUROC of `one` minus that of `other`, and its standard error, as the same patients are in all pathologies.
+
+    Pathologies that fewer than two patients have, or have not, are left out; None where that leaves none.
+
+    Args:
+        truth_NP: 1, 0, or BLANK for a row that is left out of a pathology.
+        patients: of each row.
+    """
+    _, patient_N = np.unique(np.asarray(patients), return_inverse=True)
+    num_patients = int(patient_N.max(initial=-1)) + 1
+    differences, moved = [], []
+    for p in range(truth_NP.shape[1]):
+        known_N = truth_NP[:, p] != BLANK
+        positive_K, patient_K = truth_NP[known_N, p] == 1, patient_N[known_N]
+        counts = [len(np.unique(patient_K[rows_K])) for rows_K in (positive_K, ~positive_K)]
+        if min(counts) < 2:
+            continue
+        score_2K = np.stack([one_NP[known_N, p], other_NP[known_N, p]])
+        auroc_2, *parts = influence(score_2K, positive_K, patient_K, num_patients=num_patients)
+        differences.append(auroc_2[0] - auroc_2[1])
+        of_classes = (part_2G * (n / (n - 1)) ** 0.5 for part_2G, n in zip(parts, counts, strict=True))
+        moved.append(sum(part_2G[0] - part_2G[1] for part_2G in of_classes))
+    if not differences:
+        return None
+    return float(np.mean(differences)), float(np.linalg.norm(np.mean(moved, axis=0)))
 
 
 def logit_interval(auroc: float, standard_error: float) -> Interval | None:
