@@ -152,7 +152,8 @@ def _train(
             models = with_others(model, others)
             save_bundle(bundle, info=info, models=models, tokenizer=setup.tokenizer, trained_on=trained_on)
             epoch = config.epochs if progress.best_epoch is None else progress.best_epoch
-            say(f"train: wrote bundles/{key}, the weights after epoch {epoch}")
+            alone = "" if model.patch_expert is None or model.patch_expert.counts else ", without the expert of patches"
+            say(f"train: wrote bundles/{key}, the weights after epoch {epoch}{alone}")
         barrier()
     return bundle
 
@@ -252,8 +253,10 @@ def _validate(setup: Setup, progress: Progress, *, epoch: int, tracked: TrackedR
     progress.validated = epoch + 1
     if auroc is None or not is_main():
         return
+    expert = setup.ema.model.patch_expert
     if tracked is not None:
-        tracked.metrics({"validate/auroc": auroc}, step=progress.step)
+        counts = {} if expert is None else {"validate/patches": float(expert.counts)}
+        tracked.metrics({"validate/auroc": auroc, **counts}, step=progress.step)
     best = setup.validation_picks and keep_best(progress, auroc, epoch=epoch, average=setup.ema.model)
     say(f"train: epoch {epoch + 1}/{setup.config.epochs}  validation mean AUROC {auroc:.4f}{'  best' if best else ''}")
 

@@ -6,7 +6,30 @@ MODEL, WORDS = "components/cxr/model/patch_expert.py", "components/train/patch_w
 TEST = "tests/components/train/test_patch_words.py"
 COUNTS = f"{TEST}::test_the_bundle_counts_it_as_much_as_the_rest"
 
+LEFT_OUT = f"{TEST}::test_it_is_left_out_where_the_rest_alone_is_shown_to_be_better"
+
 MUTANTS = [
+    Mutant(
+        "an-expert-that-harms-stays",
+        file=WORDS,
+        old="            scale_P = np.zeros_like(scale_P)\n",
+        new="            pass\n",
+        test=LEFT_OUT,
+    ),
+    Mutant(
+        "an-expert-goes-where-it-may-help",
+        file=WORDS,
+        old="difference_interval(*gain).low > 0",
+        new="difference_interval(*gain).high > 0",
+        test=LEFT_OUT,
+    ),
+    Mutant(
+        "pathologies-are-independent-of-each-other",
+        file="components/cxr/delong.py",
+        old="float(np.linalg.norm(np.mean(moved, axis=0)))",
+        new="float(np.linalg.norm(moved) / len(moved))",
+        test="tests/components/cxr/test_delong.py::test_a_pathology_that_is_another_ones_double_tells_nothing_new",
+    ),
     Mutant(
         "patches-keep-their-contrast",
         file=MODEL,
@@ -17,7 +40,7 @@ MUTANTS = [
     Mutant(
         "far-words-count-too",
         file=MODEL,
-        old="near_NLK = (distance_NLK.mean(dim=2, keepdim=True) - distance_NLK).clamp(min=0.0)",
+        old="near_NLK = (distance_NLK.mean(dim=2, keepdim=True) - distance_NLK).clamp_(min=0.0)",
         new="near_NLK = distance_NLK.mean(dim=2, keepdim=True) - distance_NLK",
         test=f"{TEST}::test_features_are_those_of_the_paper",
     ),

@@ -62,6 +62,11 @@ class PatchExpert(nn.Module):
         opinion_BVP[film_mask_BV] = opinion_NP
         return self.scale_P * opinion_BVP.sum(dim=1) / film_mask_BV.sum(dim=1, keepdim=True).clamp(min=1)
 
+    @property
+    def counts(self) -> bool:
+        """Whether it moves any answer; validation may have left it out."""
+        return bool(self.scale_P.any())
+
     def opinion(self, features_NF: Tensor) -> Tensor:
         """What is made of features, of a film's or of the mean of several's, before `scale_P` (N, P)."""
         return features_NF @ self.weight_PF.T + self.bias_P

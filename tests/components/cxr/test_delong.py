@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from components.cxr.delong import Areas, areas, holm, logit_interval, p_value
+from components.cxr.delong import Areas, areas, holm, logit_interval, mean_difference, p_value
+from components.cxr.labels import BLANK
 
 
 def unique(count: int) -> list[str]:
@@ -128,3 +129,45 @@ def test_the_interval_stays_within_0_and_1() -> None:
     assert middle is not None
     assert middle.high - middle.low == pytest.approx(2 * norm.ppf(0.975) * 0.001, rel=1e-3)
     assert logit_interval(1.0, 0.0) is None
+
+
+def test_the_mean_difference_of_one_pathology_is_the_difference_of_its_areas() -> None:
+    score, positive = drawn(np.random.default_rng(8), 200)
+    patients = [f"p{i // 2}" for i in range(200)]
+    found = mean_difference(score[0, :, None], score[1, :, None], positive[:, None].astype(np.int8), patients)
+    alone = areas(score, positive, patients)
+    assert found is not None
+    assert alone is not None
+    np.testing.assert_allclose(found, alone.difference(0, 1), rtol=0.01)
+
+
+def test_a_pathology_that_is_another_ones_double_tells_nothing_new() -> None:
+    score, positive = drawn(np.random.default_rng(9), 200)
+    truth, patients = positive[:, None].astype(np.int8), unique(200)
+    once = mean_difference(score[0, :, None], score[1, :, None], truth, patients)
+    one, other, truth = (np.repeat(each, 2, axis=1) for each in (score[0, :, None], score[1, :, None], truth))
+    assert mean_difference(one, other, truth, patients) == pytest.approx(once)
+
+
+def test_the_standard_error_of_a_mean_difference_is_that_of_many_draws() -> None:
+    """Two pathologies, one of them half unlabeled, in films of the same patients."""
+    found = []
+    for seed in range(400):
+        rng = np.random.default_rng(seed)
+        truth = (rng.random((120, 2)) < 0.3).astype(np.int8)
+        one = rng.normal(size=(120, 2)) + truth
+        other = one + rng.normal(size=(120, 1))
+        truth[:60, 1] = BLANK
+        found.append(mean_difference(one, other, truth, unique(120)))
+    difference, error = np.array(found).T
+    assert error.mean() == pytest.approx(difference.std(), rel=0.1)
+    assert 0.02 < np.mean(np.abs(difference - difference.mean()) > 1.96 * error) < 0.08
+
+
+def test_a_pathology_of_one_patient_is_left_out_of_the_mean() -> None:
+    score, positive = drawn(np.random.default_rng(10), 60)
+    one, other, truth = (np.repeat(each[:, None], 2, axis=1) for each in (score[0], score[1], positive.astype(np.int8)))
+    truth[:, 1] = [1] + [0] * 59
+    alone = mean_difference(one[:, :1], other[:, :1], truth[:, :1], unique(60))
+    assert mean_difference(one, other, truth, unique(60)) == alone
+    assert mean_difference(one[:, 1:], other[:, 1:], truth[:, 1:], unique(60)) is None

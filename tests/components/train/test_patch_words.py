@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -15,11 +16,13 @@ from components.cxr.model.architecture import Architecture, PatchConfig
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.patch_expert import PatchExpert
 from components.cxr.model.predictor import predict
+from components.cxr.report import Interval
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
+from components.train import patch_words
 from components.train.config import SemiSupervised, TrainConfig
 from components.train.key import training_key
-from components.train.patch_words import _target, fit_patch_expert
+from components.train.patch_words import Balance, _target, fit_patch_expert
 from components.train.setup import Setup, taught_studies
 from components.train.supervision import supervision_of
 from components.train.train import train
@@ -131,6 +134,40 @@ def test_the_bundle_counts_it_as_much_as_the_rest(
     np.testing.assert_allclose(added_SP.std(axis=0), rest_SP.std(axis=0), rtol=1e-3)
     assert (scale_P > 0).all()
     assert torch.equal(expert.words_KQ, fitted(config, tiny_data).words_KQ)
+
+
+def test_it_is_left_out_where_the_rest_alone_is_shown_to_be_better(
+    config: TrainConfig, tiny_data: LoadedManifest
+) -> None:
+    expert, studies = fitted(config, tiny_data), taught_studies(config, tiny_data)[0]  # more than are to validate
+    expert.weight_PF.normal_(generator=torch.Generator().manual_seed(1))  # it says much and knows nothing
+    balance, rng = Balance([expert], studies), np.random.default_rng(5)
+    knows_all_SP = (studies.states_SP == POSITIVE) + rng.uniform(0, 0.5, studies.states_SP.shape).astype(np.float32)
+    np.testing.assert_array_equal(balance.put_in(knows_all_SP), knows_all_SP)
+    assert not expert.counts
+    knows_nothing_SP = rng.normal(size=studies.states_SP.shape).astype(np.float32)
+    added_SP = balance.put_in(knows_nothing_SP) - knows_nothing_SP
+    np.testing.assert_allclose(added_SP.std(axis=0), knows_nothing_SP.std(axis=0), rtol=1e-3)
+    assert expert.counts
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_the_run_tells_whether_it_counts(
+    counts: bool,
+    config: TrainConfig,
+    tiny_data: LoadedManifest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    interval = Interval(low=-0.1, high=0.1) if counts else Interval(low=0.01, high=0.1)
+    monkeypatch.setattr(patch_words, "difference_interval", lambda *_: interval)
+    bundle = load_bundle(train(config, loaded=tiny_data, root=Root(tmp_path)))
+    assert ("without the expert of patches" in capsys.readouterr().out) == (not counts)
+    run = mlflow.MlflowClient().get_run(str(bundle.info.mlflow_run_id))
+    assert run.data.metrics["validate/patches"] == counts
+    assert bundle.model.patch_expert is not None
+    assert bundle.model.patch_expert.counts == counts
 
 
 def test_a_training_learns_the_same_beside_it(
