@@ -33,9 +33,12 @@ CONDITIONS: tuple[Literal["all", "image"], ...] = ("all", "image")
 
 
 def base_values(seed: int) -> dict[str, Any]:
-    """What all arms share: labels of 10 % of the patients, redrawn by the seed with weights and order; one thread."""
+    """What all arms share: labels of 10 % of the patients, redrawn by the seed with weights and order; one thread.
+
+    Without an expert of patches, which is an arm of its own.
+    """
     return {
-        "architecture": {"vision": {"model_type": "resnet", "config": VISION}},
+        "architecture": {"vision": {"model_type": "resnet", "config": VISION}, "patches": None},
         "labeled_fraction": 0.1, "labeled_seed": seed, "seed": 100 * seed, "num_threads": 1,
     }  # fmt: skip
 

@@ -59,8 +59,7 @@ def areas(
     Args:
         patients: of each row.
     """
-    _, patient_N = np.unique(np.asarray(patients), return_inverse=True)
-    num_patients = int(patient_N.max(initial=-1)) + 1
+    patient_N, num_patients = _numbered(patients)
     patients_of = [len(np.unique(patient_N[rows_N])) for rows_N in (positive_N, ~positive_N)]
     if min(patients_of) < 2:
         return None
@@ -110,8 +109,7 @@ def mean_difference(
         truth_NP: 1, 0, or BLANK for a row that is left out of a pathology.
         patients: of each row.
     """
-    _, patient_N = np.unique(np.asarray(patients), return_inverse=True)
-    num_patients = int(patient_N.max(initial=-1)) + 1
+    patient_N, num_patients = _numbered(patients)
     differences, moved = [], []
     for p in range(truth_NP.shape[1]):
         known_N = truth_NP[:, p] != BLANK
@@ -171,6 +169,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     found = np.empty(len(p_values))
     found[order] = adjusted
     return [float(value) for value in found]
+
+
+def _numbered(patients: Sequence[str]) -> tuple[npt.NDArray[np.integer], int]:
+    """An index for each row's patient, and how many patients there are."""
+    known, patient_N = np.unique(np.asarray(patients), return_inverse=True)
+    return patient_N, len(known)
 
 
 def _placements(

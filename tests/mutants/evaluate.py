@@ -242,8 +242,8 @@ MUTANTS = [
     Mutant(
         "rows-of-a-patient-are-patients",
         file="components/cxr/delong.py",
-        old="_, patient_N = np.unique(np.asarray(patients), return_inverse=True)",
-        new="patient_N = np.arange(len(patients))",
+        old="known, patient_N = np.unique(np.asarray(patients), return_inverse=True)",
+        new="known, patient_N = patients, np.arange(len(patients))",
         test=f"{DELONG}::test_rows_that_repeat_a_patient_tell_nothing_new",
     ),
     Mutant(

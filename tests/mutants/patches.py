@@ -54,8 +54,8 @@ MUTANTS = [
     Mutant(
         "the-expert-of-patches-is-not-asked",
         file="components/cxr/model/network.py",
-        old="        if self.patch_expert is not None:\n            logits_BP3",
-        new="        if self.patch_expert is None:\n            logits_BP3",
+        old="if self.patch_expert is not None and self.patch_expert.counts:",
+        new="if False:",
         test=COUNTS,
     ),
     Mutant(

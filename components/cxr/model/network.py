@@ -84,7 +84,7 @@ class CxrModel(nn.Module):
             logits_BP3, text_BP3, _ = self._parts(batch, keys_B)
         if self.text_expert is not None:
             logits_BP3 = logits_BP3 + self.text_expert.scale * text_BP3
-        if self.patch_expert is not None:
+        if self.patch_expert is not None and self.patch_expert.counts:
             logits_BP3 = logits_BP3 + F.pad(self.patch_expert(batch.films_BVHW, batch.film_mask_BV)[..., None], (2, 0))
         return logits_BP3
 

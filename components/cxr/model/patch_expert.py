@@ -77,8 +77,9 @@ class PatchExpert(nn.Module):
         Args:
             films_NHW: uint8.
         """
-        parts = [self._features(films) for films in films_NHW.split(_FILMS_A_TIME)]
-        return torch.cat(parts) if parts else self.weight_PF.new_zeros(0, self.weight_PF.shape[1])
+        if not len(films_NHW):
+            return self.weight_PF.new_zeros(0, self.weight_PF.shape[1])
+        return torch.cat([self._features(films) for films in films_NHW.split(_FILMS_A_TIME)])
 
     def patches(self, films_NHW: Tensor) -> Tensor:
         """Every patch of each film (N, L, Q), normalized to mean 0 and variance 1, not yet whitened."""

@@ -1,4 +1,4 @@
-"""A training small enough for seconds: 32-pixel films, a tiny network, no randomness but the seed's."""
+"""A training small enough for seconds: 32-pixel films, a tiny network without the expert of patches, one seed."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def tiny_config() -> TrainConfig:
             "vision": {"model_type": "resnet", "config": encoder},
             "text": {"model_type": "bert", "config": text | {"max_position_embeddings": 32}},
             "fusion": {"width": 16, "num_heads": 2},
+            "patches": None,
             "max_tokens": 16,
         },
         "epochs": 6,
