@@ -190,8 +190,8 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
             cells = [told(over_seeds(of_seed, list(of_seed), condition)) for condition in CONDITIONS]
             print(f"{name:22}{len(of_seed):>7}{_minutes(of_seed):>9.1f}" + "".join(f"{cell:>26}" for cell in cells))
     others = {"none": set(by_arm) - {"none", *PATCHES} | {"patches"}}
-    others |= {"five models": {"self-training"}, "report labels": {"both from reports"}}
-    others |= {other: {name} for name, other in PATCHES.items() if other != "none"}
+    others |= {"five models": {"self-training"}, "report labels": {"both from reports", "report labels, patches"}}
+    others |= {"self-training": {"self-training, patches"}, "oracle": {"oracle, patches"}}
     for other, names in others.items():
         less = {name: of_seed for name, of_seed in by_arm.items() if name in names}
         less_table(f"less {other}, the same seeds", less, by_arm[other])
