@@ -26,7 +26,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     words = ["cough and fever", "chest pain", "shortness of breath since two days", "fall from a ladder"] * 4
-    config = TrainConfig(architecture=Architecture(patches=None))
+    config = TrainConfig(architecture=Architecture(patches="none"))
     _, model, tokenizer = build_model(config, texts=words, num_pathologies=14)
     tokens = tokenizer(words, padding=True, return_tensors="pt")
     batch = Batch(

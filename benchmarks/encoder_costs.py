@@ -122,7 +122,7 @@ def _config(place: Path, name: str, *, batch: int, **values: Any) -> TrainConfig
     encoder = dict(ENCODERS[name])
     model_type = encoder.pop("model_type")
     AutoModel.from_config(AutoConfig.for_model(model_type, **encoder)).save_pretrained(place / name)
-    architecture = {"vision": {"model_type": model_type, "pretrained": str(place / name)}, "patches": None}
+    architecture = {"vision": {"model_type": model_type, "pretrained": str(place / name)}, "patches": "none"}
     fixed = {"architecture": architecture, "batch_size": batch, "num_threads": 1, "device": "cpu"}
     return TrainConfig.parse(fixed | values, where="train")
 

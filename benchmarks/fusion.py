@@ -95,7 +95,7 @@ def main(
 def _config(kind: str, seed: int, *, epochs: int) -> TrainConfig:
     """One thread; otherwise the defaults, with the demo's film encoder."""
     values: dict[str, Any] = {
-        "architecture": {"vision": {"model_type": "resnet", "config": VISION}, "patches": None},
+        "architecture": {"vision": {"model_type": "resnet", "config": VISION}, "patches": "none"},
         "epochs": epochs, "seed": seed, "num_threads": 1,
     }  # fmt: skip
     if kind == "films":

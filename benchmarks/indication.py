@@ -124,7 +124,7 @@ def _config(arm: str, seed: int, *, rate: float | None, epochs: int) -> TrainCon
     """One thread, bfloat16 for MiniLM's sake; otherwise the defaults, with next to nothing that looks at the films."""
     small = {"embedding_size": 8, "hidden_sizes": [8], "depths": [1], "layer_type": "basic"}
     values: dict[str, Any] = {
-        "architecture": {"vision": {"model_type": "resnet", "config": small}, "patches": None},
+        "architecture": {"vision": {"model_type": "resnet", "config": small}, "patches": "none"},
         "semi_supervised": {"method": "none"},
         "epochs": epochs, "seed": seed, "num_threads": 1, "precision": "bfloat16",
     }  # fmt: skip

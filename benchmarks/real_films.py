@@ -47,7 +47,7 @@ RESULTS = Path(__file__).parent / "results" / "real_films.json"
 PLAIN = 1
 """Version of the plain recipe; a change of it voids its runs."""
 SHIPPED: dict[str, Any] = dict(section(load_yaml(CONFIG), "train"))
-BARE: dict[str, Any] = {"architecture": SHIPPED["architecture"] | {"patches": None}}
+BARE: dict[str, Any] = {"architecture": SHIPPED["architecture"] | {"patches": "none"}}
 """Without the expert of patches."""
 FEW: dict[str, Any] = {"labeled_fraction": 0.1}
 ALONE: dict[str, Any] = FEW | {"epochs": 60, "semi_supervised": {"method": "none"}}

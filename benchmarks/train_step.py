@@ -81,7 +81,7 @@ def measure(
     supervised, in_parts, student = (
         TrainConfig.parse(
             {
-                "architecture": {"patches": None} | ({"vision": encoder} if encoder else {}),
+                "architecture": {"patches": "none"} | ({"vision": encoder} if encoder else {}),
                 "semi_supervised": {"method": method, "num_teachers": 1, "teacher_epochs": 1, "least_unlabeled": 0.0},
                 "labeled_fraction": 0.5 if method == "self-training" else 1.0,
                 "batch_size": batch,

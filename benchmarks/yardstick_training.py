@@ -38,7 +38,7 @@ def base_values(seed: int) -> dict[str, Any]:
     Without an expert of patches, which is an arm of its own.
     """
     return {
-        "architecture": {"vision": {"model_type": "resnet", "config": VISION}, "patches": None},
+        "architecture": {"vision": {"model_type": "resnet", "config": VISION}, "patches": "none"},
         "labeled_fraction": 0.1, "labeled_seed": seed, "seed": 100 * seed, "num_threads": 1,
     }  # fmt: skip
 

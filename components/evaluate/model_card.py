@@ -88,7 +88,7 @@ def model_facts(model: Description) -> str:
 
 
 def _patches(architecture: Architecture) -> str:
-    if architecture.patches is None:
+    if architecture.patches == "none":
         return ""
     return f", beside an expert of {architecture.patches.words} patches (Coates, Lee and Ng 2011)"
 

@@ -117,7 +117,7 @@ class Architecture(Config):
     """Transformer on the pre-read text."""
     fusion: FusionConfig = FusionConfig()
     """Pathology queries over all tokens."""
-    patches: PatchConfig | None = PatchConfig()
-    """A second opinion on films, fitted before training; null for none."""
+    patches: PatchConfig | Literal["none"] = PatchConfig()
+    """A second opinion on films, fitted before training, or `none`."""
     max_tokens: int = Field(64, ge=4)
     """T, where longer texts are cut."""

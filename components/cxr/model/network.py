@@ -64,7 +64,7 @@ class CxrModel(nn.Module):
             skip=[m for m, e in ((self.vision, architecture.vision), (self.text, architecture.text)) if e.pretrained],
         )
         patches = architecture.patches  # last, so that the rest learns the same with it and without
-        self.patch_expert = None if patches is None else PatchExpert(patches, num_pathologies=num_pathologies)
+        self.patch_expert = None if patches == "none" else PatchExpert(patches, num_pathologies=num_pathologies)
 
     def train(self, mode: bool = True) -> CxrModel:
         """As in torch, but a frozen encoder stays in evaluation mode."""

@@ -34,7 +34,7 @@ def tiny_config() -> TrainConfig:
             "vision": {"model_type": "resnet", "config": encoder},
             "text": {"model_type": "bert", "config": text | {"max_position_embeddings": 32}},
             "fusion": {"width": 16, "num_heads": 2},
-            "patches": None,
+            "patches": "none",
             "max_tokens": 16,
         },
         "epochs": 6,

@@ -173,7 +173,7 @@ def test_the_run_tells_whether_it_counts(
 def test_a_training_learns_the_same_beside_it(
     trained: Root, config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path
 ) -> None:
-    alone = config.model_copy(update={"architecture": config.architecture.model_copy(update={"patches": None})})
+    alone = config.model_copy(update={"architecture": config.architecture.model_copy(update={"patches": "none"})})
     last = {"labeled_fraction": 0.3}  # so few that the last epoch goes out, whatever validation says of it
     alone, beside = (each.model_copy(update=last) for each in (alone, config))
     for each in (alone, beside):
