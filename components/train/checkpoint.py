@@ -32,8 +32,10 @@ class Progress:
     """Optimizer steps done."""
     validated: int = 0
     """Epochs whose weights were validated; a training that is stopped in validation validates again."""
+    best_network: float | None = None
+    """Best validation mean AUROC of the EMA weights so far, without the expert of patches."""
     best_auroc: float | None = None
-    """Best validation mean AUROC of the EMA weights so far."""
+    """With it, of the same weights."""
     best_epoch: int | None = None
     """From 1; 0 for the bundle that training started from."""
     best_weights: dict[str, torch.Tensor] | None = None

@@ -10,18 +10,20 @@ from torch import Tensor
 
 from components.cxr.model.network import CxrModel
 from components.train.checkpoint import Progress
+from components.train.validation import Validated
 
 __all__ = ["keep_best", "weights_to_export"]
 
 
-def keep_best(progress: Progress, auroc: float, *, epoch: int, average: CxrModel) -> bool:
-    """Note an epoch (from 0, -1 for before the first) and a copy of its EMA weights if it beats every earlier one.
+def keep_best(progress: Progress, found: Validated, *, epoch: int, average: CxrModel) -> bool:
+    """Note an epoch (from 0, -1 for before the first) and a copy of its EMA weights if its network beats every earlier
+    one, whatever the expert of patches makes of it.
 
     Of equals the first stays.
     """
-    if progress.best_auroc is not None and auroc <= progress.best_auroc:
+    if progress.best_network is not None and found.network <= progress.best_network:
         return False
-    progress.best_auroc, progress.best_epoch = auroc, epoch + 1
+    progress.best_network, progress.best_auroc, progress.best_epoch = found.network, found.auroc, epoch + 1
     progress.best_weights = {name: value.detach().cpu().clone() for name, value in average.state_dict().items()}
     return True
 

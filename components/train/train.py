@@ -43,7 +43,7 @@ from components.train.stopping import AGAIN, StopRequest, stop_request
 from components.train.teachers import taught_by, teachers_for
 from components.train.tracked import tracked_training
 from components.train.tuning import Freezer
-from components.train.validation import LEAST_POSITIVES, StoppedError, num_positives, validation_auroc
+from components.train.validation import LEAST_POSITIVES, StoppedError, Validated, num_positives, validated
 
 __all__ = ["train"]
 
@@ -249,37 +249,41 @@ def _loop(
 
 def _validate(setup: Setup, progress: Progress, *, epoch: int, tracked: TrackedRun | None, stop: StopRequest) -> None:
     """Score the EMA weights and keep the best; with too few labels to validate on, the last weights are exported."""
-    auroc = _auroc(setup, stop=stop)
+    found = _validated(setup, stop=stop)
     progress.validated = epoch + 1
-    if auroc is None or not is_main():
+    if found is None or not is_main():
         return
-    expert = setup.ema.model.patch_expert
+    expert, alone = setup.ema.model.patch_expert, ""
+    metrics = {"validate/auroc": found.auroc}
+    if expert is not None:
+        metrics |= {"validate/network_auroc": found.network, "validate/patches": float(expert.counts)}
+        alone = f", {found.network:.4f} without patches"
     if tracked is not None:
-        counts = {} if expert is None else {"validate/patches": float(expert.counts)}
-        tracked.metrics({"validate/auroc": auroc, **counts}, step=progress.step)
-    best = setup.validation_picks and keep_best(progress, auroc, epoch=epoch, average=setup.ema.model)
-    say(f"train: epoch {epoch + 1}/{setup.config.epochs}  validation mean AUROC {auroc:.4f}{'  best' if best else ''}")
+        tracked.metrics(metrics, step=progress.step)
+    best = setup.validation_picks and keep_best(progress, found, epoch=epoch, average=setup.ema.model)
+    told = f"validation mean AUROC {found.auroc:.4f}{alone}{'  best' if best else ''}"
+    say(f"train: epoch {epoch + 1}/{setup.config.epochs}  {told}")
 
 
 def _validate_origin(setup: Setup, progress: Progress, *, stop: StopRequest) -> None:
     """Score the bundle that training starts from: fine-tuning that makes it worse exports it as it came."""
     assert setup.origin is not None
     try:
-        auroc = _auroc(setup, stop=stop)
+        found = _validated(setup, stop=stop)
     except StoppedError:
         _end(progress)
     known, asked = set(setup.origin.info.pathologies), setup.info.pathologies
-    told = "" if auroc is None else f"  validation mean AUROC {auroc:.4f}"
+    told = "" if found is None else f"  validation mean AUROC {found.auroc:.4f}"
     shared = f"{len(known.intersection(asked))} of {len(asked)} pathologies"
     say(f"train: starts from bundle {setup.origin.hash[:12]}, which knows {shared}{told}")
-    if auroc is not None and setup.validation_picks and is_main():
-        keep_best(progress, auroc, epoch=-1, average=setup.ema.model)
+    if found is not None and setup.validation_picks and is_main():
+        keep_best(progress, found, epoch=-1, average=setup.ema.model)
 
 
-def _auroc(setup: Setup, *, stop: StopRequest) -> float | None:
-    """Of the average, as evaluation would see it."""
+def _validated(setup: Setup, *, stop: StopRequest) -> Validated | None:
+    """The average, as evaluation would see it."""
     average, device = setup.average(), setup.device
-    return validation_auroc(average, setup.validation, device=device, stop=stop, patches=setup.patches)
+    return validated(average, setup.validation, device=device, stop=stop, patches=setup.patches)
 
 
 def _end(progress: Progress) -> NoReturn:

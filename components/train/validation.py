@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -15,11 +17,20 @@ from components.train.distributed import gather, rank, world_size
 from components.train.patch_words import Balance
 from components.train.stopping import StopRequest
 
-__all__ = ["LEAST_POSITIVES", "StoppedError", "num_positives", "shared_scores", "validation_auroc"]
+__all__ = ["LEAST_POSITIVES", "StoppedError", "Validated", "num_positives", "shared_scores", "validated"]
 
 BATCH_SIZE = 32
 LEAST_POSITIVES = 10
 """Positive labels, of all pathologies together, with fewer of which validation picks no epoch: its AUROC is noise."""
+
+
+class Validated(NamedTuple):
+    """Mean AUROCs in [0, 1] over pathologies with both classes: all modalities, protocol A, by study."""
+
+    auroc: float
+    """Of the answers."""
+    network: float
+    """Without the expert of patches, of which no epoch changes anything; this picks the epoch."""
 
 
 class StoppedError(Exception):
@@ -54,10 +65,10 @@ def num_positives(studies: StudyDataset) -> int:
     return int((truth_of(studies.states_SP, studies.labeled_S, protocol="A") == 1).sum())
 
 
-def validation_auroc(
+def validated(
     bundle: Bundle, studies: StudyDataset, *, device: torch.device, stop: StopRequest, patches: Balance | None = None
-) -> float | None:
-    """Mean AUROC in [0, 1] over pathologies with both classes (all modalities, protocol A, by study), else None.
+) -> Validated | None:
+    """Scores of the validation studies, None where no pathology has both classes.
 
     Every process must call it. The expert of patches is balanced by the way.
 
@@ -70,4 +81,6 @@ def validation_auroc(
     if patches is not None:
         patches.take_out()
     score_SP = shared_scores(bundle, studies, device=device, stop=stop)
-    return mean_auroc(score_SP if patches is None else patches.put_in(score_SP), truth_SP)
+    network = mean_auroc(score_SP, truth_SP)
+    auroc = network if patches is None else mean_auroc(patches.put_in(score_SP), truth_SP)
+    return None if auroc is None or network is None else Validated(auroc, network)

@@ -24,6 +24,13 @@ MUTANTS = [
         test=LEFT_OUT,
     ),
     Mutant(
+        "the-expert-picks-the-epoch",
+        file="components/train/export.py",
+        old="found.network <= progress.best_network",
+        new="progress.best_auroc is not None and found.auroc <= progress.best_auroc",
+        test="tests/components/train/test_export.py::test_the_best_epochs_weights_go_out",
+    ),
+    Mutant(
         "pathologies-are-independent-of-each-other",
         file="components/cxr/delong.py",
         old="float(np.linalg.norm(np.mean(moved, axis=0)))",

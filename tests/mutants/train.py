@@ -128,8 +128,8 @@ MUTANTS = [
     Mutant(
         "the-worst-weights-are-exported",
         file="components/train/export.py",
-        old="auroc <= progress.best_auroc",
-        new="auroc >= progress.best_auroc",
+        old="found.network <= progress.best_network",
+        new="found.network >= progress.best_network",
         test=f"{STEP}::test_the_bundle_holds_the_average_of_the_best_epoch",
     ),
     Mutant(
@@ -320,8 +320,8 @@ MUTANTS = [
     Mutant(
         "the-last-of-equal-epochs-goes-out",
         file="components/train/export.py",
-        old="auroc <= progress.best_auroc",
-        new="auroc < progress.best_auroc",
+        old="found.network <= progress.best_network",
+        new="found.network < progress.best_network",
         test=f"{FOLDER}/test_export.py::test_the_best_epochs_weights_go_out",
     ),
     Mutant(

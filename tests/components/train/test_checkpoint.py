@@ -62,7 +62,7 @@ def test_everything_comes_back(
     setup: Setup, storage: Storage, tiny_data: LoadedManifest, tiny_config: TrainConfig
 ) -> None:
     best = {"norm.weight": torch.arange(4.0)}
-    progress = Progress(step=12, best_auroc=0.75, best_epoch=2, best_weights=best, run_id="run")
+    progress = Progress(step=12, best_network=0.7, best_auroc=0.75, best_epoch=2, best_weights=best, run_id="run")
     save_checkpoint(storage, setup, progress)
     fresh = Setup(tiny_config, tiny_data, device=CPU)
     assert not same(state(fresh), state(setup))

@@ -36,7 +36,7 @@ from components.train.optimizer import build_optimizer
 from components.train.setup import Setup
 from components.train.teachers import teacher_configs
 from components.train.train import train
-from components.train.validation import num_positives
+from components.train.validation import Validated, num_positives
 
 NUM_STEPS = 3
 
@@ -132,12 +132,12 @@ def test_the_bundle_holds_the_average_of_the_best_epoch(
 ) -> None:
     scores, scored = iter([0.6, 0.8, 0.7]), []
 
-    def validate(bundle: Bundle, studies: StudyDataset, **_: object) -> float:
+    def validate(bundle: Bundle, studies: StudyDataset, **_: object) -> Validated:
         assert studies.study_ids == StudyDataset(tiny_data, splits=["validate"], text=tiny_config.text).study_ids
         scored.append(copy.deepcopy(bundle.model.state_dict()))
-        return next(scores)
+        return Validated(auroc=1.0 - (network := next(scores)), network=network)
 
-    monkeypatch.setattr("components.train.train.validation_auroc", validate)
+    monkeypatch.setattr("components.train.train.validated", validate)
     config, root = tiny_config.model_copy(update={"epochs": 3}), Root(tmp_path)
     written = load_bundle(train(config, loaded=tiny_data, root=root)).model.state_dict()
     last = checkpoint(root, config, tiny_data)
@@ -175,7 +175,7 @@ def test_with_next_to_no_positives_validation_picks_no_epoch(
         return found
 
     monkeypatch.setattr(training_setup, "_studies", studies_of)
-    monkeypatch.setattr("components.train.train.validation_auroc", lambda *_, **__: next(scores))
+    monkeypatch.setattr("components.train.train.validated", lambda *_, **__: Validated(0.5, next(scores)))
     config, root = tiny_config.model_copy(update={"epochs": 3}), Root(tmp_path)
     written = load_bundle(train(config, loaded=tiny_data, root=root)).model.state_dict()
     assert num_positives(positives[0]) == 10 - fewer

@@ -13,6 +13,7 @@ from components.cxr.storage.storage import Root
 from components.train.config import SemiSupervised, TrainConfig
 from components.train.key import training_key
 from components.train.train import train
+from components.train.validation import Validated
 
 STEPS_PER_EPOCH = 4
 
@@ -28,7 +29,7 @@ def test_stopped_at_any_step_it_ends_with_the_same_weights(
 
     def weights(folder: str, *, stop: int | None) -> bytes:
         told = iter(scores)
-        monkeypatch.setattr("components.train.train.validation_auroc", lambda *_, **__: next(told))
+        monkeypatch.setattr("components.train.train.validated", lambda *_, **__: Validated(0.5, next(told)))
         root = Root(tmp_path / folder)
         if stop is not None:
             train(config, loaded=tiny_data, root=root, stop_after=stop)
