@@ -5,6 +5,8 @@ Shape letters: S studies, N films, L places of a film, Q pixels of a patch, K wo
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -38,12 +40,13 @@ _CLUSTERING: dict[str, Any] = {"batch_size": 4096, "max_iter": 20, "n_init": 1}
 def fit_patch_expert(expert: PatchExpert, studies: StudyDataset, supervision: Supervision, *, seed: int) -> None:
     """Set words from the patches of all training films, labeled or not, and weights from the labels.
 
-    An uncertain label, or none, counts as its pathology's share of positives, from which it draws nothing away. Every
-    process must call it; one does the work.
+    Its opinions spread the studies that they were learned from by 1. An uncertain label, or none, counts as its
+    pathology's share of positives, from which it draws nothing away. Every process must call it; one does the work.
     """
+    fitted = copy.deepcopy(expert).cpu()
     if is_main():
-        _fit(expert, studies, supervision, seed=seed)
-    expert.load_state_dict(cast(dict[str, Tensor], broadcast(expert.state_dict())))
+        _fit(fitted, studies, supervision, seed=seed)
+    expert.load_state_dict(cast(dict[str, Tensor], broadcast(fitted.state_dict())))
 
 
 @torch.no_grad()
@@ -61,10 +64,9 @@ def _fit(expert: PatchExpert, studies: StudyDataset, supervision: Supervision, *
     ridge = RidgeCV(_PENALTIES, alpha_per_target=True)
     ridge.fit((feature_SF - mean_F) * scale_F, _target(supervision, taught))
     weight_PF = np.atleast_2d(ridge.coef_) * scale_F
+    weight_PF /= np.maximum((feature_SF @ weight_PF.T).std(axis=0), 1e-3)[:, None]
     expert.weight_PF.copy_(torch.from_numpy(weight_PF))
     expert.bias_P.copy_(torch.from_numpy(-weight_PF @ mean_F))
-    spread_P = _opinion(expert, feature_SF.astype(np.float32)).std(axis=0)
-    expert.scale_P.copy_(torch.from_numpy(1.0 / np.maximum(spread_P, 1e-3)))  # until validation finds a better one
 
 
 class Balance:
@@ -78,13 +80,8 @@ class Balance:
     """
 
     def __init__(self, experts: Sequence[PatchExpert], validation: StudyDataset) -> None:
-        self._experts, self._patients = experts, validation.patient_ids
+        self._experts, self._validation = experts, validation
         self._truth_SP = truth_of(validation.states_SP, validation.labeled_S, protocol="A")
-        self._before_P = experts[0].scale_P.cpu().numpy().copy()
-        self._opinion_SP = np.zeros((len(validation), len(experts[0].bias_P)), np.float32)
-        seen = np.flatnonzero(_has_films(validation))
-        if len(seen):
-            self._opinion_SP[seen] = _opinion(experts[0], _features(experts[0], validation, seen))
 
     def take_out(self) -> None:
         """Have the network answer without it."""
@@ -97,29 +94,38 @@ class Balance:
         Args:
             score_SP: z1 - z0 of every validation study, without it.
         """
-        scale_P = balanced(score_SP, self._opinion_SP, before_P=self._before_P)
-        gain = mean_difference(score_SP, score_SP + scale_P * self._opinion_SP, self._truth_SP, self._patients)
+        scale_P, patients = balanced(score_SP, self._opinions), self._validation.patient_ids
+        gain = mean_difference(score_SP, score_SP + scale_P * self._opinions, self._truth_SP, patients)
         if gain is not None and difference_interval(*gain).low > 0:
             scale_P = np.zeros_like(scale_P)
         for expert in self._experts:
             expert.scale_P.copy_(torch.from_numpy(scale_P))
-        return score_SP + scale_P * self._opinion_SP
+        return score_SP + scale_P * self._opinions
+
+    @functools.cached_property
+    def _opinions(self) -> npt.NDArray[np.float32]:
+        """Of the validation studies (S, P); asked for once the expert is fitted, or back from a checkpoint."""
+        expert, studies = self._experts[0], self._validation
+        opinion_SP = np.zeros((len(studies), len(expert.bias_P)), np.float32)
+        seen = np.flatnonzero(_has_films(studies))
+        if len(seen):
+            feature_SF = torch.from_numpy(_features(expert, studies, seen)).to(expert.bias_P.device)
+            opinion_SP[seen] = expert.opinion(feature_SF).cpu().numpy()
+        return opinion_SP
 
 
-def balanced(
-    score_SP: npt.NDArray[np.float32], opinion_SP: npt.NDArray[np.float32], *, before_P: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
+def balanced(score_SP: npt.NDArray[np.float32], opinion_SP: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """The `scale_P` under which opinions spread the studies as far apart as the scores do.
 
-    As before where either makes no difference between studies, such as where no study has a film.
+    1 where either makes no difference between studies, such as where no study has a film.
 
     >>> scores, opinions = np.array([[0, 0], [4, 4]], np.float32), np.array([[1, 0], [2, 0]], np.float32)
-    >>> balanced(scores, opinions, before_P=np.array([7, 7], np.float32))
-    array([4., 7.], dtype=float32)
+    >>> balanced(scores, opinions)
+    array([4., 1.], dtype=float32)
     """
     own_P, spread_P = opinion_SP.std(axis=0), score_SP.std(axis=0)
     tells_P = (own_P > 0) & (spread_P > 0)
-    scale_P: npt.NDArray[np.float32] = np.divide(spread_P, own_P, out=before_P.copy(), where=tells_P)
+    scale_P: npt.NDArray[np.float32] = np.divide(spread_P, own_P, out=np.ones_like(own_P), where=tells_P)
     return scale_P
 
 
@@ -153,13 +159,6 @@ def _features(expert: PatchExpert, studies: StudyDataset, chosen: npt.NDArray[np
         parts = features_NF.split([len(of_a_study) for of_a_study in films])
         means += [part_NF.mean(dim=0) for part_NF in parts]
     return torch.stack(means).numpy()
-
-
-def _opinion(expert: PatchExpert, feature_SF: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    opinion_SP: npt.NDArray[np.float32] = (
-        expert.opinion(torch.from_numpy(feature_SF).to(expert.scale_P.device)).cpu().numpy()
-    )
-    return opinion_SP
 
 
 def _target(supervision: Supervision, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -124,8 +124,6 @@ class Setup:
             known = load_bundle(open_storage(folder))
             architecture, self.tokenizer = known.info.architecture, known.tokenizer
             model = continued_model(known, pathologies=manifest.pathologies, log_share_P3=log_share_P3)
-        if model.patch_expert is not None and self.origin is None:
-            fit_patch_expert(model.patch_expert, self.training, self.supervision, seed=config.seed)
         num_parameters = sum(p.numel() for p in model.parameters())
         adapt(model, config)
         model.to(device)
@@ -167,6 +165,13 @@ class Setup:
             mlflow_run_id=None,
             git_revision=git_revision(),
         )
+
+    def fit_patches(self) -> None:
+        """Give the expert of patches its words and weights, unless a bundle brought them; before the first step."""
+        expert, average = self.network.classifier.patch_expert, self.ema.model.patch_expert
+        if expert is not None and average is not None and self.origin is None:
+            fit_patch_expert(expert, self.training, self.supervision, seed=self.config.seed)
+            average.load_state_dict(expert.state_dict())
 
     def show(self, batch: Batch, *, studies: Sequence[int], step: int) -> Shown:
         """What the objectives get of a batch or a part of one, on the training device.

@@ -134,6 +134,8 @@ def _train(
             say(f"train: validation has {found}: the weights of the last epoch go out")
         if progress.step:
             say(f"train: resumed checkpoints/{key} at step {progress.step} of {setup.num_steps}")
+        else:
+            setup.fit_patches()
         if setup.origin is not None and not progress.step:
             _validate_origin(setup, progress, stop=stop)
         run = tracked_training(root, setup, loaded, progress, checkpoints) if tracked else contextlib.nullcontext()

@@ -80,6 +80,20 @@ MUTANTS = [
         test=COUNTS,
     ),
     Mutant(
+        "opinions-stay-as-small-as-probabilities",
+        file=WORDS,
+        old="    weight_PF /= np.maximum((feature_SF @ weight_PF.T).std(axis=0), 1e-3)[:, None]\n",
+        new="",
+        test=f"{TEST}::test_opinions_spread_the_studies_that_they_were_learned_from_by_one",
+    ),
+    Mutant(
+        "a-resumed-training-fits-the-expert-again",
+        file="components/train/train.py",
+        old="        else:\n            setup.fit_patches()\n",
+        new="        setup.fit_patches()\n",
+        test=f"{TEST}::test_a_training_that_was_stopped_goes_on_with_it",
+    ),
+    Mutant(
         "words-come-from-labeled-films-alone",
         file=WORDS,
         old="some = np.sort(rng.permutation(len(studies))[:MOST_STUDIES])",

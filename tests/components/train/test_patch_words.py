@@ -88,6 +88,19 @@ def test_words_come_from_all_films_and_weights_from_labels(config: TrainConfig, 
     assert len(every.words_KQ.unique(dim=0)) == SMALL.words
 
 
+def test_opinions_spread_the_studies_that_they_were_learned_from_by_one(
+    config: TrainConfig, tiny_data: LoadedManifest
+) -> None:
+    expert, (studies, supervision) = fitted(config, tiny_data), taught_studies(config, tiny_data)
+    films = [studies[int(s)].films for s in np.flatnonzero(supervision.taught())]
+    seen = [torch.from_numpy(np.stack(of_a_study))[None] for of_a_study in films if len(of_a_study)]
+    added_SP = torch.cat(
+        [expert(films_1VHW, torch.ones(films_1VHW.shape[:2], dtype=torch.bool)) for films_1VHW in seen]
+    )
+    np.testing.assert_allclose(added_SP.std(dim=0, correction=0), 1.0, rtol=1e-3)
+    np.testing.assert_allclose(added_SP.mean(dim=0), 0.0, atol=1e-3)
+
+
 def test_a_study_gets_the_mean_over_its_films_and_nothing_without_any(
     config: TrainConfig, tiny_data: LoadedManifest
 ) -> None:
@@ -184,11 +197,18 @@ def test_a_training_learns_the_same_beside_it(
 
 
 def test_a_training_that_was_stopped_goes_on_with_it(
-    trained: Root, config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path
+    trained: Root,
+    config: TrainConfig,
+    tiny_data: LoadedManifest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     root = Root(tmp_path)
     train(config, loaded=tiny_data, root=root, stop_after=5)  # of 8, the first epoch validated
+    fitted_again: list[str] = []  # half a minute for 4,000 studies
+    monkeypatch.setattr("components.train.setup.fit_patch_expert", lambda *_, **__: fitted_again.append("again"))
     train(config, loaded=tiny_data, root=root)
+    assert not fitted_again
     unbroken, resumed = (model_of(each, config, tiny_data).state_dict() for each in (trained, root))
     assert all(torch.equal(resumed[name], value) for name, value in unbroken.items())
 
