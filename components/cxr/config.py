@@ -35,7 +35,7 @@ class Config(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise _explain(error, cls, where) from None
+            raise _explain(error, cls, values, where) from None
 
     def canonical_json(self, *, exclude: set[str] | None = None) -> str:
         """The validated values, but those to exclude, as JSON with sorted keys: equal values give equal text."""
@@ -171,12 +171,15 @@ def _suggestion(name: str, known: Iterable[str]) -> dict[str, str]:
     return suggestion | ({"remedy": f"Did you mean {close[0]}?"} if close else {})
 
 
-def _explain(error: ValidationError, model: type[BaseModel], where: str) -> UserError:
-    """The first problem in full, and how many more there are."""
-    problems = error.errors(include_url=False)
+def _explain(error: ValidationError, model: type[BaseModel], values: Mapping[str, Any], where: str) -> UserError:
+    """The first problem in full, and how many more there are; alternatives of one field are one problem."""
+    every = [(_written(problem["loc"], model, values), problem) for problem in error.errors(include_url=False)]
+    paths = dict.fromkeys(path for path, _ in every)
+    deepest = [path for path in paths if not any(other[: len(path)] == path != other for other in paths)]
+    path = ".".join([where, *deepest[0]])
+    problems = [problem for of, problem in every if of == deepest[0]]
+    more = f" ({len(deepest) - 1} more)" if len(deepest) > 1 else ""
     first = problems[0]
-    path = ".".join([where, *(str(key) for key in first["loc"])])
-    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         fields = _fields_at(model, first["loc"][:-1])
         return UserError(
@@ -193,13 +196,26 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> User
             remedy="Set it in the YAML or with --set.",
         )
     found = repr(first["input"])
+    wanted = ("a mapping" if problem["type"] == "model_type" else problem["msg"] for problem in problems)
     return UserError(
         "bad-config-value",
         f"bad configuration value{more}",
         where=path,
         found=found[:80],
-        expected=first["msg"].removeprefix("Input should be "),
+        expected=" or ".join(dict.fromkeys(each.removeprefix("Input should be ") for each in wanted)),
     )
+
+
+def _written(location: tuple[int | str, ...], model: type[BaseModel], values: Mapping[str, Any]) -> tuple[str, ...]:
+    """A problem's path as the configuration has it: without pydantic's names of a union's alternatives."""
+    path: list[str] = []
+    node: Any = values
+    for depth, key in enumerate(location):
+        inside = isinstance(key, int) or (isinstance(node, Mapping) and key in node)
+        if inside or key in _fields_at(model, location[:depth]):
+            path.append(str(key))
+            node = node.get(key) if isinstance(node, Mapping) else node[key] if isinstance(node, list) else None
+    return tuple(path)
 
 
 def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

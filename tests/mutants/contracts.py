@@ -67,6 +67,20 @@ MUTANTS = [
         test=f"{IDS}::test_the_key_is_never_shown",
     ),
     Mutant(
+        "each-alternative-of-a-field-is-a-mistake-of-its-own",
+        file="components/cxr/config.py",
+        old=" if not any(other[: len(path)] == path != other for other in paths)]",
+        new="]",
+        test=f"{CONFIG}::test_mistakes_name_their_dotted_path",
+    ),
+    Mutant(
+        "mistakes-are-named-in-pydantics-words",
+        file="components/cxr/config.py",
+        old="        if inside or key in _fields_at(model, location[:depth]):\n",
+        new="        if True:\n",
+        test=f"{CONFIG}::test_mistakes_name_their_dotted_path",
+    ),
+    Mutant(
         "content-hash-forgets-where-its-parts-end",
         file="components/cxr/config.py",
         old='        digest.update(len(data).to_bytes(8, "big"))\n',

@@ -20,6 +20,8 @@ class Outer(Config):
     """Kind."""
     inner: Inner = Inner()
     """Nested."""
+    other: Inner | Literal["none"] | None = "none"
+    """Of several types."""
 
 
 def test_defaults_and_descriptions() -> None:
@@ -44,7 +46,7 @@ def test_pipeline_parameters_turn_integers_into_floats() -> None:
     [
         (
             {"name": "a", "iner": {}},
-            "unknown configuration field: x.iner; found iner, expected one of name, inner. Did you mean inner?",
+            "unknown configuration field: x.iner; found iner, expected one of name, inner, other. Did you mean inner?",
         ),
         (
             {"name": "a", "inner": {"siz": 1}},
@@ -52,6 +54,18 @@ def test_pipeline_parameters_turn_integers_into_floats() -> None:
         ),
         ({}, "missing configuration field: x.name. Set it in the YAML or with --set."),
         ({"name": "c"}, "bad configuration value: x.name; found 'c', expected 'a' or 'b'"),
+        (
+            {"name": "a", "other": {"size": 0}},
+            "bad configuration value: x.other.size; found 0, expected greater than or equal to 1",
+        ),
+        (
+            {"name": "a", "other": {"siz": 1}},
+            "unknown configuration field: x.other.siz; found siz, expected one of size. Did you mean size?",
+        ),
+        (
+            {"name": "a", "other": "non"},
+            "bad configuration value: x.other; found 'non', expected a mapping or 'none'",
+        ),
         ({"name": "c", "inner": 1}, "bad configuration value (1 more): x.name; found 'c', expected 'a' or 'b'"),
     ],
 )
