@@ -4,7 +4,7 @@ from tests.mutants.mutant import Mutant
 
 TRACKING = "tests/components/cxr/tracking/test_tracking.py"
 JOURNAL = "tests/components/cxr/tracking/test_journal.py"
-EVALUATE = "tests/components/evaluate/test_evaluate.py"
+EVALUATE = "tests/components/evaluate/test_tracked_evaluation.py"
 REGISTRY = "tests/components/cxr/tracking/test_registry.py"
 
 MUTANTS = [

@@ -1,4 +1,4 @@
-"""A report made up from numbers, for what reads reports."""
+"""A report made up from numbers, for what reads reports, and a root with an evaluated model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import pytest
 
 from components.cxr.labels import LabelPolicy
 from components.cxr.report import CONDITIONS, Interval, MeanScore, PathologyScore, Report, Score, ThresholdRule
+from components.cxr.shards import LoadedManifest
+from components.cxr.storage.storage import Storage
+from tests.components.evaluate.world import World, evaluated_world
 
 
 @pytest.fixture
@@ -25,6 +28,12 @@ def report() -> Report:
         golden=(),
         num_bootstrap=1000,
     )
+
+
+@pytest.fixture(scope="module")
+def world(tiny_data: LoadedManifest, fitted_bundle: Storage, tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Each file's own, as tests evaluate in it again."""
+    return evaluated_world(tmp_path_factory.mktemp("root"), data=tiny_data, trained=fitted_bundle)
 
 
 def _score(*, condition: str, auroc: float) -> Score:
