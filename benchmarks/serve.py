@@ -160,7 +160,7 @@ def latencies(predictor: StudyPredictor, server: RunningServer, film: bytes, req
         predict(predictor.bundle, [study], device=predictor.device)
 
     seconds: dict[str, list[float]] = {"request": [], "bare": [], "loopback": []}
-    with sink(len(film)) as connect:
+    with sink(len(film)) as (_, connect):
         taker = connect()
         turn_of: dict[str, Callable[[], None]] = {
             "request": client.ask,
@@ -197,7 +197,7 @@ def throughputs(
         rate, waited = under_load(server, film, clients=clients, each=each)
         rates["server"].append(rate)
         health += waited
-        with sink(len(film)) as connect:
+        with sink(len(film)) as (_, connect):
             sends = [functools.partial(connect().send, film) for _ in range(clients)]
             rates["loopback"].append(clients * each / _seconds_of(sends, each))
     offline_rate, loopback_rate = (statistics.median(rates[name]) for name in ("offline", "loopback"))

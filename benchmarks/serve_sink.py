@@ -27,8 +27,8 @@ class Sink:
 
 
 @contextmanager
-def sink(num_bytes: int) -> Iterator[Callable[[], Sink]]:
-    """Within, a process takes `num_bytes` at a time of every connection that the yielded function opens."""
+def sink(num_bytes: int) -> Iterator[tuple[int, Callable[[], Sink]]]:
+    """Within, a process takes `num_bytes` at a time of every connection that the yielded function opens; its id too."""
     command = [sys.executable, "-m", "benchmarks.serve_sink", str(num_bytes)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -40,7 +40,7 @@ def sink(num_bytes: int) -> Iterator[Callable[[], Sink]]:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return Sink(connection)
 
-            yield connect
+            yield process.pid, connect
         assert process.stdin is not None
         process.stdin.close()  # which ends it
 

@@ -206,7 +206,7 @@ def _explain(error: ValidationError, model: type[BaseModel], values: Mapping[str
     )
 
 
-def _written(location: tuple[int | str, ...], model: type[BaseModel], values: Mapping[str, Any]) -> tuple[str, ...]:
+def _written(location: tuple[Any, ...], model: type[BaseModel], values: Mapping[str, Any]) -> tuple[str, ...]:
     """A problem's path as the configuration has it: without pydantic's names of a union's alternatives."""
     path: list[str] = []
     node: Any = values
@@ -214,7 +214,7 @@ def _written(location: tuple[int | str, ...], model: type[BaseModel], values: Ma
         inside = isinstance(key, int) or (isinstance(node, Mapping) and key in node)
         if inside or key in _fields_at(model, location[:depth]):
             path.append(str(key))
-            node = node.get(key) if isinstance(node, Mapping) else node[key] if isinstance(node, list) else None
+            node = node[key] if isinstance(node, list) else node.get(key) if isinstance(node, Mapping) else None
     return tuple(path)
 
 
