@@ -189,9 +189,10 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
         if of_seed:
             cells = [told(over_seeds(of_seed, list(of_seed), condition)) for condition in CONDITIONS]
             print(f"{name:22}{len(of_seed):>7}{_minutes(of_seed):>9.1f}" + "".join(f"{cell:>26}" for cell in cells))
-    others = {"none": set(by_arm) - {"none", *PATCHES} | {"patches"}}
+    others = {"none": set(by_arm) - {"none", *PATCHES} | {"patches", "self-training, patches"}}
     others |= {"five models": {"self-training"}, "report labels": {"both from reports", "report labels, patches"}}
-    others |= {"self-training": {"self-training, patches"}, "oracle": {"oracle, patches"}}
+    others |= {"self-training": {"self-training, patches"}, "patches": {"self-training, patches"}}
+    others |= {"oracle": {"oracle, patches"}}
     for other, names in others.items():
         less = {name: of_seed for name, of_seed in by_arm.items() if name in names}
         less_table(f"less {other}, the same seeds", less, by_arm[other])
@@ -203,6 +204,9 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
         longer = _difference(by_arm[best], by_arm["none, equal time"])
         if longer is not None:
             summary |= {"ssl_gain_equal_time": float(longer[0]), "ssl_gain_equal_time_low": low(longer[1:])}
+    beside = _difference(by_arm["self-training, patches"], by_arm["patches"])
+    if beside is not None:
+        summary |= {"ssl_gain_beside_patches": float(beside[0]), "ssl_gain_beside_patches_low": low(beside[1:])}
     report, oracle = (_difference(by_arm[name], by_arm["none"]) for name in ("report labels", "oracle"))
     if report is not None and oracle is not None:
         summary["report_gap_closed"] = float(report[0] / oracle[0])

@@ -72,6 +72,22 @@ def test_the_gain_over_labels_alone_in_equal_time_is_told_beside(runs: list[dict
     assert "ssl_gain_equal_time" not in learning.methods_table(runs)
 
 
+def test_what_self_training_gains_beside_an_expert_of_patches_is_told_too(
+    runs: list[dict], capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = {"none": "patches", "report labels": "self-training, patches"}
+    beside = [each | {"arm": other[each["arm"]]} for each in runs if each["arm"] in other]
+    found = learning.methods_table(runs + beside)
+    assert found["ssl_gain_beside_patches"] == pytest.approx(0.08, abs=1e-6)
+    assert found["ssl_gain_beside_patches_low"] == pytest.approx(0.08, abs=2e-4)
+    assert found["ssl_gain"] == pytest.approx(0.03, abs=1e-6), "without the expert, as it was"
+    lines = capsys.readouterr().out.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("less patches"))
+    assert lines[start + 1].startswith("self-training, patches ")
+    assert "0.0800 (" in lines[start + 1]
+    assert "ssl_gain_beside_patches" not in learning.methods_table(runs)
+
+
 @pytest.mark.parametrize("benchmark", [learning, real_films, indication])
 def test_a_misspelled_arm_is_refused_before_anything_runs(benchmark: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="found nonne") as error:
