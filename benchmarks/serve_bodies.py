@@ -1,10 +1,10 @@
 """`python -m benchmarks.serve_bodies`: what it costs to take a body of 12 MB from a connection, before anything is
 done with it.
 
-An application that only takes the body and answers `ok` behind each of: a plain socket with a thread per connection,
-uvicorn as it comes, with uvloop and httptools where both are installed, and the server's own connections. Each is a
-process of its own on loopback; they take turns, one client first and then 32. Milliseconds are medians, with the
-server's CPU time per body beside them; the client sends from the same cores. Ends with a line of JSON.
+An application that only takes the body and answers its length behind each of: a plain socket with a thread per
+connection, uvicorn as it comes, with uvloop and httptools where both are installed, and the server's own connections.
+Each is a process of its own on loopback; they take turns, one client first and then 32. Milliseconds are medians, with
+the server's CPU time per body beside them; the client sends from the same cores. Ends with a line of JSON.
 """
 
 from __future__ import annotations
