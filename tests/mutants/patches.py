@@ -31,6 +31,13 @@ MUTANTS = [
         test="tests/components/train/test_export.py::test_the_best_epochs_weights_go_out",
     ),
     Mutant(
+        "the-whole-answer-passes-for-the-network",
+        file="components/train/validation.py",
+        old="else Validated(auroc, network)",
+        new="else Validated(network, auroc)",
+        test=f"{TEST}::test_validation_scores_the_answers_and_the_network_alone",
+    ),
+    Mutant(
         "pathologies-are-independent-of-each-other",
         file="components/cxr/delong.py",
         old="float(np.linalg.norm(np.mean(moved, axis=0)))",

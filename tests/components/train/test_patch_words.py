@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from components.cxr.auroc import mean_auroc
 from components.cxr.bundle import load_bundle
-from components.cxr.labels import BLANK, NEGATIVE, POSITIVE, UNCERTAIN, LabelPolicy
+from components.cxr.labels import BLANK, NEGATIVE, POSITIVE, UNCERTAIN, LabelPolicy, truth_of
 from components.cxr.model.architecture import Architecture, PatchConfig
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.patch_expert import PatchExpert
@@ -24,8 +25,10 @@ from components.train.config import SemiSupervised, TrainConfig
 from components.train.key import training_key
 from components.train.patch_words import Balance, _target, fit_patch_expert
 from components.train.setup import Setup, taught_studies
+from components.train.stopping import StopRequest
 from components.train.supervision import supervision_of
 from components.train.train import train
+from components.train.validation import validated
 from tests.components.train import ranks
 
 CPU = torch.device("cpu")
@@ -162,6 +165,22 @@ def test_it_is_left_out_where_the_rest_alone_is_shown_to_be_better(
     added_SP = balance.put_in(knows_nothing_SP) - knows_nothing_SP
     np.testing.assert_allclose(added_SP.std(axis=0), knows_nothing_SP.std(axis=0), rtol=1e-3)
     assert expert.counts
+
+
+def test_validation_scores_the_answers_and_the_network_alone(config: TrainConfig, tiny_data: LoadedManifest) -> None:
+    setup = Setup(config, tiny_data, device=CPU)
+    setup.fit_patches()
+    found = validated(setup.average(), setup.validation, device=CPU, stop=StopRequest(), patches=setup.patches)
+    assert found is not None
+    truth_SP = truth_of(setup.validation.states_SP, setup.validation.labeled_S, protocol="A")
+    whole = mean_auroc(predict(setup.average(), list(setup.validation), device=CPU).score_SP, truth_SP)
+    assert setup.patches is not None
+    setup.patches.take_out()
+    alone = mean_auroc(predict(setup.average(), list(setup.validation), device=CPU).score_SP, truth_SP)
+    assert whole is not None
+    assert whole != alone
+    assert found.auroc == pytest.approx(whole, abs=1e-6)
+    assert found.network == pytest.approx(alone, abs=1e-6)
 
 
 @pytest.mark.parametrize("counts", [True, False])
