@@ -27,7 +27,7 @@ def main() -> None:
     torch.manual_seed(0)
     words = ["cough and fever", "chest pain", "shortness of breath since two days", "fall from a ladder"] * 4
     config = TrainConfig(architecture=Architecture(patches="none"))
-    _, model, tokenizer = build_model(config, texts=words, num_pathologies=14)
+    _, model, tokenizer = build_model(config, texts=words, film_size=SIZE, num_pathologies=14)
     tokens = tokenizer(words, padding=True, return_tensors="pt")
     batch = Batch(
         films_BVHW=torch.randint(0, 256, (STUDIES, 1, SIZE, SIZE), dtype=torch.uint8),

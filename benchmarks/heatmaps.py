@@ -8,7 +8,7 @@ hits most, which no method may know.
 
 Ways: occlusion (Zeiler and Fergus 2014), squared gradients and gradient x difference from the blurred film, both
 averaged over noisy copies (Smilkov et al. 2017), Grad-CAM (Selvaraju et al. 2017) and HiResCAM (Draelos and Carin 2020)
-of the last feature map.
+of the last feature map; and what each place adds to the expert of patches (components/cxr/model/heatmaps.py).
 
 Shape letters: F films of one finding, H and W pixels, N resamples.
 """
@@ -32,6 +32,7 @@ from components.cxr.bundle import Bundle, load_bundle
 from components.cxr.cli import run_cli
 from components.cxr.films.pixels import fit
 from components.cxr.model.batch import Batch, Study, collate
+from components.cxr.model.heatmaps import heatmaps
 from components.cxr.model.network import positive_score
 from components.cxr.progress import track
 from components.cxr.storage.pointers import read_pointer
@@ -43,7 +44,7 @@ from pipeline.synthetic.studies import Study as SyntheticStudy
 
 __all__ = ["METHODS", "Pointed", "hit", "place_of"]
 
-SEED = 40_001
+SEED = 40_003
 """Of patients that no training has seen."""
 DRAWN = 128
 TOLERANCE = 15 / 224
@@ -267,7 +268,14 @@ def _enlarged(heat_hw: Heat, each: Pointed) -> Heat:
     return np.asarray(cv2.GaussianBlur(heat_HW, (0, 0), size / (4 * height)))
 
 
+def patches(bundle: Bundle, each: Pointed, p: int) -> Heat:
+    """What the server shows: what each point adds to the answer of the expert of patches, beyond what is usual."""
+    map_SS = heatmaps(bundle, [each.film_HW])[0, p]
+    return np.asarray(cv2.resize(map_SS, each.film_HW.shape[::-1], interpolation=cv2.INTER_LINEAR))
+
+
 METHODS: dict[str, Callable[[Bundle, Pointed, int], Heat]] = {
+    "patches": patches,
     "occlusion": occlusion,
     "gradient_sq": squared_gradients,
     "gradient_x": gradient_by_change,

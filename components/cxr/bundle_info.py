@@ -30,7 +30,7 @@ __all__ = [
     "describe_folder", "file_hashes", "is_bundle_file", "local_folder", "read_info",
 ]  # fmt: skip
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 BUNDLE = "bundle.json"
 WEIGHTS = "weights.safetensors"
 TOKENIZER = "tokenizer"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from components.cxr.model.heatmaps import has_heatmaps
 from components.cxr.report import Estimate
 from components.serve.config import ServeConfig
 from components.serve.fields import StudyForm
+from components.serve.heatmap import Heatmap
 from components.serve.predictor import Prediction, StudyPredictor
-from components.serve.schemas import Limits, ModelReply, PathologyAnswer, PredictReply
+from components.serve.schemas import ExplainReply, Limits, ModelReply, PathologyAnswer, PredictReply
 from components.serve.seen import cautions, film_scores, inputs, overall, seen
 
-__all__ = ["model_reply", "predict_reply"]
+__all__ = ["explain_reply", "model_reply", "predict_reply"]
 
 
 def predict_reply(
@@ -41,6 +43,20 @@ def predict_reply(
     )
 
 
+def explain_reply(found: Heatmap, pathology: str, predictor: StudyPredictor, model_version: str | None) -> ExplainReply:
+    """A heatmap in numbers."""
+    rows, columns = found.map_HW.shape
+    return ExplainReply(
+        pathology=pathology,
+        log_odds=round(found.log_odds, 5),
+        rows=rows,
+        columns=columns,
+        map=tuple(tuple(round(value, 5) for value in row) for row in found.map_HW.tolist()),
+        model_version=model_version,
+        bundle_hash=predictor.bundle.hash,
+    )
+
+
 def model_reply(predictor: StudyPredictor, config: ServeConfig, model_version: str | None = None) -> ModelReply:
     """What /v1/model says of the model in service."""
     bundle, info = predictor.bundle, predictor.bundle.info
@@ -55,6 +71,7 @@ def model_reply(predictor: StudyPredictor, config: ServeConfig, model_version: s
         section_reader=info.section_reader,
         leaky=info.leaky,
         label_policy=info.label_policy,
+        heatmaps=has_heatmaps(bundle),
         thresholds={
             condition: {name: point.threshold for name, point in points.items()}
             for condition, points in predictor.points.conditions.items()

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,20 +17,21 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from components.serve.answers import model_reply, predict_reply
+from components.serve.answers import explain_reply, model_reply, predict_reply
 from components.serve.config import ServeConfig
 from components.serve.connections import calm
 from components.serve.errors import RequestError
 from components.serve.fields import StudyForm
 from components.serve.form import read_form
 from components.serve.guard import Guard
+from components.serve.heatmap import overlay
 from components.serve.json_log import note
 from components.serve.keys import KeyCheck, KeyRing, told_of_keys
 from components.serve.open_inference import open_inference
 from components.serve.openapi import FILM_BODY, REPLY_EXAMPLE, STUDY_BODY
 from components.serve.predictor import ReadStudy, StudyPredictor
 from components.serve.replies import error_reply
-from components.serve.schemas import ErrorReply, ModelReply, PredictReply, Status
+from components.serve.schemas import ErrorReply, ExplainReply, ModelReply, PredictReply, Status
 from components.serve.shadow import AfterAnswer, Shadow
 from components.serve.shadow_telemetry import ShadowTelemetry
 from components.serve.telemetry import Telemetry
@@ -67,8 +68,25 @@ _RENDERED: dict[int | str, dict[str, Any]] = {
         "description": "8-bit gray PNG.",
     }
 }
+_EXPLAINED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "model": ExplainReply,
+        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+        "description": "8-bit RGBA PNG to lay over the film: orange speaks for the pathology, blue against it.",
+    }
+}
 _MOST_SHOWN = 2048
 """Side of a film's largest picture in pixels."""
+_MOST_NUMBERS = 256
+"""Side of a heatmap in numbers; it knows no more than the 64 pixels that the patches are taken of."""
+_BAD_QUERIES = {
+    "size": (
+        f"The size must be a whole number from 16 to {_MOST_SHOWN}, of a heatmap in numbers to {_MOST_NUMBERS}.",
+        "Leave it out for that of the model's own films.",
+    ),
+    "format": ("The format must be png or json.", "Leave it out for png."),
+    "pathology": ("The pathology is missing.", "Give one of those that /v1/model names."),
+}
 
 T = TypeVar("T")
 Reading = Callable[[], Awaitable[StudyForm]]
@@ -199,13 +217,37 @@ def create_app(
         """One film as the server reads it: the model's very pixels, or the same reading with `size` of them a side."""
 
         def job(form: StudyForm) -> bytes:
-            if len(form.files) != 1:
-                message = f"There are {len(form.files)} films, expected one."
-                raise RequestError(422, "not-one-film", message, remedy="Send one film at a time.")
-            return predictor.render(form.files[0], size=size)
+            return predictor.render(_alone(form), size=size)
 
         _, png = await answered(functools.partial(read_form, request, config), job)
         return Response(png, media_type="image/png")
+
+    @app.post("/v1/explain", responses=_EXPLAINED | _REFUSALS, openapi_extra=FILM_BODY, response_model=None)
+    async def explain_film(
+        request: Request,
+        pathology: str,
+        size: Annotated[int | None, Query(ge=16, le=_MOST_SHOWN)] = None,
+        format: Literal["png", "json"] = "png",
+    ) -> Response:
+        """Where one film's patches speak for a pathology or against it, edge to edge over the film as it was sent.
+
+        The expert of patches is one part of the answer; of what the encoder, the text and the metadata add there is no
+        map.
+        """
+
+        def job(form: StudyForm) -> tuple[bytes, str]:
+            if format == "png":
+                return overlay(predictor.heatmap(_alone(form), pathology, size=size).map_HW), "image/png"
+            most = size or min(predictor.bundle.info.pixel_preset.size, _MOST_NUMBERS)
+            if most > _MOST_NUMBERS:
+                message, remedy = _BAD_QUERIES["size"]
+                raise RequestError(422, "bad-size", message, remedy=remedy)
+            found = predictor.heatmap(_alone(form), pathology, size=most)
+            reply = explain_reply(found, pathology, predictor, model_version)
+            return reply.model_dump_json().encode(), "application/json"
+
+        _, (body, kind) = await answered(functools.partial(read_form, request, config), job)
+        return Response(body, media_type=kind)
 
     app.include_router(
         open_inference(
@@ -219,13 +261,12 @@ def create_app(
     )
 
     @app.exception_handler(RequestValidationError)
-    async def bad_query(request: Request, _: RequestValidationError) -> JSONResponse:
-        telemetry.refused("bad-size")
-        note(code="bad-size")
-        message = f"The size must be a whole number from 16 to {_MOST_SHOWN}."
-        return error_reply(
-            request.url.path, 422, "bad-size", message, remedy="Leave it out for the model's own pixels."
-        )
+    async def bad_query(request: Request, error: RequestValidationError) -> JSONResponse:
+        name = str(error.errors()[0]["loc"][-1])
+        message, remedy = _BAD_QUERIES[name]
+        telemetry.refused(f"bad-{name}")
+        note(code=f"bad-{name}")
+        return error_reply(request.url.path, 422, f"bad-{name}", message, remedy=remedy)
 
     @app.exception_handler(RequestError)
     async def refused(request: Request, refusal: RequestError) -> JSONResponse:
@@ -261,6 +302,14 @@ def _in_time(timeout_s: float) -> Iterator[None]:
     except TimeoutError:
         message = f"There was no answer within {timeout_s:g} s."
         raise RequestError(503, "too-slow", message, remedy="Try again, or send fewer films.") from None
+
+
+def _alone(form: StudyForm) -> bytes:
+    """The film of a request that may have one."""
+    if len(form.files) != 1:
+        message = f"There are {len(form.files)} films, expected one."
+        raise RequestError(422, "not-one-film", message, remedy="Send one film at a time.")
+    return form.files[0]
 
 
 def _num_films(read: ReadStudy) -> int:

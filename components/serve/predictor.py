@@ -20,6 +20,7 @@ from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import Film, FilmError, encode_png
 from components.cxr.model.batch import VIEW_INDEX, Study
 from components.cxr.model.device import pick_device
+from components.cxr.model.heatmaps import has_heatmaps, heatmaps
 from components.cxr.model.predictor import Answer, answer, condition_of, predict, shown
 from components.cxr.operating_points import MODEL_CARD, load_operating_points
 from components.cxr.report import Condition
@@ -30,6 +31,7 @@ from components.cxr.text.text import request_text
 from components.serve.config import ServeConfig
 from components.serve.copies import seal_of_copy
 from components.serve.errors import RequestError
+from components.serve.heatmap import Heatmap, spread_over
 from components.serve.metrics import load_metrics
 from components.serve.onnx_encoder import OnnxEncoder
 from components.serve.signature import check_signature
@@ -244,6 +246,35 @@ class StudyPredictor:
         if size is not None:
             preset = preset.model_copy(update={"size": size})
         return encode_png(self._film(file, position=1, num_films=1, preset=preset).pixels)
+
+    def heatmap(self, file: bytes, pathology: str, *, size: int | None = None) -> Heatmap:
+        """Where a film's patches speak for a pathology or against it.
+
+        Args:
+            size: the longer side of the map in pixels; None for that of the model's films.
+
+        Raises:
+            RequestError: an unusable film, another picture than a chest film, no such pathology, or a model that has
+                no heatmaps.
+        """
+        info = self.bundle.info
+        if not has_heatmaps(self.bundle):
+            raise RequestError(
+                422, "no-heatmaps", "This model has no expert of patches, whose answer alone has places on a film."
+            )
+        if pathology not in info.pathologies:
+            remedy = f"Known: {', '.join(info.pathologies)}."
+            raise RequestError(422, "no-such-pathology", "The model does not know this pathology.", remedy=remedy)
+        film = self._film(file, position=1, num_films=1)
+        if self.film_check is not None and not are_chest_films(self.film_check.score([film.pixels]).tolist()):
+            raise RequestError(
+                422, "not-a-chest-film", "The film looks unlike a chest film: another picture, turned or inverted?"
+            )
+        with self._lock:
+            map_PSS = heatmaps(self.bundle, [film.pixels], device=self.device)[0]
+        map_SS = map_PSS[info.pathologies.index(pathology)]
+        spread_HW = spread_over(map_SS, extent=film.extent, size=size or info.pixel_preset.size)
+        return Heatmap(spread_HW, float(map_SS.sum()))
 
     def _film(self, data: bytes, *, position: int, num_films: int, preset: PixelPreset | None = None) -> Film:
         name = "The film" if num_films == 1 else f"Film {position} of {num_films}"

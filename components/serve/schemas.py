@@ -14,8 +14,8 @@ from components.cxr.text.text import SectionReader
 
 __all__ = [
     "INTENDED_USE",
-    "Caution", "ConditionMetrics", "ErrorBody", "ErrorReply", "FilmScore", "InputUse", "Limits", "ModelReply",
-    "Overall", "PathologyAnswer", "PathologyMetrics", "PredictReply", "Seen", "Status",
+    "Caution", "ConditionMetrics", "ErrorBody", "ErrorReply", "ExplainReply", "FilmScore", "InputUse", "Limits",
+    "ModelReply", "Overall", "PathologyAnswer", "PathologyMetrics", "PredictReply", "Seen", "Status",
 ]  # fmt: skip
 
 INTENDED_USE = "For research and education. Not a medical device: not for diagnosis, triage or treatment."
@@ -148,6 +148,24 @@ class PredictReply(Config):
     intended_use: str = INTENDED_USE
 
 
+class ExplainReply(Config):
+    """Where one film's patches speak for a pathology or against it."""
+
+    pathology: str
+    log_odds: float
+    """What they add together to the answer to this film alone; of several films the mean is added."""
+    rows: int
+    columns: int
+    map: tuple[tuple[float, ...], ...]
+    """By row and column, from the film's upper left corner to its lower right one: the log-odds that each point adds
+    beyond what it adds usually, per hundredth of the square around the film."""
+    model_version: str | None = None
+    """In MLflow's registry; null where it is not registered or not deployed."""
+    bundle_hash: str
+    """SHA-256 of the model."""
+    intended_use: str = INTENDED_USE
+
+
 class Limits(Config):
     """What a request may hold."""
 
@@ -201,6 +219,8 @@ class ModelReply(Config):
     leaky: bool
     """True when the model reads what was, or may be, written after the film was read: the labels' own source."""
     label_policy: LabelPolicy
+    heatmaps: bool
+    """Whether `/v1/explain` answers: the model has an expert of patches that counts."""
     thresholds: dict[Condition, dict[str, float]]
     """By condition and pathology."""
     metrics: dict[Condition, ConditionMetrics]

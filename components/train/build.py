@@ -30,14 +30,17 @@ __all__ = ["build_model", "continued_model", "log_class_shares"]
 
 
 def build_model(
-    config: TrainConfig, *, texts: list[str], num_pathologies: int
+    config: TrainConfig, *, texts: list[str], film_size: int, num_pathologies: int
 ) -> tuple[Architecture, CxrModel, PreTrainedTokenizerBase]:
     """The network with its initial weights, its complete architecture and its tokenizer.
 
     Args:
         texts: the training studies' text inputs; only they shape the vocabulary.
+        film_size: side of the films in pixels.
     """
-    architecture = config.architecture
+    architecture, patches = config.architecture, config.architecture.patches
+    if patches != "none":
+        patches = patches.model_copy(update={"side": min(patches.side, film_size)})
     with _local_weights(architecture.vision) as vision_source, _local_weights(architecture.text) as text_source:
         if text_source is None:
             tokenizer: PreTrainedTokenizerBase = learn_tokenizer(
@@ -64,6 +67,7 @@ def build_model(
         vision = {**_completed(architecture.vision, vision_config), "normalization": normalization}
         architecture = architecture.model_copy(
             update={
+                "patches": patches,
                 "vision": architecture.vision.model_copy(update=vision),
                 "text": architecture.text.model_copy(update=_completed(architecture.text, text_config)),
             }

@@ -58,7 +58,8 @@ def _fit(expert: PatchExpert, studies: StudyDataset, supervision: Supervision, *
     taught = np.sort(rng.permutation(taught)[:MOST_STUDIES])
     if len(taught) < 2:
         return
-    feature_SF = _features(expert, studies, taught).astype(np.float64)
+    feature_SF, near_LK = _features(expert, studies, taught)
+    feature_SF = feature_SF.astype(np.float64)
     mean_F, spread_F = feature_SF.mean(axis=0), feature_SF.std(axis=0)
     scale_F = np.divide(1.0, spread_F, out=np.zeros_like(spread_F), where=spread_F > 1e-6) / feature_SF.shape[1] ** 0.5
     ridge = RidgeCV(_PENALTIES, alpha_per_target=True)
@@ -67,6 +68,7 @@ def _fit(expert: PatchExpert, studies: StudyDataset, supervision: Supervision, *
     weight_PF /= np.maximum((feature_SF @ weight_PF.T).std(axis=0), 1e-3)[:, None]
     expert.weight_PF.copy_(torch.from_numpy(weight_PF))
     expert.bias_P.copy_(torch.from_numpy(-weight_PF @ mean_F))
+    expert.usual_PL.copy_(expert.added(near_LK[None])[0])
 
 
 class Balance:
@@ -109,8 +111,8 @@ class Balance:
         opinion_SP = np.zeros((len(studies), len(expert.bias_P)), np.float32)
         seen = np.flatnonzero(_has_films(studies))
         if len(seen):
-            feature_SF = torch.from_numpy(_features(expert, studies, seen)).to(expert.bias_P.device)
-            opinion_SP[seen] = expert.opinion(feature_SF).cpu().numpy()
+            feature_SF, _ = _features(expert, studies, seen)
+            opinion_SP[seen] = expert.opinion(torch.from_numpy(feature_SF).to(expert.bias_P.device)).cpu().numpy()
         return opinion_SP
 
 
@@ -149,16 +151,23 @@ def _learn_words(
     expert.words_KQ[: len(words_KQ)].copy_(torch.from_numpy(words_KQ))
 
 
-def _features(expert: PatchExpert, studies: StudyDataset, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """The mean of each study's films (S, F)."""
-    means = []
+def _features(
+    expert: PatchExpert, studies: StudyDataset, chosen: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float32], Tensor]:
+    """The mean of each study's films (S, F), and the studies' mean of how near each place comes to each word (L, K)."""
+    means, near_LK = [], expert.words_KQ.new_zeros(expert.config.places**2, len(expert.words_KQ), dtype=torch.float64)
     for start in range(0, len(chosen), _STUDIES_A_TIME):
         films = [studies[int(s)].films for s in chosen[start : start + _STUDIES_A_TIME]]
         stacked_NHW = torch.from_numpy(np.stack([film for of_a_study in films for film in of_a_study]))
-        features_NF = expert.features(stacked_NHW.to(expert.scale_P.device)).cpu()
-        parts = features_NF.split([len(of_a_study) for of_a_study in films])
+        share_N = torch.tensor([1 / len(of_a_study) for of_a_study in films for _ in of_a_study])
+        pooled = []
+        for near_NLK in expert.near(stacked_NHW.to(expert.scale_P.device)):
+            pooled.append(expert.pooled(near_NLK).cpu())
+            share_n, share_N = share_N.split([len(near_NLK), len(share_N) - len(near_NLK)])
+            near_LK += torch.tensordot(share_n.to(near_NLK), near_NLK, dims=1)
+        parts = torch.cat(pooled).split([len(of_a_study) for of_a_study in films])
         means += [part_NF.mean(dim=0) for part_NF in parts]
-    return torch.stack(means).numpy()
+    return torch.stack(means).numpy(), (near_LK / len(chosen)).to(expert.words_KQ.dtype)
 
 
 def _target(supervision: Supervision, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

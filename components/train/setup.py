@@ -116,7 +116,10 @@ class Setup:
         log_share_P3, self.origin = self.supervision.log_share_P3, None
         if config.fine_tune_from is None:
             architecture, model, self.tokenizer = build_model(
-                config, texts=self.training.texts(), num_pathologies=len(manifest.pathologies)
+                config,
+                texts=self.training.texts(),
+                film_size=manifest.pixel_preset.size,
+                num_pathologies=len(manifest.pathologies),
             )
             model.start_at(log_share_P3)
         else:

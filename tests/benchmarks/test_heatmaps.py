@@ -57,7 +57,7 @@ def blobs(fitted_bundle):
     return load_bundle(fitted_bundle), found
 
 
-@pytest.mark.parametrize("method", ["occlusion", "gradient_x"])
+@pytest.mark.parametrize("method", ["patches", "occlusion", "gradient_x"])
 def test_a_map_points_at_what_the_model_finds(method, blobs):
     bundle, found = blobs
     names = bundle.info.pathologies

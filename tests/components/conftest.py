@@ -163,6 +163,7 @@ def _save_bundle(data: LoadedManifest, folder: Path, *, num_steps: int) -> Stora
     torch.manual_seed(3)
     model = CxrModel(architecture, num_pathologies=len(NAMES))
     if num_steps:
+        _fit_patches(model, data)
         _fit(model, data, tokenizer, num_steps=num_steps)
     info = _info(data, architecture, sum(p.numel() for p in model.parameters()))
     splits = [StudyDataset(data, splits=[split], text=info.text) for split in ("train", "validate")]
@@ -201,6 +202,19 @@ def _fit(model: CxrModel, data: LoadedManifest, tokenizer: PreTrainedTokenizerFa
     torch.set_num_threads(num_threads)
 
 
+def _fit_patches(model: CxrModel, data: LoadedManifest) -> None:
+    from components.cxr.labels import LabelPolicy
+    from components.cxr.model.dataset import StudyDataset
+    from components.cxr.text.text import TextConfig
+    from components.train.patch_words import fit_patch_expert
+    from components.train.supervision import supervision_of
+
+    studies = StudyDataset(data, splits=["train"], text=TextConfig())
+    supervision = supervision_of(studies.states_SP, studies.labeled_S, policy=LabelPolicy())
+    assert model.patch_expert is not None
+    fit_patch_expert(model.patch_expert, studies, supervision, seed=3)
+
+
 def _tokenizer() -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -219,7 +233,7 @@ def _tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _architecture(vocabulary_size: int) -> Architecture:
-    from components.cxr.model.architecture import Architecture, EncoderConfig, FusionConfig, VisionConfig
+    from components.cxr.model.architecture import Architecture, EncoderConfig, FusionConfig, PatchConfig, VisionConfig
 
     resnet = {
         "embedding_size": 8,
@@ -240,6 +254,7 @@ def _architecture(vocabulary_size: int) -> Architecture:
         vision=VisionConfig(model_type="resnet", config=resnet),
         text=EncoderConfig(model_type="bert", config=bert),
         fusion=FusionConfig(width=16, num_heads=2),
+        patches=PatchConfig(words=24, patch=5, stride=3, grid=2, side=SIZE),
         max_tokens=16,
     )
 

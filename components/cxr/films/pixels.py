@@ -38,6 +38,8 @@ class Film:
 
     pixels: Pixels
     """size x size, background 0."""
+    extent: tuple[float, float]
+    """Height and width of the film itself, which lies in their middle, in any unit."""
     view_position: str | None
     """DICOM (0018,5101), else from the view code (0054,0220)."""
     age_years: float | None
@@ -71,7 +73,8 @@ def read_film(data: FilmBytes, *, preset: PixelPreset, limits: DecodeLimits | No
         with _safely():
             return _dicom_film(read_stored(data, preset, limits), preset)
     if is_raster(data):
-        return Film(_present_gray(read_raster(bytes(data), limits), preset), None, None, None)
+        image = read_raster(bytes(data), limits)
+        return Film(_present_gray(image, preset), _shape(image), None, None, None)
     raise FilmError("unknown-format", "neither DICOM, PNG nor JPEG")
 
 
@@ -113,7 +116,7 @@ def _dicom_film(film: StoredFilm, preset: PixelPreset) -> Film:
     dataset = film.dataset
     age, refused = _age(dataset)
     burned_in = str(dataset.get("BurnedInAnnotation") or "").strip().upper() == "YES"
-    return Film(_dicom_pixels(film, preset), _view(dataset), age, _sex(dataset), refused, burned_in)
+    return Film(_dicom_pixels(film, preset), film.extent, _view(dataset), age, _sex(dataset), refused, burned_in)
 
 
 def _dicom_pixels(film: StoredFilm, preset: PixelPreset) -> Pixels:

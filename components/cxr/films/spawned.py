@@ -95,6 +95,7 @@ class DecoderProcess:
         if "code" in head:
             raise FilmError(head["code"], head["reason"])
         pixels = np.frombuffer(self._read_bytes(preset.size**2, deadline), np.uint8)
+        head["extent"] = tuple(head["extent"])
         return Film(pixels.reshape(preset.size, preset.size).copy(), **head)
 
     def stop(self) -> None:

@@ -82,8 +82,13 @@ class PatchConfig(Config):
     """Pixels between patches."""
     grid: int = Field(4, ge=1, le=8)
     """Parts of a film's side in which the patches are counted."""
-    side: int = Field(64, ge=32, le=256)
-    """Pixels a side that larger films are brought to first."""
+    side: int = Field(64, ge=16, le=256)
+    """Pixels a side that larger films are brought to first; at most that of the films."""
+
+    @property
+    def places(self) -> int:
+        """Of a patch along the side."""
+        return (self.side - self.patch) // self.stride + 1
 
 
 class FusionConfig(Config):

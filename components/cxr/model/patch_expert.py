@@ -5,11 +5,15 @@ normalized and whitened, are told apart by the centers of a k-means clustering; 
 part of a film comes to each center. The centers need no labels. Where films are few, this knows more than an encoder
 from scratch, and other things (docs/learning.md). components/train/patch_words.py fits it.
 
+Its answer is a sum over the places of a film, so that what each place adds can be told exactly: `heat`.
+
 Shape letters: B studies, V views, N films, H and W pixels, L places of a film, T places along its side, G parts along
-its side, Q pixels of a patch, K words, F features, P pathologies.
+its side, Q pixels of a patch, K words, F features, P pathologies, S pixels along the side of a film for the expert.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +41,7 @@ class PatchExpert(nn.Module):
     words_KQ: Tensor
     weight_PF: Tensor
     bias_P: Tensor
+    usual_PL: Tensor
     scale_P: Tensor
 
     def __init__(self, config: PatchConfig, *, num_pathologies: int) -> None:
@@ -48,6 +53,7 @@ class PatchExpert(nn.Module):
         self.register_buffer("words_KQ", torch.zeros(config.words, pixels))
         self.register_buffer("weight_PF", torch.zeros(num_pathologies, features))
         self.register_buffer("bias_P", torch.zeros(num_pathologies))
+        self.register_buffer("usual_PL", torch.zeros(num_pathologies, config.places**2))
         self.register_buffer("scale_P", torch.ones(num_pathologies))
 
     def forward(self, films_BVHW: Tensor, film_mask_BV: Tensor) -> Tensor:
@@ -71,15 +77,59 @@ class PatchExpert(nn.Module):
         """What is made of features, of a film's or of the mean of several's, before `scale_P` (N, P)."""
         return features_NF @ self.weight_PF.T + self.bias_P
 
+    def heat(self, films_NHW: Tensor) -> Tensor:
+        """Log-odds that the patches over each point of each film add, beyond what they add usually (N, P, S, S).
+
+        Every patch is spread evenly over its pixels, so that a film's map sums to what the film adds: `scale_P` times
+        its opinion. Usual is the mean of the studies that the weights were learned from, place by place.
+
+        Args:
+            films_NHW: uint8, no smaller than S.
+        """
+        config = self.config
+        maps = [self.weight_PF.new_zeros(0, len(self.scale_P), config.side, config.side)]
+        for near_NLK in self.near(films_NHW):
+            added_NPL = self.scale_P[:, None] * (self.added(near_NLK) - self.usual_PL)
+            spread_NPQL = (added_NPL / config.patch**2)[:, :, None].expand(-1, -1, config.patch**2, -1)
+            maps.append(
+                F.fold(spread_NPQL.flatten(0, 1), config.side, config.patch, stride=config.stride)
+                .unflatten(0, added_NPL.shape[:2])
+                .squeeze(2)
+            )
+        return torch.cat(maps)
+
+    def added(self, near_NLK: Tensor) -> Tensor:
+        """What each place of a film adds to its opinion, `bias_P` left out (N, P, L)."""
+        part_GT = self._parts(near_NLK)
+        weight_PKGG = self.weight_PF.unflatten(1, (-1, self.config.grid, self.config.grid))
+        weight_PKL = torch.einsum("pkij,iy,jx->pkyx", weight_PKGG, part_GT, part_GT).flatten(2)
+        return torch.einsum("nlk,pkl->npl", near_NLK, weight_PKL)
+
     def features(self, films_NHW: Tensor) -> Tensor:
         """How near each part of each film comes to each word (N, F), 0 for words that are farther than the mean.
 
         Args:
             films_NHW: uint8.
         """
-        if not len(films_NHW):
-            return self.weight_PF.new_zeros(0, self.weight_PF.shape[1])
-        return torch.cat([self._features(films) for films in films_NHW.split(_FILMS_A_TIME)])
+        nothing_0F = self.weight_PF.new_zeros(0, self.weight_PF.shape[1])
+        return torch.cat([nothing_0F, *(self.pooled(near_NLK) for near_NLK in self.near(films_NHW))])
+
+    def near(self, films_NHW: Tensor) -> Iterator[Tensor]:
+        """How near each place comes to each word (N, L, K), of a few films at a time."""
+        for some_NHW in films_NHW.split(_FILMS_A_TIME) if len(films_NHW) else ():
+            patch_NLQ = self.whitened(self.patches(some_NHW))
+            words_NKQ = self.words_KQ.expand(len(patch_NLQ), -1, -1)
+            distance_NLK = torch.cdist(patch_NLQ, words_NKQ, compute_mode="use_mm_for_euclid_dist")
+            yield (distance_NLK.mean(dim=2, keepdim=True) - distance_NLK).clamp_(min=0.0)
+
+    def pooled(self, near_NLK: Tensor) -> Tensor:
+        """Its means over the parts of a film (N, F)."""
+        num_films, places, words = near_NLK.shape
+        grid, side = self.config.grid, round(places**0.5)
+        part_GT = self._parts(near_NLK)
+        column_NTGK = part_GT @ near_NLK.reshape(num_films, side, side, words)
+        mean_NGGK = part_GT @ column_NTGK.reshape(num_films, side, grid * words)
+        return mean_NGGK.reshape(num_films, grid**2, words).transpose(1, 2).flatten(1)
 
     def patches(self, films_NHW: Tensor) -> Tensor:
         """Every patch of each film (N, L, Q), normalized to mean 0 and variance 1, not yet whitened."""
@@ -94,14 +144,7 @@ class PatchExpert(nn.Module):
         """Patches whose pixels no longer go together."""
         return (patch_NLQ - self.mean_Q) @ self.whitening_QQ
 
-    def _features(self, films_NHW: Tensor) -> Tensor:
-        patch_NLQ = self.whitened(self.patches(films_NHW))
-        words_NKQ = self.words_KQ.expand(len(patch_NLQ), -1, -1)
-        distance_NLK = torch.cdist(patch_NLQ, words_NKQ, compute_mode="use_mm_for_euclid_dist")
-        near_NLK = (distance_NLK.mean(dim=2, keepdim=True) - distance_NLK).clamp_(min=0.0)
-        num_films, places, words = near_NLK.shape
-        grid, side = self.config.grid, round(places**0.5)
-        part_GT = F.adaptive_avg_pool1d(torch.eye(side, dtype=near_NLK.dtype, device=near_NLK.device), grid).T
-        column_NTGK = part_GT @ near_NLK.reshape(num_films, side, side, words)
-        mean_NGGK = part_GT @ column_NTGK.reshape(num_films, side, grid * words)
-        return mean_NGGK.reshape(num_films, grid**2, words).transpose(1, 2).flatten(1)
+    def _parts(self, near_NLK: Tensor) -> Tensor:
+        """How much each place along a side counts in the mean of each part."""
+        eye_TT = torch.eye(round(near_NLK.shape[1] ** 0.5), dtype=near_NLK.dtype, device=near_NLK.device)
+        return F.adaptive_avg_pool1d(eye_TT, self.config.grid).T

@@ -10,14 +10,14 @@ TEXTS = ["cough and fever", "shortness of breath", "chest pain"]
 
 
 def test_from_scratch_there_is_no_batch_norm() -> None:
-    _, model, _ = build_model(TrainConfig(), texts=TEXTS, num_pathologies=3)
+    _, model, _ = build_model(TrainConfig(), texts=TEXTS, film_size=64, num_pathologies=3)
     assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
 
 
 def test_unknown_encoder_is_one_clean_error() -> None:
     vision = VisionConfig(model_type="resnot")
     with pytest.raises(UserError, match=r"unusable encoder.*resnot"):
-        build_model(TrainConfig(architecture=Architecture(vision=vision)), texts=TEXTS, num_pathologies=3)
+        build_model(TrainConfig(architecture=Architecture(vision=vision)), texts=TEXTS, film_size=64, num_pathologies=3)
 
 
 def test_numbers_that_kfp_made_floats_mean_the_same() -> None:
@@ -34,5 +34,5 @@ def test_numbers_that_kfp_made_floats_mean_the_same() -> None:
         for vision in (exact, floats)
     ]
     assert configs[0].hash == configs[1].hash
-    architecture, _, _ = build_model(configs[1], texts=TEXTS, num_pathologies=3)
+    architecture, _, _ = build_model(configs[1], texts=TEXTS, film_size=64, num_pathologies=3)
     assert architecture.vision.config["hidden_sizes"] == [8, 16]

@@ -55,7 +55,7 @@ def test_in_every_encoder_the_thin_matrices_alone_learn_and_all_of_them_do(
     model_type: str, tiny_config: TrainConfig, tmp_path: Path
 ) -> None:
     config = pretrained(tiny_config, tmp_path, model_type=model_type)
-    _, model, _ = build_model(config, texts=[], num_pathologies=3)
+    _, model, _ = build_model(config, texts=[], film_size=64, num_pathologies=3)
     config = TrainConfig.parse(
         config.model_dump(mode="json") | {"tuning": {"vision": LORA}, "learning_rate": 0.01}, where="train"
     )
@@ -96,7 +96,7 @@ def test_the_answer_is_the_pretrained_ones_before_the_first_step(
 
 def test_what_is_learned_is_new_and_has_the_rate_of_what_is_new(tiny_config: TrainConfig, tmp_path: Path) -> None:
     config = pretrained(tiny_config, tmp_path, vision=LORA, text={**LORA, "learning_rate": 2e-4})
-    _, model, _ = build_model(config, texts=[], num_pathologies=3)
+    _, model, _ = build_model(config, texts=[], film_size=64, num_pathologies=3)
     adapt(model, config)
     assert {layer.scaling["default"] for layer in model.modules() if hasattr(layer, "lora_A")} == {16.0 / 2}
     peaks = {id(p): group["peak"] for group in build_optimizer(model, config).param_groups for p in group["params"]}

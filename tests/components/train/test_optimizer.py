@@ -23,7 +23,7 @@ def test_learning_rate_rises_and_falls_to_zero() -> None:
 
 def test_every_parameter_is_trained_once_and_learns() -> None:
     torch.manual_seed(0)
-    _, model, _ = build_model(TrainConfig(), texts=TEXTS, num_pathologies=3)
+    _, model, _ = build_model(TrainConfig(), texts=TEXTS, film_size=64, num_pathologies=3)
     optimizer = build_optimizer(model, TrainConfig())
     trained = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(trained) == sorted(id(p) for p in model.parameters())
@@ -89,7 +89,7 @@ def test_each_layer_has_its_share_of_the_encoders_own_learning_rate() -> None:
     architecture = {"text": {"model_type": "bert", "config": layers}}
     values = {"tuning": tuning, "learning_rate": 0.04, "architecture": architecture}
     config = TrainConfig.parse(values, where="train")
-    _, model, _ = build_model(config, texts=TEXTS, num_pathologies=3)
+    _, model, _ = build_model(config, texts=TEXTS, film_size=64, num_pathologies=3)
     optimizer = build_optimizer(model, config)
     set_learning_rates(optimizer, step=0, num_steps=10, steps_per_epoch=5, warm_up=0.2)
     rates = {id(p): 2 * group["lr"] for group in optimizer.param_groups for p in group["params"]}
@@ -102,7 +102,7 @@ def test_each_layer_has_its_share_of_the_encoders_own_learning_rate() -> None:
 
 
 def test_pretrained_encoders_learn_slower_unless_told_otherwise(tmp_path) -> None:
-    _, model, _ = build_model(TrainConfig(), texts=TEXTS, num_pathologies=3)
+    _, model, _ = build_model(TrainConfig(), texts=TEXTS, film_size=64, num_pathologies=3)
     vision = VisionConfig(model_type="resnet", pretrained=str(tmp_path))
     optimizer = build_optimizer(model, TrainConfig(architecture=Architecture(vision=vision)))
     peaks = {id(p): group["peak"] for group in optimizer.param_groups for p in group["params"]}

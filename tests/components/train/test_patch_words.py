@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from pathlib import Path
 
 import mlflow
@@ -15,6 +17,7 @@ from components.cxr.bundle import load_bundle
 from components.cxr.labels import BLANK, NEGATIVE, POSITIVE, UNCERTAIN, LabelPolicy, truth_of
 from components.cxr.model.architecture import Architecture, PatchConfig
 from components.cxr.model.dataset import StudyDataset
+from components.cxr.model.heatmaps import has_heatmaps, heatmaps
 from components.cxr.model.patch_expert import PatchExpert
 from components.cxr.model.predictor import predict
 from components.cxr.report import Interval
@@ -257,3 +260,51 @@ def test_another_training_keeps_it_for_the_pathologies_that_it_knows(
     known, kept = model_of(trained, config, tiny_data), setup.network.classifier
     for name in ("words_KQ", "weight_PF", "bias_P"):
         assert torch.equal(known.get_buffer(f"patch_expert.{name}"), kept.get_buffer(f"patch_expert.{name}"))
+
+
+def test_heatmaps_add_up_to_what_the_patches_add(trained: Root, config: TrainConfig, tiny_data: LoadedManifest) -> None:
+    bundle = load_bundle(trained.bundle(training_key(config, tiny_data.hash)))
+    expert = bundle.model.patch_expert
+    assert expert is not None
+    rng = np.random.default_rng(5)
+    for num_films in (1, 3):
+        films = [rng.integers(0, 256, (32, 32), dtype=np.uint8) for _ in range(num_films)]
+        map_VPSS = heatmaps(bundle, films)
+        assert map_VPSS.shape == (num_films, len(bundle.info.pathologies), 32, 32)
+        mask = torch.ones(1, num_films, dtype=torch.bool)
+        added_P = expert(torch.from_numpy(np.stack(films))[None], mask)[0].numpy()
+        np.testing.assert_allclose(map_VPSS.sum(axis=(0, 2, 3)), added_P, rtol=1e-4, atol=1e-5)
+        assert np.abs(added_P).max() > 0.1
+    out = copy.deepcopy(bundle.model)
+    assert out.patch_expert is not None
+    out.patch_expert.scale_P.zero_()  # as where validation leaves it out
+    half = heatmaps(dataclasses.replace(bundle, models=(bundle.model, out)), films)
+    np.testing.assert_allclose(half, map_VPSS / 2)
+    left_out = dataclasses.replace(bundle, models=(out,))
+    assert has_heatmaps(bundle)
+    assert not has_heatmaps(left_out)
+    with pytest.raises(ValueError, match="no heatmaps"):
+        heatmaps(left_out, films)
+
+
+def test_a_heatmap_changes_where_the_film_does(config: TrainConfig, tiny_data: LoadedManifest) -> None:
+    expert = fitted(config, tiny_data)
+    film = np.random.default_rng(6).integers(0, 256, (32, 32), dtype=np.uint8)
+    other = film.copy()
+    other[2:7, 21:29] = 255 - other[2:7, 21:29]
+    change_PSS = (expert.heat(torch.from_numpy(other)[None]) - expert.heat(torch.from_numpy(film)[None]))[0].abs()
+    reached = torch.zeros(32, 32, dtype=torch.bool)
+    reached[:11, 17:] = True  # a patch of 5 pixels around what changed
+    assert float(change_PSS[:, ~reached].max()) < 1e-6
+    assert float(change_PSS[:, reached].max()) > 1e-3
+
+
+def test_usual_is_what_the_taught_studies_places_add_on_average(config: TrainConfig, tiny_data: LoadedManifest) -> None:
+    expert = fitted(config, tiny_data)
+    studies, supervision = taught_studies(config, tiny_data)
+    means = []
+    for s in np.flatnonzero(supervision.taught()):
+        films = torch.from_numpy(np.stack(studies[int(s)].films))
+        means.append(torch.cat([expert.added(near) for near in expert.near(films)]).mean(dim=0))
+    np.testing.assert_allclose(expert.usual_PL.numpy(), torch.stack(means).mean(dim=0).numpy(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(expert.usual_PL.sum(dim=1).numpy(), -expert.bias_P.numpy(), rtol=1e-3, atol=1e-4)

@@ -90,7 +90,7 @@ def test_every_type_answers_as_transformers_own_and_learns(
 ) -> None:
     source = random_checkpoint(tmp_path, model_type)
     config = with_text(tiny_config, source, model_type)
-    _, model, tokenizer = build_model(config, texts=TEXTS, num_pathologies=3)
+    _, model, tokenizer = build_model(config, texts=TEXTS, film_size=64, num_pathologies=3)
     assert_same_answer(source, model, tokenizer)
     before = {name: value.clone() for name, value in model.text.named_parameters()}
     model.train()
@@ -123,7 +123,9 @@ def test_minilm_is_trained_into_a_bundle_that_answers_the_same(
 def test_weights_come_from_a_bucket_too(tiny_config: TrainConfig, tmp_path: Path, gcs_bucket: str) -> None:
     source = random_checkpoint(tmp_path, "bert")
     open_storage(f"{gcs_bucket}/encoder").upload_folder(source)
-    _, model, tokenizer = build_model(with_text(tiny_config, f"{gcs_bucket}/encoder"), texts=[], num_pathologies=3)
+    _, model, tokenizer = build_model(
+        with_text(tiny_config, f"{gcs_bucket}/encoder"), texts=[], film_size=64, num_pathologies=3
+    )
     assert_same_answer(source, model, tokenizer)
 
 
@@ -131,4 +133,4 @@ def test_weights_come_from_a_bucket_too(tiny_config: TrainConfig, tmp_path: Path
 def test_what_is_no_encoder_of_text_is_one_clean_error(model_type: str) -> None:
     architecture = Architecture(text=EncoderConfig(model_type=model_type))
     with pytest.raises(UserError, match=rf"not an encoder of text.*found {model_type}"):
-        build_model(TrainConfig(architecture=architecture), texts=TEXTS, num_pathologies=3)
+        build_model(TrainConfig(architecture=architecture), texts=TEXTS, film_size=64, num_pathologies=3)

@@ -56,7 +56,7 @@ def test_a_bundle_of_any_encoder_answers_the_same_without_the_checkpoint(
     model_type: str, tmp_path: Path, untrained_bundle: Storage
 ) -> None:
     folder = checkpoint(tmp_path / "weights", model_type, RAD_DINO)
-    architecture, model, tokenizer = build_model(config_of(folder), texts=TEXTS, num_pathologies=4)
+    architecture, model, tokenizer = build_model(config_of(folder), texts=TEXTS, film_size=64, num_pathologies=4)
     assert architecture.vision.model_type == model_type
     assert architecture.vision.normalization == Normalization(mean=(0.5307,) * 3, std=(0.2583,) * 3)
     batch = _batch(tokenizer)
@@ -90,7 +90,7 @@ def _batch(tokenizer: PreTrainedTokenizerBase) -> Batch:
 @pytest.mark.parametrize("model_type", ["dinov2", "resnet", "siglip_vision_model", "swin"])
 def test_an_encoder_starts_from_the_checkpoints_weights(model_type: str, tmp_path: Path) -> None:
     folder = checkpoint(tmp_path, model_type)
-    _, model, _ = build_model(config_of(folder), texts=TEXTS, num_pathologies=4)
+    _, model, _ = build_model(config_of(folder), texts=TEXTS, film_size=64, num_pathologies=4)
     reference = AutoModel.from_pretrained(folder).state_dict()
     found = {name.removeprefix(f"{model_type}."): value for name, value in model.vision.encoder.state_dict().items()}
     shared = [name for name in found if name in reference]
@@ -118,7 +118,7 @@ def test_a_classifiers_checkpoint_gives_its_encoder(
     model_type = classifier.config_class.model_type
     whole = classifier(classifier.config_class(**TINY[model_type]))
     whole.save_pretrained(tmp_path)
-    _, model, _ = build_model(config_of(tmp_path), texts=TEXTS, num_pathologies=4)
+    _, model, _ = build_model(config_of(tmp_path), texts=TEXTS, film_size=64, num_pathologies=4)
     have = {name.removeprefix(f"{model_type}."): value for name, value in whole.state_dict().items()}
     found = {name.removeprefix(f"{model_type}."): value for name, value in model.vision.encoder.state_dict().items()}
     same = [name for name in found if name in have and torch.equal(found[name], have[name])]
@@ -126,7 +126,7 @@ def test_a_classifiers_checkpoint_gives_its_encoder(
 
 
 def test_a_pretrained_network_keeps_its_batch_norm_with_frozen_statistics(tmp_path: Path) -> None:
-    _, model, _ = build_model(config_of(checkpoint(tmp_path, "resnet")), texts=TEXTS, num_pathologies=3)
+    _, model, _ = build_model(config_of(checkpoint(tmp_path, "resnet")), texts=TEXTS, film_size=64, num_pathologies=3)
     model.train()
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert norms
@@ -140,7 +140,7 @@ def test_the_image_side_of_a_model_of_images_and_text(tmp_path: Path) -> None:
     config = SiglipConfig(text_config=text, vision_config=TINY["siglip_vision_model"])
     whole = SiglipModel(config)
     whole.save_pretrained(tmp_path)
-    architecture, model, _ = build_model(config_of(tmp_path), texts=TEXTS, num_pathologies=3)
+    architecture, model, _ = build_model(config_of(tmp_path), texts=TEXTS, film_size=64, num_pathologies=3)
     assert architecture.vision.model_type == "siglip_vision_model"
     for name, value in model.vision.encoder.state_dict().items():
         assert torch.equal(value, whole.vision_model.state_dict()[name.removeprefix("vision_model.")]), name
@@ -154,7 +154,7 @@ def test_weights_come_from_a_bucket_too(tmp_path: Path, gcs_bucket: str) -> None
         check_film_size(there.architecture, 60)
     check_film_size(there.architecture, 64)
     assert by_content(there.architecture) == by_content(config_of(folder).architecture), "the same weights, one key"
-    architecture, model, _ = build_model(there, texts=TEXTS, num_pathologies=3)
+    architecture, model, _ = build_model(there, texts=TEXTS, film_size=64, num_pathologies=3)
     assert architecture.vision.model_type == "dinov2"
     assert architecture.vision.normalization == Normalization(mean=(0.5307,) * 3, std=(0.2583,) * 3)
     own = AutoModel.from_pretrained(folder).state_dict()
@@ -177,7 +177,7 @@ def test_weights_that_lack_some_are_refused(tmp_path: Path) -> None:
     del weights["encoder.layer.1.layer_scale1.lambda1"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"pretrained weights are incomplete.*encoder\.layer\.1\.layer_scale1"):
-        build_model(config_of(folder), texts=TEXTS, num_pathologies=3)
+        build_model(config_of(folder), texts=TEXTS, film_size=64, num_pathologies=3)
 
 
 def test_a_size_that_the_checkpoint_cannot_take_is_told_from_its_configuration_alone(tmp_path: Path) -> None:
@@ -218,11 +218,11 @@ def test_newer_checkpoints_have_their_image_processor_inside_another(tmp_path: P
 
 def test_without_a_processor_or_against_it_the_configuration_decides(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path, "resnet")
-    architecture, _, _ = build_model(config_of(folder), texts=TEXTS, num_pathologies=3)
+    architecture, _, _ = build_model(config_of(folder), texts=TEXTS, film_size=64, num_pathologies=3)
     assert architecture.vision.normalization is None
     (folder / "preprocessor_config.json").write_text(json.dumps(RAD_DINO))
     own = Normalization(mean=(0.4,), std=(0.3,))
-    architecture, _, _ = build_model(config_of(folder, normalization=own), texts=TEXTS, num_pathologies=3)
+    architecture, _, _ = build_model(config_of(folder, normalization=own), texts=TEXTS, film_size=64, num_pathologies=3)
     assert architecture.vision.normalization == own
 
 

@@ -139,7 +139,9 @@ def network() -> tuple[CxrModel, Batch]:
             "fusion": {"kind": "concat"},
         }
     )
-    _, model, tokenizer = build_model(TrainConfig(architecture=architecture), texts=WORDS * 3, num_pathologies=3)
+    _, model, tokenizer = build_model(
+        TrainConfig(architecture=architecture), texts=WORDS * 3, film_size=64, num_pathologies=3
+    )
     tokens = tokenizer(WORDS, padding=True, return_tensors="pt")
     batch = Batch(
         films_BVHW=torch.randint(0, 256, (4, 2, 32, 32), dtype=torch.uint8),

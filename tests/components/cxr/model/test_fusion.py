@@ -34,7 +34,7 @@ def build(kind: str) -> tuple[CxrModel, Batch]:
     )
     torch.manual_seed(0)
     config = TrainConfig(architecture=architecture)
-    _, model, tokenizer = build_model(config, texts=list(TEXTS) * 3, num_pathologies=NUM_PATHOLOGIES)
+    _, model, tokenizer = build_model(config, texts=list(TEXTS) * 3, film_size=64, num_pathologies=NUM_PATHOLOGIES)
     rng = np.random.default_rng(0)
     studies = [
         Study(

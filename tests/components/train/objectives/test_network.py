@@ -34,7 +34,9 @@ def classifier() -> CxrModel:
             "max_tokens": 16,
         }
     )
-    return build_model(TrainConfig(architecture=architecture), texts=["cough"], num_pathologies=3)[1].train()
+    return build_model(TrainConfig(architecture=architecture), texts=["cough"], film_size=64, num_pathologies=3)[
+        1
+    ].train()
 
 
 def classes(target_BP: torch.Tensor) -> torch.Tensor:
