@@ -270,7 +270,7 @@ def _enlarged(heat_hw: Heat, each: Pointed) -> Heat:
 
 def patches(bundle: Bundle, each: Pointed, p: int) -> Heat:
     """What the server shows: what each point adds to the answer of the expert of patches, beyond what is usual."""
-    map_SS = heatmaps(bundle, [each.film_HW])[0, p]
+    map_SS = heatmaps(bundle, [each.film_HW], [each.view_position])[0, p]
     return np.asarray(cv2.resize(map_SS, each.film_HW.shape[::-1], interpolation=cv2.INTER_LINEAR))
 
 

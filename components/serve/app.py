@@ -28,7 +28,7 @@ from components.serve.heatmap import overlay
 from components.serve.json_log import note
 from components.serve.keys import KeyCheck, KeyRing, told_of_keys
 from components.serve.open_inference import open_inference
-from components.serve.openapi import FILM_BODY, REPLY_EXAMPLE, STUDY_BODY
+from components.serve.openapi import EXPLAINED_BODY, FILM_BODY, REPLY_EXAMPLE, STUDY_BODY
 from components.serve.predictor import ReadStudy, StudyPredictor
 from components.serve.replies import error_reply
 from components.serve.schemas import ErrorReply, ExplainReply, ModelReply, PredictReply, Status
@@ -222,7 +222,7 @@ def create_app(
         _, png = await answered(functools.partial(read_form, request, config), job)
         return Response(png, media_type="image/png")
 
-    @app.post("/v1/explain", responses=_EXPLAINED | _REFUSALS, openapi_extra=FILM_BODY, response_model=None)
+    @app.post("/v1/explain", responses=_EXPLAINED | _REFUSALS, openapi_extra=EXPLAINED_BODY, response_model=None)
     async def explain_film(
         request: Request,
         pathology: str,
@@ -236,13 +236,15 @@ def create_app(
         """
 
         def job(form: StudyForm) -> tuple[bytes, str]:
+            film, views = _alone(form), form.view_positions
             if format == "png":
-                return overlay(predictor.heatmap(_alone(form), pathology, size=size).map_HW), "image/png"
+                found = predictor.heatmap(film, pathology, view_positions=views, size=size)
+                return overlay(found.map_HW), "image/png"
             most = size or min(predictor.bundle.info.pixel_preset.size, _MOST_NUMBERS)
             if most > _MOST_NUMBERS:
                 message, remedy = _BAD_QUERIES["size"]
                 raise RequestError(422, "bad-size", message, remedy=remedy)
-            found = predictor.heatmap(_alone(form), pathology, size=most)
+            found = predictor.heatmap(film, pathology, view_positions=views, size=most)
             reply = explain_reply(found, pathology, predictor, model_version)
             return reply.model_dump_json().encode(), "application/json"
 

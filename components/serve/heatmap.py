@@ -27,7 +27,7 @@ class Heatmap(NamedTuple):
     map_HW: npt.NDArray[np.float32]
     """Log-odds per hundredth of the film's square, from its upper left corner to its lower right one."""
     log_odds: float
-    """What all of them together add to the answer to this film alone."""
+    """What all of them together add to the answer to this film alone, beyond what films of its view add usually."""
 
 
 def spread_over(map_SS: npt.NDArray[np.float64], *, extent: tuple[float, float], size: int) -> npt.NDArray[np.float32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["FILM_BODY", "REPLY_EXAMPLE", "STUDY_BODY"]
+__all__ = ["EXPLAINED_BODY", "FILM_BODY", "REPLY_EXAMPLE", "STUDY_BODY"]
 
 _DESCRIPTION = "One study. Anything may be missing, but not both films and text."
 _FIELDS: dict[str, Any] = {
@@ -124,26 +124,25 @@ STUDY_BODY: dict[str, Any] = {
 }
 """Of `POST /v1/predict`."""
 
-FILM_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {"files": {"type": "string", "format": "binary", "description": "One film."}},
-                },
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["files"],
-                    "properties": {"files": {"type": "array", "items": {"type": "string", "format": "byte"}}},
-                },
-                "examples": {"film": {"summary": "A film in base64", "value": {"files": [_PNG]}}},
-            },
-        },
+
+def _film_body(fields: dict[str, Any]) -> dict[str, Any]:
+    """A request's body of one film."""
+    form, many = (
+        {"type": "string", "format": "binary"},
+        {"type": "array", "items": {"type": "string", "format": "byte"}},
+    )
+    kinds = {"multipart/form-data": {**form, "description": "One film."}, "application/json": many}
+    content: dict[str, Any] = {
+        kind: {"schema": {"type": "object", "required": ["files"], "properties": {"files": files, **fields}}}
+        for kind, files in kinds.items()
     }
-}
+    content["application/json"]["examples"] = {"film": {"summary": "A film in base64", "value": {"files": [_PNG]}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+FILM_BODY = _film_body({})
 """Of `POST /v1/render`."""
+EXPLAINED_BODY = _film_body(
+    {"view_positions": {"type": "string", "description": "PA, AP, LATERAL or LL. Default: the DICOM header's."}}
+)
+"""Of `POST /v1/explain`."""

@@ -247,10 +247,18 @@ class StudyPredictor:
             preset = preset.model_copy(update={"size": size})
         return encode_png(self._film(file, position=1, num_films=1, preset=preset).pixels)
 
-    def heatmap(self, file: bytes, pathology: str, *, size: int | None = None) -> Heatmap:
+    def heatmap(
+        self,
+        file: bytes,
+        pathology: str,
+        *,
+        view_positions: Sequence[str | None] | None = None,
+        size: int | None = None,
+    ) -> Heatmap:
         """Where a film's patches speak for a pathology or against it.
 
         Args:
+            view_positions: the film's; None takes the DICOM header's.
             size: the longer side of the map in pixels; None for that of the model's films.
 
         Raises:
@@ -265,13 +273,14 @@ class StudyPredictor:
         if pathology not in info.pathologies:
             remedy = f"Known: {', '.join(info.pathologies)}."
             raise RequestError(422, "no-such-pathology", "The model does not know this pathology.", remedy=remedy)
+        (view,) = _checked_views(view_positions, num_films=1)
         film = self._film(file, position=1, num_films=1)
         if self.film_check is not None and not are_chest_films(self.film_check.score([film.pixels]).tolist()):
             raise RequestError(
                 422, "not-a-chest-film", "The film looks unlike a chest film: another picture, turned or inverted?"
             )
         with self._lock:
-            map_PSS = heatmaps(self.bundle, [film.pixels], device=self.device)[0]
+            map_PSS = heatmaps(self.bundle, [film.pixels], [view or film.view_position], device=self.device)[0]
         map_SS = map_PSS[info.pathologies.index(pathology)]
         spread_HW = spread_over(map_SS, extent=film.extent, size=size or info.pixel_preset.size)
         return Heatmap(spread_HW, float(map_SS.sum()))

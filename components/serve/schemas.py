@@ -153,12 +153,12 @@ class ExplainReply(Config):
 
     pathology: str
     log_odds: float
-    """What they add together to the answer to this film alone; of several films the mean is added."""
+    """What they add together to the answer to this film alone, beyond what films of its view add usually."""
     rows: int
     columns: int
     map: tuple[tuple[float, ...], ...]
-    """By row and column, from the film's upper left corner to its lower right one: the log-odds that each point adds
-    beyond what it adds usually, per hundredth of the square around the film."""
+    """By row and column, from the film's upper left corner to its lower right one: what each point adds of them, per
+    hundredth of the square around the film."""
     model_version: str | None = None
     """In MLflow's registry; null where it is not registered or not deployed."""
     bundle_hash: str

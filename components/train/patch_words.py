@@ -19,6 +19,7 @@ from torch import Tensor
 
 from components.cxr.delong import difference_interval, mean_difference
 from components.cxr.labels import truth_of
+from components.cxr.model.batch import NUM_VIEWS, VIEW_INDEX
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.patch_expert import PatchExpert
 from components.train.distributed import broadcast, is_main
@@ -34,6 +35,8 @@ _LEAST_EIGENVALUE = 0.05
 _PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Of the ridge regression, for features of norm 1; each pathology's is chosen by leaving studies out one at a time."""
 _STUDIES_A_TIME = 64
+_FEWEST_OF_A_VIEW = 20
+"""Training films by which what is usual for a view can be told."""
 _CLUSTERING: dict[str, Any] = {"batch_size": 4096, "max_iter": 20, "n_init": 1}
 
 
@@ -58,7 +61,7 @@ def _fit(expert: PatchExpert, studies: StudyDataset, supervision: Supervision, *
     taught = np.sort(rng.permutation(taught)[:MOST_STUDIES])
     if len(taught) < 2:
         return
-    feature_SF, near_LK = _features(expert, studies, taught)
+    feature_SF, near_VLK = _features(expert, studies, taught)
     feature_SF = feature_SF.astype(np.float64)
     mean_F, spread_F = feature_SF.mean(axis=0), feature_SF.std(axis=0)
     scale_F = np.divide(1.0, spread_F, out=np.zeros_like(spread_F), where=spread_F > 1e-6) / feature_SF.shape[1] ** 0.5
@@ -68,7 +71,7 @@ def _fit(expert: PatchExpert, studies: StudyDataset, supervision: Supervision, *
     weight_PF /= np.maximum((feature_SF @ weight_PF.T).std(axis=0), 1e-3)[:, None]
     expert.weight_PF.copy_(torch.from_numpy(weight_PF))
     expert.bias_P.copy_(torch.from_numpy(-weight_PF @ mean_F))
-    expert.usual_PL.copy_(expert.added(near_LK[None])[0])
+    expert.usual_PVL.copy_(expert.added(near_VLK).transpose(0, 1))
 
 
 class Balance:
@@ -154,20 +157,35 @@ def _learn_words(
 def _features(
     expert: PatchExpert, studies: StudyDataset, chosen: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float32], Tensor]:
-    """The mean of each study's films (S, F), and the studies' mean of how near each place comes to each word (L, K)."""
-    means, near_LK = [], expert.words_KQ.new_zeros(expert.config.places**2, len(expert.words_KQ), dtype=torch.float64)
+    """The mean of each study's films (S, F), and how near each place comes to each word on average (V, L, K).
+
+    The latter is by view the mean of its films, and at 0 of all studies, which also stands for views of few films.
+    """
+    means, words, places = [], len(expert.words_KQ), expert.config.places**2
+    sum_VLK = expert.words_KQ.new_zeros(NUM_VIEWS, places * words, dtype=torch.float64)
+    count_V = torch.zeros(NUM_VIEWS, dtype=torch.float64)
     for start in range(0, len(chosen), _STUDIES_A_TIME):
-        films = [studies[int(s)].films for s in chosen[start : start + _STUDIES_A_TIME]]
-        stacked_NHW = torch.from_numpy(np.stack([film for of_a_study in films for film in of_a_study]))
-        share_N = torch.tensor([1 / len(of_a_study) for of_a_study in films for _ in of_a_study])
-        pooled = []
-        for near_NLK in expert.near(stacked_NHW.to(expert.scale_P.device)):
+        some = [studies[int(s)] for s in chosen[start : start + _STUDIES_A_TIME]]
+        share_VN = torch.tensor(
+            [_counted(view, 1 / len(study.films)) for study in some for view in study.view_positions]
+        ).T
+        films_NHW = torch.from_numpy(np.stack([film for study in some for film in study.films]))
+        pooled, first = [], 0
+        for near_NLK in expert.near(films_NHW.to(expert.scale_P.device)):
             pooled.append(expert.pooled(near_NLK).cpu())
-            share_n, share_N = share_N.split([len(near_NLK), len(share_N) - len(near_NLK)])
-            near_LK += torch.tensordot(share_n.to(near_NLK), near_NLK, dims=1)
-        parts = torch.cat(pooled).split([len(of_a_study) for of_a_study in films])
-        means += [part_NF.mean(dim=0) for part_NF in parts]
-    return torch.stack(means).numpy(), (near_LK / len(chosen)).to(expert.words_KQ.dtype)
+            sum_VLK += share_VN[:, first : first + len(near_NLK)].to(near_NLK) @ near_NLK.flatten(1)
+            first += len(near_NLK)
+        count_V += share_VN.sum(dim=1)
+        means += [part_NF.mean(dim=0) for part_NF in torch.cat(pooled).split([len(study.films) for study in some])]
+    mean_VLK = sum_VLK / count_V.clamp(min=1).to(sum_VLK.device)[:, None]
+    mean_VLK[count_V < _FEWEST_OF_A_VIEW] = mean_VLK[0].clone()
+    return torch.stack(means).numpy(), mean_VLK.unflatten(1, (places, words)).to(expert.words_KQ.dtype)
+
+
+def _counted(view: str | None, share: float) -> list[float]:
+    """How much a film counts by view: its share of its study at 0, and whole in its own view."""
+    index = VIEW_INDEX.get(view or "", 0)
+    return [share, *(float(index == v) for v in range(1, NUM_VIEWS))]
 
 
 def _target(supervision: Supervision, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

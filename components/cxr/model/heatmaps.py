@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 
 from components.cxr.bundle import Bundle
+from components.cxr.model.batch import VIEW_INDEX
 from components.cxr.model.device import exact_float32
 
 __all__ = ["has_heatmaps", "heatmaps"]
@@ -31,26 +32,32 @@ def has_heatmaps(bundle: Bundle) -> bool:
 
 @torch.inference_mode()
 def heatmaps(
-    bundle: Bundle, films: Sequence[npt.NDArray[np.uint8]], *, device: torch.device | str = "cpu"
+    bundle: Bundle,
+    films: Sequence[npt.NDArray[np.uint8]],
+    view_positions: Sequence[str | None],
+    *,
+    device: torch.device | str = "cpu",
 ) -> npt.NDArray[np.float64]:
     """Log-odds that each point of each film adds to the score, beyond what it adds usually (V, P, S, S).
 
-    All points of all films together are what the expert of patches adds to z1 - z0; of several models it is the mean,
-    as their answer is.
+    Usually is on films of the same view. Where no view is known, all points of all films together are what the expert
+    of patches adds to z1 - z0. Of several models it is the mean, as their answer is.
 
     Args:
         films: of one study, as the model sees them, at least one.
+        view_positions: theirs.
 
     Raises:
         ValueError: no expert of patches that counts.
     """
     exact_float32()
     films_VHW = torch.from_numpy(np.stack(films)).to(device)
+    view_V = torch.tensor([VIEW_INDEX.get(view or "", 0) for view in view_positions], device=device)
     maps = []
     for model in bundle.models:
         expert = model.to(device).patch_expert
         if expert is not None and expert.counts:
-            maps.append(expert.heat(films_VHW).double().cpu())
+            maps.append(expert.heat(films_VHW, view_V).double().cpu())
     if not maps:
         raise ValueError("a model without patches has no heatmaps")
     map_VPSS = torch.stack(maps).sum(dim=0).numpy() / (len(bundle.models) * len(films))

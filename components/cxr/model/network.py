@@ -26,7 +26,7 @@ __all__ = ["OF_A_PATHOLOGY", "CxrModel", "positive_score", "probabilities"]
 _PRIOR, _BIAS = "text_expert.prior_P3", "queries.head_bias_P3"
 OF_A_PATHOLOGY = (
     "queries.queries_PD", "queries.head_weight_PD3", _BIAS, "text_expert.weight_PC3", _PRIOR,
-    "patch_expert.weight_PF", "patch_expert.bias_P", "patch_expert.usual_PL", "patch_expert.scale_P",
+    "patch_expert.weight_PF", "patch_expert.bias_P", "patch_expert.usual_PVL", "patch_expert.scale_P",
 )  # fmt: skip
 """Weights whose rows are the pathologies."""
 

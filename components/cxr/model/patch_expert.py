@@ -7,8 +7,9 @@ from scratch, and other things (docs/learning.md). components/train/patch_words.
 
 Its answer is a sum over the places of a film, so that what each place adds can be told exactly: `heat`.
 
-Shape letters: B studies, V views, N films, H and W pixels, L places of a film, T places along its side, G parts along
-its side, Q pixels of a patch, K words, F features, P pathologies, S pixels along the side of a film for the expert.
+Shape letters: B studies, V views (of a study, or kinds of them), N films, H and W pixels, L places of a film, T places
+along its side, G parts along its side, S pixels along its side as the expert sees it, Q pixels of a patch, K words, F
+features, P pathologies.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from components.cxr.model.architecture import PatchConfig
+from components.cxr.model.batch import NUM_VIEWS
 
 __all__ = ["PatchExpert"]
 
@@ -41,7 +43,7 @@ class PatchExpert(nn.Module):
     words_KQ: Tensor
     weight_PF: Tensor
     bias_P: Tensor
-    usual_PL: Tensor
+    usual_PVL: Tensor
     scale_P: Tensor
 
     def __init__(self, config: PatchConfig, *, num_pathologies: int) -> None:
@@ -53,7 +55,7 @@ class PatchExpert(nn.Module):
         self.register_buffer("words_KQ", torch.zeros(config.words, pixels))
         self.register_buffer("weight_PF", torch.zeros(num_pathologies, features))
         self.register_buffer("bias_P", torch.zeros(num_pathologies))
-        self.register_buffer("usual_PL", torch.zeros(num_pathologies, config.places**2))
+        self.register_buffer("usual_PVL", torch.zeros(num_pathologies, NUM_VIEWS, config.places**2))
         self.register_buffer("scale_P", torch.ones(num_pathologies))
 
     def forward(self, films_BVHW: Tensor, film_mask_BV: Tensor) -> Tensor:
@@ -77,19 +79,21 @@ class PatchExpert(nn.Module):
         """What is made of features, of a film's or of the mean of several's, before `scale_P` (N, P)."""
         return features_NF @ self.weight_PF.T + self.bias_P
 
-    def heat(self, films_NHW: Tensor) -> Tensor:
+    def heat(self, films_NHW: Tensor, view_N: Tensor) -> Tensor:
         """Log-odds that the patches over each point of each film add, beyond what they add usually (N, P, S, S).
 
-        Every patch is spread evenly over its pixels, so that a film's map sums to what the film adds: `scale_P` times
-        its opinion. Usual is the mean of the studies that the weights were learned from, place by place.
+        Every patch is spread evenly over its pixels, so that a film's map sums to what the film adds. Usual is the mean
+        of the films of its view from which the weights were learned, place by place; for an unknown view that of all
+        studies, whose map sums to `scale_P` times the film's opinion.
 
         Args:
             films_NHW: uint8, no smaller than S.
+            view_N: int64 index into VIEW_INDEX's values, 0 unknown.
         """
         config = self.config
         maps = [self.weight_PF.new_zeros(0, len(self.scale_P), config.side, config.side)]
-        for near_NLK in self.near(films_NHW):
-            added_NPL = self.scale_P[:, None] * (self.added(near_NLK) - self.usual_PL)
+        for near_NLK, some_N in zip(self.near(films_NHW), view_N.split(_FILMS_A_TIME), strict=False):
+            added_NPL = self.scale_P[:, None] * (self.added(near_NLK) - self.usual_PVL[:, some_N].transpose(0, 1))
             spread_NPQL = (added_NPL / config.patch**2)[:, :, None].expand(-1, -1, config.patch**2, -1)
             maps.append(
                 F.fold(spread_NPQL.flatten(0, 1), config.side, config.patch, stride=config.stride)

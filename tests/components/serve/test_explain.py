@@ -77,6 +77,18 @@ def test_log_odds_are_what_the_patches_add_to_the_answer(client: TestClient, pre
         assert reply.bundle_hash == bundle.hash
 
 
+def test_a_film_is_compared_with_those_of_its_view(client: TestClient, predictor: StudyPredictor) -> None:
+    expert, film, query = predictor.bundle.model.patch_expert, blob(1), {"pathology": EDEMA, "format": "json"}
+    assert expert is not None
+    usual_VL = expert.usual_PVL[predictor.bundle.info.pathologies.index(EDEMA)]
+    for view, v in (("AP", 2), ("LL", 3)):
+        reply = client.post("/v1/explain", params=query, files={"files": film}, data={"view_positions": view}).json()
+        expected = float((usual_VL[0] - usual_VL[v]).sum())
+        assert reply["log_odds"] - explained(client, film).log_odds == pytest.approx(expected, abs=1e-3)
+    two = client.post("/v1/explain", params=query, files={"files": film}, data={"view_positions": "AP,PA"})
+    assert two.json()["error"]["code"] == "bad-view-positions"
+
+
 def test_a_map_covers_the_film_edge_to_edge(client: TestClient) -> None:
     tall = blob(3, shape=(64, 40), at=(10, 22))
     assert (explained(client, tall).rows, explained(client, tall).columns) == (32, 20)

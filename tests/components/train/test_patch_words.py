@@ -269,7 +269,7 @@ def test_heatmaps_add_up_to_what_the_patches_add(trained: Root, config: TrainCon
     rng = np.random.default_rng(5)
     for num_films in (1, 3):
         films = [rng.integers(0, 256, (32, 32), dtype=np.uint8) for _ in range(num_films)]
-        map_VPSS = heatmaps(bundle, films)
+        map_VPSS = heatmaps(bundle, films, [None] * num_films)
         assert map_VPSS.shape == (num_films, len(bundle.info.pathologies), 32, 32)
         mask = torch.ones(1, num_films, dtype=torch.bool)
         added_P = expert(torch.from_numpy(np.stack(films))[None], mask)[0].numpy()
@@ -278,13 +278,13 @@ def test_heatmaps_add_up_to_what_the_patches_add(trained: Root, config: TrainCon
     out = copy.deepcopy(bundle.model)
     assert out.patch_expert is not None
     out.patch_expert.scale_P.zero_()  # as where validation leaves it out
-    half = heatmaps(dataclasses.replace(bundle, models=(bundle.model, out)), films)
+    half = heatmaps(dataclasses.replace(bundle, models=(bundle.model, out)), films, [None] * 3)
     np.testing.assert_allclose(half, map_VPSS / 2)
     left_out = dataclasses.replace(bundle, models=(out,))
     assert has_heatmaps(bundle)
     assert not has_heatmaps(left_out)
     with pytest.raises(ValueError, match="no heatmaps"):
-        heatmaps(left_out, films)
+        heatmaps(left_out, films, [None] * 3)
 
 
 def test_a_heatmap_changes_where_the_film_does(config: TrainConfig, tiny_data: LoadedManifest) -> None:
@@ -292,19 +292,41 @@ def test_a_heatmap_changes_where_the_film_does(config: TrainConfig, tiny_data: L
     film = np.random.default_rng(6).integers(0, 256, (32, 32), dtype=np.uint8)
     other = film.copy()
     other[2:7, 21:29] = 255 - other[2:7, 21:29]
-    change_PSS = (expert.heat(torch.from_numpy(other)[None]) - expert.heat(torch.from_numpy(film)[None]))[0].abs()
+    changed, before = (
+        expert.heat(torch.from_numpy(each)[None], torch.zeros(1, dtype=torch.long)) for each in (other, film)
+    )
+    change_PSS = (changed - before)[0].abs()
     reached = torch.zeros(32, 32, dtype=torch.bool)
     reached[:11, 17:] = True  # a patch of 5 pixels around what changed
     assert float(change_PSS[:, ~reached].max()) < 1e-6
     assert float(change_PSS[:, reached].max()) > 1e-3
 
 
-def test_usual_is_what_the_taught_studies_places_add_on_average(config: TrainConfig, tiny_data: LoadedManifest) -> None:
-    expert = fitted(config, tiny_data)
+def test_usual_is_what_places_add_on_average_by_view(
+    config: TrainConfig, tiny_data: LoadedManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     studies, supervision = taught_studies(config, tiny_data)
-    means = []
-    for s in np.flatnonzero(supervision.taught()):
-        films = torch.from_numpy(np.stack(studies[int(s)].films))
-        means.append(torch.cat([expert.added(near) for near in expert.near(films)]).mean(dim=0))
-    np.testing.assert_allclose(expert.usual_PL.numpy(), torch.stack(means).mean(dim=0).numpy(), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(expert.usual_PL.sum(dim=1).numpy(), -expert.bias_P.numpy(), rtol=1e-3, atol=1e-4)
+    assert patch_words._FEWEST_OF_A_VIEW == 20
+    monkeypatch.setattr(patch_words, "_FEWEST_OF_A_VIEW", 13)
+    expert = fitted(config, tiny_data)
+    by_study: list[torch.Tensor] = []
+    by_view: dict[str | None, list[torch.Tensor]] = {"PA": [], "AP": [], "LATERAL": []}
+    for study in (studies[int(s)] for s in np.flatnonzero(supervision.taught())):
+        films = torch.from_numpy(np.stack(study.films))
+        added_NPL = torch.cat([expert.added(near) for near in expert.near(films)])
+        by_study.append(added_NPL.mean(dim=0))
+        for view, added_PL in zip(study.view_positions, added_NPL, strict=True):
+            by_view[view].append(added_PL)
+    means = [torch.stack(by_study).mean(dim=0), *(torch.stack(added).mean(dim=0) for added in by_view.values())]
+    counts = [len(added) for added in by_view.values()]
+    assert counts[1] > 13 > counts[0] == counts[2]  # so that PA and LATERAL are too few to have a usual of their own
+    np.testing.assert_allclose(expert.usual_PVL[:, 0].numpy(), means[0].numpy(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(expert.usual_PVL[:, 2].numpy(), means[2].numpy(), rtol=1e-4, atol=1e-6)
+    assert float((expert.usual_PVL[:, 2] - expert.usual_PVL[:, 0]).abs().max()) > 1e-3
+    assert torch.equal(expert.usual_PVL[:, 1], expert.usual_PVL[:, 0])
+    assert torch.equal(expert.usual_PVL[:, 3], expert.usual_PVL[:, 0])
+    np.testing.assert_allclose(expert.usual_PVL[:, 0].sum(dim=1).numpy(), -expert.bias_P.numpy(), rtol=1e-3, atol=1e-4)
+    film = torch.from_numpy(studies[0].films[0])[None]
+    heat = [expert.heat(film, torch.tensor([view])).sum(dim=(2, 3))[0] for view in (0, 2)]
+    between_P = (expert.usual_PVL[:, 2] - expert.usual_PVL[:, 0]).sum(dim=1)
+    np.testing.assert_allclose((heat[0] - heat[1]).numpy(), between_P.numpy(), rtol=1e-3, atol=1e-4)
