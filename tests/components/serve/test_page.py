@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from components.serve.heatmap import overlay
+
 pytestmark = pytest.mark.slow
 
 CHROMIUM = next(
@@ -102,17 +104,18 @@ def _focused(page):
     return page.evaluate("() => document.activeElement.id || document.activeElement.textContent")
 
 
-def _pixels(page):
+def _pixels(page, which="#films img", channel=0):
     """What the first picture holds."""
     values = page.evaluate(
-        """() => {
-          const image = document.querySelector('#films img'), canvas = document.createElement('canvas');
+        """([which, channel]) => {
+          const image = document.querySelector(which), canvas = document.createElement('canvas');
           canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
           const context = canvas.getContext('2d');
           context.drawImage(image, 0, 0);
           const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-          return [canvas.height, ...data.filter((_, i) => i % 4 === 0)];
-        }"""
+          return [canvas.height, ...data.filter((_, i) => i % 4 === channel)];
+        }""",
+        [which, channel],
     )
     return np.array(values[1:], np.uint8).reshape(values[0], -1)
 
@@ -174,6 +177,55 @@ def test_findings_come_by_distance_or_in_the_usual_order_by_one_click(page, pred
     page.get_by_role("button", name="Usual order").click()
     assert names() == list(predictor.bundle.info.pathologies)
     assert page.get_by_role("button", name="Usual order").get_attribute("aria-pressed") == "true"
+
+
+def test_a_finding_is_shown_on_the_film_by_a_click(page, dicom, predictor):
+    _drop(page, dicom)
+    _shown(page)
+    _classify(page)
+    heat, edema = page.locator("#films img.heat"), page.get_by_role("button", name="Edema", exact=True)
+    assert heat.count() == 0
+    edema.click()
+    _wait(lambda: heat.count() and heat.evaluate("node => node.complete && node.naturalWidth"))
+    expected = overlay(predictor.heatmap(dicom.read_bytes(), "Edema", size=512).map_HW)
+    alpha = cv2.imdecode(np.frombuffer(expected, np.uint8), cv2.IMREAD_UNCHANGED)[:, :, 3]
+    assert alpha.shape == (512, 341)  # the film without the black beside it, where object-fit puts it
+    assert alpha.any()
+    np.testing.assert_array_equal(_pixels(page, "#films img.heat", 3), alpha)
+    assert heat.evaluate("node => getComputedStyle(node).objectFit") == "contain"
+    boxes = [page.locator(which).bounding_box() for which in ("#films img.heat", "#films img:not(.heat)")]
+    assert boxes[0] == boxes[1]
+    assert edema.get_attribute("aria-pressed") == "true"
+    assert heat.get_attribute("alt") == "Heatmap of Edema"
+    _wait(lambda: page.get_by_role("status").inner_text() == "Heatmap of Edema shown")
+    page.get_by_role("button", name="Zoom in").click()
+    assert "scale(1.25)" in _style(page, "transform")
+    assert heat.evaluate("node => node.style.transform") == _style(page, "transform")
+    page.get_by_label("Strength").fill("30")
+    assert float(heat.evaluate("node => getComputedStyle(node).opacity")) == pytest.approx(0.3)
+    page.get_by_role("button", name="Fracture", exact=True).click()
+    _wait(lambda: heat.get_attribute("alt") == "Heatmap of Fracture")
+    assert edema.get_attribute("aria-pressed") == "false"
+    page.get_by_role("button", name="Usual order").click()
+    assert page.get_by_role("button", name="Fracture", exact=True).get_attribute("aria-pressed") == "true"
+    page.get_by_role("button", name="Hide").click()
+    assert heat.count() == 0
+    assert _focused(page) == "Fracture"
+    edema.click()
+    _wait(heat.count)
+    edema.click()
+    assert heat.count() == 0
+    edema.click()
+    page.get_by_label("Indication").fill("fever")  # another study
+    assert heat.count() == 0
+    assert not page.locator("#heat").is_visible()
+
+
+def test_a_finding_of_a_text_alone_has_no_place(page):
+    page.get_by_label("Indication").fill("cough")
+    _classify(page)
+    assert page.locator("#findings button").count() == 0
+    assert page.locator("#choose").count() == 0
 
 
 @pytest.mark.parametrize(
@@ -387,6 +439,9 @@ def test_axe_finds_no_serious_fault(open_page, scheme, width, dicom):
     _shown(page)
     _classify(page)
     assert page.locator(".warnings li").count() == 1
+    check()
+    page.get_by_role("button", name="Edema", exact=True).click()
+    _wait(page.locator("#films img.heat").count)
     check()
     page.get_by_label("Indication").fill("fever")
     check()

@@ -50,7 +50,7 @@ def test_one_usable_film_is_wanted(client, png):
 def test_openapi_describes_the_requests_and_the_answers_with_examples_that_work(client):
     schema = client.get("/openapi.json").json()
     fields = {"files", "text", "age_years", "sex", "view_positions", "study_uid"}
-    for path in ("/v1/predict", "/v1/render"):
+    for path in ("/v1/predict", "/v1/render", "/v1/explain"):
         operation = schema["paths"][path]["post"]
         content = operation["requestBody"]["content"]
         assert set(content) == {"multipart/form-data", "application/json"}
@@ -59,7 +59,8 @@ def test_openapi_describes_the_requests_and_the_answers_with_examples_that_work(
             assert all(set(kind["schema"]["properties"]) == fields for kind in content.values())
         examples = content["application/json"]["examples"]
         for example in examples.values():
-            assert client.post(path, json=example["value"]).status_code == 200
+            query = {"pathology": "Edema"} if path == "/v1/explain" else {}
+            assert client.post(path, params=query, json=example["value"]).status_code == 200
     reply = schema["paths"]["/v1/predict"]["post"]["responses"]["200"]["content"]["application/json"]
     assert PredictReply.model_validate(reply["example"]).model_dump(mode="json") == REPLY_EXAMPLE
     assert schema["components"]["schemas"]["PathologyAnswer"]["properties"]["state"]["description"]

@@ -326,7 +326,7 @@ def test_usual_is_what_places_add_on_average_by_view(
     assert torch.equal(expert.usual_PVL[:, 1], expert.usual_PVL[:, 0])
     assert torch.equal(expert.usual_PVL[:, 3], expert.usual_PVL[:, 0])
     np.testing.assert_allclose(expert.usual_PVL[:, 0].sum(dim=1).numpy(), -expert.bias_P.numpy(), rtol=1e-3, atol=1e-4)
-    film = torch.from_numpy(studies[0].films[0])[None]
+    film = torch.from_numpy(np.array(studies[0].films))[:1]
     heat = [expert.heat(film, torch.tensor([view])).sum(dim=(2, 3))[0] for view in (0, 2)]
     between_P = (expert.usual_PVL[:, 2] - expert.usual_PVL[:, 0]).sum(dim=1)
     np.testing.assert_allclose((heat[0] - heat[1]).numpy(), between_P.numpy(), rtol=1e-3, atol=1e-4)
