@@ -48,6 +48,10 @@ def test_a_curl_is_answered(desk, server, command):
     assert done.returncode == 0, done.stderr.decode()
     if "/v1/render" in command:
         assert (desk / "film.png").read_bytes().startswith(b"\x89PNG")
+    elif "> heatmap.png" in command:
+        assert (desk / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+    elif "/v1/explain" in command:
+        assert json.loads(done.stdout)["map"]
     elif "/v1/predict" in command:
         assert json.loads(done.stdout)["answers"]
     else:

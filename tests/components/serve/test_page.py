@@ -216,9 +216,16 @@ def test_a_finding_is_shown_on_the_film_by_a_click(page, dicom, predictor):
     edema.click()
     assert heat.count() == 0
     edema.click()
-    page.get_by_label("Indication").fill("fever")  # another study
+    page.get_by_label("View of film 1").select_option("AP")  # another study
     assert heat.count() == 0
     assert not page.locator("#heat").is_visible()
+    _classify(page)
+    edema.click()
+    _wait(lambda: heat.count() and heat.evaluate("node => node.complete && node.naturalWidth"))
+    found = predictor.heatmap(dicom.read_bytes(), "Edema", view_positions=["AP"], size=512)
+    other = cv2.imdecode(np.frombuffer(overlay(found.map_HW), np.uint8), cv2.IMREAD_UNCHANGED)[:, :, 3]
+    assert np.abs(other.astype(int) - alpha).max() > 5
+    np.testing.assert_array_equal(_pixels(page, "#films img.heat", 3), other)
 
 
 def test_a_finding_of_a_text_alone_has_no_place(page):

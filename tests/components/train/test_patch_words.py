@@ -302,6 +302,18 @@ def test_a_heatmap_changes_where_the_film_does(config: TrainConfig, tiny_data: L
     assert float(change_PSS[:, reached].max()) > 1e-3
 
 
+def test_rows_and_columns_of_a_heatmap_are_those_of_the_film(
+    trained: Root, config: TrainConfig, tiny_data: LoadedManifest
+) -> None:
+    bundle = load_bundle(trained.bundle(training_key(config, tiny_data.hash)))
+    film = np.random.default_rng(6).integers(0, 256, (32, 32), dtype=np.uint8)
+    other = film.copy()
+    other[2:7, 21:29] = 255 - other[2:7, 21:29]
+    changed, before = (heatmaps(bundle, [each], [None])[0] for each in (other, film))
+    change_SS = np.abs(changed - before).sum(axis=0)
+    assert change_SS[:13, 15:].sum() > 0.95 * change_SS.sum() > 0
+
+
 def test_usual_is_what_places_add_on_average_by_view(
     config: TrainConfig, tiny_data: LoadedManifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
