@@ -112,7 +112,7 @@ def test_a_bundle_in_a_bucket(copy: Storage, gcs_bucket: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"schema_version": 6}, "another schema version.*found 6, expected 5. Delete it and run train again"),
+        ({"schema_version": 7}, "another schema version.*found 7, expected 6. Delete it and run train again"),
         ({"pixel_preset_hash": "f" * 16}, "pixels were made another way.*found ffffffffffffffff"),
         ({"pathologies": ["Edema"]}, "weights do not fit the bundle.*Train again"),
         ({"precision": "bfloat16"}, r"bundle.json.precision; found 'bfloat16', expected 'float32'"),

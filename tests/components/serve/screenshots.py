@@ -10,9 +10,9 @@ from playwright.sync_api import Page, sync_playwright
 
 SHOTS = {"page.png": (1280, 1000), "page-phone.png": (390, 844)}
 REFUSAL = "page-refusal.png"
-EXAMPLE = "Pneumothorax, two"
+EXAMPLE, FINDING = "Pneumothorax, two", "Pneumothorax"
 FILM = Path(__file__).parents[3] / "components/serve/examples/example-3-1.jpg"
-COLORS = 96
+COLORS = 256
 
 
 def main() -> None:
@@ -59,6 +59,9 @@ def _try(page: Page) -> None:
     page.locator("#findings li").first.wait_for()
     for i in range(2):
         page.locator("#films img").nth(i).wait_for()
+    page.get_by_role("button", name=FINDING, exact=True).click()
+    for i in range(2):
+        page.locator("#films img.heat").nth(i).wait_for()
 
 
 if __name__ == "__main__":
