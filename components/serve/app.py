@@ -225,7 +225,7 @@ def create_app(
     @app.post("/v1/explain", responses=_EXPLAINED | _REFUSALS, openapi_extra=EXPLAINED_BODY, response_model=None)
     async def explain_film(
         request: Request,
-        pathology: str,
+        pathology: str = Query(json_schema_extra={"enum": [*predictor.bundle.info.pathologies]}),
         size: Annotated[int | None, Query(ge=16, le=_MOST_SHOWN)] = None,
         format: Literal["png", "json"] = "png",
     ) -> Response:

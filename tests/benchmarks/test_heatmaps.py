@@ -61,11 +61,12 @@ def blobs(fitted_bundle):
 def test_a_map_points_at_what_the_model_finds(method, blobs):
     bundle, found = blobs
     names = bundle.info.pathologies
-    hits = [hit(METHODS[method](bundle, each, names.index(each.pathology)), each.place_HW) for each in found]
-    assert np.mean(hits) >= 0.7
+    maps = [METHODS[method](bundle, each, names.index(each.pathology)) for each in found]
+    assert np.mean([hit(heat, each.place_HW) for heat, each in zip(maps, found, strict=True)]) >= 0.7
     other = {"Edema": "Pleural Effusion", "Pleural Effusion": "Edema"}
-    wrong = [hit(METHODS[method](bundle, each, names.index(other[each.pathology])), each.place_HW) for each in found]
-    assert np.mean(wrong) < np.mean(hits)
+    wrong = [METHODS[method](bundle, each, names.index(other[each.pathology])) for each in found]
+    there = [(right - heat)[each.place_HW].mean() for right, heat, each in zip(maps, wrong, found, strict=True)]
+    assert np.mean(np.array(there) > 0) >= 0.9  # the other finding is said to be there less
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -163,8 +163,8 @@ def _save_bundle(data: LoadedManifest, folder: Path, *, num_steps: int) -> Stora
     torch.manual_seed(3)
     model = CxrModel(architecture, num_pathologies=len(NAMES))
     if num_steps:
-        _fit_patches(model, data)
         _fit(model, data, tokenizer, num_steps=num_steps)
+        _fit_patches(model, data)
     info = _info(data, architecture, sum(p.numel() for p in model.parameters()))
     splits = [StudyDataset(data, splits=[split], text=info.text) for split in ("train", "validate")]
     seen = trained_on(
@@ -213,6 +213,7 @@ def _fit_patches(model: CxrModel, data: LoadedManifest) -> None:
     supervision = supervision_of(studies.states_SP, studies.labeled_S, policy=LabelPolicy())
     assert model.patch_expert is not None
     fit_patch_expert(model.patch_expert, studies, supervision, seed=3)
+    model.patch_expert.scale_P.fill_(0.6)  # 1 would be too sure of itself
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:

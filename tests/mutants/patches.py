@@ -54,8 +54,8 @@ MUTANTS = [
     Mutant(
         "far-words-count-too",
         file=MODEL,
-        old="near_NLK = (distance_NLK.mean(dim=2, keepdim=True) - distance_NLK).clamp_(min=0.0)",
-        new="near_NLK = distance_NLK.mean(dim=2, keepdim=True) - distance_NLK",
+        old="yield (distance_NLK.mean(dim=2, keepdim=True) - distance_NLK).clamp_(min=0.0)",
+        new="yield distance_NLK.mean(dim=2, keepdim=True) - distance_NLK",
         test=f"{TEST}::test_features_are_those_of_the_paper",
     ),
     Mutant(

@@ -80,7 +80,8 @@ def test_log_odds_are_what_the_patches_add_to_the_answer(client: TestClient, pre
 def test_a_film_is_compared_with_those_of_its_view(client: TestClient, predictor: StudyPredictor) -> None:
     expert, film, query = predictor.bundle.model.patch_expert, blob(1), {"pathology": EDEMA, "format": "json"}
     assert expert is not None
-    usual_VL = expert.usual_PVL[predictor.bundle.info.pathologies.index(EDEMA)]
+    p = predictor.bundle.info.pathologies.index(EDEMA)
+    usual_VL = expert.scale_P[p] * expert.usual_PVL[p]
     for view, v in (("AP", 2), ("LL", 3)):
         reply = client.post("/v1/explain", params=query, files={"files": film}, data={"view_positions": view}).json()
         expected = float((usual_VL[0] - usual_VL[v]).sum())
@@ -115,7 +116,7 @@ def test_a_picture_shows_how_strong_and_for_which_side(client: TestClient) -> No
     np.testing.assert_array_equal(
         shown, cv2.imdecode(np.frombuffer(overlay(found.astype(np.float32)), np.uint8), cv2.IMREAD_UNCHANGED)
     )
-    assert shown[:, :, 3].max() > 60
+    assert shown[:, :, 3].max() > 40
 
 
 @pytest.mark.parametrize(
