@@ -6,11 +6,12 @@ import asyncio
 import errno
 import logging
 import time
+from collections import deque
 from typing import Any
 
 import h11
 from h11._readers import ContentLengthReader
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from components.serve.addresses import Shares, address_of, is_proxy, most_connections
@@ -22,9 +23,9 @@ BACKLOG = 64
 """Connections that wait to be accepted, and that asyncio accepts before it does anything else: uvicorn's 2,048 would
 pass any limit on their number."""
 _SMALL_PIECE, _LARGE_PIECE = 1 << 18, 1 << 20
-"""Bytes that asyncio reads at a time: its own choice, and of a body that is being taken while few others are."""
-_BYTES_A_TURN = 4 << 20
-"""That large pieces may add up to in one turn of the event loop, for which /healthz has to wait."""
+"""Bytes that asyncio reads at a time: its own choice, and of a body that is being taken."""
+_BODIES_A_TURN = 2
+"""That may go on in one turn of the event loop, for which /healthz has to wait."""
 _QUIET_S = 10.0
 """Between two lines of the log about the same thing."""
 _OUT_OF_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -45,6 +46,53 @@ class _Told:
             self._count, self._next = 0, now + _QUIET_S
 
 
+class _Turns:
+    """Lets few bodies go on in each turn of the event loop, in the order in which they can."""
+
+    def __init__(self) -> None:
+        self._left, self._waiting = _BODIES_A_TURN, deque[_Flow]()
+
+    def ask(self, flow: _Flow) -> None:
+        if self._left == _BODIES_A_TURN:
+            asyncio.get_running_loop().call_soon(self._next)
+        if self._left:
+            self._left -= 1
+            flow.go_on()
+        else:
+            self._waiting.append(flow)
+
+    def _next(self) -> None:
+        self._left = _BODIES_A_TURN
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._next)
+        while self._left and self._waiting:
+            self._left -= self._waiting.popleft().go_on()
+
+
+class _Flow(FlowControl):
+    """uvicorn's, but a connection that was paused reads on when it is its turn."""
+
+    def __init__(self, transport: asyncio.Transport, turns: _Turns) -> None:
+        super().__init__(transport)
+        self._turns, self._asked = turns, False
+
+    def pause_reading(self) -> None:
+        self._asked = False
+        super().pause_reading()
+
+    def resume_reading(self) -> None:
+        if self.read_paused and not self._asked:
+            self._asked = True
+            self._turns.ask(self)
+
+    def go_on(self) -> bool:
+        """Whether it still wanted to."""
+        if asked := self._asked:
+            self._asked = False
+            super().resume_reading()
+        return asked
+
+
 def connection_class(config: ServeConfig) -> type[asyncio.Protocol]:
     """The class of connections that `uvicorn.Config(http=…)` takes.
 
@@ -54,6 +102,7 @@ def connection_class(config: ServeConfig) -> type[asyncio.Protocol]:
     not taken within `timeout_s`. Bodies are uploads.py's.
     """
     shares = Shares(most_connections(config), share=config.address_share)
+    turns = _Turns()
     refused = _Told("%d connections closed at once: there are too many")
 
     class Connection(H11Protocol):
@@ -71,6 +120,7 @@ def connection_class(config: ServeConfig) -> type[asyncio.Protocol]:
                 return
             self.counted_as = address
             super().connection_made(transport)
+            self.flow = _Flow(transport, turns)
             self._close_after(config.header_timeout_s)
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -92,8 +142,7 @@ def connection_class(config: ServeConfig) -> type[asyncio.Protocol]:
             if not self._pass_on(data):
                 super().data_received(data)
             # Every piece costs some .2 ms on its way to the application. One that does not read holds a small piece.
-            most = min(_LARGE_PIECE, _BYTES_A_TURN // max(1, len(self.tasks))) if awaited else 0
-            self.transport.max_size = max(_SMALL_PIECE, most)  # type: ignore[attr-defined]
+            self.transport.max_size = _LARGE_PIECE if awaited else _SMALL_PIECE  # type: ignore[attr-defined]
 
         def _pass_on(self, data: bytes) -> bool:
             """Hand a piece from within a body of known length to the application; false for all else, which h11 must

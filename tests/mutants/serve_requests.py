@@ -33,9 +33,16 @@ MUTANTS = [
     Mutant(
         "large-pieces-of-many-bodies-hold-up-the-event-loop",
         file="components/serve/connections.py",
-        old="min(_LARGE_PIECE, _BYTES_A_TURN // max(1, len(self.tasks)))",
-        new="_LARGE_PIECE",
-        test=f"{BODIES}::test_beside_many_others_a_body_comes_in_small_pieces",
+        old="        if self._left:\n            self._left -= 1\n",
+        new="        if True:\n",
+        test=f"{BODIES}::test_few_bodies_go_on_in_a_turn_of_the_event_loop_and_in_their_order",
+    ),
+    Mutant(
+        "a-connection-that-was-paused-again-goes-on",
+        file="components/serve/connections.py",
+        old="        self._asked = False\n        super().pause_reading()\n",
+        new="        super().pause_reading()\n",
+        test=f"{BODIES}::test_few_bodies_go_on_in_a_turn_of_the_event_loop_and_in_their_order",
     ),
     Mutant(
         "a-body-that-nobody-reads-is-kept",

@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 
 from components.serve.config import ServeConfig
-from components.serve.connections import connection_class
+from components.serve.connections import _Flow, _Turns, connection_class
 
 MIB = 1 << 20
 BODY = random.Random(5).randbytes(6 * MIB + 12_345)
@@ -146,11 +146,56 @@ def test_little_of_a_body_goes_through_h11_and_it_comes_in_large_pieces(
     assert through < len(BODY) // 2
 
 
-def test_beside_many_others_a_body_comes_in_small_pieces(raw: socket.socket, port: int) -> None:
-    """Or each turn of the event loop, in which every connection is read once, would take long."""
-    with contextlib.ExitStack() as others:
-        for _ in range(16):
-            others.enter_context(socket.create_connection(("127.0.0.1", port))).sendall(_head() + BODY[:10])
-        time.sleep(0.2)
-        raw.sendall(_head() + BODY)
-        assert _told(raw)["largest"] < MIB // 2
+def test_many_bodies_at_a_time_arrive_in_large_pieces(port: int) -> None:
+    with contextlib.ExitStack() as clients:
+        raws = [
+            clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30)) for _ in range(3 * 4 + 1)
+        ]
+        senders = [threading.Thread(target=raw.sendall, args=((_head() + BODY) * 2,)) for raw in raws]
+        for sender in senders:
+            sender.start()
+        told = [_told(raw) for _ in range(2) for raw in raws]
+        for sender in senders:
+            sender.join()
+    assert {each["sha256"] for each in told} == {hashlib.sha256(BODY).hexdigest()}
+    assert sum(each["largest"] > MIB // 2 for each in told) > len(told) // 2
+
+
+class Paused:
+    """A transport that knows how often it was told to go on."""
+
+    def __init__(self) -> None:
+        self.went_on = 0
+
+    def pause_reading(self) -> None:
+        """As a transport's."""
+
+    def resume_reading(self) -> None:
+        """As a transport's."""
+        self.went_on += 1
+
+
+def test_few_bodies_go_on_in_a_turn_of_the_event_loop_and_in_their_order() -> None:
+    """Every connection is read once in it, and /healthz has to wait for all of them."""
+
+    async def of_each_turn() -> list[list[int]]:
+        turns, transports = _Turns(), [Paused() for _ in range(6)]
+        flows = [_Flow(transport, turns) for transport in transports]  # type: ignore[arg-type]
+        for flow in flows:
+            flow.pause_reading()
+        for flow in flows:
+            flow.resume_reading()
+            flow.resume_reading()  # whoever asks twice has one turn
+        flows[3].pause_reading()  # no longer wants to
+        found = []
+        for _ in range(5):
+            found.append([transport.went_on for transport in transports])
+            await asyncio.sleep(0)
+        flows[3].resume_reading()
+        return [*found, [transports[3].went_on]]
+
+    first, second, *_, last, alone = asyncio.run(of_each_turn())
+    assert first == [1, 1, 0, 0, 0, 0]
+    assert second == [1, 1, 1, 0, 1, 0]
+    assert last == [1, 1, 1, 0, 1, 1]
+    assert alone == [1]
