@@ -131,7 +131,7 @@ def hit(heat_HW: Heat, place_HW: Place) -> bool:
 
 
 def report(found: list[Pointed], maps: dict[str, list[Heat]]) -> dict[str, float]:
-    """Print hit rates per finding and on average, and what each way has over its own average map."""
+    """Print hit rates per finding and on average, and what each way has over its own average; the first by finding."""
     names = list(dict.fromkeys(each.pathology for each in found))
     columns = ["middle", "best point", *(part for name in maps for part in (name, "its average"))]
     rows: dict[str, list[float]] = {}
@@ -156,6 +156,11 @@ def report(found: list[Pointed], maps: dict[str, list[Heat]]) -> dict[str, float
         gain, low, high = _interval(found, by_finding)
         print(f"{name:<28}{gain:>7.3f} ({low:.3f}, {high:.3f})")
         gains |= {f"{name}_gain": round(gain, 4), f"{name}_gain_low": round(low, 4)}
+    shown = next(iter(maps))
+    print(f"\n{shown} less its own average, by finding (95 % interval over patients)")
+    for pathology, gained in hits[shown].items():
+        gain, low, high = _interval(found, {pathology: gained})
+        print(f"{pathology:<28}{gain:>7.3f} ({low:.3f}, {high:.3f})")
     return gains
 
 

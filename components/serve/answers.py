@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from components.cxr.model.heatmaps import has_heatmaps
 from components.cxr.report import Estimate
 from components.serve.config import ServeConfig
 from components.serve.fields import StudyForm
 from components.serve.heatmap import Heatmap
 from components.serve.predictor import Prediction, StudyPredictor
-from components.serve.schemas import ExplainReply, Limits, ModelReply, PathologyAnswer, PredictReply
+from components.serve.schemas import ExplainReply, FilmHeatmap, Limits, ModelReply, PathologyAnswer, PredictReply
 from components.serve.seen import cautions, film_scores, inputs, overall, seen
 
 __all__ = ["explain_reply", "model_reply", "predict_reply"]
 
 
 def predict_reply(
-    form: StudyForm, found: Prediction, predictor: StudyPredictor, model_version: str | None
+    form: StudyForm,
+    found: Prediction,
+    predictor: StudyPredictor,
+    model_version: str | None,
+    *,
+    heatmaps: Sequence[Heatmap] = (),
 ) -> PredictReply:
     """The answer to a study."""
     metrics = predictor.metrics.get(found.condition)
@@ -37,24 +45,28 @@ def predict_reply(
         seen=seen(found),
         inputs=inputs(form, found),
         warnings=cautions(form, found, predictor.bundle),
+        heatmaps=tuple(FilmHeatmap(**_in_numbers(each)) for each in heatmaps),
         study_uid=form.study_uid,
         model_version=model_version,
         bundle_hash=predictor.bundle.hash,
     )
 
 
-def explain_reply(found: Heatmap, pathology: str, predictor: StudyPredictor, model_version: str | None) -> ExplainReply:
+def explain_reply(found: Heatmap, predictor: StudyPredictor, model_version: str | None) -> ExplainReply:
     """A heatmap in numbers."""
+    return ExplainReply(**_in_numbers(found), model_version=model_version, bundle_hash=predictor.bundle.hash)
+
+
+def _in_numbers(found: Heatmap) -> dict[str, Any]:
     rows, columns = found.map_HW.shape
-    return ExplainReply(
-        pathology=pathology,
-        log_odds=round(found.log_odds, 5),
-        rows=rows,
-        columns=columns,
-        map=tuple(tuple(round(value, 5) for value in row) for row in found.map_HW.tolist()),
-        model_version=model_version,
-        bundle_hash=predictor.bundle.hash,
-    )
+    return {
+        "film": found.film,
+        "pathology": found.pathology,
+        "log_odds": round(found.log_odds, 5),
+        "rows": rows,
+        "columns": columns,
+        "map": tuple(tuple(round(value, 5) for value in row) for row in found.map_HW.tolist()),
+    }
 
 
 def model_reply(predictor: StudyPredictor, config: ServeConfig, model_version: str | None = None) -> ModelReply:

@@ -24,7 +24,7 @@ from components.serve.errors import RequestError
 from components.serve.fields import StudyForm
 from components.serve.form import read_form
 from components.serve.guard import Guard
-from components.serve.heatmap import overlay
+from components.serve.heatmap import Heatmap, overlay
 from components.serve.json_log import note
 from components.serve.keys import KeyCheck, KeyRing, told_of_keys
 from components.serve.open_inference import open_inference
@@ -77,12 +77,12 @@ _EXPLAINED: dict[int | str, dict[str, Any]] = {
 }
 _MOST_SHOWN = 2048
 """Side of a film's largest picture in pixels."""
-_MOST_NUMBERS = 256
-"""Side of a heatmap in numbers; it knows no more than the 64 pixels that the patches are taken of."""
+_MAP_SIDE, _MOST_NUMBERS = 64, 256
+"""Longer side of a heatmap, which knows no more, and the most of one in numbers."""
 _BAD_QUERIES = {
     "size": (
         f"The size must be a whole number from 16 to {_MOST_SHOWN}, of a heatmap in numbers to {_MOST_NUMBERS}.",
-        "Leave it out for that of the model's own films.",
+        "Leave it out for that of the model's own films, or 64 for a heatmap.",
     ),
     "format": ("The format must be png or json.", "Leave it out for png."),
     "pathology": ("The pathology is missing.", "Give one of those that /v1/model names."),
@@ -186,16 +186,17 @@ def create_app(
     async def answer_study(read: Reading) -> PredictReply:
         """The answer to a study, whatever protocol it came by."""
 
-        def job(form: StudyForm) -> ReadStudy:
-            return predictor.read(
+        def job(form: StudyForm) -> tuple[ReadStudy, tuple[Heatmap, ...]]:
+            study = predictor.read(
                 form.files,
                 text=form.text,
                 age_years=form.age_years,
                 sex=form.sex,
                 view_positions=form.view_positions,
             )
+            return study, predictor.heatmaps(study, form.explain, size=_MAP_SIDE)
 
-        form, study = await answered(read, job)
+        form, (study, heatmaps) = await answered(read, job)
         read_at = time.perf_counter()
         with _in_time(config.timeout_s):
             found = await model.answer(study, timeout_s=config.timeout_s)
@@ -203,7 +204,7 @@ def create_app(
         telemetry.answered(found)
         if shadow is not None:
             shadow.note(form, found)
-        return predict_reply(form, found, predictor, model_version)
+        return predict_reply(form, found, predictor, model_version, heatmaps=heatmaps)
 
     @app.post("/v1/predict", responses=_ANSWERED | _REFUSALS, openapi_extra=STUDY_BODY)
     async def predict_study(request: Request) -> PredictReply:
@@ -236,17 +237,17 @@ def create_app(
         """
 
         def job(form: StudyForm) -> tuple[bytes, str]:
-            film, views = _alone(form), form.view_positions
-            if format == "png":
-                found = predictor.heatmap(film, pathology, view_positions=views, size=size)
-                return overlay(found.map_HW), "image/png"
-            most = size or min(predictor.bundle.info.pixel_preset.size, _MOST_NUMBERS)
-            if most > _MOST_NUMBERS:
+            if format == "json" and (size or _MAP_SIDE) > _MOST_NUMBERS:
                 message, remedy = _BAD_QUERIES["size"]
                 raise RequestError(422, "bad-size", message, remedy=remedy)
-            found = predictor.heatmap(film, pathology, view_positions=views, size=most)
-            reply = explain_reply(found, pathology, predictor, model_version)
-            return reply.model_dump_json().encode(), "application/json"
+            study = predictor.read([_alone(form)], view_positions=form.view_positions)
+            found = predictor.heatmaps(study, [pathology], size=size or _MAP_SIDE)
+            if not found:
+                message = "The film looks unlike a chest film: another picture, turned or inverted?"
+                raise RequestError(422, "not-a-chest-film", message)
+            if format == "png":
+                return overlay(found[0].map_HW), "image/png"
+            return explain_reply(found[0], predictor, model_version).model_dump_json().encode(), "application/json"
 
         _, (body, kind) = await answered(functools.partial(read_form, request, config), job)
         return Response(body, media_type=kind)

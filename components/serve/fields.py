@@ -12,7 +12,7 @@ from components.serve.errors import RequestError
 
 __all__ = ["FIELDS", "StudyForm", "study_form"]
 
-FIELDS = ("files", "text", "age_years", "sex", "view_positions", "study_uid")
+FIELDS = ("files", "text", "age_years", "sex", "view_positions", "study_uid", "explain")
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _MAX_UID_CHARS = 64
 
@@ -28,6 +28,8 @@ class StudyForm:
     view_positions: list[str | None] | None
     study_uid: str | None
     """Given back with the answer, and nothing else."""
+    explain: tuple[str, ...] = ()
+    """Pathologies whose heatmaps are wanted, each once."""
 
 
 def study_form(files: list[bytes], values: Mapping[str, Sequence[str]], config: ServeConfig) -> StudyForm:
@@ -56,6 +58,7 @@ def study_form(files: list[bytes], values: Mapping[str, Sequence[str]], config: 
         sex=_single(values, "sex").upper() or None,
         view_positions=_views(values.get("view_positions", ())),
         study_uid=_uid(_single(values, "study_uid")),
+        explain=_names(values.get("explain", ())),
     )
 
 
@@ -86,6 +89,11 @@ def _views(values: Sequence[str]) -> list[str | None] | None:
     """Every view position in order; None when the field is absent or empty."""
     parts = [part.strip().upper() for value in values for part in value.split(",")]
     return [part or None for part in parts] if any(parts) else None
+
+
+def _names(values: Sequence[str]) -> tuple[str, ...]:
+    names = [part.strip() for value in values for part in value.split(",")]
+    return tuple(dict.fromkeys(name for name in names if name))
 
 
 def _uid(text: str) -> str | None:

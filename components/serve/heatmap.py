@@ -24,10 +24,13 @@ _FAINTEST = 0.15
 class Heatmap(NamedTuple):
     """Where one film's patches speak for a pathology or against it."""
 
+    film: int
+    """From 1."""
+    pathology: str
     map_HW: npt.NDArray[np.float32]
     """Log-odds per hundredth of the film's square, from its upper left corner to its lower right one."""
     log_odds: float
-    """What all of them together add to the answer to this film alone, beyond what films of its view add usually."""
+    """What all of them together add to the study's answer, beyond what films of its view add usually."""
 
 
 def spread_over(map_SS: npt.NDArray[np.float64], *, extent: tuple[float, float], size: int) -> npt.NDArray[np.float32]:

@@ -18,6 +18,7 @@ INPUTS = {
     "sex": "F or M.",
     "view_positions": "PA, AP, LATERAL or LL for each film, empty where unknown.",
     "study_uid": "Given back in `reply`; never logged.",
+    "explain": "Pathologies whose heatmaps are wanted; they come in `reply`.",
 }
 """By name; each may be missing. One request is one study."""
 OUTPUTS = {

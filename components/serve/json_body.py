@@ -14,7 +14,8 @@ __all__ = ["read_json", "read_object"]
 
 
 def read_json(body: bytes, config: ServeConfig) -> StudyForm:
-    """Read one object with the form's fields: `files` a list of base64 texts, `view_positions` a list or one text.
+    """Read one object with the form's fields: `files` a list of base64 texts, `view_positions` and `explain`
+    lists or one text.
 
     >>> read_json(b'{"text": "cough", "age_years": 63}', ServeConfig()).age_years
     63.0
@@ -78,7 +79,11 @@ def _texts(name: str, value: Any) -> list[str]:
     """A field's value as the form has it."""
     if value is None:
         return []
-    if name == "view_positions" and isinstance(value, list) and all(isinstance(v, str | None) for v in value):
+    if (
+        name in ("view_positions", "explain")
+        and isinstance(value, list)
+        and all(isinstance(v, str | None) for v in value)
+    ):
         return [v or "" for v in value]
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(value, str) or (name == "age_years" and number):

@@ -146,7 +146,7 @@ def _model_metadata(config: ServeConfig, *, version: str, bundle_hash: str, num_
         TensorMetadata(
             name=name,
             datatype="FP32" if name == "age_years" else "BYTES",
-            shape=[-1 if name in ("files", "view_positions") else 1],
+            shape=[-1 if name in ("files", "view_positions", "explain") else 1],
             parameters={"description": text},
         )
         for name, text in INPUTS.items()

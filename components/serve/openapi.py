@@ -30,26 +30,20 @@ _VIEWS = "PA, AP, LATERAL or LL for each film, empty where unknown; "
 _FILM = "Films as DICOM, PNG or JPEG, of any view."
 
 
-def _form(files: dict[str, Any], views: dict[str, Any]) -> dict[str, Any]:
-    properties = {"files": {"type": "array", "items": files, "description": _FILM}, **_FIELDS, "view_positions": views}
+def _form(files: dict[str, Any], several: dict[str, Any], how: str) -> dict[str, Any]:
+    properties = {
+        "files": {"type": "array", "items": files, "description": _FILM},
+        **_FIELDS,
+        "view_positions": {**several, "description": f"{_VIEWS}{how}Default: the DICOM headers'."},
+        "explain": {**several, "description": f"Pathologies whose heatmaps are wanted; {how}Default: none."},
+    }
     return {"type": "object", "description": _DESCRIPTION, "properties": properties}
 
 
 _MULTIPART = _form(
-    {"type": "string", "format": "binary"},
-    {
-        "type": "string",
-        "description": f"{_VIEWS}separated by commas, or as repeated fields. Default: the DICOM headers'.",
-    },
+    {"type": "string", "format": "binary"}, {"type": "string"}, "separated by commas, or as repeated fields. "
 )
-_JSON = _form(
-    {"type": "string", "format": "byte"},
-    {
-        "type": "array",
-        "items": {"type": "string"},
-        "description": f"{_VIEWS}Default: the DICOM headers'.",
-    },
-)
+_JSON = _form({"type": "string", "format": "byte"}, {"type": "array", "items": {"type": "string"}}, "")
 
 _PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAK0lEQVQIHSXBQRHAIADAsPWuQpCCFKRMClKQghQeTfgMwzANy/AbtuEYrnl7"
@@ -94,6 +88,7 @@ REPLY_EXAMPLE: dict[str, Any] = {
         {"name": "sex", "film": None, "used": False, "source": "request", "why": _ALONE},
     ],
     "warnings": [{"code": "text-left-out", "message": "The model does not read this part of the text: findings."}],
+    "heatmaps": [],
     "study_uid": _STUDY["study_uid"],
     "model_version": "7",
     "bundle_hash": "0" * 64,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from components.cxr.bundle import load_bundle
 from components.cxr.errors import UserError
-from components.cxr.film_check import are_chest_films, load_film_check
+from components.cxr.film_check import are_chest_films, is_chest_film, load_film_check
 from components.cxr.films.isolated import FilmReader
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
@@ -247,43 +248,35 @@ class StudyPredictor:
             preset = preset.model_copy(update={"size": size})
         return encode_png(self._film(file, position=1, num_films=1, preset=preset).pixels)
 
-    def heatmap(
-        self,
-        file: bytes,
-        pathology: str,
-        *,
-        view_positions: Sequence[str | None] | None = None,
-        size: int | None = None,
-    ) -> Heatmap:
-        """Where a film's patches speak for a pathology or against it.
+    def heatmaps(self, read: ReadStudy, pathologies: Sequence[str], *, size: int) -> tuple[Heatmap, ...]:
+        """Where each film that is taken for a chest film speaks for pathologies or against them.
 
         Args:
-            view_positions: the film's; None takes the DICOM header's.
-            size: the longer side of the map in pixels; None for that of the model's films.
+            size: the longer side of a map in pixels.
 
         Raises:
-            RequestError: an unusable film, another picture than a chest film, no such pathology, or a model that has
-                no heatmaps.
+            RequestError: no such pathology, or a model that has no heatmaps.
         """
-        info = self.bundle.info
+        info, study = self.bundle.info, read.study
+        if not pathologies:
+            return ()
         if not has_heatmaps(self.bundle):
-            raise RequestError(
-                422, "no-heatmaps", "This model has no expert of patches, whose answer alone has places on a film."
-            )
-        if pathology not in info.pathologies:
+            message = "This model has no expert of patches, whose answer alone has places on a film."
+            raise RequestError(422, "no-heatmaps", message)
+        if any(name not in info.pathologies for name in pathologies):
             remedy = f"Known: {', '.join(info.pathologies)}."
             raise RequestError(422, "no-such-pathology", "The model does not know this pathology.", remedy=remedy)
-        (view,) = _checked_views(view_positions, num_films=1)
-        film = self._film(file, position=1, num_films=1)
-        if self.film_check is not None and not are_chest_films(self.film_check.score([film.pixels]).tolist()):
-            raise RequestError(
-                422, "not-a-chest-film", "The film looks unlike a chest film: another picture, turned or inverted?"
-            )
+        chest = [v for v in range(len(study.films)) if read.foreign is None or is_chest_film(read.foreign[v])]
+        if not chest:
+            return ()
         with self._lock:
-            map_PSS = heatmaps(self.bundle, [film.pixels], [view or film.view_position], device=self.device)[0]
-        map_SS = map_PSS[info.pathologies.index(pathology)]
-        spread_HW = spread_over(map_SS, extent=film.extent, size=size or info.pixel_preset.size)
-        return Heatmap(spread_HW, float(map_SS.sum()))
+            map_VPSS = heatmaps(self.bundle, study.films, study.view_positions, device=self.device)
+        found = []
+        for v, name in itertools.product(chest, pathologies):
+            map_SS = map_VPSS[v, info.pathologies.index(name)]
+            spread_HW = spread_over(map_SS, extent=read.films[v].extent, size=size)
+            found.append(Heatmap(v + 1, name, spread_HW, float(map_SS.sum())))
+        return tuple(found)
 
     def _film(self, data: bytes, *, position: int, num_films: int, preset: PixelPreset | None = None) -> Film:
         name = "The film" if num_films == 1 else f"Film {position} of {num_films}"

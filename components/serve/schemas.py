@@ -14,8 +14,9 @@ from components.cxr.text.text import SectionReader
 
 __all__ = [
     "INTENDED_USE",
-    "Caution", "ConditionMetrics", "ErrorBody", "ErrorReply", "ExplainReply", "FilmScore", "InputUse", "Limits",
-    "ModelReply", "Overall", "PathologyAnswer", "PathologyMetrics", "PredictReply", "Seen", "Status",
+    "Caution", "ConditionMetrics", "ErrorBody", "ErrorReply", "ExplainReply", "FilmHeatmap", "FilmScore",
+    "InputUse", "Limits", "ModelReply", "Overall", "PathologyAnswer", "PathologyMetrics", "PredictReply", "Seen",
+    "Status",
 ]  # fmt: skip
 
 INTENDED_USE = "For research and education. Not a medical device: not for diagnosis, triage or treatment."
@@ -122,6 +123,21 @@ class Seen(Config):
     """The form's, else the DICOM header's: F or M."""
 
 
+class FilmHeatmap(Config):
+    """Where one film's patches speak for a pathology or against it."""
+
+    film: int
+    """From 1."""
+    pathology: str
+    log_odds: float
+    """What they add together to the answer, beyond what films of its view add usually."""
+    rows: int
+    columns: int
+    map: tuple[tuple[float, ...], ...]
+    """By row and column, from the film's upper left corner to its lower right one: what each point adds of them, per
+    hundredth of the square around the film."""
+
+
 class PredictReply(Config):
     """The answer for one study."""
 
@@ -139,6 +155,8 @@ class PredictReply(Config):
     inputs: tuple[InputUse, ...]
     """Every part that a request can have, used or not, and why."""
     warnings: tuple[Caution, ...]
+    heatmaps: tuple[FilmHeatmap, ...] = ()
+    """Of each film that is taken for a chest film and each pathology that `explain` names."""
     study_uid: str | None = None
     """The request's, unchanged."""
     model_version: str | None = None
@@ -148,17 +166,9 @@ class PredictReply(Config):
     intended_use: str = INTENDED_USE
 
 
-class ExplainReply(Config):
-    """Where one film's patches speak for a pathology or against it."""
+class ExplainReply(FilmHeatmap):
+    """The heatmap of a film that was sent alone."""
 
-    pathology: str
-    log_odds: float
-    """What they add together to the answer to this film alone, beyond what films of its view add usually."""
-    rows: int
-    columns: int
-    map: tuple[tuple[float, ...], ...]
-    """By row and column, from the film's upper left corner to its lower right one: what each point adds of them, per
-    hundredth of the square around the film."""
     model_version: str | None = None
     """In MLflow's registry; null where it is not registered or not deployed."""
     bundle_hash: str

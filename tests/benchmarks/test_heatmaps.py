@@ -83,6 +83,8 @@ def test_a_map_that_is_the_same_for_every_film_gains_nothing(blobs, capsys):
     rng = np.random.default_rng(0)
     fixed = rng.random((32, 32))
     perfect = [each.place_HW.astype(float) + 0.01 * rng.random((32, 32)) for each in found]
-    gains = report(found, {"fixed": [fixed] * len(found), "perfect": perfect})
+    gains = report(found, {"perfect": perfect, "fixed": [fixed] * len(found)})
     assert gains["fixed_gain"] == 0
-    assert "Edema" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    by_finding = told.partition("perfect less its own average, by finding")[2]
+    assert [line.split("  ")[0] for line in by_finding.splitlines()[1:]] == ["Edema", "Pleural Effusion"]

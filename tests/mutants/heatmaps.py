@@ -75,9 +75,16 @@ MUTANTS = [
     Mutant(
         "a-cat-gets-a-heatmap",
         file="components/serve/predictor.py",
-        old="if self.film_check is not None and not are_chest_films(self.film_check.score([film.pixels]).tolist()):",
-        new="if False:",
+        old=" if read.foreign is None or is_chest_film(read.foreign[v])]",
+        new="]",
         test=f"{EXPLAIN}::test_of_another_picture_there_is_none",
+    ),
+    Mutant(
+        "a-heatmap-lies-over-the-film-as-over-the-first",
+        file="components/serve/predictor.py",
+        old="extent=read.films[v].extent, size=size)",
+        new="extent=read.films[0].extent, size=size)",
+        test=f"{EXPLAIN}::test_an_answer_comes_with_the_heatmaps_that_were_asked_for",
     ),
     Mutant(
         "the-page-forgets-the-view-for-a-heatmap",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import dataclasses
 
@@ -19,7 +20,7 @@ from components.serve.app import create_app
 from components.serve.config import ServeConfig
 from components.serve.heatmap import FULL, overlay, spread_over
 from components.serve.predictor import StudyPredictor
-from components.serve.schemas import ExplainReply
+from components.serve.schemas import ExplainReply, PredictReply
 
 EDEMA = "Edema"
 PICTURE = encode_png(np.kron([[0, 255], [255, 0]], np.ones((40, 40))).astype(np.uint8))
@@ -34,14 +35,16 @@ def blob(seed: int, *, shape: tuple[int, int] = (32, 32), at: tuple[int, int] | 
 
 
 def explained(client: TestClient, film: bytes, **query: object) -> ExplainReply:
-    params = {"pathology": EDEMA, "format": "json", **query}
+    params = {"pathology": EDEMA, "format": "json", "size": 32, **query}
     response = client.post("/v1/explain", params=params, files={"files": ("f", film)})
     assert response.status_code == 200, response.text
     return ExplainReply.model_validate_json(response.content)
 
 
 def picture(client: TestClient, film: bytes, **query: object) -> npt.NDArray[np.uint8]:
-    response = client.post("/v1/explain", params={"pathology": EDEMA, **query}, files={"files": ("f", film)})
+    response = client.post(
+        "/v1/explain", params={"pathology": EDEMA, "size": 32, **query}, files={"files": ("f", film)}
+    )
     assert (response.status_code, response.headers["content-type"]) == (200, "image/png")
     decoded = cv2.imdecode(np.frombuffer(response.content, np.uint8), cv2.IMREAD_UNCHANGED)
     return np.asarray(decoded, dtype=np.uint8)
@@ -78,7 +81,11 @@ def test_log_odds_are_what_the_patches_add_to_the_answer(client: TestClient, pre
 
 
 def test_a_film_is_compared_with_those_of_its_view(client: TestClient, predictor: StudyPredictor) -> None:
-    expert, film, query = predictor.bundle.model.patch_expert, blob(1), {"pathology": EDEMA, "format": "json"}
+    expert, film, query = (
+        predictor.bundle.model.patch_expert,
+        blob(1),
+        {"pathology": EDEMA, "format": "json", "size": 32},
+    )
     assert expert is not None
     p = predictor.bundle.info.pathologies.index(EDEMA)
     usual_VL = expert.scale_P[p] * expert.usual_PVL[p]
@@ -150,7 +157,9 @@ def test_of_another_picture_there_is_none(predictor: StudyPredictor, film_check:
     checking.film_check = film_check
     with TestClient(create_app(checking, ServeConfig())) as client:
         response = client.post("/v1/explain", params={"pathology": EDEMA}, files={"files": ("f", PICTURE)})
+        asked = client.post("/v1/predict", files={"files": ("f", PICTURE)}, data={"explain": EDEMA}).json()
     assert (response.status_code, response.json()["error"]["code"]) == (422, "not-a-chest-film")
+    assert (asked["in_distribution"], asked["heatmaps"]) == (False, [])
 
 
 def test_a_model_whose_patches_do_not_count_has_none(client: TestClient, predictor: StudyPredictor) -> None:
@@ -164,3 +173,34 @@ def test_a_model_whose_patches_do_not_count_has_none(client: TestClient, predict
         assert other.get("/v1/model").json()["heatmaps"] is False
         response = other.post("/v1/explain", params={"pathology": EDEMA}, files={"files": ("f", blob(0))})
     assert (response.status_code, response.json()["error"]["code"]) == (422, "no-heatmaps")
+
+
+def test_an_answer_comes_with_the_heatmaps_that_were_asked_for(client: TestClient, predictor: StudyPredictor) -> None:
+    films, names, views = [blob(1), blob(2, shape=(64, 40), at=None)], ["Fracture", EDEMA], [None, "AP"]
+    several, coded = [("files", ("f", film)) for film in films], [base64.b64encode(film).decode() for film in films]
+    tensors = {"files": coded, "view_positions": ["", "AP"], "explain": names}
+    infer = {
+        "inputs": [{"name": k, "datatype": "BYTES", "shape": [2], "data": data} for k, data in tensors.items()],
+        "outputs": [{"name": "reply"}],
+    }
+    commas = {"explain": "Fracture, Edema,Fracture", "view_positions": ",AP"}
+    asked = [
+        client.post("/v1/predict", files=several, data=commas).content,
+        client.post("/v1/predict", files=several, data={**commas, "explain": names}).content,
+        client.post("/v1/predict", json={"files": coded, "view_positions": views, "explain": names}).content,
+        client.post("/v2/models/cxrflow/infer", json=infer).json()["outputs"][0]["data"][0],
+    ]
+    expected = predictor.heatmaps(predictor.read(films, view_positions=views), names, size=64)
+    for reply in map(PredictReply.model_validate_json, asked):
+        assert [(each.film, each.pathology) for each in reply.heatmaps] == [(v, name) for v in (1, 2) for name in names]
+        assert [(each.rows, each.columns) for each in reply.heatmaps] == [(64, 64)] * 2 + [(64, 40)] * 2
+        for each, found in zip(reply.heatmaps, expected, strict=True):
+            np.testing.assert_allclose(np.array(each.map), found.map_HW, atol=1e-4)
+            assert each.log_odds == pytest.approx(found.log_odds, abs=1e-4)
+    alone = predictor.heatmaps(predictor.read(films[:1]), [EDEMA], size=64)
+    assert expected[1].log_odds == pytest.approx(alone[0].log_odds / 2, abs=1e-4)  # the answer is to both films
+    assert client.post("/v1/predict", files=several).json()["heatmaps"] == []
+    assert client.post("/v1/predict", json={"text": "cough", "explain": [EDEMA]}).json()["heatmaps"] == []
+    unknown = client.post("/v1/predict", json={"text": "cough", "explain": ["Jane Doe"]})
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (422, "no-such-pathology")
+    assert "Jane" not in unknown.text

@@ -87,7 +87,7 @@ def test_no_film_touches_the_disk(tmp_path, monkeypatch):
         b"no boundary at all",
         _film_part("text", b"a" * 500, None) + b"--x--\r\n",
         _film_part("files", b"1") * 4 + b"--x--\r\n",
-        _film_part("text", b"1", None) * 9 + b"--x--\r\n",
+        _film_part("text", b"1", None) * 10 + b"--x--\r\n",
     ],
     ids=["no end", "no name", "no boundary", "a long text", "many films", "many texts"],
 )

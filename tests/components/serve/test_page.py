@@ -187,7 +187,8 @@ def test_a_finding_is_shown_on_the_film_by_a_click(page, dicom, predictor):
     assert heat.count() == 0
     edema.click()
     _wait(lambda: heat.count() and heat.evaluate("node => node.complete && node.naturalWidth"))
-    expected = overlay(predictor.heatmap(dicom.read_bytes(), "Edema", size=512).map_HW)
+    study = predictor.read([dicom.read_bytes()])
+    expected = overlay(predictor.heatmaps(study, ["Edema"], size=512)[0].map_HW)
     alpha = cv2.imdecode(np.frombuffer(expected, np.uint8), cv2.IMREAD_UNCHANGED)[:, :, 3]
     assert alpha.shape == (512, 341)  # the film without the black beside it, where object-fit puts it
     assert alpha.any()
@@ -222,7 +223,7 @@ def test_a_finding_is_shown_on_the_film_by_a_click(page, dicom, predictor):
     _classify(page)
     edema.click()
     _wait(lambda: heat.count() and heat.evaluate("node => node.complete && node.naturalWidth"))
-    found = predictor.heatmap(dicom.read_bytes(), "Edema", view_positions=["AP"], size=512)
+    (found,) = predictor.heatmaps(predictor.read([dicom.read_bytes()], view_positions=["AP"]), ["Edema"], size=512)
     other = cv2.imdecode(np.frombuffer(overlay(found.map_HW), np.uint8), cv2.IMREAD_UNCHANGED)[:, :, 3]
     assert np.abs(other.astype(int) - alpha).max() > 5
     np.testing.assert_array_equal(_pixels(page, "#films img.heat", 3), other)

@@ -49,7 +49,7 @@ def test_one_usable_film_is_wanted(client, png):
 
 def test_openapi_describes_the_requests_and_the_answers_with_examples_that_work(client):
     schema = client.get("/openapi.json").json()
-    fields = {"files", "text", "age_years", "sex", "view_positions", "study_uid"}
+    fields = {"files", "text", "age_years", "sex", "view_positions", "study_uid", "explain"}
     for path in ("/v1/predict", "/v1/render", "/v1/explain"):
         operation = schema["paths"][path]["post"]
         content = operation["requestBody"]["content"]

@@ -258,7 +258,7 @@ def test_another_training_keeps_it_for_the_pathologies_that_it_knows(
     }
     setup = Setup(config.model_copy(update=values), tiny_data, device=CPU)
     known, kept = model_of(trained, config, tiny_data), setup.network.classifier
-    for name in ("words_KQ", "weight_PF", "bias_P"):
+    for name in ("words_KQ", "weight_PF", "bias_P", "usual_PVL"):
         assert torch.equal(known.get_buffer(f"patch_expert.{name}"), kept.get_buffer(f"patch_expert.{name}"))
 
 
