@@ -48,10 +48,7 @@ assert "artifacts" in components.__file__, components.__file__
 frame = pandas.DataFrame(json.load(open("rows.json")))
 print(model.predict(frame).to_json(orient="records"))
 """
-    command = [sys.executable, "-c", program, tracking_uri(world.root)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=_environment())
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.strip().splitlines()[-1])
+    found = _printed(program, tracking_uri(world.root), folder=tmp_path, environment=_environment())
     for one, other in zip(found, expected, strict=True):
         assert one.pop("in_distribution") is None, "too few films for a check"
         assert one == pytest.approx(other, abs=1e-5)
@@ -92,10 +89,7 @@ print(json.dumps([answer.to_dict("records")[0] for answer in answers]))
     )
     here, environment = tmp_path / "here", _environment()
     environment.pop("MLFLOW_TRACKING_URI", None)
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    answers = json.loads(done.stdout.strip().splitlines()[-1])
+    answers = _printed(program, folder=here, environment=environment)
     assert len(answers) == 6
     for found in answers:
         assert found.pop("in_distribution") is None
@@ -160,6 +154,14 @@ def _row(image: dict[str, Any], *, study: str) -> dict[str, Any]:
         "age_years": image["age_years"],
         "sex": image["sex"],
     }
+
+
+def _printed(program: str, *arguments: str, folder: Path, environment: dict[str, str]) -> Any:
+    """What the last line says, as JSON, of a program in a process of its own."""
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def _environment() -> dict[str, str]:

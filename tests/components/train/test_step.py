@@ -192,8 +192,8 @@ def test_only_training_texts_shape_the_vocabulary(
     class SeenError(Exception):
         pass
 
-    def build(_: TrainConfig, *, texts: list[str], num_pathologies: int) -> None:
-        assert num_pathologies == len(tiny_data.manifest.pathologies)
+    def build(_: TrainConfig, *, texts: list[str], film_size: int, num_pathologies: int) -> None:
+        assert (film_size, num_pathologies) == (32, len(tiny_data.manifest.pathologies))
         raise SeenError(texts)
 
     monkeypatch.setattr("components.train.setup.build_model", build)
