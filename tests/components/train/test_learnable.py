@@ -97,7 +97,7 @@ def test_the_expert_of_patches_learns_what_films_show_and_nothing_else(
     config: TrainConfig, tmp_path: Path, shuffled: bool
 ) -> None:
     loaded = _write(tmp_path / "data", shuffled=shuffled)
-    expert = PatchExpert(PatchConfig(words=16, patch=4, stride=2, grid=2, side=32), num_pathologies=len(NAMES))
+    expert = PatchExpert(PatchConfig(words=16, patch=4, stride=2, grid=2, side=SIZE), num_pathologies=len(NAMES))
     fit_patch_expert(expert, *taught_studies(config, loaded), seed=0)
     test = StudyDataset(loaded, splits=["test"], text=config.text)
     films_S1HW = torch.from_numpy(np.stack([np.stack(study.films) for study in test]))
