@@ -17,21 +17,21 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from components.serve.answers import explain_reply, model_reply, predict_reply
+from components.serve.answers import explain_reply, film_heatmaps, model_reply, predict_reply
 from components.serve.config import ServeConfig
 from components.serve.connections import calm
 from components.serve.errors import RequestError
 from components.serve.fields import StudyForm
 from components.serve.form import read_form
 from components.serve.guard import Guard
-from components.serve.heatmap import Heatmap, overlay
+from components.serve.heatmap import overlay
 from components.serve.json_log import note
 from components.serve.keys import KeyCheck, KeyRing, told_of_keys
 from components.serve.open_inference import open_inference
 from components.serve.openapi import EXPLAINED_BODY, FILM_BODY, REPLY_EXAMPLE, STUDY_BODY
 from components.serve.predictor import ReadStudy, StudyPredictor
 from components.serve.replies import error_reply
-from components.serve.schemas import ErrorReply, ExplainReply, ModelReply, PredictReply, Status
+from components.serve.schemas import ErrorReply, ExplainReply, FilmHeatmap, ModelReply, PredictReply, Status
 from components.serve.shadow import AfterAnswer, Shadow
 from components.serve.shadow_telemetry import ShadowTelemetry
 from components.serve.telemetry import Telemetry
@@ -186,7 +186,7 @@ def create_app(
     async def answer_study(read: Reading) -> PredictReply:
         """The answer to a study, whatever protocol it came by."""
 
-        def job(form: StudyForm) -> tuple[ReadStudy, tuple[Heatmap, ...]]:
+        def job(form: StudyForm) -> tuple[ReadStudy, tuple[FilmHeatmap, ...]]:
             study = predictor.read(
                 form.files,
                 text=form.text,
@@ -194,7 +194,7 @@ def create_app(
                 sex=form.sex,
                 view_positions=form.view_positions,
             )
-            return study, predictor.heatmaps(study, form.explain, size=_MAP_SIDE)
+            return study, film_heatmaps(predictor.heatmaps(study, form.explain, size=_MAP_SIDE))
 
         form, (study, heatmaps) = await answered(read, job)
         read_at = time.perf_counter()
