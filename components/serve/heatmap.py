@@ -13,7 +13,7 @@ from components.cxr.films.resample import shape_within
 __all__ = ["FULL", "Heatmap", "overlay", "spread_over"]
 
 FULL = 0.3
-"""Log-odds per hundredth of a film's square that get the full color: few points of few films have more. One scale for
+"""Log-odds per hundredth of a film's square that get the full color: on most films no point has more. One scale for
 all, so that a film of which there is little to say looks like it."""
 _FOR_BGR, _AGAINST_BGR = np.array([[40, 90, 255], [255, 150, 40]], np.uint8)
 _MOST_ALPHA = 200

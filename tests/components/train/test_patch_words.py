@@ -300,6 +300,8 @@ def test_a_heatmap_changes_where_the_film_does(config: TrainConfig, tiny_data: L
     reached[:11, 17:] = True  # a patch of 5 pixels around what changed
     assert float(change_PSS[:, ~reached].max()) < 1e-6
     assert float(change_PSS[:, reached].max()) > 1e-3
+    larger = torch.from_numpy(np.kron(other, np.ones((3, 3), np.uint8)))[None]  # is brought to the expert's side
+    torch.testing.assert_close(expert.heat(larger, torch.zeros(1, dtype=torch.long)), changed, rtol=1e-4, atol=1e-5)
 
 
 def test_rows_and_columns_of_a_heatmap_are_those_of_the_film(
