@@ -92,8 +92,8 @@ def _views(values: Sequence[str]) -> list[str | None] | None:
 
 
 def _names(values: Sequence[str]) -> tuple[str, ...]:
-    names = [part.strip() for value in values for part in value.split(",")]
-    return tuple(dict.fromkeys(name for name in names if name))
+    """Each once; one per value, as a pathology's name may have a comma."""
+    return tuple(dict.fromkeys(name for value in values if (name := value.strip())))
 
 
 def _uid(text: str) -> str | None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from components.cxr.films.resample import shape_within
+from components.cxr.films.resample import in_the_middle, shape_within
 
 __all__ = ["FULL", "Heatmap", "overlay", "spread_over"]
 
@@ -42,9 +42,8 @@ def spread_over(map_SS: npt.NDArray[np.float64], *, extent: tuple[float, float],
     """
     dense_SS = map_SS * (map_SS.size / 100)
     square_HW = cv2.resize(dense_SS, (size, size), interpolation=cv2.INTER_LINEAR)
-    rows, columns = shape_within(extent, size=size)
-    top, left = (size - rows) // 2, (size - columns) // 2
-    return np.ascontiguousarray(square_HW[top : top + rows, left : left + columns], dtype=np.float32)
+    film = in_the_middle(shape_within(extent, size=size), size=size)
+    return np.ascontiguousarray(square_HW[film], dtype=np.float32)
 
 
 def overlay(map_HW: npt.NDArray[np.float32]) -> bytes:

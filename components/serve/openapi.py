@@ -26,6 +26,7 @@ _FIELDS: dict[str, Any] = {
         "description": "Given back with the answer; never logged.",
     },
 }
+_NAMES = {"type": "array", "items": {"type": "string"}}
 _VIEWS = "PA, AP, LATERAL or LL for each film, empty where unknown; "
 _FILM = "Films as DICOM, PNG or JPEG, of any view."
 
@@ -35,7 +36,7 @@ def _form(files: dict[str, Any], several: dict[str, Any], how: str) -> dict[str,
         "files": {"type": "array", "items": files, "description": _FILM},
         **_FIELDS,
         "view_positions": {**several, "description": f"{_VIEWS}{how}Default: the DICOM headers'."},
-        "explain": {**several, "description": f"Pathologies whose heatmaps are wanted; {how}Default: none."},
+        "explain": {**_NAMES, "description": "Pathologies whose heatmaps are wanted, one per value. Default: none."},
     }
     return {"type": "object", "description": _DESCRIPTION, "properties": properties}
 

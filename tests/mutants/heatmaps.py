@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant
 MODEL, MAPS = "components/cxr/model/patch_expert.py", "components/cxr/model/heatmaps.py"
 WORDS, SERVED = "components/train/patch_words.py", "components/serve/heatmap.py"
 TEST, EXPLAIN = "tests/components/train/test_patch_words.py", "tests/components/serve/test_explain.py"
-PAGE = "tests/components/serve/test_page.py::test_a_finding_is_shown_on_the_film_by_a_click"
+PAGE = "tests/components/serve/test_page_heatmaps.py::test_a_finding_is_shown_on_the_film_by_a_click"
 SUM = f"{TEST}::test_heatmaps_add_up_to_what_the_patches_add"
 
 MUTANTS = [
@@ -61,8 +61,8 @@ MUTANTS = [
     Mutant(
         "a-heatmap-begins-where-the-square-does",
         file=SERVED,
-        old="top, left = (size - rows) // 2, (size - columns) // 2",
-        new="top, left = 0, 0",
+        old="in_the_middle(shape_within(extent, size=size), size=size)",
+        new="tuple(map(slice, shape_within(extent, size=size)))",
         test=f"{EXPLAIN}::test_a_map_covers_the_film_edge_to_edge",
     ),
     Mutant(

@@ -18,7 +18,7 @@ from components.cxr.films.display import Ramp, brightness_table, is_inverted, is
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.raster import encode_png, is_raster, luminance, read_raster
-from components.cxr.films.resample import EXACT_FLOAT32, resample, shape_within, weight_of
+from components.cxr.films.resample import EXACT_FLOAT32, in_the_middle, resample, shape_within, weight_of
 from components.cxr.films.shared_memory import FilmBytes
 from components.cxr.films.stored import StoredFilm, read_plain, read_stored
 
@@ -233,10 +233,8 @@ def _equalized(
 
 
 def _centered(image: Array, size: int) -> Array:
-    rows, columns = image.shape
     square = np.zeros((size, size), dtype=image.dtype)
-    top, left = (size - rows) // 2, (size - columns) // 2
-    square[top : top + rows, left : left + columns] = image
+    square[in_the_middle(_shape(image), size=size)] = image
     return square
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EXACT_FLOAT32", "resample", "shape_within", "weight_of"]
+__all__ = ["EXACT_FLOAT32", "in_the_middle", "resample", "shape_within", "weight_of"]
 
 Integers = npt.NDArray[np.unsignedinteger[Any]]
 Rows = Callable[[int, int], Integers]
@@ -41,6 +41,12 @@ def shape_within(extent: tuple[float, float], *, size: int) -> tuple[int, int]:
     """
     scale = size / max(extent)
     return max(1, round(extent[0] * scale)), max(1, round(extent[1] * scale))
+
+
+def in_the_middle(shape: tuple[int, int], *, size: int) -> tuple[slice, slice]:
+    """Where an image of so many rows and columns lies in a square of size x size."""
+    top, left = (size - shape[0]) // 2, (size - shape[1]) // 2
+    return slice(top, top + shape[0]), slice(left, left + shape[1])
 
 
 def weight_of(num_inputs: int, num_outputs: int) -> int:

@@ -18,6 +18,7 @@ from components.cxr.model.batch import Study
 from components.cxr.model.predictor import predict
 from components.serve.app import create_app
 from components.serve.config import ServeConfig
+from components.serve.fields import study_form
 from components.serve.heatmap import FULL, overlay, spread_over
 from components.serve.predictor import StudyPredictor
 from components.serve.schemas import ExplainReply, PredictReply
@@ -183,10 +184,9 @@ def test_an_answer_comes_with_the_heatmaps_that_were_asked_for(client: TestClien
         "inputs": [{"name": k, "datatype": "BYTES", "shape": [2], "data": data} for k, data in tensors.items()],
         "outputs": [{"name": "reply"}],
     }
-    commas = {"explain": "Fracture, Edema,Fracture", "view_positions": ",AP"}
+    form = {"explain": ["Fracture", " Edema", "Fracture"], "view_positions": ",AP"}
     asked = [
-        client.post("/v1/predict", files=several, data=commas).content,
-        client.post("/v1/predict", files=several, data={**commas, "explain": names}).content,
+        client.post("/v1/predict", files=several, data=form).content,
         client.post("/v1/predict", json={"files": coded, "view_positions": views, "explain": names}).content,
         client.post("/v2/models/cxrflow/infer", json=infer).json()["outputs"][0]["data"][0],
     ]
@@ -201,6 +201,7 @@ def test_an_answer_comes_with_the_heatmaps_that_were_asked_for(client: TestClien
     assert expected[1].log_odds == pytest.approx(alone[0].log_odds / 2, abs=1e-4)  # the answer is to both films
     assert client.post("/v1/predict", files=several).json()["heatmaps"] == []
     assert client.post("/v1/predict", json={"text": "cough", "explain": [EDEMA]}).json()["heatmaps"] == []
+    assert study_form([], {"explain": ["Nodule, or mass"]}, ServeConfig()).explain == ("Nodule, or mass",)
     unknown = client.post("/v1/predict", json={"text": "cough", "explain": ["Jane Doe"]})
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (422, "no-such-pathology")
     assert "Jane" not in unknown.text

@@ -1,139 +1,46 @@
-"""The page in a real Chromium, by mouse and keyboard as a person uses them, before a real server."""
+"""The page, by mouse and keyboard as a person uses it, before a real server."""
 
 import json
 import shutil
-import time
 
 import cv2
 import numpy as np
 import pytest
 
-from components.serve.heatmap import overlay
+from tests.components.serve.in_chromium import (
+    browser,
+    classify,
+    dicom,
+    drop,
+    focused,
+    open_page,
+    page,
+    pixels,
+    shown,
+    style,
+    wait,
+)
 
+__all__ = ["browser", "dicom", "open_page", "page"]
 pytestmark = pytest.mark.slow
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-STORED = (np.arange(60 * 40, dtype=np.uint16).reshape(60, 40) * 7) % 4096
-HEADER = {"ViewPosition": "PA", "PatientAge": "063Y"}
 SIZES = [(1280, 900), (390, 844), (320, 640)]
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here; Debian has it as the package chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser, server):
-    """Opens the page; in the end nothing may have gone wrong in it unseen."""
-    complaints, contexts = [], []
-
-    def open_page(width=1280, height=900, scheme="light"):
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.goto(server.address)
-        page.get_by_role("button", name="Effusion, portable").wait_for()
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    unexpected = [text for text in complaints if "Failed to load resource" not in text]
-    assert not unexpected
-
-
-@pytest.fixture
-def page(open_page):
-    return open_page()
-
-
-@pytest.fixture
-def dicom(tmp_path, dicom_bytes):
-    path = tmp_path / "film.dcm"
-    path.write_bytes(dicom_bytes(STORED, bits_stored=12, PhotometricInterpretation="MONOCHROME1", **HEADER))
-    return path
-
-
-def _drop(page, *paths):
-    """A drag from the desktop, as the browser gets it from the system."""
-    page.locator("#drop").evaluate("node => node.scrollIntoView({ block: 'center' })")
-    box = page.locator("#drop").bounding_box()
-    point = {"x": box["x"] + 20, "y": box["y"] + 20}
-    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
-    session = page.context.new_cdp_session(page)
-    for kind in ("dragEnter", "dragOver", "drop"):
-        session.send("Input.dispatchDragEvent", {"type": kind, **point, "data": data})
-
-
-def _wait(check, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not (found := check()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
-    return found
-
-
-def _shown(page, number=1):
-    """Wait for that many pictures."""
-    script = "() => [...document.querySelectorAll('#films img')].filter(i => i.complete && i.naturalWidth).length"
-    _wait(lambda: page.evaluate(script) == number)
-
-
-def _classify(page):
-    page.get_by_role("button", name="Classify").click()
-    page.locator("#findings li").first.wait_for()
-
-
-def _style(page, name):
-    return page.locator("#films img").first.evaluate(f"node => node.style.{name}")
-
-
-def _focused(page):
-    return page.evaluate("() => document.activeElement.id || document.activeElement.textContent")
-
-
-def _pixels(page, which="#films img", channel=0):
-    """What the first picture holds."""
-    values = page.evaluate(
-        """([which, channel]) => {
-          const image = document.querySelector(which), canvas = document.createElement('canvas');
-          canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
-          const context = canvas.getContext('2d');
-          context.drawImage(image, 0, 0);
-          const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
-          return [canvas.height, ...data.filter((_, i) => i % 4 === channel)];
-        }""",
-        [which, channel],
-    )
-    return np.array(values[1:], np.uint8).reshape(values[0], -1)
-
-
 def test_a_dropped_dicom_is_shown_as_the_server_read_it(page, dicom, predictor):
-    _drop(page, dicom)
-    _shown(page)
+    drop(page, dicom)
+    shown(page)
     expected = predictor.render(dicom.read_bytes(), size=1024)
-    np.testing.assert_array_equal(_pixels(page), cv2.imdecode(np.frombuffer(expected, np.uint8), 0))
+    np.testing.assert_array_equal(pixels(page), cv2.imdecode(np.frombuffer(expected, np.uint8), 0))
     page.get_by_role("button", name="Model’s pixels").click()
-    _wait(lambda: page.locator("#films img").get_attribute("alt") == "Film 1 as the model saw it")
-    _wait(lambda: _pixels(page).shape == (32, 32))
-    np.testing.assert_array_equal(_pixels(page), predictor.predict([dicom.read_bytes()]).study.films[0])
+    wait(lambda: page.locator("#films img").get_attribute("alt") == "Film 1 as the model saw it")
+    wait(lambda: pixels(page).shape == (32, 32))
+    np.testing.assert_array_equal(pixels(page), predictor.predict([dicom.read_bytes()]).study.films[0])
 
 
 def test_threshold_and_interval_are_in_view_and_the_answer_is_the_servers(page, dicom, predictor, tmp_path):
-    _drop(page, dicom)
-    _classify(page)
+    drop(page, dicom)
+    classify(page)
     expected = predictor.predict([dicom.read_bytes()])
     assert page.locator("#findings li").count() == len(expected.answers)
     for row in page.locator("#findings li").all():
@@ -153,7 +60,7 @@ def test_threshold_and_interval_are_in_view_and_the_answer_is_the_servers(page, 
     assert saved["answers"]["Edema"]["probability"] == pytest.approx(expected.answers["Edema"].probability, abs=1e-6)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy as text").click()
-    _wait(lambda: page.locator("#copy").inner_text() == "Copied")
+    wait(lambda: page.locator("#copy").inner_text() == "Copied")
     text = page.evaluate("() => navigator.clipboard.readText()")
     assert all(name in text for name in expected.answers)
     assert "threshold" in text
@@ -179,63 +86,6 @@ def test_findings_come_by_distance_or_in_the_usual_order_by_one_click(page, pred
     assert page.get_by_role("button", name="Usual order").get_attribute("aria-pressed") == "true"
 
 
-def test_a_finding_is_shown_on_the_film_by_a_click(page, dicom, predictor):
-    _drop(page, dicom)
-    _shown(page)
-    _classify(page)
-    heat, edema = page.locator("#films img.heat"), page.get_by_role("button", name="Edema", exact=True)
-    assert heat.count() == 0
-    edema.click()
-    _wait(lambda: heat.count() and heat.evaluate("node => node.complete && node.naturalWidth"))
-    study = predictor.read([dicom.read_bytes()])
-    expected = overlay(predictor.heatmaps(study, ["Edema"], size=512)[0].map_HW)
-    alpha = cv2.imdecode(np.frombuffer(expected, np.uint8), cv2.IMREAD_UNCHANGED)[:, :, 3]
-    assert alpha.shape == (512, 341)  # the film without the black beside it, where object-fit puts it
-    assert alpha.any()
-    np.testing.assert_array_equal(_pixels(page, "#films img.heat", 3), alpha)
-    assert heat.evaluate("node => getComputedStyle(node).objectFit") == "contain"
-    boxes = [page.locator(which).bounding_box() for which in ("#films img.heat", "#films img:not(.heat)")]
-    assert boxes[0] == boxes[1]
-    assert edema.get_attribute("aria-pressed") == "true"
-    assert heat.get_attribute("alt") == "Heatmap of Edema"
-    _wait(lambda: page.get_by_role("status").inner_text() == "Heatmap of Edema shown")
-    page.get_by_role("button", name="Zoom in").click()
-    assert "scale(1.25)" in _style(page, "transform")
-    assert heat.evaluate("node => node.style.transform") == _style(page, "transform")
-    page.get_by_label("Strength").fill("30")
-    assert float(heat.evaluate("node => getComputedStyle(node).opacity")) == pytest.approx(0.3)
-    page.get_by_role("button", name="Fracture", exact=True).click()
-    _wait(lambda: heat.get_attribute("alt") == "Heatmap of Fracture")
-    assert edema.get_attribute("aria-pressed") == "false"
-    page.get_by_role("button", name="Usual order").click()
-    assert page.get_by_role("button", name="Fracture", exact=True).get_attribute("aria-pressed") == "true"
-    page.get_by_role("button", name="Hide").click()
-    assert heat.count() == 0
-    assert _focused(page) == "Fracture"
-    edema.click()
-    _wait(heat.count)
-    edema.click()
-    assert heat.count() == 0
-    edema.click()
-    page.get_by_label("View of film 1").select_option("AP")  # another study
-    assert heat.count() == 0
-    assert not page.locator("#heat").is_visible()
-    _classify(page)
-    edema.click()
-    _wait(lambda: heat.count() and heat.evaluate("node => node.complete && node.naturalWidth"))
-    (found,) = predictor.heatmaps(predictor.read([dicom.read_bytes()], view_positions=["AP"]), ["Edema"], size=512)
-    other = cv2.imdecode(np.frombuffer(overlay(found.map_HW), np.uint8), cv2.IMREAD_UNCHANGED)[:, :, 3]
-    assert np.abs(other.astype(int) - alpha).max() > 5
-    np.testing.assert_array_equal(_pixels(page, "#films img.heat", 3), other)
-
-
-def test_a_finding_of_a_text_alone_has_no_place(page):
-    page.get_by_label("Indication").fill("cough")
-    _classify(page)
-    assert page.locator("#findings button").count() == 0
-    assert page.locator("#choose").count() == 0
-
-
 @pytest.mark.parametrize(
     ("state", "probability", "threshold", "words"),
     [
@@ -254,7 +104,7 @@ def test_a_low_probability_over_a_low_threshold_does_not_read_as_an_alarm(page, 
 
 def test_no_finding_does_not_count_beside_a_finding_and_uncertain_is_seen_as_such(page):
     page.get_by_label("Indication").fill("cough")
-    _classify(page)
+    classify(page)
     page.evaluate(
         """() => {
           const put = (name, state, probability) => {
@@ -280,10 +130,10 @@ def test_a_folder_is_taken_apart_and_one_without_films_is_no_server_that_is_down
     shutil.copy(dicom, study / "series" / "00001")
     (study / "report.txt").write_text("x")
     (notes / "report.txt").write_text("x")
-    _drop(page, study)
-    _shown(page)
-    _drop(page, notes)
-    _wait(lambda: "The folder has no film." in page.locator("#error").inner_text())
+    drop(page, study)
+    shown(page)
+    drop(page, notes)
+    wait(lambda: "The folder has no film." in page.locator("#error").inner_text())
     assert page.locator("#films li").count() == 1
 
 
@@ -291,27 +141,27 @@ def test_each_failure_has_words_of_its_own(page, dicom, tmp_path):
     error = page.locator("#error")
     junk = tmp_path / "junk.dcm"
     junk.write_bytes(b"no film")
-    _drop(page, junk)
-    _wait(lambda: "neither DICOM, PNG nor JPEG" in page.locator("#films").inner_text())
+    drop(page, junk)
+    wait(lambda: "neither DICOM, PNG nor JPEG" in page.locator("#films").inner_text())
     page.get_by_role("button", name="Remove film 1").click()
-    _drop(page, dicom, dicom, dicom, dicom)
-    _wait(lambda: "a study may have 3" in error.inner_text())
+    drop(page, dicom, dicom, dicom, dicom)
+    wait(lambda: "a study may have 3" in error.inner_text())
     assert page.locator("#films li").count() == 0
     page.get_by_role("button", name="Classify").click()
-    _wait(lambda: "neither a film nor a text" in error.inner_text())
-    assert _focused(page) == "send"
-    _drop(page, dicom)
-    _shown(page)
+    wait(lambda: "neither a film nor a text" in error.inner_text())
+    assert focused(page) == "send"
+    drop(page, dicom)
+    shown(page)
     dicom.unlink()
     page.get_by_role("button", name="Classify").click()
-    _wait(lambda: "film.dcm cannot be read." in error.inner_text())
+    wait(lambda: "film.dcm cannot be read." in error.inner_text())
     page.get_by_role("button", name="Clear").click()
     page.get_by_label("Indication").fill("cough")
     page.context.set_offline(True)
     page.get_by_role("button", name="Classify").click()
-    _wait(lambda: "The server does not answer." in error.inner_text())
+    wait(lambda: "The server does not answer." in error.inner_text())
     page.context.set_offline(False)
-    _classify(page)
+    classify(page)
     assert error.inner_text() == ""
 
 
@@ -319,53 +169,53 @@ def test_an_error_is_brought_into_view(open_page):
     page = open_page(1280, 500)
     page.get_by_role("button", name="Effusion, portable").click()
     page.locator("#findings li").first.wait_for()
-    _shown(page)
+    shown(page)
     page.get_by_label("Age in years").fill("200")
     page.get_by_role("button", name="Classify").click()
-    _wait(lambda: "no number from 0 to 130" in page.locator("#error").inner_text())
-    _wait(lambda: 0 <= page.locator("#error").bounding_box()["y"] < 400)
-    assert _focused(page) == "send"
+    wait(lambda: "no number from 0 to 130" in page.locator("#error").inner_text())
+    wait(lambda: 0 <= page.locator("#error").bounding_box()["y"] < 400)
+    assert focused(page) == "send"
 
 
 def test_the_keyboard_alone_is_enough(page):
     seen = []
     for _ in range(12):  # to the first example
         page.keyboard.press("Tab")
-        seen.append(_focused(page))
+        seen.append(focused(page))
         if seen[-1].startswith("No finding, two"):
             break
     assert {"picker", "folder"} <= set(seen)
     page.keyboard.press("Enter")
     page.locator("#findings li").first.wait_for()
-    _shown(page, 2)
-    assert _focused(page).startswith("No finding, two")
+    shown(page, 2)
+    assert focused(page).startswith("No finding, two")
     while not page.evaluate("() => document.activeElement.classList.contains('view')"):
         page.keyboard.press("Tab")
     for key in ("+", "+", "ArrowLeft", "i", "b", "c"):
         page.keyboard.press(key)
-    assert _style(page, "transform") == "translate(30px, 0px) scale(1.5625)"
-    assert _style(page, "filter") == "invert(1) brightness(1.1) contrast(1.1)"
+    assert style(page, "transform") == "translate(30px, 0px) scale(1.5625)"
+    assert style(page, "filter") == "invert(1) brightness(1.1) contrast(1.1)"
     page.keyboard.press("0")
-    assert _style(page, "transform") == "translate(0px, 0px) scale(1)"
-    while _focused(page) != "text":
+    assert style(page, "transform") == "translate(0px, 0px) scale(1)"
+    while focused(page) != "text":
         page.keyboard.press("Tab")
     page.keyboard.type(" and cough")
     assert "Classify it again" in page.locator("#result").inner_text()
-    while _focused(page) != "send":
+    while focused(page) != "send":
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    _wait(lambda: page.locator(".changed").count() == 0 and page.locator("#findings li").count())
-    assert _focused(page) == "send"
-    while _focused(page) != "by-list":
+    wait(lambda: page.locator(".changed").count() == 0 and page.locator("#findings li").count())
+    assert focused(page) == "send"
+    while focused(page) != "by-list":
         page.keyboard.press("Tab")
     page.keyboard.press("Space")
     assert page.locator("#by-list").get_attribute("aria-pressed") == "true"
-    assert _focused(page) == "by-list"
+    assert focused(page) == "by-list"
 
 
 def test_the_mouse_zooms_moves_and_lights(page, dicom):
-    _drop(page, dicom)
-    _shown(page)
+    drop(page, dicom)
+    shown(page)
     page.locator("#films .view").scroll_into_view_if_needed()
     box = page.locator("#films .view").bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -377,24 +227,24 @@ def test_the_mouse_zooms_moves_and_lights(page, dicom):
         page.mouse.up()
 
     drag(10, 10)
-    assert _style(page, "transform") == "translate(0px, 0px) scale(1)"  # nothing to move while it fits
+    assert style(page, "transform") == "translate(0px, 0px) scale(1)"  # nothing to move while it fits
     page.mouse.wheel(0, -300)
-    _wait(lambda: "scale(2.1" in _style(page, "transform"))
+    wait(lambda: "scale(2.1" in style(page, "transform"))
     drag(40, -25)
-    assert _style(page, "transform").startswith("translate(40px, -25px)")
+    assert style(page, "transform").startswith("translate(40px, -25px)")
     page.get_by_role("button", name="brightness").click()
     drag(0, -60)
-    assert "brightness(1.49" in _style(page, "filter")
+    assert "brightness(1.49" in style(page, "filter")
     page.get_by_role("button", name="Invert").click()
-    assert "invert(1)" in _style(page, "filter")
+    assert "invert(1)" in style(page, "filter")
     page.get_by_role("button", name="Reset").click()
-    assert _style(page, "filter") == "invert(0) brightness(1) contrast(1)"
+    assert style(page, "filter") == "invert(0) brightness(1) contrast(1)"
 
 
 def test_two_fingers_zoom(open_page, dicom):
     page = open_page(390, 844)
-    _drop(page, dicom)
-    _shown(page)
+    drop(page, dicom)
+    shown(page)
     page.locator("#films .view").scroll_into_view_if_needed()
     box = page.locator("#films .view").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -402,7 +252,7 @@ def test_two_fingers_zoom(open_page, dicom):
     for kind, apart in (("touchStart", 40), ("touchMove", 60), ("touchMove", 80), ("touchEnd", 0)):
         points = [{"x": x + side * apart, "y": y, "id": side + 1} for side in (-1, 1)] if apart else []
         session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
-    _wait(lambda: "scale(2)" in _style(page, "transform"))
+    wait(lambda: "scale(2)" in style(page, "transform"))
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
@@ -410,7 +260,7 @@ def test_nothing_is_cut_off_or_covered(open_page, width, height):
     page = open_page(width, height)
     page.get_by_role("button", name="Pneumothorax, two").click()
     page.locator("#findings li").first.wait_for()
-    _shown(page, 2)
+    shown(page, 2)
     assert page.evaluate("() => document.documentElement.scrollWidth") == width
     first, second = (page.locator("#films .view").nth(i).bounding_box() for i in (0, 1))
     assert (first["y"] == second["y"]) == (width == 1280)  # side by side where there is room
@@ -440,16 +290,16 @@ def test_axe_finds_no_serious_fault(open_page, scheme, width, dicom):
 
     check()
     page.get_by_role("button", name="Classify").click()
-    _wait(lambda: page.locator("#error").inner_text())
+    wait(lambda: page.locator("#error").inner_text())
     check()
     page.get_by_label("Indication").fill("INDICATION: cough\nFINDINGS: none")
-    _drop(page, dicom)
-    _shown(page)
-    _classify(page)
+    drop(page, dicom)
+    shown(page)
+    classify(page)
     assert page.locator(".warnings li").count() == 1
     check()
     page.get_by_role("button", name="Edema", exact=True).click()
-    _wait(page.locator("#films img.heat").count)
+    wait(page.locator("#films img.heat").count)
     check()
     page.get_by_label("Indication").fill("fever")
     check()
@@ -457,15 +307,15 @@ def test_axe_finds_no_serious_fault(open_page, scheme, width, dicom):
 
 def test_an_answer_and_an_error_are_announced(page, dicom):
     page.get_by_label("Indication").fill("cough")
-    _classify(page)
-    _wait(lambda: page.get_by_role("status").inner_text().startswith("Answer: "))
+    classify(page)
+    wait(lambda: page.get_by_role("status").inner_text().startswith("Answer: "))
     assert page.get_by_role("alert").count() == 1
     assert page.get_by_role("list", name="Findings").count() == 1
-    _drop(page, dicom)
-    _shown(page)
+    drop(page, dicom)
+    shown(page)
     assert page.get_by_role("group", name="Film 1, as the server read it").count() == 1
     page.get_by_role("button", name="Remove film 1").click()
-    assert _focused(page) == "picker"
+    assert focused(page) == "picker"
 
 
 def test_the_model_card_is_one_click_away(page):
@@ -483,7 +333,7 @@ def test_another_picture_is_refused_in_words(browser, checked, make_png, tmp_pat
     with running_server(ServeConfig(), checked.bundle, checked.evaluation) as server:
         page = browser.new_page()
         page.goto(server.address)
-        _drop(page, picture)
+        drop(page, picture)
         page.get_by_role("button", name="Classify").click()
         page.locator("#overall").wait_for()
         said = "No answer. The picture looks unlike the chest films that the model was trained on."

@@ -5,11 +5,10 @@ import pytest
 from components.serve.config import ServeConfig
 from components.serve.golden import running_server
 from components.serve.keys import add_key, new_key
-from tests.components.serve.test_page import browser as a_browser
+from tests.components.serve.in_chromium import browser
 
+__all__ = ["browser"]
 pytestmark = pytest.mark.slow
-
-browser = a_browser
 
 
 def test_the_page_asks_for_the_key_once_and_keeps_it_in_memory_alone(browser, evaluated, tmp_path):
