@@ -40,7 +40,7 @@ mutants: .venv/.dev ## Plant bugs one at a time; a test must notice each (ARGS="
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 test-docker: images .venv/.dev ## The tests of the images and of training on two nodes
-	$(BIN)/python -m pytest tests/infra/docker -m "not soak"
+	$(BIN)/python -m pytest -n 2 --dist loadscope tests/infra/docker -m "not soak"
 
 test-slurm: .venv/.dev ## The tests of a run on a Slurm cluster (infra/slurm/ci.sh make test-slurm)
 	$(BIN)/python -m pytest tests/infra/slurm

@@ -66,10 +66,14 @@ METHODS = ("self-training",)
 REMOVED = ("mean teacher",)
 """Arms whose method is no longer there: their runs are kept and shown beside the others, and cannot be made again."""
 
-CURVE_ARMS = ("none", "self-training", "report labels")
+CURVES = {
+    "oracle": ("none", "self-training", "report labels"),
+    "oracle, patches": ("patches", "self-training, patches", "report labels, patches"),
+}
+"""Arms over shares of the labels by the one with all labels, where their curves end."""
 CURVE_EPOCHS = {1: 150, 3: 80, 10: 25, 30: 16}
 """Passes over the labeled studies alone by their share in percent: some 300 steps, more where there is more to learn.
-With 100 % all arms are the oracle."""
+With 100 % all arms are the oracle with an expert or without."""
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "one attention (concat)": {"architecture": {"fusion": {"kind": "concat"}}},
@@ -127,22 +131,22 @@ def print_report(kept: Path, preset: Preset = "medium", *, figure: Path | None =
     """
     runs = [run for run in read_runs(kept).values() if run["preset"] == preset]
     found = methods_table(runs)
-    curve = curve_table(runs, arms=CURVE_ARMS, everything="oracle")
-    if curve:
+    curves = [curve_table(runs, arms=arms, everything=everything) for everything, arms in CURVES.items()]
+    for curve in filter(None, curves):
         print(f"\n{curve}")
     for arms, other, percent in ((ABLATIONS, "oracle", 100), (PRETRAINED, "none", 10), (PRETRAINED, "oracle", 100)):
         by_arm = {name: runs_by_seed(runs, name, percent) for name in arms}
         less_table(f"less {other}, {percent} % labeled", by_arm, runs_by_seed(runs, other, percent))
     print(json.dumps({name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}))
-    if figure and (drawn := curve_figure(runs, arms=CURVE_ARMS, everything="oracle")):
-        drawn.savefig(figure, metadata={"Description": curve})
+    if figure and (drawn := curve_figure(runs, CURVES)):
+        drawn.savefig(figure, metadata={"Description": "\n\n".join(filter(None, curves))})
 
 
 def _arms(part: Part, seed: int) -> list[tuple[str, int, dict[str, Any]]]:
     """Name, percent of the patients with labels, and section `train` of every arm."""
     base, oracle = base_values(seed), base_values(seed) | ARMS["oracle"]
+    patches: dict[str, Any] = {"architecture": {"patches": {}}}
     if part is Part.METHODS:
-        patches: dict[str, Any] = {"architecture": {"patches": {}}}
         of_arm = {name: base | changed for name, changed in ARMS.items()}
         of_arm |= {name: _merged(of_arm[other], patches) for name, other in PATCHES.items()}
         return [(name, _percent(name), values) for name, values in of_arm.items()]
@@ -158,15 +162,16 @@ def _arms(part: Part, seed: int) -> list[tuple[str, int, dict[str, Any]]]:
         ]
     arms = []
     for percent, epochs in CURVE_EPOCHS.items():
-        for name in CURVE_ARMS:
-            values = _merged(base, ARMS[name])
+        for name in (name for of_curve in CURVES.values() for name in of_curve):
+            method = PATCHES.get(name, name)
+            values = _merged(base, ARMS[method])
             if percent != 10:  # where it is, the arm is that of the methods, to the letter
                 values |= {"labeled_fraction": percent / 100}
-                values |= {"epochs": epochs} if name == "none" else {}
-            if percent != 10 and name == "self-training":
+                values |= {"epochs": epochs} if method == "none" else {}
+            if percent != 10 and method == "self-training":
                 values = _merged(values, {"semi_supervised": {"teacher_epochs": epochs}})
-            arms.append((name, percent, values))
-    return [*arms, ("oracle", 100, oracle)]
+            arms.append((name, percent, _merged(values, patches) if name in PATCHES else values))
+    return [*arms, ("oracle", 100, oracle), ("oracle, patches", 100, _merged(oracle, patches))]
 
 
 def _merged(values: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ __all__ = ["curve_figure", "curve_table"]
 
 COLORS = ("#6b7280", "#1f4e8c", "#d9730d")
 MARKERS = ("s", "o", "^")
-"""Curves are told apart without colors too."""
+FACES = ("white", None)
+"""Curves are told apart without colors too: one marker per color, hollow in the first set and full in the second."""
 
 Run = Mapping[str, Any]
 Points = dict[int, tuple[Scores, int]]
@@ -51,22 +52,27 @@ def curve_table(runs: Sequence[Run], *, arms: Sequence[str], everything: str) ->
     return "\n".join(lines)
 
 
-def curve_figure(runs: Sequence[Run], *, arms: Sequence[str], everything: str) -> Figure | None:
-    """The same as curves with 95 % intervals; None where there is nothing to draw."""
-    points = _points(runs, arms, everything)
-    if not _begun(points):
+def curve_figure(runs: Sequence[Run], sets: Mapping[str, Sequence[str]]) -> Figure | None:
+    """The same as curves with 95 % intervals; None where there is nothing to draw.
+
+    Args:
+        sets: arms by the one with all labels where their curves end; two sets at most, of three arms each.
+    """
+    begun = {everything: found for everything, arms in sets.items() if _begun(found := _points(runs, arms, everything))}
+    if not begun:
         return None
-    figure = Figure(figsize=(6.4, 4.0), dpi=130, layout="constrained")
+    figure = Figure(figsize=(6.4, 4.4), dpi=130, layout="constrained")
     axes = figure.subplots()
-    for i, (name, color, marker) in enumerate(zip(arms, COLORS, MARKERS, strict=True)):
-        shares = sorted(points[name])
-        samples = [points[name][percent][0] for percent in shares]
+    drawn = [each for points, face in zip(begun.values(), FACES, strict=False) for each in _looks(points, face)]
+    for i, (name, of_share, look) in enumerate(drawn):
+        shares = sorted(of_share)
+        samples = [of_share[percent][0] for percent in shares]
         value = np.array([each[0] for each in samples])
         ends = np.array([[each[0] - low(each[1:]), high(each[1:]) - each[0]] for each in samples]).T
-        shifted = np.array(shares) * 1.04 ** (i - 1)  # side by side, so that no interval hides another
-        axes.errorbar(shifted, value, yerr=ends, color=color, marker=marker, markersize=5, capsize=3, label=name)
+        shifted = np.array(shares) * 1.03 ** (i - (len(drawn) - 1) / 2)  # side by side: no interval hides another
+        axes.errorbar(shifted, value, yerr=ends, markersize=5, capsize=3, label=name, **look)
     axes.set_xscale("log")
-    shares = sorted({percent for of_share in points.values() for percent in of_share})
+    shares = sorted({percent for points in begun.values() for of_share in points.values() for percent in of_share})
     axes.set_xticks(shares, [f"{percent} %" for percent in shares])
     axes.minorticks_off()
     axes.set_xlabel("patients whose labels are used")
@@ -75,6 +81,14 @@ def curve_figure(runs: Sequence[Run], *, arms: Sequence[str], everything: str) -
     axes.grid(axis="y", color="#e5e7eb")
     axes.legend(frameon=False, loc="lower right")
     return figure
+
+
+def _looks(points: Mapping[str, Points], face: str | None) -> list[tuple[str, Points, dict[str, Any]]]:
+    line = "-" if face is None else ":"
+    return [
+        (name, of_share, {"color": color, "marker": marker, "linestyle": line, "markerfacecolor": face or color})
+        for (name, of_share), color, marker in zip(points.items(), COLORS, MARKERS, strict=True)
+    ]
 
 
 def _points(runs: Sequence[Run], arms: Sequence[str], everything: str) -> dict[str, Points]:

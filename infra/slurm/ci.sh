@@ -94,7 +94,7 @@ SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=0
 ReturnToService=2
 SlurmdTimeout=12
 KillWait=10
-MinJobAge=120
+MinJobAge=600
 NodeName=DEFAULT CPUs=2 RealMemory=4096 Gres=gpu:a100:2
 NodeName=n1 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$first
 NodeName=n2 NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=$second Feature=ib

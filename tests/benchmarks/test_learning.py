@@ -110,7 +110,7 @@ def test_without_runs_there_is_nothing_to_tell() -> None:
 
 def test_shares_of_labels_are_rows_of_the_curve(runs: list[dict]) -> None:
     few = [each | {"percent": 1, "arm": each["arm"]} for each in runs if each["arm"] in ("none", "report labels")]
-    curve = {"arms": learning.CURVE_ARMS, "everything": "oracle"}
+    curve = {"arms": learning.CURVES["oracle"], "everything": "oracle"}
     table, differences = curve_table(runs + few[:1], **curve).split("\n\n")
     (one,) = [line for line in table.splitlines() if line.startswith("1 %")]
     (ten,) = [line for line in table.splitlines() if line.startswith("10 %")]
@@ -135,19 +135,26 @@ def test_shares_of_labels_are_rows_of_the_curve(runs: list[dict]) -> None:
         "(3)",
     ], "at 1 % one arm ran"
     assert not curve_table(runs, **curve), "10 % alone is no curve"
-    assert curve_figure(runs, **curve) is None
+    assert curve_figure(runs, learning.CURVES) is None
 
 
 def test_every_curve_of_the_figure_ends_where_all_labels_are_used(runs: list[dict]) -> None:
-    few = [each | {"percent": 1} for each in runs if each["arm"] in learning.CURVE_ARMS]
-    drawn = curve_figure(runs + few, arms=learning.CURVE_ARMS, everything="oracle")
+    alone = [each for each in runs if each["arm"] in (*learning.CURVES["oracle"], "oracle")]
+    arm = {other: name for name, other in learning.PATCHES.items()}
+    beside = []
+    for each in alone:
+        better = {name: [score + 500 for score in scores] for name, scores in each["auroc_times_10000"].items()}
+        beside.append(each | {"arm": arm[each["arm"]], "auroc_times_10000": better})
+    few = [each | {"percent": 1} for each in alone + beside if each["percent"] == 10]
+    drawn = curve_figure(alone + beside + few, learning.CURVES)
     (axes,) = drawn.axes
     curves = {each.get_label(): each.lines[0] for each in axes.containers}
-    assert tuple(curves) == learning.CURVE_ARMS
-    for line in curves.values():
-        assert line.get_ydata()[-1] == pytest.approx(0.76, abs=1e-4)
+    assert list(curves) == [name for arms in learning.CURVES.values() for name in arms]
+    for name, line in curves.items():
+        assert line.get_ydata()[-1] == pytest.approx(0.81 if name in learning.PATCHES else 0.76, abs=1e-4)
     assert curves["none"].get_ydata()[1] == pytest.approx(0.67, abs=1e-4)
-    assert len({line.get_marker() for line in curves.values()}) == 3, "told apart without colors"
+    looks = {(line.get_marker(), line.get_markerfacecolor() == "white") for line in curves.values()}
+    assert len(looks) == 6, "told apart without colors"
 
 
 def test_ablations_are_compared_with_the_oracle(runs: list[dict], capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,12 +196,16 @@ def test_a_pretrained_arm_changes_the_text_encoder_alone() -> None:
 def test_an_arm_with_a_share_of_the_labels_changes_only_that() -> None:
     arms = {(name, percent): values for name, percent, values in learning._arms(learning.Part.CURVE, 3)}
     methods = {name: values for name, _, values in learning._arms(learning.Part.METHODS, 3)}
-    for name in learning.CURVE_ARMS:
+    for name in (name for of_curve in learning.CURVES.values() for name in of_curve):
         assert arms[name, 10] == methods[name], "the run is found again"
         assert arms[name, 1]["labeled_fraction"] == 0.01
         assert arms[name, 1]["labeled_seed"] == 3
-    assert arms["oracle", 100] == methods["oracle"]
+        assert (arms[name, 3]["architecture"]["patches"] == "none") == (name not in learning.PATCHES)
+    for name in learning.CURVES:
+        assert arms[name, 100] == methods[name]
     assert arms["self-training", 3]["semi_supervised"]["teacher_epochs"] == arms["none", 3]["epochs"]
+    assert arms["self-training, patches", 3]["semi_supervised"] == arms["self-training", 3]["semi_supervised"]
+    assert arms["patches", 3]["epochs"] == arms["none", 3]["epochs"]
     assert "teacher_epochs" not in methods["self-training"]["semi_supervised"]
 
 
