@@ -38,7 +38,7 @@ def _form(files: dict[str, Any], several: dict[str, Any], how: str) -> dict[str,
         "view_positions": {**several, "description": f"{_VIEWS}{how}Default: the DICOM headers'."},
         "explain": {**_NAMES, "description": "Pathologies whose heatmaps are wanted, one per value. Default: none."},
     }
-    return {"type": "object", "description": _DESCRIPTION, "properties": properties}
+    return {"type": "object", "description": _DESCRIPTION, "properties": properties, "additionalProperties": False}
 
 
 _MULTIPART = _form(
@@ -129,7 +129,14 @@ def _film_body(fields: dict[str, Any]) -> dict[str, Any]:
     )
     kinds = {"multipart/form-data": {**form, "description": "One film."}, "application/json": many}
     content: dict[str, Any] = {
-        kind: {"schema": {"type": "object", "required": ["files"], "properties": {"files": files, **fields}}}
+        kind: {
+            "schema": {
+                "type": "object",
+                "required": ["files"],
+                "properties": {"files": files, **fields},
+                "additionalProperties": False,
+            }
+        }
         for kind, files in kinds.items()
     }
     content["application/json"]["examples"] = {"film": {"summary": "A film in base64", "value": {"files": [_PNG]}}}
