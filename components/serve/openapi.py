@@ -26,7 +26,7 @@ _FIELDS: dict[str, Any] = {
         "description": "Given back with the answer; never logged.",
     },
 }
-_NAMES = {"type": "array", "items": {"type": "string"}}
+_TEXTS = {"type": "array", "items": {"type": "string"}}
 _VIEWS = "PA, AP, LATERAL or LL for each film, empty where unknown; "
 _FILM = "Films as DICOM, PNG or JPEG, of any view."
 
@@ -36,7 +36,7 @@ def _form(files: dict[str, Any], several: dict[str, Any], how: str) -> dict[str,
         "files": {"type": "array", "items": files, "description": _FILM},
         **_FIELDS,
         "view_positions": {**several, "description": f"{_VIEWS}{how}Default: the DICOM headers'."},
-        "explain": {**_NAMES, "description": "Pathologies whose heatmaps are wanted, one per value. Default: none."},
+        "explain": {**_TEXTS, "description": "Pathologies whose heatmaps are wanted, one per value. Default: none."},
     }
     return {"type": "object", "description": _DESCRIPTION, "properties": properties, "additionalProperties": False}
 
@@ -44,7 +44,7 @@ def _form(files: dict[str, Any], several: dict[str, Any], how: str) -> dict[str,
 _MULTIPART = _form(
     {"type": "string", "format": "binary"}, {"type": "string"}, "separated by commas, or as repeated fields. "
 )
-_JSON = _form({"type": "string", "format": "byte"}, {"type": "array", "items": {"type": "string"}}, "")
+_JSON = _form({"type": "string", "format": "byte"}, _TEXTS, "")
 
 _PNG = (
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAK0lEQVQIHSXBQRHAIADAsPWuQpCCFKRMClKQghQeTfgMwzANy/AbtuEYrnl7"

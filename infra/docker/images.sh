@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make images`: build the four images and print their sizes. BASE_IMAGE, TORCH_INDEX and TAG are optional.
+# `make images`: build the images and print their sizes. BASE_IMAGE, TORCH_INDEX and TAG are optional.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -10,6 +10,13 @@ SUM = f"{TEST}::test_heatmaps_add_up_to_what_the_patches_add"
 
 MUTANTS = [
     Mutant(
+        "a-pathology-ends-at-a-comma",
+        file="components/serve/fields.py",
+        old="for value in values if (name := value.strip())",
+        new='for value in values for part in value.split(",") if (name := part.strip())',
+        test=f"{EXPLAIN}::test_an_answer_comes_with_the_heatmaps_that_were_asked_for",
+    ),
+    Mutant(
         "a-heatmap-shows-what-every-film-shows",
         file=MODEL,
         old="(self.added(near_NLK) - self.usual_PVL[:, some_N].transpose(0, 1))",

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.components.serve.in_chromium import browser, dicom, open_page, page
+
 if TYPE_CHECKING:
     from starlette.testclient import TestClient
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from components.cxr.storage.storage import Root, Storage
     from components.serve.golden import RunningServer
     from components.serve.predictor import StudyPredictor
+
+__all__ = ["browser", "dicom", "open_page", "page"]
 
 MIB = 1 << 20
 SERVER_LIMITS = {"max_file_bytes": MIB, "max_request_bytes": 2 * MIB, "max_files": 3}

@@ -1,4 +1,4 @@
-"""The page in a real Chromium, and what a person does with it; test files import the fixtures."""
+"""The page in a real Chromium, and what a person does with it; conftest.py takes the fixtures from here."""
 
 import shutil
 import time

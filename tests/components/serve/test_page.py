@@ -7,21 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.components.serve.in_chromium import (
-    browser,
-    classify,
-    dicom,
-    drop,
-    focused,
-    open_page,
-    page,
-    pixels,
-    shown,
-    style,
-    wait,
-)
+from tests.components.serve.in_chromium import classify, drop, focused, pixels, shown, style, wait
 
-__all__ = ["browser", "dicom", "open_page", "page"]
 pytestmark = pytest.mark.slow
 
 SIZES = [(1280, 900), (390, 844), (320, 640)]

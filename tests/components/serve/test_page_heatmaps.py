@@ -5,21 +5,8 @@ import numpy as np
 import pytest
 
 from components.serve.heatmap import overlay
-from tests.components.serve.in_chromium import (
-    browser,
-    classify,
-    dicom,
-    drop,
-    focused,
-    open_page,
-    page,
-    pixels,
-    shown,
-    style,
-    wait,
-)
+from tests.components.serve.in_chromium import classify, drop, focused, pixels, shown, style, wait
 
-__all__ = ["browser", "dicom", "open_page", "page"]
 pytestmark = pytest.mark.slow
 
 

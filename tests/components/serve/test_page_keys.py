@@ -5,9 +5,7 @@ import pytest
 from components.serve.config import ServeConfig
 from components.serve.golden import running_server
 from components.serve.keys import add_key, new_key
-from tests.components.serve.in_chromium import browser
 
-__all__ = ["browser"]
 pytestmark = pytest.mark.slow
 
 
