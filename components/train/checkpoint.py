@@ -34,11 +34,13 @@ class Progress:
     """Epochs whose weights were validated; a training that is stopped in validation validates again."""
     best_network: float | None = None
     """Best validation mean AUROC of the EMA weights so far, without the expert of patches."""
-    best_auroc: float | None = None
-    """With it, of the same weights."""
-    best_epoch: int | None = None
-    """From 1; 0 for the bundle that training started from."""
-    best_weights: dict[str, torch.Tensor] | None = None
+    best_score_SP: torch.Tensor | None = None
+    """What that network answered."""
+    kept_epoch: int | None = None
+    """Whose weights go out if no later epoch's do; from 1, 0 for the bundle that training started from."""
+    kept_auroc: float | None = None
+    """Validation mean AUROC of its answers, the expert of patches among them."""
+    kept_weights: dict[str, torch.Tensor] | None = None
     run_id: str | None = None
     """MLflow run to join."""
 

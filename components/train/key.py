@@ -11,7 +11,7 @@ from components.train.pretrained_source import by_content
 
 __all__ = ["VERSION", "training_key"]
 
-VERSION = 8
+VERSION = 9
 """Raised whenever the same data and configuration would give other weights, or a checkpoint cannot be continued."""
 
 

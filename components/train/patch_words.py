@@ -41,7 +41,7 @@ _CLUSTERING: dict[str, Any] = {"batch_size": 4096, "max_iter": 20, "n_init": 1}
 
 
 def fit_patch_expert(expert: PatchExpert, studies: StudyDataset, supervision: Supervision, *, seed: int) -> None:
-    """Set words from the patches of all training films, labeled or not, and weights from the labels.
+    """Set words from the patches of all training films, labeled or not, and weights from the targets.
 
     Its opinions spread the studies that they were learned from by 1. An uncertain label, or none, counts as its
     pathology's share of positives, from which it draws nothing away. Every process must call it; one does the work.

@@ -49,6 +49,26 @@ class Supervision(NamedTuple):
         """
         return self.unlabeled_SP & torch.from_numpy((self.prevalence_P > 0.0) & (self.prevalence_P < 1.0))
 
+    def with_pseudo(self, pseudo_SP: Tensor) -> Supervision:
+        """With a target also where there is a pseudo-label, for what learns from targets alone.
+
+        >>> states_SP = np.array([[0, 1], [1, 1], [-2, -2]], dtype=np.int8)  # the third has no labels
+        >>> taught = supervision_of(states_SP, np.array([True, True, False]), policy=LabelPolicy())
+        >>> pseudo_SP = torch.full((3, 2), torch.nan)
+        >>> pseudo_SP[2, 0] = 0.25
+        >>> taught = taught.with_pseudo(pseudo_SP)
+        >>> taught.target_SP3[2].tolist(), taught.weight_SP[2].tolist()
+        ([[0.75, 0.0, 0.25], [0.0, 0.0, 0.0]], [1.0, 0.0])
+
+        Args:
+            pseudo_SP: float32 q in [0, 1], NaN where there is none.
+        """
+        told_SP, q_SP = ~pseudo_SP.isnan(), pseudo_SP.nan_to_num()
+        chance_SP3 = torch.stack([1 - q_SP, torch.zeros_like(q_SP), q_SP], dim=-1)
+        target_SP3 = torch.where(told_SP[:, :, None], chance_SP3, self.target_SP3)
+        weight_SP = torch.where(told_SP, 1.0, self.weight_SP)
+        return self._replace(target_SP3=target_SP3, weight_SP=weight_SP, unlabeled_SP=self.unlabeled_SP & ~told_SP)
+
     def num_entries(self) -> tuple[int, int]:
         """How many are left that pseudo-labels can teach, and how many have a target."""
         return int(self.untaught().sum()), int((self.weight_SP > 0).sum())

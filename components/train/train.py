@@ -25,7 +25,7 @@ from components.train.config import TrainConfig
 from components.train.distributed import barrier, broadcast, distributed, is_main, parallel
 from components.train.ensemble import other_configs, with_others
 from components.train.evidence import save_batch
-from components.train.export import keep_best, weights_to_export
+from components.train.export import keep_unless_worse, weights_to_export
 from components.train.fine_tuning import complete_architecture, with_origin
 from components.train.finite import FiniteGuard
 from components.train.gradients import Clip
@@ -43,7 +43,14 @@ from components.train.stopping import AGAIN, StopRequest, stop_request
 from components.train.teachers import taught_by, teachers_for
 from components.train.tracked import tracked_training
 from components.train.tuning import Freezer
-from components.train.validation import LEAST_POSITIVES, StoppedError, Validated, num_positives, validated
+from components.train.validation import (
+    LEAST_POSITIVES,
+    StoppedError,
+    Validated,
+    num_positives,
+    validated,
+    validation_truth,
+)
 
 __all__ = ["train"]
 
@@ -143,8 +150,8 @@ def _train(
             save = functools.partial(save_checkpoint, checkpoints, setup, progress, lease=lease, tracked=mlflow)
             keep_batch = functools.partial(save_batch, checkpoints, setup)
             _loop(setup, progress, save=save, keep_batch=keep_batch, tracked=mlflow, stop=stop, stop_after=stop_after)
-            if mlflow is not None and stop_after is None and progress.best_auroc is not None:
-                mlflow.metrics({"validate/best_auroc": progress.best_auroc}, step=progress.step)
+            if mlflow is not None and stop_after is None and progress.kept_auroc is not None:
+                mlflow.metrics({"validate/kept_auroc": progress.kept_auroc}, step=progress.step)
         if stop_after is None and is_main():
             model = setup.ema.model.cpu()
             model.load_state_dict(weights_to_export(progress, model))
@@ -153,7 +160,7 @@ def _train(
             trained_on = setup.trained_on()
             models = with_others(model, others)
             save_bundle(bundle, info=info, models=models, tokenizer=setup.tokenizer, trained_on=trained_on)
-            epoch = config.epochs if progress.best_epoch is None else progress.best_epoch
+            epoch = config.epochs if progress.kept_epoch is None else progress.kept_epoch
             alone = "" if model.patch_expert is None or model.patch_expert.counts else ", without the expert of patches"
             say(f"train: wrote bundles/{key}, the weights after epoch {epoch}{alone}")
         barrier()
@@ -250,7 +257,7 @@ def _loop(
 
 
 def _validate(setup: Setup, progress: Progress, *, epoch: int, tracked: TrackedRun | None, stop: StopRequest) -> None:
-    """Score the EMA weights and keep the best; with too few labels to validate on, the last weights are exported."""
+    """Score the EMA weights, and keep them unless earlier ones are shown to be better."""
     found = _validated(setup, stop=stop)
     progress.validated = epoch + 1
     if found is None or not is_main():
@@ -262,8 +269,8 @@ def _validate(setup: Setup, progress: Progress, *, epoch: int, tracked: TrackedR
         alone = f", {found.network:.4f} without patches"
     if tracked is not None:
         tracked.metrics(metrics, step=progress.step)
-    best = setup.validation_picks and keep_best(progress, found, epoch=epoch, average=setup.ema.model)
-    told = f"validation mean AUROC {found.auroc:.4f}{alone}{'  best' if best else ''}"
+    kept = _keep(setup, progress, found, epoch=epoch)
+    told = f"validation mean AUROC {found.auroc:.4f}{alone}{'  kept' if kept else ''}"
     say(f"train: epoch {epoch + 1}/{setup.config.epochs}  {told}")
 
 
@@ -278,8 +285,16 @@ def _validate_origin(setup: Setup, progress: Progress, *, stop: StopRequest) -> 
     told = "" if found is None else f"  validation mean AUROC {found.auroc:.4f}"
     shared = f"{len(known.intersection(asked))} of {len(asked)} pathologies"
     say(f"train: starts from bundle {setup.origin.hash[:12]}, which knows {shared}{told}")
-    if found is not None and setup.validation_picks and is_main():
-        keep_best(progress, found, epoch=-1, average=setup.ema.model)
+    if found is not None and is_main():
+        _keep(setup, progress, found, epoch=-1)
+
+
+def _keep(setup: Setup, progress: Progress, found: Validated, *, epoch: int) -> bool:
+    """Whether these weights are the ones to export so far; with too few labels to tell, the last ones are."""
+    if not setup.validation_picks:
+        return False
+    truth_SP, patients, average = validation_truth(setup.validation), setup.validation.patient_ids, setup.ema.model
+    return keep_unless_worse(progress, found, truth_SP=truth_SP, patients=patients, epoch=epoch, average=average)
 
 
 def _validated(setup: Setup, *, stop: StopRequest) -> Validated | None:

@@ -17,7 +17,15 @@ from components.train.distributed import gather, rank, world_size
 from components.train.patch_words import Balance
 from components.train.stopping import StopRequest
 
-__all__ = ["LEAST_POSITIVES", "StoppedError", "Validated", "num_positives", "shared_scores", "validated"]
+__all__ = [
+    "LEAST_POSITIVES",
+    "StoppedError",
+    "Validated",
+    "num_positives",
+    "shared_scores",
+    "validated",
+    "validation_truth",
+]
 
 BATCH_SIZE = 32
 LEAST_POSITIVES = 10
@@ -31,6 +39,8 @@ class Validated(NamedTuple):
     """Of the answers."""
     network: float
     """Without the expert of patches, of which no epoch changes anything; this picks the epoch."""
+    score_SP: npt.NDArray[np.float32]
+    """z1 - z0 of every study without that expert."""
 
 
 class StoppedError(Exception):
@@ -60,9 +70,14 @@ def shared_scores(
     return np.concatenate([found[start] for start in starts])
 
 
+def validation_truth(studies: StudyDataset) -> npt.NDArray[np.int8]:
+    """By what validation scores (S, P): 1, 0, or BLANK without a label."""
+    return truth_of(studies.states_SP, studies.labeled_S, protocol="A")
+
+
 def num_positives(studies: StudyDataset) -> int:
     """Positive labels by which validation scores, over all studies and pathologies."""
-    return int((truth_of(studies.states_SP, studies.labeled_S, protocol="A") == 1).sum())
+    return int((validation_truth(studies) == 1).sum())
 
 
 def validated(
@@ -77,10 +92,10 @@ def validated(
     """
     if len(studies) == 0:
         return None
-    truth_SP = truth_of(studies.states_SP, studies.labeled_S, protocol="A")
+    truth_SP = validation_truth(studies)
     if patches is not None:
         patches.take_out()
     score_SP = shared_scores(bundle, studies, device=device, stop=stop)
     network = mean_auroc(score_SP, truth_SP)
     auroc = network if patches is None else mean_auroc(patches.put_in(score_SP), truth_SP)
-    return None if auroc is None or network is None else Validated(auroc, network)
+    return None if auroc is None or network is None else Validated(auroc, network, score_SP)

@@ -122,7 +122,7 @@ def _validated(checkpoints: Any, temporary: Path) -> tuple[list[float], float | 
         return [], None
     metrics = list(read_journal(journal))
     found = {metric.step: metric.value for metric in metrics if metric.name == "validate/auroc"}
-    best = [metric.value for metric in metrics if metric.name == "validate/best_auroc"]
+    best = [metric.value for metric in metrics if metric.name == "validate/kept_auroc"]
     return [found[step] for step in sorted(found)], best[-1] if best else None
 
 

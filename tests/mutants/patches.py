@@ -26,15 +26,15 @@ MUTANTS = [
     Mutant(
         "the-expert-picks-the-epoch",
         file="components/train/export.py",
-        old="found.network <= progress.best_network",
-        new="progress.best_auroc is not None and found.auroc <= progress.best_auroc",
-        test="tests/components/train/test_export.py::test_the_best_epochs_weights_go_out",
+        old="found.network > progress.best_network",
+        new="found.auroc > (progress.kept_auroc or 0.0)",
+        test="tests/components/train/test_step.py::test_the_bundle_holds_the_average_of_the_best_epoch",
     ),
     Mutant(
         "the-whole-answer-passes-for-the-network",
         file="components/train/validation.py",
-        old="else Validated(auroc, network)",
-        new="else Validated(network, auroc)",
+        old="else Validated(auroc, network, score_SP)",
+        new="else Validated(network, auroc, score_SP)",
         test=f"{TEST}::test_validation_scores_the_answers_and_the_network_alone",
     ),
     Mutant(
@@ -99,6 +99,13 @@ MUTANTS = [
         old="        else:\n            setup.fit_patches()\n",
         new="        setup.fit_patches()\n",
         test=f"{TEST}::test_a_training_that_was_stopped_goes_on_with_it",
+    ),
+    Mutant(
+        "a-students-expert-learns-from-labels-alone",
+        file="components/train/setup.py",
+        old="self.supervision if self.pseudo_SP is None else self.supervision.with_pseudo(self.pseudo_SP)",
+        new="self.supervision",
+        test=f"{TEST}::test_a_students_expert_learns_what_the_teachers_say",
     ),
     Mutant(
         "words-come-from-labeled-films-alone",

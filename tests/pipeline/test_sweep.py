@@ -266,7 +266,7 @@ def test_trials_are_runs_nested_in_the_sweeps(swept: tuple[Path, Path, str]) -> 
     for run in children:
         assert re.match(r"trial \d+: learning_rate [\d.e-]+", run.info.run_name), "what tells it from the others"
     assert parent.data.metrics["sweep/best_validate_auroc"] == pytest.approx(values[-1])
-    assert {run.data.metrics["validate/best_auroc"] for run in children} == {*values}
+    assert {run.data.metrics["validate/kept_auroc"] for run in children} == {*values}
 
 
 @pytest.mark.slow

@@ -61,8 +61,9 @@ def same(one: Any, other: Any) -> bool:
 def test_everything_comes_back(
     setup: Setup, storage: Storage, tiny_data: LoadedManifest, tiny_config: TrainConfig
 ) -> None:
-    best = {"norm.weight": torch.arange(4.0)}
-    progress = Progress(step=12, best_network=0.7, best_auroc=0.75, best_epoch=2, best_weights=best, run_id="run")
+    best = {"best_network": 0.7, "best_score_SP": torch.arange(6.0).reshape(3, 2)}
+    kept = {"kept_epoch": 2, "kept_auroc": 0.75, "kept_weights": {"norm.weight": torch.arange(4.0)}}
+    progress = Progress(step=12, **best, **kept, run_id="run")
     save_checkpoint(storage, setup, progress)
     fresh = Setup(tiny_config, tiny_data, device=CPU)
     assert not same(state(fresh), state(setup))

@@ -70,4 +70,4 @@ def test_two_processes_give_the_weights_of_one_after_200_steps_in_float64(
     assert len(scores[1]) == NUM_EPOCHS
     assert len(set(scores[1])) > 5, "epochs differ"
     assert scores[1] == scores[2], "each process scored a part of the validation split"
-    assert states[1]["progress"]["best_epoch"] == states[2]["progress"]["best_epoch"]
+    assert states[1]["progress"]["kept_epoch"] == states[2]["progress"]["kept_epoch"]

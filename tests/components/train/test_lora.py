@@ -115,7 +115,7 @@ def test_the_bundle_holds_plain_weights_that_answer_as_the_adapted_model(
     names = bundle.model.state_dict().keys()
     assert not any("lora" in name or "base_layer" in name for name in names)
     assert bundle.info.num_parameters == sum(p.numel() for p in bundle.model.parameters())
-    setup.ema.model.load_state_dict(best_weights(root, config, tiny_data))
+    setup.ema.model.load_state_dict(kept_weights(root, config, tiny_data))
     learned = copy.deepcopy(setup.ema.model)
     studies = list(StudyDataset(tiny_data, splits=["test"], text=config.text))
     adapted, plain = (predict(b, studies).score_SP for b in (setup.average(), bundle))
@@ -127,8 +127,8 @@ def test_the_bundle_holds_plain_weights_that_answer_as_the_adapted_model(
             assert torch.equal(value, untrained[name]), name
 
 
-def best_weights(root: Root, config: TrainConfig, loaded: LoadedManifest) -> dict[str, torch.Tensor]:
-    return checkpoint(root, config, loaded)["progress"]["best_weights"]
+def kept_weights(root: Root, config: TrainConfig, loaded: LoadedManifest) -> dict[str, torch.Tensor]:
+    return checkpoint(root, config, loaded)["progress"]["kept_weights"]
 
 
 def checkpoint(root: Root, config: TrainConfig, loaded: LoadedManifest) -> dict:

@@ -179,11 +179,40 @@ def test_validation_scores_the_answers_and_the_network_alone(config: TrainConfig
     whole = mean_auroc(predict(setup.average(), list(setup.validation), device=CPU).score_SP, truth_SP)
     assert setup.patches is not None
     setup.patches.take_out()
-    alone = mean_auroc(predict(setup.average(), list(setup.validation), device=CPU).score_SP, truth_SP)
+    alone_SP = predict(setup.average(), list(setup.validation), device=CPU).score_SP
+    alone = mean_auroc(alone_SP, truth_SP)
     assert whole is not None
     assert whole != alone
     assert found.auroc == pytest.approx(whole, abs=1e-6)
     assert found.network == pytest.approx(alone, abs=1e-6)
+    np.testing.assert_allclose(found.score_SP, alone_SP, atol=1e-5)
+
+
+def test_a_students_expert_learns_what_the_teachers_say(config: TrainConfig, tiny_data: LoadedManifest) -> None:
+    """Of studies without labels, in which teachers see nothing but the film's brightness."""
+    setup = Setup(config.model_copy(update={"labeled_fraction": 0.3}), tiny_data, device=CPU)
+    bright_S = torch.tensor([float(np.mean([film.mean() for film in study.films])) for study in setup.training])
+    rank_S1 = bright_S.argsort().argsort().float()[:, None] / len(bright_S)
+    expert = setup.network.classifier.patch_expert
+    assert expert is not None
+
+    def follows() -> float:
+        """Correlation of the opinions with what was said."""
+        feature_SF, _ = patch_words._features(expert, setup.training, np.arange(len(setup.training)))
+        opinion_SP = expert.opinion(torch.from_numpy(feature_SF)).numpy()
+        return float(np.corrcoef(opinion_SP.mean(axis=1), rank_S1[:, 0])[0, 1])
+
+    setup.fit_patches()
+    by_labels, weights = follows(), expert.weight_PF.clone()
+    untaught_SP = setup.supervision.untaught()
+    assert untaught_SP.any(dim=0).all()
+    setup.pseudo_SP = (0.05 + 0.9 * rank_S1).where(untaught_SP, torch.nan)
+    setup.fit_patches()
+    assert not torch.equal(expert.weight_PF, weights)
+    assert follows() > by_labels + 0.3
+    average = setup.ema.model.patch_expert
+    assert average is not None
+    assert torch.equal(average.weight_PF, expert.weight_PF)
 
 
 @pytest.mark.parametrize("counts", [True, False])

@@ -37,6 +37,7 @@ from components.train.setup import Setup
 from components.train.teachers import teacher_configs
 from components.train.train import train
 from components.train.validation import Validated, num_positives
+from tests.components.train.as_right import as_right
 
 NUM_STEPS = 3
 
@@ -130,12 +131,12 @@ def test_experts_start_at_the_shares_of_the_training_labels(
 def test_the_bundle_holds_the_average_of_the_best_epoch(
     tiny_data: LoadedManifest, tiny_config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores, scored = iter([0.6, 0.8, 0.7]), []
+    shares, scored = iter([0.5, 1.0, 0.0]), []
 
     def validate(bundle: Bundle, studies: StudyDataset, **_: object) -> Validated:
         assert studies.study_ids == StudyDataset(tiny_data, splits=["validate"], text=tiny_config.text).study_ids
         scored.append(copy.deepcopy(bundle.model.state_dict()))
-        return Validated(auroc=1.0 - (network := next(scores)), network=network)
+        return as_right(next(shares), studies)
 
     monkeypatch.setattr("components.train.train.validated", validate)
     config, root = tiny_config.model_copy(update={"epochs": 3}), Root(tmp_path)
@@ -158,7 +159,7 @@ def test_with_next_to_no_positives_validation_picks_no_epoch(
     fewer: int,
 ) -> None:
     """With 10 it does, with 9 the last weights go out; all its scores are shown."""
-    scores = iter([0.6, 0.8, 0.7])
+    shares = iter([0.5, 1.0, 0.0])
     positives = []
 
     def keep(studies: StudyDataset) -> None:
@@ -175,7 +176,7 @@ def test_with_next_to_no_positives_validation_picks_no_epoch(
         return found
 
     monkeypatch.setattr(training_setup, "_studies", studies_of)
-    monkeypatch.setattr("components.train.train.validated", lambda *_, **__: Validated(0.5, next(scores)))
+    monkeypatch.setattr("components.train.train.validated", lambda _, studies, **__: as_right(next(shares), studies))
     config, root = tiny_config.model_copy(update={"epochs": 3}), Root(tmp_path)
     written = load_bundle(train(config, loaded=tiny_data, root=root)).model.state_dict()
     assert num_positives(positives[0]) == 10 - fewer

@@ -13,13 +13,13 @@ from components.cxr.storage.storage import Root
 from components.train.config import SemiSupervised, TrainConfig
 from components.train.key import training_key
 from components.train.train import train
-from components.train.validation import Validated
+from tests.components.train.as_right import as_right
 
 STEPS_PER_EPOCH = 4
 
 
 @pytest.mark.parametrize(
-    ("scores", "stops"), [((0.9, 0.5), [5, 7]), ((0.5, 0.9), range(1, 9))], ids=["the first is best", "the second is"]
+    ("scores", "stops"), [((1.0, 0.0), [5, 7]), ((0.0, 1.0), range(1, 9))], ids=["the first is best", "the second is"]
 )
 def test_stopped_at_any_step_it_ends_with_the_same_weights(
     scores: tuple[float, ...], stops: Sequence[int], tiny_data: LoadedManifest, tiny_config: TrainConfig,
@@ -29,7 +29,7 @@ def test_stopped_at_any_step_it_ends_with_the_same_weights(
 
     def weights(folder: str, *, stop: int | None) -> bytes:
         told = iter(scores)
-        monkeypatch.setattr("components.train.train.validated", lambda *_, **__: Validated(0.5, next(told)))
+        monkeypatch.setattr("components.train.train.validated", lambda _, studies, **__: as_right(next(told), studies))
         root = Root(tmp_path / folder)
         if stop is not None:
             train(config, loaded=tiny_data, root=root, stop_after=stop)

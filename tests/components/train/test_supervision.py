@@ -53,6 +53,20 @@ def test_pseudo_labels_are_left_for_what_nobody_teaches_and_labels_tell_apart() 
     assert both.untaught().tolist() == [[False, False]] * 14 + [[True, False], [False, False]], "no report to read"
 
 
+def test_a_pseudo_label_is_a_target_where_there_was_none() -> None:
+    labels = supervision_of(STATES_SP, LABELED_S, policy=LabelPolicy())
+    pseudo_SP = torch.full((16, 2), torch.nan)
+    pseudo_SP[12:, 0] = torch.tensor([0.0, 0.25, 0.5, 1.0])
+    told = labels.with_pseudo(pseudo_SP)
+    assert torch.equal(told.target_SP3[:12], labels.target_SP3[:12])
+    assert told.target_SP3[12:, 0].tolist() == [[1.0, 0.0, 0.0], [0.75, 0.0, 0.25], [0.5, 0.0, 0.5], [0.0, 0.0, 1.0]]
+    assert told.weight_SP[12:].tolist() == [[1.0, 0.0]] * 4
+    assert torch.equal(told.weight_SP[:12], labels.weight_SP[:12])
+    assert not told.untaught().any()
+    assert told.taught().all()
+    assert labels.untaught()[12:, 0].all(), "what the teachers were asked is left as it was"
+
+
 def test_what_reports_teach_follows_their_words() -> None:
     swapped = [*REPORTS[:12], REPORTS[13], REPORTS[12], *REPORTS[14:]]
     one, other = (

@@ -182,8 +182,8 @@ def test_answers_of_the_bundle_are_those_of_the_teacher_in_memory(
     setup = Setup(tiny_config, tiny_data, device=host)
     progress = load_checkpoint(trained.checkpoints(key), setup, device=host)
     student = Bundle(setup.info, (setup.network.classifier.eval(),), setup.tokenizer, hash="")
-    assert progress.best_weights is not None
-    setup.ema.model.load_state_dict(progress.best_weights)
+    assert progress.kept_weights is not None
+    setup.ema.model.load_state_dict(progress.kept_weights)
     studies = list(StudyDataset(tiny_data, splits=["test"], text=tiny_config.text))
     read, teacher, other = (
         predict(bundle, studies, batch_size=size).score_SP
