@@ -270,12 +270,16 @@ def run(config: TrainConfig, loaded: LoadedManifest, root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_weights_of_one(
+def test_two_processes_give_the_expert_of_one(
     trained: Root, config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path
 ) -> None:
     assert ranks.join(ranks.start(run, config, tiny_data, tmp_path, num_processes=2)) == [0, 0]
     one, two = (model_of(root, config, tiny_data).state_dict() for root in (trained, Root(tmp_path)))
-    assert max(float((two[name] - value).abs().max()) for name, value in one.items()) < 1e-5
+    names = [name for name in one if name.startswith("patch_expert.")]
+    for name in set(names) - {"patch_expert.scale_P"}:
+        assert torch.equal(two[name], one[name]), name
+    name = "patch_expert.scale_P"  # hangs on the network's answers, and so on the last digits of its weights
+    torch.testing.assert_close(two[name], one[name], rtol=0.05, atol=0.0)
 
 
 def test_another_training_keeps_it_for_the_pathologies_that_it_knows(
