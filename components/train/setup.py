@@ -76,7 +76,7 @@ class Setup:
         self.training, self.supervision = taught_studies(config, loaded)
         self.validation = _studies(config, loaded, "validate")
         self.validation_picks = num_positives(self.validation) >= LEAST_POSITIVES
-        """Whether the epoch that validates best is exported, and not the last."""
+        """Whether validation says which epoch is exported; the last is where it has too few labels."""
         if not self.supervision.taught().any():
             raise UserError(
                 "nothing-to-learn",

@@ -38,7 +38,7 @@ class Validated(NamedTuple):
     auroc: float
     """Of the answers."""
     network: float
-    """Without the expert of patches, of which no epoch changes anything; this picks the epoch."""
+    """Without the expert of patches, of which no epoch changes anything; by this, epochs are compared."""
     score_SP: npt.NDArray[np.float32]
     """z1 - z0 of every study without that expert."""
 

@@ -161,8 +161,8 @@ class _Facts:
         run = info.mlflow_run_id or "(none)"
         self.training = f"Configuration {info.train_config_hash}; parameters and curves in MLflow run {run}."
         self.selection = (
-            "The averaged (EMA) weights of the epoch with the best validation mean AUROC; without labels to validate "
-            "on, of the last."
+            "The averaged (EMA) weights of the latest epoch whose validation mean AUROC is within one standard error "
+            "of the best (paired, DeLong); with fewer than ten positive labels to validate on, of the last."
         )
         self.is_internal = info.manifest_hash == report.manifest_hash
         self.metrics = (

@@ -1,4 +1,4 @@
-"""In float64 two processes give the weights of one after 200 steps, and validation by both the same best epoch."""
+"""In float64 two processes give the weights of one after 200 steps, and validation by both keeps the same epoch."""
 
 from __future__ import annotations
 
