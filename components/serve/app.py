@@ -21,7 +21,7 @@ from components.serve.answers import explain_reply, film_heatmaps, model_reply, 
 from components.serve.config import ServeConfig
 from components.serve.connections import calm
 from components.serve.errors import RequestError
-from components.serve.fields import StudyForm
+from components.serve.fields import FIELDS, StudyForm
 from components.serve.form import read_form
 from components.serve.guard import Guard
 from components.serve.heatmap import overlay
@@ -240,7 +240,7 @@ def create_app(
             if format == "json" and (size or _MAP_SIDE) > _MOST_NUMBERS:
                 message, remedy = _BAD_QUERIES["size"]
                 raise RequestError(422, "bad-size", message, remedy=remedy)
-            study = predictor.read([_alone(form)], view_positions=form.view_positions)
+            study = predictor.read([_alone(form, "view_positions")], view_positions=form.view_positions)
             found = predictor.heatmaps(study, [pathology], size=size or _MAP_SIDE)
             if not found:
                 message = "The film looks unlike a chest film: another picture, turned or inverted?"
@@ -307,8 +307,12 @@ def _in_time(timeout_s: float) -> Iterator[None]:
         raise RequestError(503, "too-slow", message, remedy="Try again, or send fewer films.") from None
 
 
-def _alone(form: StudyForm) -> bytes:
-    """The film of a request that may have one."""
+def _alone(form: StudyForm, *known: str) -> bytes:
+    """The film of a request that has one, and of other fields at most the `known`."""
+    wanted = ("files", *known)
+    if any(getattr(form, name) not in (None, "", ()) for name in FIELDS if name not in wanted):
+        remedy = f"Known fields: {', '.join(wanted)}."
+        raise RequestError(422, "unknown-field", "The request has a field that is not for one film.", remedy=remedy)
     if len(form.files) != 1:
         message = f"There are {len(form.files)} films, expected one."
         raise RequestError(422, "not-one-film", message, remedy="Send one film at a time.")

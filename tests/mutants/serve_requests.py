@@ -171,6 +171,13 @@ MUTANTS = [
         test=f"{PAGE}::test_a_dropped_dicom_is_shown_as_the_server_read_it",
     ),
     Mutant(
+        "a-field-that-is-not-for-one-film-is-taken-and-ignored",
+        file="components/serve/app.py",
+        old='    if any(getattr(form, name) not in (None, "", ()) for name in FIELDS if name not in wanted):\n',
+        new="    if any(getattr(form, name) for name in FIELDS if name not in wanted):\n",
+        test="tests/components/serve/test_render.py::test_a_field_that_is_not_for_one_film_is_refused",
+    ),
+    Mutant(
         "a-film-over-the-limit-is-read",
         file="components/serve/fields.py",
         old="        if len(film) > config.max_file_bytes:\n",

@@ -47,6 +47,28 @@ def test_one_usable_film_is_wanted(client, png):
     assert _render(client, b"Jane Doe").json()["error"]["code"] == "film-unknown-format"
 
 
+@pytest.mark.parametrize(
+    ("path", "field", "value", "known"),
+    [
+        ("/v1/render", "text", "cough", "files"),
+        ("/v1/render", "age_years", "0", "files"),
+        ("/v1/render", "view_positions", "PA", "files"),
+        ("/v1/explain", "sex", "F", "files, view_positions"),
+        ("/v1/explain", "explain", "Edema", "files, view_positions"),
+        ("/v1/explain", "study_uid", "1.2.3", "files, view_positions"),
+        ("/v1/explain", "view_positions", "PA", None),
+    ],
+)
+def test_a_field_that_is_not_for_one_film_is_refused(client, png, path, field, value, known):
+    query = {"pathology": "Edema"} if path == "/v1/explain" else {}
+    answer = client.post(path, params=query, files={"files": ("f", png)}, data={field: value})
+    if known is None:
+        assert answer.status_code == 200
+    else:
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "unknown-field")
+        assert answer.json()["error"]["remedy"] == f"Known fields: {known}."
+
+
 def test_openapi_describes_the_requests_and_the_answers_with_examples_that_work(client):
     schema = client.get("/openapi.json").json()
     fields = {"files", "text", "age_years", "sex", "view_positions", "study_uid", "explain"}
