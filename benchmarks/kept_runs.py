@@ -27,8 +27,8 @@ from components.cxr.shards import LoadedManifest
 
 __all__ = [
     "NUM_SAMPLES",
-    "add_run", "check_arms", "made_here", "over_seeds", "read_runs", "recipe_hash", "run_key",
-    "runs_by_seed", "sampled", "seeds_told", "told",
+    "add_run", "by_seed", "check_arms", "in_pairs", "made_here", "of_arm", "over_seeds", "read_runs", "recipe_hash",
+    "run_key", "sampled", "seeds_told", "told",
 ]  # fmt: skip
 
 NUM_SAMPLES = 200
@@ -92,10 +92,34 @@ def sampled(score_SP: Scores, truth_SP: npt.NDArray[np.int8], patient_S: Sequenc
     return [round(10_000 * value) for value in mean_auroc(score_SP, truth_SP, weight_NS)]
 
 
-def runs_by_seed(runs: Iterable[R], arm: str, percent: int) -> dict[int, R]:
-    """The runs of an arm with so many percent of the labels, in the order of their seeds."""
-    found = (run for run in runs if (run["arm"], run["percent"]) == (arm, percent))
-    return {run["seed"]: run for run in sorted(found, key=lambda run: int(run["seed"]))}
+def of_arm(runs: Iterable[R], arm: str, percent: int) -> list[R]:
+    """Its runs with so many percent of the labels, by any version of the code."""
+    return [run for run in runs if (run["arm"], run["percent"]) == (arm, percent)]
+
+
+def by_seed(runs: Iterable[R]) -> dict[int, R]:
+    """An arm's runs by the version of the code that most of its seeds ran with, of equals the newest."""
+    return max(_by_version(runs).items(), key=lambda item: (len(item[1]), item[0]), default=(0, {}))[1]
+
+
+def in_pairs(one: Iterable[R], other: Iterable[R]) -> tuple[dict[int, R], dict[int, R]]:
+    """Runs of two arms with the same seeds and by one version, the one that has most such pairs, of equals the newest.
+
+    Empty where there are none.
+    """
+    mine, theirs = _by_version(one), _by_version(other)
+    seeds = {version: mine[version].keys() & theirs[version].keys() for version in mine.keys() & theirs.keys()}
+    version, both = max(seeds.items(), key=lambda item: (len(item[1]), item[0]), default=(0, set()))
+    first, second = ({seed: each[version][seed] for seed in sorted(both)} for each in (mine, theirs))
+    return first, second
+
+
+def _by_version(runs: Iterable[R]) -> dict[int, dict[int, R]]:
+    """By the code's version, then by seed in order."""
+    found: dict[int, dict[int, R]] = {}
+    for run in sorted(runs, key=lambda run: int(run["seed"])):
+        found.setdefault(run["version"], {})[run["seed"]] = run
+    return found
 
 
 def over_seeds(of_seed: Mapping[int, Mapping[str, Any]], seeds: Sequence[int], condition: str) -> Scores:

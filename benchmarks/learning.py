@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 import torch
 import typer
 
-from benchmarks.kept_runs import check_arms, over_seeds, read_runs, runs_by_seed, told
+from benchmarks.kept_runs import by_seed, check_arms, in_pairs, of_arm, over_seeds, read_runs, told
 from benchmarks.learning_curve import curve_figure, curve_table
 from benchmarks.resampled import Scores, low
 from benchmarks.yardstick_studies import DATA_SEED, FULL, QUICK, draw_studies
@@ -135,8 +135,8 @@ def print_report(kept: Path, preset: Preset = "medium", *, figure: Path | None =
     for curve in filter(None, curves):
         print(f"\n{curve}")
     for arms, other, percent in ((ABLATIONS, "oracle", 100), (PRETRAINED, "none", 10), (PRETRAINED, "oracle", 100)):
-        by_arm = {name: runs_by_seed(runs, name, percent) for name in arms}
-        less_table(f"less {other}, {percent} % labeled", by_arm, runs_by_seed(runs, other, percent))
+        by_arm = {name: of_arm(runs, name, percent) for name in arms}
+        less_table(f"less {other}, {percent} % labeled", by_arm, of_arm(runs, other, percent))
     print(json.dumps({name: round(value, 4) if isinstance(value, float) else value for name, value in found.items()}))
     if figure and (drawn := curve_figure(runs, CURVES)):
         drawn.savefig(figure, metadata={"Description": "\n\n".join(filter(None, curves))})
@@ -187,25 +187,25 @@ def _quick(values: dict[str, Any]) -> dict[str, Any]:
 def methods_table(runs: list[Run]) -> dict[str, Any]:
     """Print every method's scores and what they are above `none`; return the JSON's numbers."""
     summary: dict[str, Any] = {}
-    by_arm = {name: runs_by_seed(runs, name, _percent(name)) for name in (*ARMS, *PATCHES, *REMOVED)}
+    by_arm = {name: of_arm(runs, name, _percent(name)) for name in (*ARMS, *PATCHES, *REMOVED)}
     print("mean AUROC of 14 against the truth (95 % interval), labels of 10 % of the patients")
-    print(f"{'':22}{'seeds':>7}{'CPU min':>9}{'all inputs':>26}{'films alone':>26}")
-    for name, of_seed in by_arm.items():
-        if of_seed:
+    print(f"{'':22}{_HEAD}{'all inputs':>26}{'films alone':>26}")
+    for name, mine in by_arm.items():
+        if of_seed := by_seed(mine):
             cells = [told(over_seeds(of_seed, list(of_seed), condition)) for condition in CONDITIONS]
-            print(f"{name:22}{len(of_seed):>7}{_minutes(of_seed):>9.1f}" + "".join(f"{cell:>26}" for cell in cells))
+            print(f"{name:22}{_facts(of_seed)}" + "".join(f"{cell:>26}" for cell in cells))
     others = {"none": set(by_arm) - {"none", *PATCHES} | {"patches", "self-training, patches"}}
     others |= {"five models": {"self-training"}, "report labels": {"both from reports", "report labels, patches"}}
     others |= {"self-training": {"self-training, patches"}, "patches": {"self-training, patches"}}
     others |= {"oracle": {"oracle, patches"}}
     for other, names in others.items():
-        less = {name: of_seed for name, of_seed in by_arm.items() if name in names}
+        less = {name: mine for name, mine in by_arm.items() if name in names}
         less_table(f"less {other}, the same seeds", less, by_arm[other])
     ready = {name: gain for name in METHODS if (gain := _difference(by_arm[name], by_arm["none"])) is not None}
     if ready:
         best = max(ready, key=lambda name: float(ready[name][0]))
         summary |= {"ssl_method": best, "ssl_gain": float(ready[best][0]), "ssl_gain_low": low(ready[best][1:])}
-        summary |= {"ssl_seeds": len(by_arm[best].keys() & by_arm["none"].keys())}
+        summary |= {"ssl_seeds": len(in_pairs(by_arm[best], by_arm["none"])[0])}
         longer = _difference(by_arm[best], by_arm["none, equal time"])
         if longer is not None:
             summary |= {"ssl_gain_equal_time": float(longer[0]), "ssl_gain_equal_time_low": low(longer[1:])}
@@ -224,28 +224,33 @@ def _percent(arm: str) -> int:
     return 100 if arm.startswith("oracle") else 10
 
 
-def less_table(title: str, by_arm: Mapping[str, dict[int, Run]], others: dict[int, Run]) -> None:
+def less_table(title: str, by_arm: Mapping[str, Sequence[Run]], others: Sequence[Run]) -> None:
     """Print what each arm has more than another in the same seeds; nothing where none of them ran."""
     rows = []
-    for name, of_seed in by_arm.items():
-        more = [_difference(of_seed, others, condition) for condition in CONDITIONS]
+    for name, runs in by_arm.items():
+        more = [_difference(runs, others, condition) for condition in CONDITIONS]
         if more[0] is not None:
             cells = "".join(f"{told(each):>27}" for each in more if each is not None)
-            rows.append(f"{name:36}{len(of_seed.keys() & others.keys()):>7}{_minutes(of_seed):>9.1f}{cells}")
+            rows.append(f"{name:36}{_facts(in_pairs(runs, others)[0])}{cells}")
     if rows:
-        print(f"\n{title:36}{'seeds':>7}{'CPU min':>9}{'all inputs':>27}{'films alone':>27}")
+        print(f"\n{title:36}{_HEAD}{'all inputs':>27}{'films alone':>27}")
         print("\n".join(rows))
 
 
-def _difference(one: dict[int, Run], other: dict[int, Run], condition: str = "all") -> Scores | None:
-    """Over the seeds that both have, paired by patient and seed; None where there is none."""
-    both = sorted(one.keys() & other.keys())
-    return over_seeds(one, both, condition) - over_seeds(other, both, condition) if both else None
+def _difference(one: Sequence[Run], other: Sequence[Run], condition: str = "all") -> Scores | None:
+    """Over the seeds that both have by one version, paired by patient and seed; None where there is none."""
+    mine, theirs = in_pairs(one, other)
+    return over_seeds(mine, [*mine], condition) - over_seeds(theirs, [*mine], condition) if mine else None
 
 
-def _minutes(of_seed: dict[int, Run]) -> float:
-    """The most of any seed: a run that was stopped and went on knows of its last part alone."""
-    return float(max(run["cpu_minutes"] for run in of_seed.values()))
+_HEAD = f"{'seeds':>7}{'code':>6}{'CPU min':>9}"
+
+
+def _facts(of_seed: dict[int, Run]) -> str:
+    """Seeds, the code's version, and the most minutes of any seed: a run that went on knows of its last part alone."""
+    minutes = max(run["cpu_minutes"] for run in of_seed.values())
+    version = max(run["version"] for run in of_seed.values())
+    return f"{len(of_seed):>7}{version:>6}{minutes:>9.1f}"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.kept_runs import over_seeds, runs_by_seed, told
+from benchmarks.kept_runs import by_seed, in_pairs, of_arm, over_seeds, told
 from benchmarks.resampled import Scores, high, low
 
 __all__ = ["curve_figure", "curve_table"]
@@ -41,12 +41,11 @@ def curve_table(runs: Sequence[Run], *, arms: Sequence[str], everything: str) ->
         lines.append(f"{f'{percent} %':8}{''.join(f'{text:>31}' for text in texts)}".rstrip())
     lines += ["", f"less {arms[0]}, the same seeds", f"{'':8}" + "".join(f"{name:>31}" for name in arms[1:])]
     for percent in shares:
-        first = runs_by_seed(runs, arms[0], percent)
         gains = []
         for name in arms[1:]:
-            both = sorted(first.keys() & (mine := runs_by_seed(runs, name, percent)).keys())
-            more = over_seeds(mine, both, "all") - over_seeds(first, both, "all") if both else None
-            gains.append("" if more is None else f"{told(more)} ({len(both)})")
+            mine, first = in_pairs(of_arm(runs, name, percent), of_arm(runs, arms[0], percent))
+            more = over_seeds(mine, [*mine], "all") - over_seeds(first, [*mine], "all") if mine else None
+            gains.append("" if more is None else f"{told(more)} ({len(mine)})")
         if any(gains):
             lines.append(f"{f'{percent} %':8}{''.join(f'{gain:>31}' for gain in gains)}".rstrip())
     return "\n".join(lines)
@@ -97,7 +96,7 @@ def _points(runs: Sequence[Run], arms: Sequence[str], everything: str) -> dict[s
         mine = [run for run in runs if run["arm"] == name or (run["arm"] == everything and run["percent"] == 100)]
         found[name] = {}
         for percent in {run["percent"] for run in mine}:
-            those = runs_by_seed(runs, everything if percent == 100 else name, percent)
+            those = by_seed(of_arm(runs, everything if percent == 100 else name, percent))
             found[name][percent] = over_seeds(those, sorted(those), "all"), len(those)
     return found
 

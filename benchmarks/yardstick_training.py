@@ -75,7 +75,7 @@ def keep_training(
         for condition, answer in zip(CONDITIONS, answers, strict=True)
     }
     run = {
-        **told, "labeled_studies": labeled_studies(config, loaded),
+        **told, "version": VERSION, "labeled_studies": labeled_studies(config, loaded),
         "test_studies": len(test), "test_patients": len(set(test.patient_ids)),
         "minutes": round(minutes, 1), "cpu_minutes": round(cpu_minutes, 1),
         **made_here(),

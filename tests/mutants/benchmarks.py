@@ -63,6 +63,13 @@ MUTANTS = [
         test=f"{FILMS}::test_a_run_is_scored_out_of_fold_and_kept_once",
     ),
     Mutant(
+        "runs-by-two-versions-are-compared",
+        file="benchmarks/kept_runs.py",
+        old='found.setdefault(run["version"], {})',
+        new="found.setdefault(0, {})",
+        test="tests/benchmarks/test_learning.py::test_runs_by_two_versions_are_never_compared",
+    ),
+    Mutant(
         "a-misspelled-arm-trains-nothing",
         file="benchmarks/kept_runs.py",
         old="        if name not in names:\n",
