@@ -201,6 +201,7 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
     for other, names in others.items():
         less = {name: mine for name, mine in by_arm.items() if name in names}
         less_table(f"less {other}, the same seeds", less, by_arm[other])
+    newer_table(by_arm)
     ready = {name: gain for name in METHODS if (gain := _difference(by_arm[name], by_arm["none"])) is not None}
     if ready:
         best = max(ready, key=lambda name: float(ready[name][0]))
@@ -222,6 +223,23 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
 def _percent(arm: str) -> int:
     """Of the patients, whose labels are used."""
     return 100 if arm.startswith("oracle") else 10
+
+
+def newer_table(by_arm: Mapping[str, Sequence[Run]]) -> None:
+    """Print what the newest version of the code changed in the arms that ran with the one before it, too."""
+    versions = sorted({run["version"] for runs in by_arm.values() for run in runs})
+    if len(versions) < 2:
+        return
+    rows = []
+    for name, runs in by_arm.items():
+        old, new = (by_seed(run for run in runs if run["version"] == version) for version in versions[-2:])
+        if both := sorted(old.keys() & new.keys()):
+            more = [over_seeds(new, both, each) - over_seeds(old, both, each) for each in CONDITIONS]
+            shown = _facts({seed: new[seed] for seed in both})
+            rows.append(f"{name:36}{shown}" + "".join(f"{told(each):>27}" for each in more))
+    if rows:
+        print(f"\n{f'less code {versions[-2]}, the same seeds':36}{_HEAD}{'all inputs':>27}{'films alone':>27}")
+        print("\n".join(rows))
 
 
 def less_table(title: str, by_arm: Mapping[str, Sequence[Run]], others: Sequence[Run]) -> None:

@@ -134,6 +134,21 @@ def test_runs_by_two_versions_are_never_compared(runs: list[dict], capsys: pytes
     assert found["ssl_gain"] == pytest.approx(-0.06, abs=1e-6), "of equals the newest"
 
 
+def test_what_a_version_changed_is_told_by_arm(runs: list[dict], capsys: pytest.CaptureFixture[str]) -> None:
+    learning.methods_table(runs)
+    assert "less code" not in capsys.readouterr().out
+    samples = [score + 40 for score in runs[0]["auroc_times_10000"]["all"]]
+    assert (runs[0]["arm"], runs[0]["seed"]) == ("none", 0)
+    again = [runs[0] | {"version": 10, "auroc_times_10000": {"all": samples, "image": samples}}]
+    learning.methods_table(runs + again + [each | {"version": 3, "seed": 7} for each in runs])
+    (table,) = [
+        part for part in capsys.readouterr().out.split("\n\n") if part.startswith("less code 9, the same seeds")
+    ]
+    (row,) = [line.split() for line in table.splitlines()[1:]]
+    assert row[:3] == ["none", "1", "10"]
+    assert row[4:7] == ["0.0040", "(0.0040,", "0.0040)"]
+
+
 def test_without_runs_there_is_nothing_to_tell() -> None:
     assert learning.methods_table([]) == {}
 
