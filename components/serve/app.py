@@ -309,13 +309,13 @@ def _in_time(timeout_s: float) -> Iterator[None]:
 
 def _alone(form: StudyForm, *known: str) -> bytes:
     """The film of a request that has one, and of other fields at most the `known`."""
+    if len(form.files) != 1:
+        message = f"There are {len(form.files)} films, expected one."
+        raise RequestError(422, "not-one-film", message, remedy="Send one film at a time.")
     wanted = ("files", *known)
     if any(getattr(form, name) not in (None, "", ()) for name in FIELDS if name not in wanted):
         remedy = f"Known fields: {', '.join(wanted)}."
         raise RequestError(422, "unknown-field", "The request has a field that is not for one film.", remedy=remedy)
-    if len(form.files) != 1:
-        message = f"There are {len(form.files)} films, expected one."
-        raise RequestError(422, "not-one-film", message, remedy="Send one film at a time.")
     return form.files[0]
 
 

@@ -109,4 +109,8 @@ def load_checkpoint(storage: Storage, setup: Setup, *, device: torch.device) -> 
     setup.ema.model.load_state_dict(state["ema"])
     setup.ema.num_updates = state["ema_updates"]
     setup.optimizer.load_state_dict(state["optimizer"])
-    return Progress(**state["progress"])
+    progress = Progress(**state["progress"])
+    if progress.best_score_SP is not None and progress.kept_weights is not None:  # were on the host, and stay there
+        progress.best_score_SP = progress.best_score_SP.cpu()
+        progress.kept_weights = {name: value.cpu() for name, value in progress.kept_weights.items()}
+    return progress

@@ -40,25 +40,35 @@ _FEWEST_OF_A_VIEW = 20
 _CLUSTERING: dict[str, Any] = {"batch_size": 4096, "max_iter": 20, "n_init": 1}
 
 
-def fit_patch_expert(expert: PatchExpert, studies: StudyDataset, supervision: Supervision, *, seed: int) -> None:
+def fit_patch_expert(
+    expert: PatchExpert, studies: StudyDataset, supervision: Supervision, *, pseudo_SP: Tensor | None = None, seed: int
+) -> None:
     """Set words from the patches of all training films, labeled or not, and weights from the targets.
 
     Its opinions spread the studies that they were learned from by 1. An uncertain label, or none, counts as its
     pathology's share of positives, from which it draws nothing away. Every process must call it; one does the work.
+
+    Args:
+        pseudo_SP: float32 q in [0, 1] that teachers say of a student's unlabeled entries, NaN elsewhere. Studies that
+            have a target without them come first.
     """
     fitted = copy.deepcopy(expert).cpu()
     if is_main():
-        _fit(fitted, studies, supervision, seed=seed)
+        _fit(fitted, studies, supervision, pseudo_SP, seed=seed)
     expert.load_state_dict(cast(dict[str, Tensor], broadcast(fitted.state_dict())))
 
 
 @torch.no_grad()
-def _fit(expert: PatchExpert, studies: StudyDataset, supervision: Supervision, *, seed: int) -> None:
+def _fit(
+    expert: PatchExpert, studies: StudyDataset, supervision: Supervision, pseudo_SP: Tensor | None, *, seed: int
+) -> None:
     rng = np.random.default_rng([seed, len(studies)])
     some = np.sort(rng.permutation(len(studies))[:MOST_STUDIES])
     _learn_words(expert, (studies[s].films for s in some), rng=rng, seed=seed)
-    taught = np.flatnonzero(supervision.taught() & _has_films(studies))
-    taught = np.sort(rng.permutation(taught)[:MOST_STUDIES])
+    told = supervision if pseudo_SP is None else supervision.with_pseudo(pseudo_SP)
+    taught = rng.permutation(np.flatnonzero(told.taught() & _has_films(studies)))
+    first = np.argsort(~supervision.taught()[taught], kind="stable")
+    taught = np.sort(taught[first][:MOST_STUDIES])
     if len(taught) < 2:
         return
     feature_SF, near_VLK = _features(expert, studies, taught)
@@ -66,7 +76,7 @@ def _fit(expert: PatchExpert, studies: StudyDataset, supervision: Supervision, *
     mean_F, spread_F = feature_SF.mean(axis=0), feature_SF.std(axis=0)
     scale_F = np.divide(1.0, spread_F, out=np.zeros_like(spread_F), where=spread_F > 1e-6) / feature_SF.shape[1] ** 0.5
     ridge = RidgeCV(_PENALTIES, alpha_per_target=True)
-    ridge.fit((feature_SF - mean_F) * scale_F, _target(supervision, taught))
+    ridge.fit((feature_SF - mean_F) * scale_F, _target(told, taught))
     weight_PF = np.atleast_2d(ridge.coef_) * scale_F
     weight_PF /= np.maximum((feature_SF @ weight_PF.T).std(axis=0), 1e-3)[:, None]
     expert.weight_PF.copy_(torch.from_numpy(weight_PF))

@@ -173,8 +173,8 @@ class Setup:
         """Give the expert of patches its words and weights, unless a bundle brought them; before the first step."""
         expert, average = self.network.classifier.patch_expert, self.ema.model.patch_expert
         if expert is not None and average is not None and self.origin is None:
-            told = self.supervision if self.pseudo_SP is None else self.supervision.with_pseudo(self.pseudo_SP)
-            fit_patch_expert(expert, self.training, told, seed=self.config.seed)
+            seed, pseudo_SP = self.config.seed, self.pseudo_SP
+            fit_patch_expert(expert, self.training, self.supervision, pseudo_SP=pseudo_SP, seed=seed)
             average.load_state_dict(expert.state_dict())
 
     def show(self, batch: Batch, *, studies: Sequence[int], step: int) -> Shown:

@@ -102,10 +102,17 @@ MUTANTS = [
     ),
     Mutant(
         "a-students-expert-learns-from-labels-alone",
-        file="components/train/setup.py",
-        old="self.supervision if self.pseudo_SP is None else self.supervision.with_pseudo(self.pseudo_SP)",
-        new="self.supervision",
+        file=WORDS,
+        old="told = supervision if pseudo_SP is None else supervision.with_pseudo(pseudo_SP)",
+        new="told = supervision",
         test=f"{TEST}::test_a_students_expert_learns_what_the_teachers_say",
+    ),
+    Mutant(
+        "pseudo-labels-crowd-out-labels",
+        file=WORDS,
+        old="taught = np.sort(taught[first][:MOST_STUDIES])",
+        new="taught = np.sort(taught[:MOST_STUDIES])",
+        test=f"{TEST}::test_labels_come_first_where_not_all_studies_can_be_learned_from",
     ),
     Mutant(
         "words-come-from-labeled-films-alone",

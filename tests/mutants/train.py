@@ -313,8 +313,8 @@ MUTANTS = [
     Mutant(
         "the-best-weights-do-not-survive-a-stop",
         file="components/train/checkpoint.py",
-        old='return Progress(**state["progress"])',
-        new='return Progress(**(state["progress"] | {"kept_weights": None}))',
+        old='progress = Progress(**state["progress"])',
+        new='progress = Progress(**(state["progress"] | {"kept_weights": None}))',
         test=f"{FOLDER}/test_stops.py::test_stopped_at_any_step_it_ends_with_the_same_weights",
     ),
     Mutant(

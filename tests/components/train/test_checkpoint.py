@@ -72,6 +72,38 @@ def test_everything_comes_back(
     assert same(vars(found), vars(progress))
 
 
+def test_what_was_on_the_host_comes_back_to_it(setup: Setup, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read onto a device, as a training on one reads its weights; `meta` stands for it where there is none."""
+    kept = {"kept_epoch": 1, "kept_weights": {"norm.weight": torch.arange(4.0)}}
+    save_checkpoint(storage, setup, Progress(step=4, best_network=0.7, best_score_SP=torch.zeros(3, 2), **kept))
+    load, moved = torch.load, []
+
+    def onto_a_device(file: Any, **options: Any) -> Any:
+        state = load(file, **options)
+        moved.append(_Elsewhere(state["progress"]["best_score_SP"]))
+        state["progress"]["best_score_SP"] = moved[0]
+        state["progress"]["kept_weights"] = {"norm.weight": _Elsewhere(torch.arange(4.0))}
+        return state
+
+    monkeypatch.setattr(torch, "load", onto_a_device)
+    found = load_checkpoint(storage, setup, device=CPU)
+    assert found.best_score_SP is not None
+    assert found.kept_weights is not None
+    for tensor in (found.best_score_SP, *found.kept_weights.values()):
+        assert type(tensor) is torch.Tensor
+        assert tensor.numpy() is not None
+
+
+class _Elsewhere(torch.Tensor):
+    """As one on a GPU: not without a copy to the host."""
+
+    def numpy(self, **_: Any) -> Any:
+        raise TypeError
+
+    def cpu(self, **_: Any) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+
 def test_without_a_checkpoint_a_run_starts(setup: Setup, storage: Storage) -> None:
     assert load_checkpoint(storage, setup, device=CPU) == Progress()
 

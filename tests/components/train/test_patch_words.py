@@ -215,6 +215,27 @@ def test_a_students_expert_learns_what_the_teachers_say(config: TrainConfig, tin
     assert torch.equal(average.weight_PF, expert.weight_PF)
 
 
+def test_labels_come_first_where_not_all_studies_can_be_learned_from(
+    config: TrainConfig, tiny_data: LoadedManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup = Setup(config.model_copy(update={"labeled_fraction": 0.3}), tiny_data, device=CPU)
+    labeled_S = setup.supervision.taught()
+    setup.pseudo_SP = torch.full(labeled_S.shape, 0.5)[:, None].where(setup.supervision.untaught(), torch.nan)
+    chosen, features = [], patch_words._features
+
+    def noted(expert: PatchExpert, studies: StudyDataset, some: np.ndarray) -> tuple[np.ndarray, torch.Tensor]:
+        chosen.append(some)
+        return features(expert, studies, some)
+
+    monkeypatch.setattr(patch_words, "_features", noted)
+    monkeypatch.setattr(patch_words, "MOST_STUDIES", labeled_S.sum() + 2)
+    setup.fit_patches()
+    (some,) = chosen
+    assert len(some) == labeled_S.sum() + 2
+    assert labeled_S[some].sum() == labeled_S.sum()
+    assert not labeled_S.all()
+
+
 @pytest.mark.parametrize("counts", [True, False])
 def test_the_run_tells_whether_it_counts(
     counts: bool,
