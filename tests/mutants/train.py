@@ -311,6 +311,13 @@ MUTANTS = [
         test=f"{STEP}::test_nothing_that_a_step_sums_is_made_elsewhere_than_on_the_training_device",
     ),
     Mutant(
+        "what-epochs-are-compared-by-stays-on-the-device-of-a-resumed-training",
+        file="components/train/checkpoint.py",
+        old="        progress.best_score_SP = progress.best_score_SP.cpu()\n",
+        new="",
+        test=f"{FOLDER}/test_checkpoint.py::test_what_was_on_the_host_comes_back_to_it",
+    ),
+    Mutant(
         "the-best-weights-do-not-survive-a-stop",
         file="components/train/checkpoint.py",
         old='progress = Progress(**state["progress"])',
