@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field
 
-from components.cxr.errors import UserError
 from components.cxr.films.isolated import FilmReader
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import FilmError
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.shard_writer import ImageRow
-from components.cxr.storage.storage import DamagedFileError
+from components.cxr.storage.storage import DamagedFileError, cannot_read
 from components.cxr.text.text import SectionReader, clean_sections, decode_report, parse_report, unescape_column
 from components.preprocess.records import FilmFiles, FilmRef, Folder, SourceStudy
 
@@ -144,6 +143,4 @@ def _read(storage: FilmFiles, name: str) -> bytes:
         if isinstance(error, FileNotFoundError | IsADirectoryError | PermissionError):
             raise
         remedy = "Check the disk or the mount and run the same command again; finished shards are kept."
-        raise UserError(
-            "unreadable-films", "cannot read films", where=storage.uri, found=error.strerror, remedy=remedy
-        ) from None
+        raise cannot_read("films", storage.uri, error, remedy=remedy) from None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -12,7 +14,7 @@ import httpx
 
 from components.cxr.dicomweb_server import refused
 from components.cxr.errors import UserError
-from components.cxr.films.dicom_headers import read_headers
+from components.cxr.films.dicom_headers import Header, read_headers
 from components.cxr.storage.storage import open_storage
 from components.serve.route_errors import UnavailableError, VanishedError
 
@@ -135,17 +137,23 @@ class FolderSource:
         """By file its size and time, as they were when its header was read."""
         self._studies: dict[str, dict[str, str]] = {}
         """By study its films' files and UIDs."""
+        self._failing: set[str] = set()
+        """Files whose headers the disk did not give."""
         self._lock = threading.Lock()
 
     def arrived(self, seen: int | None) -> tuple[list[str], int, bool]:
-        """As Source's."""
+        """As Source's; a file that the disk does not give now is tried again."""
         present = {}
-        for name in self._storage.sizes():
+        try:
+            names = self._storage.sizes()
+        except UserError as error:
+            raise UnavailableError("source", error.what) from None
+        for name in names:
             status = self._stat(name)
             if status is not None:
                 present[name] = status
         changed = {name: status[0] for name, status in present.items() if self._known.get(name) != status}
-        headers = [(name, header) for name, header in read_headers(self._storage, changed) if header is not None]
+        headers, failing = self._headers(changed)
         touched = set()
         with self._lock:
             for study, films in self._studies.items():
@@ -157,7 +165,7 @@ class FolderSource:
                     study = hashlib.sha256(header.study_id.encode()).hexdigest()[:40]
                     self._studies.setdefault(study, {})[name] = header.image_id
                     touched.add(study)
-            self._known = present
+            self._known = {name: status for name, status in present.items() if name not in failing}
         return sorted(touched), seen or 0, True
 
     def films(self, study: str) -> list[FilmPlace] | None:
@@ -182,6 +190,20 @@ class FolderSource:
             return self._storage.read(film.place).data
         except FileNotFoundError:
             raise VanishedError from None
+
+    def _headers(self, sizes: Mapping[str, int]) -> tuple[list[tuple[str, Header]], set[str]]:
+        headers: list[tuple[str, Header]] = []
+        failing: set[str] = set()
+        for name, size in sizes.items():
+            try:
+                read = read_headers(self._storage, {name: size})
+                headers.extend((name, header) for name, header in read if header is not None)
+            except UserError as error:
+                failing.add(name)
+                if name not in self._failing:
+                    print(f"route: {error.what} ({error.found}); tried again", file=sys.stderr, flush=True)
+        self._failing = failing
+        return headers, failing
 
     def _stat(self, name: str) -> tuple[int, int] | None:
         try:

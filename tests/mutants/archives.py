@@ -6,6 +6,13 @@ ARCHIVES = "tests/components/preprocess/test_archives.py"
 
 MUTANTS = [
     Mutant(
+        "of-a-zip-by-bzip2-too-little-is-read-for-a-header",
+        file="components/cxr/storage/zip_members.py",
+        old="if in_order else info.compress_size\n",
+        new="if in_order or wanted else info.compress_size\n",
+        test=f"{ARCHIVES}::test_films_of_a_zip_keep_their_study_and_patient_however_it_is_compressed",
+    ),
+    Mutant(
         "a-damaged-film-of-a-zip-ends-the-run",
         file="components/preprocess/read_study.py",
         old="    except DamagedFileError as error:\n",

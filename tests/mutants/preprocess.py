@@ -6,12 +6,27 @@ STEP = "tests/components/preprocess/test_preprocess.py"
 REJECTS = "tests/components/preprocess/test_rejects.py"
 KEYS = "tests/components/preprocess/test_keys.py"
 MIMIC = "tests/components/preprocess/test_mimic_cxr.py"
+FOLDER = "tests/components/preprocess/test_dicom_folder.py"
 CSV = "tests/components/preprocess/test_csv_table.py"
 FIELD = "tests/components/preprocess/test_field_tables.py"
 IDENTIFIERS = "tests/components/preprocess/test_identifiers.py"
 IDS = "tests/components/cxr/test_ids.py"
 
 MUTANTS = [
+    Mutant(
+        "a-film-that-the-disk-does-not-give-now-is-a-patient-of-its-own",
+        file="components/cxr/films/dicom_headers.py",
+        old="    except (FileNotFoundError, IsADirectoryError, PermissionError, DamagedFileError):\n",
+        new="    except (OSError, DamagedFileError):\n",
+        test=f"{FOLDER}::test_a_disk_that_fails_once_makes_no_patient_of_his_own",
+    ),
+    Mutant(
+        "of-a-long-header-a-megabyte-is-read",
+        file="components/cxr/films/dicom_headers.py",
+        old="        for longer in (_MORE, _MOST):\n",
+        new="        for longer in (_MORE,):\n",
+        test=f"{FOLDER}::test_a_header_longer_than_the_start_that_is_read",
+    ),
     Mutant(
         "the-data-key-forgets-the-configuration",
         file="components/preprocess/plan.py",

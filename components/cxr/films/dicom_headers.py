@@ -17,14 +17,20 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from components.cxr.films.dicom import is_dicom, quiet
-from components.cxr.storage.storage import DamagedFileError, Storage
+from components.cxr.storage.storage import DamagedFileError, Storage, cannot_read
 
 __all__ = ["Header", "film_headers", "read_headers"]
 
 _START = 1 << 16
 """Bytes that hold nearly every header up to Rows."""
-_MOST = 1 << 20
-"""Bytes that are read else: pydicom takes up to 10 s for a megabyte of empty items."""
+_MORE = 1 << 20
+"""Bytes that are read else."""
+_MOST = 1 << 24
+"""Bytes that are read where a header is longer still."""
+_MOST_ITEMS = 1 << 17
+"""Items of sequences, as many as a megabyte holds: pydicom takes up to 10 s for them."""
+_ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+"""Tag (FFFE,E000) in either order of bytes."""
 _META = 1 << 10
 """Bytes within which a file's meta names its transfer syntax."""
 _NUM_THREADS = 10
@@ -46,7 +52,11 @@ class Header(NamedTuple):
 
 
 def read_headers(storage: Storage, sizes: Mapping[str, int]) -> Iterator[tuple[str, Header | None]]:
-    """Each file with its header, in the order of `sizes`; None for a file that is no DICOM."""
+    """Each file with its header, in the order of `sizes`; None for a file that is no DICOM.
+
+    Raises:
+        UserError: the disk or network fails, which says nothing about the file.
+    """
     if storage.folder is not None:  # threads would wait for one another: parsing takes the time
         yield from ((name, _read(storage, name, size)) for name, size in sizes.items())
         return
@@ -63,6 +73,9 @@ def film_headers(
     Args:
         left_out: where all other files are counted, by reason.
         unread: the reason of a file that is no DICOM.
+
+    Raises:
+        UserError: see read_headers.
     """
     seen: set[str] = set()
     for name, header in read_headers(storage, sizes):
@@ -90,11 +103,18 @@ def _read(storage: Storage, name: str, size: int) -> Header | None:
         start = storage.read_start(name, _START)
         if not is_dicom(start):
             return None
-        header = _parse(start)
-        if size > _START and (header is None or not (header.is_image and header.study_id)):
-            header = _parse(storage.read_start(name, _MOST))
-    except (OSError, DamagedFileError):
-        header = None
+        header, num_read = _parse(start), _START
+        for longer in (_MORE, _MOST):
+            if size <= num_read or (header is not None and header.is_image and header.study_id):
+                break
+            known, header, num_read = header, _parse(storage.read_start(name, longer)), longer
+            if header is None and known is not None:
+                header = known._replace(is_image=True)
+    except (FileNotFoundError, IsADirectoryError, PermissionError, DamagedFileError):
+        header = None  # the reading of films says what is wrong
+    except OSError as error:  # a film whose header is not known would be a patient of its own
+        remedy = "Check the disk or the mount and run the same command again."
+        raise cannot_read("films", storage.uri, error, remedy=remedy) from None
     return header or Header("", "", "", is_image=True)
 
 
@@ -116,15 +136,22 @@ def _parse(data: bytes) -> Header | None:
 def _dataset(data: bytes) -> Dataset:
     file = io.BytesIO(data)
     if DeflatedExplicitVRLittleEndian.encode() not in data[:_META]:
+        _check_items(data)
         return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_TAGS, force=True)
     # pydicom would inflate 0.9 MB to 900 MB
     file.seek(132 if data[128:132] == b"DICM" else 0)
     read_dataset(file, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
-    body = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[file.tell() :], _MOST)
+    body = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[file.tell() :], max(len(data), _MORE))
+    _check_items(body)
     tags: list[BaseTag | int] = [Tag(name) for name in _TAGS]
     return read_dataset(
         io.BytesIO(body), False, True, stop_when=lambda tag, _vr, _length: tag > tags[-1], specific_tags=tags
     )
+
+
+def _check_items(data: bytes) -> None:
+    if sum(map(data.count, _ITEMS)) > _MOST_ITEMS:
+        raise ValueError("too many items")
 
 
 def _text(dataset: Dataset, keyword: str) -> str:

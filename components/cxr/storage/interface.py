@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from components.cxr.errors import UserError
 
-__all__ = ["ABSENT", "DamagedFileError", "StaleWriteError", "Storage", "Versioned"]
+__all__ = ["ABSENT", "DamagedFileError", "StaleWriteError", "Storage", "Versioned", "cannot_read"]
 
 ABSENT = 0
 """Generation of a name that does not exist."""
@@ -21,6 +21,16 @@ class StaleWriteError(Exception):
 
 class DamagedFileError(UserError):
     """One file's bytes are lost, though the place that holds it works; whoever can do without the file may go on."""
+
+
+def cannot_read(what: str, where: str, error: OSError, *, remedy: str) -> UserError:
+    """The one error of a disk or mount that does not give what is there.
+
+    Args:
+        what: a word, such as films.
+        where: without the name of a film or report.
+    """
+    return UserError(f"unreadable-{what}", f"cannot read {what}", where=where, found=error.strerror, remedy=remedy)
 
 
 class Versioned(NamedTuple):

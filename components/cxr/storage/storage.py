@@ -7,11 +7,19 @@ from pathlib import Path
 
 from components.cxr.errors import UserError
 from components.cxr.storage.archive import ArchiveStorage, archive_in
-from components.cxr.storage.interface import ABSENT, DamagedFileError, StaleWriteError, Storage, Versioned
+from components.cxr.storage.interface import (
+    ABSENT,
+    DamagedFileError,
+    StaleWriteError,
+    Storage,
+    Versioned,
+    cannot_read,
+)
 from components.cxr.storage.local import LocalStorage
 
 __all__ = [
-    "ABSENT", "DamagedFileError", "Root", "StaleWriteError", "Storage", "Versioned", "open_storage", "sha256_of",
+    "ABSENT", "DamagedFileError", "Root", "StaleWriteError", "Storage", "Versioned", "cannot_read", "open_storage",
+    "sha256_of",
 ]  # fmt: skip
 
 

@@ -62,7 +62,9 @@ class ZipMembers:
         info = self._infos[name]
         wanted = start + num_bytes
         # A start needs its own bytes alone: what does not shrink grows by under 1 % when it is deflated.
-        packed = self._packed(info, min(info.compress_size, wanted + wanted // 100 + _SLACK))
+        in_order = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others give whole blocks
+        most = wanted + wanted // 100 + _SLACK if in_order else info.compress_size
+        packed = self._packed(info, min(info.compress_size, most))
         try:
             with zipfile.ZipExtFile(io.BytesIO(packed), "r", info) as file:
                 data = file.read(wanted)

@@ -276,3 +276,17 @@ def test_a_folder_named_like_an_archive_is_a_folder(tmp_path: Path) -> None:
     (tmp_path / "films.zip").mkdir()
     open_storage(tmp_path / "films.zip").write("a.txt", b"a")
     assert (tmp_path / "films.zip" / "a.txt").read_bytes() == b"a"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_films_of_a_zip_keep_their_study_and_patient_however_it_is_compressed(
+    method: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    values = dicom_set(tmp_path / "set", request)
+    expected = run(values, tmp_path / "a").manifest
+    with zipfile.ZipFile(tmp_path / "packed.zip", "w", method) as packed:
+        for file in (tmp_path / "set").rglob("*"):
+            packed.write(file, file.relative_to(tmp_path / "set"))
+    values["data"]["dir"] = f"{tmp_path}/packed.zip"
+    found = run(values, tmp_path / "b").manifest
+    assert (found.shards, found.left_out) == (expected.shards, expected.left_out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.labels import PATHOLOGIES
+from components.cxr.storage.local import LocalStorage
 from components.cxr.storage.storage import open_storage
 from components.preprocess.adapters import read_source
 from components.preprocess.collect import read_rejects
@@ -128,9 +130,39 @@ def test_damaged_films_are_rejected_not_lost(folder: Folder, tmp_path: Path) -> 
 def test_a_header_longer_than_the_start_that_is_read(folder: Folder, tmp_path: Path) -> None:
     path = folder.film("a", study="1", image="1")
     dataset = pydicom.dcmread(path)
-    dataset.add_new(0x00091010, "UN", b"x" * 200_000)
-    dataset.save_as(path)
-    assert set(rows_of(run(folder.values(), tmp_path / "root"), by="study_id")) == {hash_id("study", "1.3.1")}
+    for length in (200_000, 1_200_000, 5_000_000):
+        dataset.add_new(0x00111010, "UN", b"x" * length)
+        dataset.save_as(path)
+        rows = rows_of(run(folder.values(), tmp_path / f"root{length}"), by="study_id")
+        assert {study: row["patient_id"] for study, row in rows.items()} == {
+            hash_id("study", "1.3.1"): hash_id("patient", "p")
+        }
+
+
+def test_a_disk_that_fails_once_makes_no_patient_of_his_own(
+    folder: Folder, table: Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The film is of a patient who tests: unlabeled, it must not be trained on."""
+    labeled = rows_of(run(table.values(), tmp_path / "alone"))
+    (tester, *_) = (i for i in range(10) if labeled[hash_id("image", f"f{i}.png")]["split"] == "test")
+    folder.film("1", study="1", image="1", patient=f"pat{tester}")
+    folder.film("2", study="2", image="2", patient="another")
+    values = table.values(unlabeled=[{"dir": str(folder.path)}])
+    read, failed = LocalStorage.read_range, []
+
+    def stale_once(self: LocalStorage, name: str, start: int, num_bytes: int) -> bytes:
+        if name == "1" and not failed:
+            failed.append(name)
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(self, name, start, num_bytes)
+
+    monkeypatch.setattr(LocalStorage, "read_range", stale_once)
+    assert f"cannot read films: {folder.path}; found Stale file handle. Check the disk" in refusal(
+        values, tmp_path / "root"
+    )
+    loaded = run(values, tmp_path / "root")
+    assert set(rows_of(loaded)) - set(labeled) == {hash_id("image", "1.2.2")}
+    assert loaded.manifest.left_out == {"unlabeled studies of patients who validate or test": 1}
 
 
 def test_chosen_pathologies_and_splits_by_patient(folder: Folder, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from components.cxr.errors import UserError
+from components.cxr.storage.local import LocalStorage
 from components.serve.config import ServeConfig
 from components.serve.golden import running_server
 from components.serve.route import route
@@ -170,6 +172,26 @@ def test_a_study_that_still_grows_waits(dicom_bytes, tmp_path):
     assert source.arrived(0)[0] == [study]
     with pytest.raises(VanishedError):
         source.films(study)
+
+
+def test_a_file_that_the_disk_does_not_give_now_is_tried_again(dicom_bytes, tmp_path, monkeypatch, capsys):
+    put_studies(tmp_path, dicom_bytes, range(2))
+    source = FolderSource(tmp_path, settle_s=0)
+    read = LocalStorage.read_range
+
+    def stale(self, name, start, num_bytes):
+        if name == "0000/0.dcm":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(self, name, start, num_bytes)
+
+    monkeypatch.setattr(LocalStorage, "read_range", stale)
+    (other,) = source.arrived(None)[0]
+    assert source.arrived(0)[0] == []
+    assert capsys.readouterr().err == "route: cannot read films (Stale file handle); tried again\n"
+    monkeypatch.undo()
+    (study,) = source.arrived(0)[0]
+    assert study != other
+    assert len(source.films(study)) == len(source.films(other)) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+import time
 import tracemalloc
 import zlib
 from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
 
 from components.cxr.films.dicom_headers import Header, read_headers
 from components.cxr.storage.storage import open_storage
@@ -66,3 +67,16 @@ def test_a_deflated_bomb_whose_ids_are_not_at_its_start_is_left_to_the_reading_o
     tracemalloc.stop()
     assert found == Header("", "", "", is_image=True)
     assert peak < 450 * MIB
+
+
+def test_a_header_of_a_million_empty_items_takes_bounded_time_and_keeps_its_patient(tmp_path: Path) -> None:
+    dataset = Dataset()
+    dataset.SOPInstanceUID, dataset.PatientID = "1.2.3", "P1"
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    written = io.BytesIO()
+    pydicom.dcmwrite(written, dataset, enforce_file_format=False)
+    meant = bytes(MIB) + b"\x11\0\x10\x10SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\0\xe0\0\0\0\0" * (3 * MIB // 8)
+    start = time.process_time()
+    assert read_one(tmp_path, written.getvalue() + meant) == Header("", "1.2.3", "P1", is_image=True)
+    assert time.process_time() - start < 6
