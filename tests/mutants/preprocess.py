@@ -14,6 +14,13 @@ IDS = "tests/components/cxr/test_ids.py"
 
 MUTANTS = [
     Mutant(
+        "a-sex-is-read-by-its-first-letter",
+        file="components/preprocess/adapters/csv_table.py",
+        old="_SEXES.get(cell.casefold()) for",
+        new="_SEXES.get(cell[:1].casefold()) for",
+        test=f"{CSV}::test_a_sex_is_one_of_four_words",
+    ),
+    Mutant(
         "a-film-that-the-disk-does-not-give-now-is-a-patient-of-its-own",
         file="components/cxr/films/dicom_headers.py",
         old="    except (FileNotFoundError, IsADirectoryError, PermissionError, DamagedFileError):\n",

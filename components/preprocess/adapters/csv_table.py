@@ -22,6 +22,8 @@ from components.preprocess.splits import check_patients, split_by_hash
 
 __all__ = ["read_csv_table"]
 
+_SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
+
 
 def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
     """Read the table and group its rows into studies.
@@ -55,7 +57,8 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
         ids = [study or path for study, path in zip(named_studies, paths, strict=True)]
         states, labeled = merged(ids, states, labeled, config.repeated)
     listed, lists = listed_splits(config, paths, table=table)
-    views, sexes, splits = _views(table, config), _cells(table, config, "sex"), _cells(table, config, "split")
+    views, splits = _views(table, config), _cells(table, config, "split")
+    sexes, num_bad_sexes = _sexes(table, config)
     ages, num_bad_ages = read_ages(table, config)
     texts, reports = _texts(table, config), unescape_column(_cells(table, config, "report"))
     same: list[Sequence[object]] = [
@@ -96,12 +99,13 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
             report=None,
             report_text=next((reports[i] for i in of_study if reports[i]), None),
             age_years=next((age for i in of_study if (age := ages[i]) is not None), None),
-            sex=next((sex for i in of_study if (sex := sexes[i][:1].upper()) in ("F", "M")), None),
+            sex=next((sex for i in of_study if (sex := sexes[i]) is not None), None),
         )
         for study_id, of_study in rows_of.items()
     ]
     unknown = {
         "ages that are no number from 0 to 130": num_bad_ages,
+        "sexes that are not F, Female, M or Male": num_bad_sexes,
         "patients of studies, each of which counts as a patient of its own": sum(
             not any(patients[i] for i in of_study) for of_study in rows_of.values()
         ),
@@ -191,6 +195,13 @@ def _views(table: Table, config: CsvData) -> list[str]:
         for name in config.columns.view_columns()
     ]
     return [next((cell for of_row in words if not is_unknown(cell := of_row[i])), "") for i in range(len(table))]
+
+
+def _sexes(table: Table, config: CsvData) -> tuple[list[str | None], int]:
+    """Each row's sex, F or M, and how many cells say something else."""
+    cells = _cells(table, config, "sex")
+    sexes = [_SEXES.get(cell.casefold()) for cell in cells]
+    return sexes, sum(sex is None and not is_unknown(cell) for sex, cell in zip(sexes, cells, strict=True))
 
 
 def _ids(table: Table, config: CsvData, field: str) -> list[str]:

@@ -299,3 +299,14 @@ def test_line_breaks_that_the_whole_column_writes_as_backslashes(tmp_path: Path)
     read = [read_sections(study, source.films.open(), reader="strict") for study in source.studies]
     assert [sections["indication"] for sections in read] == ["cough", "fever", "fall", "pain"]
     assert [sections["impression"] for sections in read] == ["pneumonia", "normal", "fracture", "effusion"]
+
+
+def test_a_sex_is_one_of_four_words(table: Table, tmp_path: Path) -> None:
+    words = ["F", "female", " M ", "Male", "Mujer", "missing", "", "NaN", "Fille", "f"]
+    rows = [[*row, word] for row, word in zip(table.rows, words, strict=True)]
+    table.rewrite(header=[*table.header, "sex"], rows=rows)
+    loaded = run(table.values(columns=COLUMNS | {"sex": "sex"}), tmp_path / "root")
+    found = rows_of(loaded)
+    sexes = [found[hash_id("image", f"f{i}.png")]["sex"] for i in range(10)]
+    assert sexes == ["F", "F", "M", "M", None, None, None, None, None, "F"]
+    assert loaded.manifest.unknown == {"sexes that are not F, Female, M or Male": 3}
