@@ -99,9 +99,16 @@ def read_sections(study: SourceStudy, films: FilmFiles, *, reader: SectionReader
 
     Args:
         films: the opened `films` of the study's source.
+
+    Raises:
+        UserError: the report cannot be read.
     """
     if study.report is not None:
-        text = unescape_column([decode_report(_read(films, study.report))])[0]
+        try:
+            data = _read(films, study.report)
+        except OSError as error:
+            raise cannot_read("reports", films.uri, error) from None
+        text = unescape_column([decode_report(data)])[0]
         return parse_report(text, reader=reader)
     if study.report_text is not None:
         return parse_report(study.report_text, reader=reader)

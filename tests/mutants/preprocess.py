@@ -7,12 +7,20 @@ REJECTS = "tests/components/preprocess/test_rejects.py"
 KEYS = "tests/components/preprocess/test_keys.py"
 MIMIC = "tests/components/preprocess/test_mimic_cxr.py"
 FOLDER = "tests/components/preprocess/test_dicom_folder.py"
+UNREADABLE = "tests/components/preprocess/test_unreadable.py"
 CSV = "tests/components/preprocess/test_csv_table.py"
 FIELD = "tests/components/preprocess/test_field_tables.py"
 IDENTIFIERS = "tests/components/preprocess/test_identifiers.py"
 IDS = "tests/components/cxr/test_ids.py"
 
 MUTANTS = [
+    Mutant(
+        "a-report-that-may-not-be-read-is-a-traceback",
+        file="components/preprocess/read_study.py",
+        old='        except OSError as error:\n            raise cannot_read("reports",',
+        new='        except BlockingIOError as error:\n            raise cannot_read("reports",',
+        test=f"{UNREADABLE}::test_a_report_that_may_not_be_read_is_one_error",
+    ),
     Mutant(
         "a-sex-is-read-by-its-first-letter",
         file="components/preprocess/adapters/csv_table.py",

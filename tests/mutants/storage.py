@@ -8,6 +8,13 @@ TABLES = "tests/components/cxr/storage/test_tables.py"
 
 MUTANTS = [
     Mutant(
+        "a-folder-that-may-not-be-read-is-a-traceback",
+        file="components/cxr/storage/local.py",
+        old='        except OSError as error:\n            raise cannot_read("folder",',
+        new='        except BlockingIOError as error:\n            raise cannot_read("folder",',
+        test="tests/components/preprocess/test_unreadable.py::test_a_folder_that_may_not_be_read_is_one_error",
+    ),
+    Mutant(
         "a-local-write-ignores-the-generation",
         file="components/cxr/storage/local.py",
         old="                if found != if_generation:\n",

@@ -23,13 +23,16 @@ class DamagedFileError(UserError):
     """One file's bytes are lost, though the place that holds it works; whoever can do without the file may go on."""
 
 
-def cannot_read(what: str, where: str, error: OSError, *, remedy: str) -> UserError:
-    """The one error of a disk or mount that does not give what is there.
+def cannot_read(what: str, where: str, error: OSError, *, remedy: str | None = None) -> UserError:
+    """The one error of a disk or mount that does not give what is there, or that this account may not read.
 
     Args:
         what: a word, such as films.
         where: without the name of a film or report.
+        remedy: None for one that names how files are found which may not be read.
     """
+    if remedy is None:
+        remedy = f"`find {where} ! -readable` lists what this account may not read; else check the disk or the mount."
     return UserError(f"unreadable-{what}", f"cannot read {what}", where=where, found=error.strerror, remedy=remedy)
 
 

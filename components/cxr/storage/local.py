@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.cxr.storage.atomic import PARTIAL, put_in_place, renamed_to
-from components.cxr.storage.interface import ABSENT, StaleWriteError, Storage, Versioned
+from components.cxr.storage.interface import ABSENT, StaleWriteError, Storage, Versioned, cannot_read
 
 __all__ = ["LocalStorage"]
 
 _LOCK = f"{PARTIAL}lock"
+_OF_THE_DISK = "lost+found"
+"""What mkfs puts at the top of a disk, for root alone."""
 
 
 class LocalStorage(Storage):
@@ -28,8 +30,16 @@ class LocalStorage(Storage):
         self.uri = str(self.folder)
 
     def sizes(self, prefix: str = "") -> dict[str, int]:
+        """As Storage's, without the disk's own lost+found.
+
+        Raises:
+            UserError: a folder or file that cannot be looked at.
+        """
         found: dict[str, int] = {}
-        _walk(str(self.folder / prefix), f"{prefix.strip('/')}/".lstrip("/"), found)
+        try:
+            _walk(str(self.folder / prefix), f"{prefix.strip('/')}/".lstrip("/"), found)
+        except OSError as error:
+            raise cannot_read("folder", self.uri, error) from None
         return dict(sorted(found.items()))
 
     def read(self, name: str) -> Versioned:
@@ -108,6 +118,8 @@ def _walk(folder: str, prefix: str, found: dict[str, int]) -> None:
     with entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
+                if not prefix and entry.name == _OF_THE_DISK:
+                    continue
                 _walk(entry.path, f"{prefix}{entry.name}/", found)
             elif not entry.name.startswith(PARTIAL) and not entry.is_dir():
                 with contextlib.suppress(FileNotFoundError):  # removed meanwhile, or a link to nothing

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.cxr.errors import UserError
-from components.cxr.storage.storage import Storage, open_storage
+from components.cxr.storage.storage import Storage, cannot_read, open_storage
 from components.cxr.storage.table_files import read_columns
 
 __all__ = ["Table", "is_unknown", "open_table", "parse_state", "read_table", "shown"]
@@ -190,6 +190,8 @@ def read_table(storage: Storage, name: str) -> Table:
         data = storage.read(name).data
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise UserError("missing-table", "table is missing", where=where, remedy="Check the section data.") from None
+    except OSError as error:
+        raise cannot_read("table", where, error) from None
     columns, line_of = read_columns(data, name, where=where)
     return Table(name, where, tuple(columns), hashlib.sha256(data).hexdigest(), columns, line_of)
 

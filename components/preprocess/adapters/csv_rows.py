@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from components.cxr.errors import UserError
-from components.cxr.storage.storage import open_storage
+from components.cxr.storage.storage import cannot_read, open_storage
 from components.cxr.storage.tables import Table
 from components.preprocess.adapters.csv_labels import States
 from components.preprocess.adapters.film_paths import film_path
@@ -105,6 +105,8 @@ def listed_splits(
             raise UserError(
                 "missing-split-list", "list of a split is missing", where=place, remedy="Check data.split_lists."
             ) from None
+        except OSError as error:
+            raise cannot_read("list", place, error) from None
         hashes.append((name, hashlib.sha256(data).hexdigest()))
         for line in data.decode("utf-8", "replace").split("\n"):
             film = line.strip()

@@ -15,7 +15,7 @@ from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.labels import PATHOLOGIES
 from components.cxr.storage.joins import check_join, shape_of
-from components.cxr.storage.storage import Storage, open_storage
+from components.cxr.storage.storage import Storage, cannot_read, open_storage
 from components.preprocess.adapters.openi_terms import NO_INDEXING, pathologies_of
 from components.preprocess.config import OpeniData
 from components.preprocess.records import FilmRef, Folder, Source, SourceStudy, hash_source
@@ -123,7 +123,14 @@ def _read_files(config: OpeniData) -> tuple[Storage, Iterator[tuple[str, bytes]]
         raise UserError(
             "no-reports", "reports are missing", where=storage.uri, expected=expected, remedy="Check data.reports."
         )
-    return storage, ((PurePosixPath(name).name, storage.read(name).data) for name in names)
+    return storage, ((PurePosixPath(name).name, _read(storage, name)) for name in names)
+
+
+def _read(storage: Storage, name: str) -> bytes:
+    try:
+        return storage.read(name).data
+    except OSError as error:
+        raise cannot_read("reports", storage.uri, error) from None
 
 
 def _unpacked(data: bytes, *, where: str) -> Iterator[tuple[str, bytes]]:
