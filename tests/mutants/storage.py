@@ -8,6 +8,13 @@ TABLES = "tests/components/cxr/storage/test_tables.py"
 
 MUTANTS = [
     Mutant(
+        "a-table-without-a-header-line-prints-its-first-patient",
+        file="components/cxr/storage/table_files.py",
+        old="if _PLAIN.fullmatch(name)] if is_header(names) else []",
+        new="if _PLAIN.fullmatch(name)] if names else []",
+        test=f"{TABLES}::test_a_missing_column_is_told_without_what_may_be_a_row",
+    ),
+    Mutant(
         "a-folder-that-may-not-be-read-is-a-traceback",
         file="components/cxr/storage/local.py",
         old='        except OSError as error:\n            raise cannot_read("folder",',

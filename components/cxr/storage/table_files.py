@@ -14,13 +14,35 @@ from components.cxr.errors import UserError
 from components.cxr.storage.csv_text import decoded, delimiter_of, numbered_rows, parse_columns
 from components.cxr.storage.json_lines import BrokenLineError, parse_json_lines
 
-__all__ = ["Columns", "read_columns"]
+__all__ = ["Columns", "columns_shown", "is_header", "read_columns"]
 
 Columns = tuple[dict[str, pa.ChunkedArray], Callable[[int], int]]
 """Cells by column in the order of the header, and the line of the file on which a row starts."""
 
 _NO_NAME = re.compile(r"[\d.:/ -]{5,}")
-"""An id or a date: where the header is missing, messages would quote the first row as names of columns."""
+"""An id or a date: where the header is missing, the first row passes for names of columns."""
+_CELL = re.compile(
+    r"[-+\d.:/ ]*\d[-+\d.:/ ]*|.*(?:\^|\d{4}|\d[-./ ][a-z]{3}\b|\.(?:dcm|dicom|png|jpe?g|tiff?|bmp|txt|xml|nii|gz)$).*",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A number, an id, a date, a patient's name or a file's: no name of a column."""
+_PLAIN = re.compile(r"[\w ()]{1,40}")
+
+
+def is_header(names: Sequence[str]) -> bool:
+    """Whether none of the names looks like a cell of a row, which could be a patient's."""
+    return not any(_CELL.fullmatch(name) for name in names)
+
+
+def columns_shown(names: Sequence[str]) -> str:
+    """Columns as a message may quote them: how many, and the plain names where the header is believable.
+
+    >>> columns_shown(["id", "sex", "x/y"]), columns_shown(["0.png", "Doe^Jane", "F"])
+    ('3 columns: id, sex', '3 columns')
+    """
+    plain = [name for name in names if _PLAIN.fullmatch(name)] if is_header(names) else []
+    count = f"{len(names)} column{'s' if len(names) != 1 else ''}"
+    return f"{count}: {', '.join(plain)}" if plain else count
 
 
 def read_columns(data: bytes, name: str, *, where: str) -> Columns:
@@ -83,5 +105,6 @@ def _checked_header(names: Sequence[str], *, where: str) -> tuple[str, ...]:
         raise UserError("no-table-header", "table has no header", where=where, expected=expected)
     if len(set(header)) != len(header):
         twice = next(name for name in header if header.count(name) > 1)
-        raise UserError("duplicate-column", "table names a column twice", where=where, found=twice)
+        found = twice if is_header(header) and _PLAIN.fullmatch(twice) else None
+        raise UserError("duplicate-column", "table names a column twice", where=where, found=found)
     return header

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Storage, cannot_read, open_storage
-from components.cxr.storage.table_files import read_columns
+from components.cxr.storage.table_files import columns_shown, is_header, read_columns
 
 __all__ = ["Table", "is_unknown", "open_table", "parse_state", "read_table", "shown"]
 
@@ -156,14 +156,13 @@ class Table:
         if name not in self._columns:
             plain = {_plain(column): column for column in self.header}
             close = difflib.get_close_matches(_plain(name), plain, n=1)
-            hint = f"Did you mean {plain[close[0]]}?" if close else None
+            hint = f"Did you mean {plain[close[0]]}?" if close and is_header(self.header) else None
             remedy = " ".join(part for part in (hint, f"Set {field}." if field else None) if part)
-            found = ", ".join(self.header)
             raise UserError(
                 "missing-column",
                 "table lacks a column",
                 where=self.where,
-                found=found,
+                found=columns_shown(self.header),
                 expected=name,
                 remedy=remedy or None,
             )

@@ -49,7 +49,11 @@ def test_unlabeled_and_reportless_studies_are_kept(mimic: Mimic, tmp_path: Path)
         ("", None, ["folder is missing or empty", "mimic", "data.dir"]),
         (SPLIT, None, ["table is missing", "mimic-cxr-2.*-split.csv.gz", "Download"]),
         (CHEXPERT, None, ["table is missing", "mimic-cxr-2.*-chexpert.csv.gz"]),
-        (CHEXPERT, b"study_id,Edema\n1,1\n", ["lacks a column", "found study_id, Edema", "expected No Finding"]),
+        (
+            CHEXPERT,
+            b"study_id,Edema\n1,1\n",
+            ["lacks a column", "found 2 columns: study_id, Edema", "expected No Finding"],
+        ),
         (CHEXPERT, b"study_id\n", ["table is empty", CHEXPERT, "found 0 rows"]),
         (CHEXPERT, b"", ["table is empty", CHEXPERT, "found no header"]),
         (CHEXPERT, b"study_id,Edema\n1\n", ["table has a broken row", "line 2", "found 1 cells, expected 2"]),

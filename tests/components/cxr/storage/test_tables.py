@@ -122,3 +122,27 @@ def test_broken_gzip_and_missing_files(tmp_path: Path) -> None:
         open_table(str(tmp_path / "none.csv"))
     with pytest.raises(UserError, match=r"table is missing: /nowhere\.csv"):
         open_table("/nowhere.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("image,patient_id,Edema", "3 columns: image, patient_id, Edema"),
+        ("image,Ede-ma,Follow (days)", "3 columns: image, Follow (days)"),
+        ("image," + "x" * 41, "2 columns: image"),
+        ("0.png,Doe Jane,F", "3 columns"),
+        ("a,Doe^Jane,F", "3 columns"),
+        ("a,Doe Jane,1", "3 columns"),
+        ("a,Doe Jane,3-Mar-50", "3 columns"),
+        ("a,MRN00817,F", "3 columns"),
+        ("Export of Dr. Doe,,", "1 column"),
+    ],
+)
+def test_a_missing_column_is_told_without_what_may_be_a_row(tmp_path: Path, header: str, found: str) -> None:
+    table = read(tmp_path, f"{header}\nb,c,d\n".encode() if header.count(",") == 2 else f"{header}\nb,c\n".encode())
+    with pytest.raises(UserError, match="table lacks a column") as caught:
+        table.cells("patient")
+    assert caught.value.found == found
+    with pytest.raises(UserError, match="names a column twice") as caught:
+        read(tmp_path, b"a.png,Doe Jane,Doe Jane\n1,2,3\n")
+    assert "Doe" not in str(caught.value)
