@@ -82,4 +82,4 @@ def hash_fraction(kind: IdKind, raw: str, key: IdKey) -> float:
 
 
 def _message_digest(kind: IdKind, raw: str, key: IdKey) -> bytes:
-    return key.digest(kind.encode() + b"\0" + raw.encode())
+    return key.digest(kind.encode() + b"\0" + raw.encode("utf-8", "surrogateescape"))

@@ -100,5 +100,5 @@ def hash_source(tables: Iterable[tuple[str, str]], sizes: Iterable[tuple[str, in
     """16 hex digits over (table name, sha256) and (path, bytes or None when missing), whatever their order."""
     digest = hashlib.sha256()
     for name, value in [*sorted(tables), *sorted(sizes, key=lambda item: item[0])]:
-        digest.update(f"{name}\0{value}\n".encode())
+        digest.update(f"{name}\0{value}\n".encode("utf-8", "surrogateescape"))  # a name need not be UTF-8
     return digest.hexdigest()[:16]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -163,6 +164,13 @@ def test_a_disk_that_fails_once_makes_no_patient_of_his_own(
     loaded = run(values, tmp_path / "root")
     assert set(rows_of(loaded)) - set(labeled) == {hash_id("image", "1.2.2")}
     assert loaded.manifest.left_out == {"unlabeled studies of patients who validate or test": 1}
+
+
+def test_a_file_name_that_is_not_utf8(folder: Folder, tmp_path: Path) -> None:
+    name = os.fsdecode(b"M\xfcller.dcm")
+    folder.film(name, study=None, image="1")
+    (row,) = rows_of(run(folder.values(), tmp_path / "root")).values()
+    assert (row["study_id"], row["source_hash"]) == (hash_id("study", name), hash_id("path", name))
 
 
 def test_chosen_pathologies_and_splits_by_patient(folder: Folder, tmp_path: Path) -> None:
