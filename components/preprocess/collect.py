@@ -104,7 +104,8 @@ def _check_rejects(plan: Plan, rejects: Sequence[RejectedFilm]) -> None:
         where=plan.layout.where,
         found=f"{len(rejects)} of {num_films} ({reasons}), e.g. path hash {example.source_hash}: {example.reason}",
         expected=f"at most {limit:.2%} (preprocess.max_reject_fraction)",
-        remedy="Fix the source, or raise the limit and run the same command again.",
+        remedy="Raise the limit and run the same command again; after repairing films "
+        f"delete {plan.storage.uri} before, as films of the same size are not read again.",
     )
 
 

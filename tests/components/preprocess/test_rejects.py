@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -54,6 +55,21 @@ def test_too_many_rejects_fail_and_leave_nothing_that_looks_complete(mimic: Mimi
     assert "50000000" not in message
     assert not list(root.rglob(MANIFEST))
     assert run(mimic.values(max_reject_fraction=0.1), root).manifest.num_rejects == 1
+
+
+def test_a_film_repaired_at_its_size_is_read_again_after_what_the_message_says(mimic: Mimic, tmp_path: Path) -> None:
+    film = mimic.film("50000000")
+    whole = film.read_bytes()
+    film.write_bytes(bytes(len(whole)))
+    with pytest.raises(UserError) as caught:
+        run(mimic.values(), tmp_path / "root")
+    (folder,) = (tmp_path / "root" / "data").iterdir()
+    assert f"after repairing films delete {folder} before" in str(caught.value)
+    film.write_bytes(whole)
+    with pytest.raises(UserError, match="too many films"):
+        run(mimic.values(), tmp_path / "root")
+    shutil.rmtree(folder)
+    assert run(mimic.values(), tmp_path / "root").manifest.num_rejects == 0
 
 
 def test_a_disk_that_fails_is_no_reason_to_leave_a_film_out(
