@@ -283,6 +283,9 @@ def test_films_of_a_zip_keep_their_study_and_patient_however_it_is_compressed(
     method: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     values = dicom_set(tmp_path / "set", request)
+    stored = np.random.default_rng(4).integers(0, 4096, (500, 500)).astype(np.uint16)  # a block is longer than a header
+    uids = {"StudyInstanceUID": "1.2.9", "SOPInstanceUID": "1.2.9.1", "PatientID": "p9"}
+    (tmp_path / "set" / "large").write_bytes(request.getfixturevalue("dicom_bytes")(stored, bits_stored=12, **uids))
     expected = run(values, tmp_path / "a").manifest
     with zipfile.ZipFile(tmp_path / "packed.zip", "w", method) as packed:
         for file in (tmp_path / "set").rglob("*"):
