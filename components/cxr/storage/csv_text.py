@@ -23,6 +23,10 @@ _MARK = re.compile(rb'(?:\xef\xbb\xbf)?"?sep=([ -~\t])"?\r?\n', re.IGNORECASE)
 """The line before the header with which Excel is told the delimiter."""
 
 
+_BEFORE = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*")
+"""Arrow counts empty lines before the header as rows to skip."""
+
+
 def decoded(data: bytes, name: str) -> bytes:
     """The text of a table in UTF-8."""
     text = gzip.decompress(data) if name.endswith(".gz") else data
@@ -45,14 +49,18 @@ def parse_columns(text: bytes, *, num_columns: int, delimiter: str) -> pa.Table 
         broken.append(row)
         return "skip"
 
+    mark = _MARK.match(text)
+    rest = memoryview(text)[mark.end() if mark else 0 :]
+    before = _BEFORE.match(rest)
+    rest = rest[before.end() if before else 0 :]
     try:
         columns = arrow_csv.read_csv(
-            pa.py_buffer(text),
+            pa.py_buffer(rest),
             read_options=arrow_csv.ReadOptions(
                 use_threads=False,
                 block_size=_LONGEST_ROW,
                 column_names=names,
-                skip_rows_after_names=2 if _MARK.match(text) else 1,
+                skip_rows_after_names=1,
             ),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip

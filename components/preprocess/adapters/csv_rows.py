@@ -64,6 +64,8 @@ def ids_in_paths(
 ) -> tuple[list[str] | None, list[str] | None]:
     """Patient and study of each row from its film's path; None for what the pattern has no group for.
 
+    Empty where an optional group does not match.
+
     Raises:
         UserError: a path that the pattern does not fit.
     """
@@ -80,8 +82,9 @@ def ids_in_paths(
                 where=table.cell(i, column),
                 expected=pattern,
             )
-        patients.append(match["patient"] if "patient" in groups else "")
-        studies.append("/".join(match[name] for name in ("patient", "study") if name in groups))
+        found = {name: match[name] or "" for name in ("patient", "study") if name in groups}
+        patients.append(found.get("patient", ""))
+        studies.append("/".join(found.values()) if found.get("study") else "")
     return patients if "patient" in groups else None, studies if "study" in groups else None
 
 
@@ -108,7 +111,7 @@ def listed_splits(
         except OSError as error:
             raise cannot_read("list", place, error) from None
         hashes.append((name, hashlib.sha256(data).hexdigest()))
-        for line in data.decode("utf-8", "replace").split("\n"):
+        for line in data.decode("utf-8-sig", "replace").split("\n"):
             film = line.strip()
             if film and split_of.setdefault(film, split) != split:
                 raise UserError(

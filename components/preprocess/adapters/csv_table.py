@@ -80,6 +80,8 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
     for i in rows:
         rows_of.setdefault(named_studies[i] or paths[i], []).append(i)
     patient_of = _patients(table, rows_of, patients, states, labeled)
+    for told in (texts, reports, ages, sexes):
+        _check_studies(table, rows_of, told)
     filled = list(patients)
     for study_id, of_study in rows_of.items():
         for i in of_study:
@@ -178,6 +180,21 @@ def _patients(
                 )
         patient_of[study_id] = patients[known] or f"unknown patient of {study_id}"
     return patient_of
+
+
+def _check_studies(table: Table, rows_of: Mapping[str, Sequence[int]], told: Sequence[object]) -> None:
+    """Refuse a study of which two rows say different things; rows that say nothing do not count."""
+    for rows in rows_of.values():
+        known = [i for i in rows if told[i] or told[i] == 0]
+        for i in known[1:]:
+            if told[i] != told[known[0]]:
+                raise UserError(
+                    "study-rows-disagree",
+                    "rows of one study disagree",
+                    where=f"{table.where} lines {table.line(known[0])} and {table.line(i)}",
+                    expected="the same report, age and sex",
+                    remedy="Correct the table, or set data.columns.study to null if they belong to images.",
+                )
 
 
 def _cells(table: Table, config: CsvData, field: str) -> list[str]:

@@ -79,6 +79,14 @@ def read_openi(config: OpeniData, *, key: IdKey) -> Source:
             sex=None,
         )
     listed = [film for study in studies.values() for film in study.films]
+    study_of: dict[str, str] = {}
+    for study in studies.values():
+        for film in study.films:
+            if film.exists and study_of.setdefault(film.path, study.study_id) != study.study_id:
+                where = f"{place.uri}: study {hash_id('study', study.study_id, key)}"
+                raise UserError(
+                    "duplicate-film", "a film is in two reports", where=where, expected="each film in one report"
+                )
     matched = sum(film.exists for film in listed)
     warning = None
     if matched and config.image_dir is not None:

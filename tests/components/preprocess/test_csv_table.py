@@ -310,3 +310,45 @@ def test_a_sex_is_one_of_four_words(table: Table, tmp_path: Path) -> None:
     sexes = [found[hash_id("image", f"f{i}.png")]["sex"] for i in range(10)]
     assert sexes == ["F", "F", "M", "M", None, None, None, None, None, "F"]
     assert loaded.manifest.unknown == {"sexes that are not F, Female, M or Male": 3}
+
+
+@pytest.mark.parametrize(
+    ("field", "one", "other"),
+    [
+        ("age_years", "40", "70"),
+        ("age_years", "0", "1"),
+        ("sex", "F", "M"),
+        ("report", "INDICATION: cough", "INDICATION: known cancer"),
+        ("text", "cough", "known cancer"),
+    ],
+)
+def test_rows_of_a_study_that_tell_different_things_are_an_error(
+    table: Table, tmp_path: Path, field: str, one: str, other: str
+) -> None:
+    columns = COLUMNS | {"study": "visit", field: {"indication": "more"} if field == "text" else "more"}
+    for more, is_refused in ((other, True), ("", False), (one, False)):
+        rows = [[f"f{i}.png", "pat", "train", "1", "0", "visit", more if i else one] for i in range(2)]
+        table.rewrite(header=[*table.header, "visit", "more"], rows=rows)
+        values = table.values(columns=columns)
+        if is_refused:
+            message = refusal(values, tmp_path / "root")
+            assert "rows of one study disagree" in message
+            assert "lines 2 and 3; expected the same report, age and sex" in message
+        else:
+            assert len(rows_of(run(values, tmp_path / f"root{more}"))) == 2
+
+
+def test_a_group_of_a_path_that_does_not_match_is_nothing_known(table: Table, tmp_path: Path) -> None:
+    columns = {"image": "file", "patient": "", "split": None}
+    values = table.values(columns=columns, pathologies=["Edema"], path_ids=r"f(?P<patient>\d)?(?P<study>[2-9])?\.png")
+    rows = rows_of(run(values, tmp_path / "root"))
+    row = rows[hash_id("image", "f3.png")]
+    assert (row["patient_id"], row["study_id"]) == (hash_id("patient", "3"), hash_id("study", "f3.png"))
+
+
+def test_a_list_of_a_split_may_begin_with_a_mark(table: Table, tmp_path: Path) -> None:
+    for split, films in (("train", range(7)), ("test", range(7, 10))):
+        (tmp_path / f"{split}.txt").write_text("".join(f"f{i}.png\r\n" for i in films), encoding="utf-8-sig")
+    lists = {split: str(tmp_path / f"{split}.txt") for split in ("train", "test")}
+    values = table.values(columns={"image": "file", "patient": "patient"}, pathologies=["Edema"], split_lists=lists)
+    assert run(values, tmp_path / "root").manifest.counts["test"].images == 3

@@ -191,6 +191,7 @@ def test_the_reader_of_sections_is_part_of_the_data_set(openi: TinyOpeni, tmp_pa
         (lambda o: shutil.copy(o.reports / "2.xml", o.reports / "7.xml"), "a study is there twice"),
         (lambda o: shutil.rmtree(o.image_dir), "no films here: .*data.image_dir"),
         (lambda o: shutil.copytree(o.image_dir, o.image_dir / "copy"), "a film is there twice"),
+        (lambda o: o.add(7, listed=["CXR1_1_IM-0001-3001"]), "a film is in two reports"),
     ],
 )
 def test_each_mistake_has_its_error(openi: TinyOpeni, change: Callable[[TinyOpeni], object], match: str) -> None:

@@ -39,6 +39,13 @@ def test_cells_are_text_without_blanks(tmp_path: Path) -> None:
         assert table.states("Edema") == [1, None, -1]
 
 
+@pytest.mark.parametrize("start", [b"\n", b"\r\n\r\n", b"\xef\xbb\xbf\n", b"sep=,\n\n"])
+def test_empty_lines_before_the_header_count_as_lines_alone(tmp_path: Path, start: bytes) -> None:
+    table = read(tmp_path, start + b"id,x\n1,2\n3,4\n")
+    assert (table.header, table.cells("id")) == (("id", "x"), ["1", "3"])
+    assert table.line(0) == start.count(b"\n") + 2
+
+
 def test_json_lines_are_a_table(tmp_path: Path) -> None:
     content = (
         '\ufeff{"id": " 007 ", "Edema": 1.0}\r\n\r\n{"Edema": null, "id": 8}\n{"id": "9", "note": "a\\nb"}'.encode()
