@@ -48,8 +48,8 @@ MUTANTS = [
     Mutant(
         "ids-of-patient-and-study-share-a-hash",
         file="components/cxr/ids.py",
-        old='return key.digest(kind.encode() + b"\\0" + raw.encode())',
-        new="return key.digest(raw.encode())",
+        old='return key.digest(kind.encode() + b"\\0" + raw.encode(',
+        new="return key.digest(raw.encode(",
         test=f"{IDS}::test_kind_id_and_key_all_count",
     ),
     Mutant(
