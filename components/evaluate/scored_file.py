@@ -126,18 +126,14 @@ def _from_parquet(path: str, patient: str, study: str, condition: str) -> Scored
         table = table.take(pa.array(rows))
     pairs = _pairs(table.column_names, where=path)
     score_NP = np.stack([_column(table, score, path) for score, _ in pairs.values()], axis=1)
-    state_NP = np.stack(
-        [table[label].fill_null(BLANK).to_numpy().astype(np.int8) for _, label in pairs.values()], axis=1
-    )
-    if not np.isin(state_NP, (POSITIVE, NEGATIVE, UNCERTAIN, BLANK)).all():
-        raise UserError("bad-label", "bad label", where=path, expected="1, 0, -1 or null")
+    state_NP = np.stack([_states(table, label, path) for _, label in pairs.values()], axis=1)
     said = [f"probability/{name}" for name in pairs]
     if set(said) <= set(table.column_names):
         probability_NP = _if_probabilities(np.stack([_column(table, name, path) for name in said], axis=1))
     else:
         probability_NP = _if_probabilities(score_NP)
     labeled_N = table["labeled"].to_numpy().astype(bool) if "labeled" in table.column_names else None
-    patients, studies = ([str(value or "") for value in table[name].to_pylist()] for name in (patient, study))
+    patients, studies = (_ids(table[name]) for name in (patient, study))
     return ScoredFile(
         where=path,
         findings=tuple(pairs),
@@ -165,11 +161,43 @@ def _if_probabilities(value_NP: npt.NDArray[np.float64]) -> npt.NDArray[np.float
 
 
 def _column(table: pa.Table, name: str, path: str) -> npt.NDArray[np.float64]:
-    values_N = table[name].cast(pa.float64()).to_numpy()
+    values_N = _float64(table[name])
+    if values_N is None:
+        where, found = f"{path} column {name}", str(table[name].type)
+        raise UserError("bad-score", "score is not a number", where=where, found=found)
     if not np.isfinite(values_N).all():
         row = int(np.flatnonzero(~np.isfinite(values_N))[0])
         raise UserError("bad-score", "score is not a number", where=f"{path} row {row + 1} column {name}")
-    return np.asarray(values_N)
+    return values_N
+
+
+def _states(table: pa.Table, name: str, path: str) -> npt.NDArray[np.int8]:
+    """Of any type whose values are states; NaN, in which pandas keeps what is missing, is null."""
+    values_N, expected = _float64(table[name]), "1, 0, -1 or null"
+    if values_N is None:
+        where, found = f"{path} column {name}", str(table[name].type)
+        raise UserError("bad-label", "bad label", where=where, found=found, expected=expected)
+    values_N = np.where(np.isnan(values_N), BLANK, values_N)
+    bad_N = ~np.isin(values_N, (POSITIVE, NEGATIVE, UNCERTAIN, BLANK))
+    if bad_N.any():
+        row = int(np.flatnonzero(bad_N)[0])
+        where, found = f"{path} row {row + 1} column {name}", f"{values_N[row]:g}"
+        raise UserError("bad-label", "bad label", where=where, found=found, expected=expected)
+    return values_N.astype(np.int8)
+
+
+def _float64(column: pa.ChunkedArray) -> npt.NDArray[np.float64] | None:
+    """NaN where it is null; None where some value is no number."""
+    try:
+        return np.asarray(column.cast(pa.float64(), safe=False).to_numpy())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
+
+
+def _ids(column: pa.ChunkedArray) -> list[str]:
+    """Empty where it is missing; 0 is an id."""
+    missing = column.is_null(nan_is_null=True).to_pylist()
+    return ["" if none else str(value) for value, none in zip(column.to_pylist(), missing, strict=True)]
 
 
 def _numbers(table: Table, name: str) -> list[float]:

@@ -275,6 +275,22 @@ MUTANTS = [
         test="tests/components/evaluate/test_score_file.py::test_predictions_of_an_evaluation_are_scored_as_it_did",
     ),
     Mutant(
+        "a-missing-label-of-a-parquet-file-is-negative",
+        file="components/evaluate/scored_file.py",
+        old="np.where(np.isnan(values_N), BLANK, values_N)",
+        new="np.where(np.isnan(values_N), NEGATIVE, values_N)",
+        test="tests/components/evaluate/test_score_file.py"
+        "::test_labels_of_a_parquet_file_may_have_any_type_and_missing_ones_are_unknown",
+    ),
+    Mutant(
+        "a-soft-label-of-a-parquet-file-is-negative",
+        file="components/evaluate/scored_file.py",
+        old="    if bad_N.any():\n",
+        new="    if False:\n",
+        test="tests/components/evaluate/test_score_file.py"
+        "::test_a_label_of_a_parquet_file_that_is_no_state_is_one_clear_error",
+    ),
+    Mutant(
         "figures-without-the-star",
         file="components/evaluate/figures.py",
         old="axes.set_title(marked(name, score.pathologies[name])",

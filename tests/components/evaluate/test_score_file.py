@@ -110,6 +110,66 @@ def test_predictions_of_an_evaluation_are_scored_as_it_did(tmp_path: Path) -> No
         read_scored(path, condition="text")
 
 
+def parquet(path: Path, label: object, *, patients: object = None) -> str:
+    """A table of one finding, `label` and patients as they are given."""
+    columns = {"patient_id": PATIENTS if patients is None else patients, "study_id": range(120)}
+    pq.write_table(pa.table({**columns, "score": SCORE[:, 0], "label": label}), path)
+    return str(path)
+
+
+KNOWN = [None if i < 20 else int(LABEL[i, 0]) for i in range(120)]
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        pa.array(KNOWN, pa.int8()),
+        pa.array(KNOWN, pa.uint8()),
+        pa.array(KNOWN, pa.float32()),
+        pa.array([np.nan if state is None else state for state in KNOWN]),
+        pa.array([None if state is None else bool(state) for state in KNOWN]),
+        pa.array([None if state is None else str(state) for state in KNOWN]),
+    ],
+    ids=["int8", "uint8", "float32", "nan", "bool", "string"],
+)
+def test_labels_of_a_parquet_file_may_have_any_type_and_missing_ones_are_unknown(
+    label: pa.Array, tmp_path: Path
+) -> None:
+    read = read_scored(parquet(tmp_path / "a.parquet", label), condition="all")
+    found = scored(read, blank=None, num_bootstrap=100)["findings"]["finding"]
+    assert (found["positives"], found["negatives"]) == (LABEL[20:, 0].sum(), (1 - LABEL[20:, 0]).sum())
+    assert found["auroc"] == pytest.approx(roc_auc_score(LABEL[20:, 0], SCORE[20:, 0]), abs=1e-12)
+
+
+def test_a_column_without_any_label_is_unknown(tmp_path: Path) -> None:
+    read = read_scored(parquet(tmp_path / "a.parquet", pa.nulls(120)), condition="all")
+    assert set(read.truth("unknown").ravel()) == {-2}
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [(0.9, "row 21 column label; found 0.9"), (254.0, "found 254"), ("yes", "found string")]
+)
+def test_a_label_of_a_parquet_file_that_is_no_state_is_one_clear_error(
+    value: object, found: str, tmp_path: Path
+) -> None:
+    label = pa.array([str(state) if isinstance(value, str) else state for state in KNOWN[:20]] + [value] * 100)
+    with pytest.raises(UserError, match=found) as error:
+        read_scored(parquet(tmp_path / "a.parquet", label), condition="all")
+    assert error.value.code == "bad-label"
+
+
+def test_an_id_may_be_the_number_zero_and_a_missing_one_is_an_error(tmp_path: Path) -> None:
+    numbers = list(range(120))
+    assert read_scored(parquet(tmp_path / "a.parquet", LABEL[:, 0], patients=numbers), condition="all").patients == [
+        str(number) for number in numbers
+    ]
+    for missing in (None, np.nan):
+        patients = pa.array([missing, *map(float, numbers[1:])])
+        with pytest.raises(UserError, match="column patient_id") as error:
+            read_scored(parquet(tmp_path / "a.parquet", LABEL[:, 0], patients=patients), condition="all")
+        assert error.value.code == "missing-id"
+
+
 def test_answers_need_a_threshold_and_calibration_needs_probabilities(tmp_path: Path) -> None:
     """Scores between 0 and 1 are probabilities; others have ranks alone."""
     raw = scored(read_scored(write(tmp_path / "a.csv", wide()), condition="all"), num_bootstrap=100)
