@@ -17,6 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from components.cxr.config import content_hash
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
+from components.train.config import TrainConfig
+from components.train.key import training_key
 from pipeline.sweep.space import Space
 
 __all__ = [
@@ -39,9 +41,16 @@ GONE_S = 900.0
 
 
 def study_key(train: dict[str, Any], space: Space, manifest_hash: str) -> str:
-    """16 hex digits over what is swept: the same command goes on with the same trials."""
+    """16 hex digits over what is swept: the same command goes on with the same trials.
+
+    Those of other code, of other pretrained weights or of another bundle to start from are of another study.
+
+    Raises:
+        UserError: as training_key.
+    """
     told = {name: dimension.model_dump(mode="json") for name, dimension in space.items()}
-    return content_hash("sweep 1", json.dumps([train, told], sort_keys=True), manifest_hash)
+    trained = training_key(TrainConfig.parse(train, where="train"), manifest_hash)
+    return content_hash("sweep 1", json.dumps([train, told], sort_keys=True), manifest_hash, trained)
 
 
 @contextlib.contextmanager

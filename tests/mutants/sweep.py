@@ -8,6 +8,13 @@ SHARED = "tests/pipeline/test_sweep_database.py::test_machines_share_trials_and_
 
 MUTANTS = [
     Mutant(
+        "trials-of-other-code-steer-a-sweep",
+        file="pipeline/sweep/study.py",
+        old="sort_keys=True), manifest_hash, trained)",
+        new="sort_keys=True), manifest_hash)",
+        test=f"{SWEEP}::test_trials_of_other_code_or_of_another_bundle_to_start_from_are_of_another_study",
+    ),
+    Mutant(
         "a-sweep-chooses-the-worst",
         file="pipeline/sweep/study.py",
         old='direction="maximize"',

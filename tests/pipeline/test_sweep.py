@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -24,9 +25,10 @@ from components.cxr.storage.pointers import read_pointer
 from components.cxr.storage.storage import Root, open_storage
 from components.cxr.tracking.mlflow_server import quiet_mlflow, tracking_uri
 from components.cxr.tracking.tracked_run import TrackedRun
+from components.train.config import TrainConfig
 from pipeline.config import load_pipeline_config
 from pipeline.sweep.space import Dimension, load_space, with_values
-from pipeline.sweep.study import ENDED, OWNER, LostTrials, give_back, opened_study, sign, under_way
+from pipeline.sweep.study import ENDED, OWNER, LostTrials, give_back, opened_study, sign, study_key, under_way
 from pipeline.sweep.sweep import Wanted, _run_trials, sweep
 from pipeline.sweep.trial import run_trial
 
@@ -95,6 +97,24 @@ def test_whole_numbers_and_sections_come_back_as_they_were() -> None:
     sections = Dimension(choices=({"kind": "concat"}, None, 3))
     drawn = sections.distribution.choices  # type: ignore[attr-defined]
     assert tuple(sections.value(each) for each in drawn) == sections.choices
+
+
+def test_trials_of_other_code_or_of_another_bundle_to_start_from_are_of_another_study(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = TrainConfig().model_dump(mode="json")
+    tuned = TrainConfig(fine_tune_from="/runs/public").model_dump(mode="json")
+
+    def starts_from(bundle: str) -> str:
+        known = SimpleNamespace(hash=bundle)
+        monkeypatch.setattr("components.train.key.origin", lambda source: (source, known))
+        return study_key(tuned, {}, "data")
+
+    before = study_key(plain, {}, "data")
+    assert before == study_key(plain, {}, "data") != study_key(plain, {}, "other data")
+    assert starts_from("one") == starts_from("one") != starts_from("another")
+    monkeypatch.setattr("components.train.key.VERSION", 0)
+    assert study_key(plain, {}, "data") != before
 
 
 def test_a_trial_that_was_killed_is_queued_again_and_a_finished_one_is_not(tmp_path: Path) -> None:
