@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,20 @@ __all__ = ["SECTIONS", "Config", "content_hash", "load_mapping", "load_yaml", "s
 
 SECTIONS = ("root", "data", "preprocess", "train", "evaluate", "serve", "platform")
 """Top-level keys of a configuration file, in the order of the pipeline."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 without its numbers to the base 60: 12:00:00 is a limit of time, not 43200 of whatever."""
+
+
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, re.compile(f"(?!.*:){pattern.pattern}", pattern.flags) if tag in _NUMBERS else pattern)
+        for tag, pattern in known
+    ]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 class Config(BaseModel):
@@ -92,7 +107,7 @@ def load_mapping(path: Path, *, what: str) -> dict[str, Any]:
             remedy=f"Check --{option}.",
         ) from None
     try:
-        values = yaml.safe_load(text)
+        values = _read_yaml(text)
     except yaml.YAMLError as error:
         detail = " ".join(str(error).split())
         raise UserError("bad-yaml", f"{what} is not valid YAML", where=path, found=detail) from None
@@ -106,6 +121,10 @@ def load_mapping(path: Path, *, what: str) -> dict[str, Any]:
             expected="names and values",
         )
     return values
+
+
+def _read_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # as safe_load, by its parent
 
 
 def with_overrides(values: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
@@ -128,7 +147,7 @@ def with_overrides(values: Mapping[str, Any], assignments: Iterable[str]) -> dic
                 "unknown-config-section", "unknown section", where=f"--set {dotted}", **_suggestion(keys[0], SECTIONS)
             )
         try:
-            value = yaml.safe_load(text)
+            value = _read_yaml(text)
         except yaml.YAMLError:
             raise UserError(
                 "bad-override", "bad override", where=f"--set {assignment}", expected="a YAML value after ="

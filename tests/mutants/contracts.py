@@ -81,6 +81,13 @@ MUTANTS = [
         test=f"{CONFIG}::test_mistakes_name_their_dotted_path",
     ),
     Mutant(
+        "a-time-is-a-number-to-the-base-60",
+        file="components/cxr/config.py",
+        old='re.compile(f"(?!.*:){pattern.pattern}", pattern.flags)',
+        new="pattern",
+        test=f"{CONFIG}::test_a_time_is_no_number_to_the_base_60",
+    ),
+    Mutant(
         "content-hash-forgets-where-its-parts-end",
         file="components/cxr/config.py",
         old='        digest.update(len(data).to_bytes(8, "big"))\n',

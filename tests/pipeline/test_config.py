@@ -58,6 +58,12 @@ def test_a_typo_is_one_error_with_its_dotted_path(override: str, message: str) -
     assert "\n" not in str(error.value)
 
 
+def test_a_limit_of_time_is_what_is_written() -> None:
+    for time in ("12:00:00", "30:00", "90", "1-00:00:00"):
+        found = load_pipeline_config(CONFIGS / "demo.yaml", [f"platform.slurm.time={time}"])
+        assert found.platform.slurm.time == time
+
+
 def test_null_is_the_default_wherever_it_may_stand() -> None:
     """It is not sent through KFP, so that it would come back as the default."""
     configs = [TrainConfig, EvaluateConfig, ServeConfig, PreprocessConfig, *get_args(get_args(DataConfig)[0])]

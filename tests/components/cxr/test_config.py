@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import yaml
 from pydantic import Field, ValidationError
 
 from components.cxr.config import Config, content_hash, load_yaml, section, with_overrides
@@ -105,6 +106,19 @@ def test_bad_yaml(tmp_path: Path, text: str, parts: list[str]) -> None:
         load_yaml(write(tmp_path, text))
     for part in [*parts, "c.yaml"]:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["12:00:00", "1:30:00", "30:00", "1:30.5", "-1:30"])
+def test_a_time_is_no_number_to_the_base_60(text: str, tmp_path: Path) -> None:
+    assert load_yaml(write(tmp_path, f"platform: {{slurm: {{time: {text}}}}}")) == {
+        "platform": {"slurm": {"time": text}}
+    }
+    assert with_overrides({}, [f"platform.time={text}"]) == {"platform": {"time": text}}
+
+
+def test_other_numbers_are_read_as_ever(tmp_path: Path) -> None:
+    text = "train: {a: 90, b: -1, c: 0x1f, d: 1_000, e: 1.5e-3, f: .inf, g: 010, h: 0b11, i: '90', j: 1e-4}"
+    assert load_yaml(write(tmp_path, text)) == yaml.safe_load(text)
 
 
 def test_overrides_are_yaml_and_leave_the_original_alone() -> None:
