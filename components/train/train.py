@@ -134,7 +134,10 @@ def _train(
             return bundle
         setup = Setup(config, loaded, device=device)
         if teachers:
-            setup.pseudo_SP = taught_by(teachers, setup, stop=stop)
+            try:
+                setup.pseudo_SP = taught_by(teachers, setup, stop=stop)
+            except StoppedError:  # asked while the last teacher was written
+                _end(Progress())
         progress = load_checkpoint(checkpoints, setup, device=device)
         if not setup.validation_picks:
             found = f"{num_positives(setup.validation)} positive labels, fewer than {LEAST_POSITIVES}"

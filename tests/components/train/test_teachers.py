@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +19,12 @@ from components.cxr.model.predictor import predict
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train import train as training
+from components.train.checkpoint import save_checkpoint
 from components.train.config import SemiSupervised, TrainConfig
 from components.train.key import training_key
 from components.train.loading.batches import batches
 from components.train.setup import Setup, taught_studies
+from components.train.stopping import AGAIN
 from components.train.teachers import teacher_configs, teachers_for
 from components.train.train import train
 from tests.components.train import ranks
@@ -116,6 +121,25 @@ def test_an_interrupted_student_continues_to_the_same_weights(
     train(config, loaded=tiny_data, root=Root(tmp_path))
     found, expected = weights(Root(tmp_path), config, tiny_data), weights(root, config, tiny_data)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_stop_while_the_last_teacher_is_written_means_again(
+    config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    semi = config.semi_supervised.model_copy(update={"num_teachers": 1, "teacher_epochs": 1})
+
+    def saved_and_asked(*args: Any, **options: Any) -> None:
+        save_checkpoint(*args, **options)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(training, "save_checkpoint", saved_and_asked)
+    with pytest.raises(SystemExit) as ended:
+        train(config.model_copy(update={"semi_supervised": semi}), loaded=tiny_data, root=Root(tmp_path))
+    assert ended.value.code == AGAIN
+    said = capsys.readouterr().out
+    assert said.count("train: wrote bundles/") == 1, "the teacher's"
+    assert said.endswith("train: stopped at step 0; the same command goes on from there\n")
 
 
 def test_pseudo_labels_change_what_the_student_learns(
