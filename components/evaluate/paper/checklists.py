@@ -164,6 +164,11 @@ class _Facts:
             "The averaged (EMA) weights of the latest epoch whose validation mean AUROC is within one standard error "
             "of the best (paired, DeLong); with fewer than ten positive labels to validate on, of the last."
         )
+        self.ensembling = (
+            "None."
+            if info.num_models == 1
+            else f"{info.num_models} models from different seeds, the mean of their logits."
+        )
         self.is_internal = info.manifest_hash == report.manifest_hash
         self.metrics = (
             "AUROC, average precision, sensitivity, specificity, PPV, NPV, F1, accuracy, Brier score, calibration "
@@ -216,7 +221,7 @@ def claim_table(model: Description, report: Report, points: OperatingPoints, loa
         24: facts.initialization,
         25: facts.training,
         26: facts.selection,
-        27: "None.",
+        27: facts.ensembling,
         28: facts.metrics,
         29: facts.uncertainty,
         30: facts.robustness,

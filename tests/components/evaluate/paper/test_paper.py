@@ -16,7 +16,7 @@ import pytest
 
 from components.cxr.bundle_info import describe
 from components.cxr.errors import UserError
-from components.cxr.operating_points import load_operating_points
+from components.cxr.operating_points import OperatingPoints, load_operating_points
 from components.cxr.report import Report
 from components.cxr.shards import SPLITS, LoadedManifest, read_shard
 from components.cxr.storage.pointers import read_pointer, write_pointer
@@ -180,6 +180,17 @@ def test_scores_on_other_data_than_the_trainings_are_external(
     here = {item: said for item, _, said in claim_table(elsewhere, written.report, points, tiny_data).rows}
     assert here["33"].startswith("40 test studies")
     assert here["32"] == AUTHORS
+
+
+def test_claim_says_whether_several_models_answer(
+    written: Written, tiny_data: LoadedManifest, fitted_bundle: Storage
+) -> None:
+    one = describe(fitted_bundle)
+    points = OperatingPoints(bundle_hash=one.hash, conditions={})
+    several = one._replace(info=one.info.model_copy(update={"num_models": 5}))
+    for model, expected in ((one, "None."), (several, "5 models from different seeds, the mean of their logits.")):
+        here = {item: said for item, _, said in claim_table(model, written.report, points, tiny_data).rows}
+        assert here["27"] == expected
 
 
 def test_latex_needs_no_editing(written: Written) -> None:
