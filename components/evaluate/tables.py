@@ -131,7 +131,13 @@ def _keys(score: Score) -> dict[str, Any]:
 
 def _pathology(name: str, found: Any) -> dict[str, Any]:
     counts = {count: getattr(found, count) for count in _COUNTS}
-    return {"pathology": name, **_metrics(found), "threshold": found.threshold, **counts}
+    return {
+        "pathology": name,
+        **_metrics(found),
+        "threshold": found.threshold,
+        "prevalence": found.prevalence,
+        **counts,
+    }
 
 
 def _metrics(found: Metrics) -> dict[str, float | None]:

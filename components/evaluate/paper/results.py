@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from components.cxr.operating_points import OperatingPoints
-from components.cxr.report import CONDITIONS, GroupValue, Metric, Report, Score
+from components.cxr.report import CONDITIONS, GroupValue, Metric, PathologyScore, Report, Score
 from components.evaluate.paper.table import PaperTable
 from components.evaluate.table import CONDITION_NAMES, estimate, marked, number, support_note, with_interval
 
@@ -25,6 +25,11 @@ _AT_THRESHOLD: tuple[tuple[str, Metric], ...] = (
     ("F1", "f1"),
     ("Accuracy", "accuracy"),
 )
+_COUNTS: Mapping[str, Callable[[PathologyScore], str]] = {
+    "Positive": lambda found: f"{found.positives:,}",
+    "Negative": lambda found: f"{found.negatives:,}",
+}
+_PREVALENCE: Mapping[str, Callable[[PathologyScore], str]] = {"Prevalence": lambda found: number(found.prevalence)}
 _CALIBRATION: tuple[tuple[str, Metric], ...] = (("Brier score", "brier"), ("Calibration error", "ece"))
 
 
@@ -41,10 +46,11 @@ def result_tables(report: Report, points: OperatingPoints) -> list[PaperTable]:
             ],
         )
     )
-    rule = f"Thresholds ({points.threshold_rule.told}) from {points.validation_studies:,} validation studies. {note}"
+    rule = f"Thresholds ({points.threshold_rule.told}) from {points.validation_studies:,} validation studies."
+    rule = f"{rule} PPV and NPV are for the prevalence beside them. {note}"
     return [
-        _by_pathology(score, "discrimination", "Discrimination by finding", _DISCRIMINATION, note, counts=True),
-        _by_pathology(score, "thresholds", "Answers at the thresholds", _AT_THRESHOLD, rule),
+        _by_pathology(score, "discrimination", "Discrimination by finding", _DISCRIMINATION, note, _COUNTS),
+        _by_pathology(score, "thresholds", "Answers at the thresholds", _AT_THRESHOLD, rule, _PREVALENCE),
         _by_pathology(score, "calibration", "Calibration after Platt scaling", _CALIBRATION, note),
         _inputs(report),
         *_subgroups(report),
@@ -52,17 +58,21 @@ def result_tables(report: Report, points: OperatingPoints) -> list[PaperTable]:
 
 
 def _by_pathology(
-    score: Score, name: str, title: str, metrics: Sequence[tuple[str, Metric]], note: str, *, counts: bool = False
+    score: Score,
+    name: str,
+    title: str,
+    metrics: Sequence[tuple[str, Metric]],
+    note: str,
+    more: Mapping[str, Callable[[PathologyScore], str]] | None = None,
 ) -> PaperTable:
+    more = more or {}
     rows = []
     for pathology, found in score.pathologies.items():
         cells = [with_interval(found, metric) for _, metric in metrics]
-        rows.append(
-            [marked(pathology, found), *cells, *([f"{found.positives:,}", f"{found.negatives:,}"] if counts else [])]
-        )
+        rows.append([marked(pathology, found), *cells, *(told(found) for told in more.values())])
     means = [with_interval(score.mean, metric) for _, metric in metrics]
-    rows.append([f"Mean of {len(score.mean.pathologies)}", *means, *(["", ""] if counts else [])])
-    head = ("Finding", *(title for title, _ in metrics), *(("Positive", "Negative") if counts else ()))
+    rows.append([f"Mean of {len(score.mean.pathologies)}", *means, *([""] * len(more))])
+    head = ("Finding", *(title for title, _ in metrics), *more)
     return PaperTable(name, title, head, rows, note)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from components.cxr.decision import Decision
+from components.cxr.operating_points import OperatingPoints
 from components.cxr.report import LEAKY_TEXT, Difference, Gain, Interval, Report
+from components.evaluate.paper.results import result_tables
 from components.evaluate.table import gain_line, print_report, support_note
+from components.evaluate.tables import pathology_table
 
 DECISION = Decision(
     promoted=False,
@@ -39,6 +42,22 @@ def test_prints_scores_at_100_columns(report: Report, capsys: pytest.CaptureFixt
     assert "Not promoted: not shown to be better." in text
     assert "LEAKY" not in text
     assert "…" not in text
+
+
+def test_predictive_values_have_the_prevalence_they_are_for_beside_them(report: Report) -> None:
+    score = report.headline
+    edema = score.pathologies["Edema"].model_copy(update={"prevalence": 0.02})
+    stated = report.model_copy(
+        update={"scores": (score.model_copy(update={"pathologies": score.pathologies | {"Edema": edema}}),)}
+    )
+    (table,) = [
+        each
+        for each in result_tables(stated, OperatingPoints(bundle_hash="b", conditions={}))
+        if each.name == "thresholds"
+    ]
+    assert [table.head[-1], *(row[-1] for row in table.rows)] == ["Prevalence", "0.020", "–", ""]
+    assert "PPV and NPV are for the prevalence beside them." in table.note
+    assert pathology_table(stated.headline)["prevalence"].to_pylist() == [0.02, None, None]
 
 
 def test_a_leaky_report_says_so_first(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
