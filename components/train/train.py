@@ -288,6 +288,9 @@ def _validate_origin(setup: Setup, progress: Progress, *, stop: StopRequest) -> 
     told = "" if found is None else f"  validation mean AUROC {found.auroc:.4f}"
     shared = f"{len(known.intersection(asked))} of {len(asked)} pathologies"
     say(f"train: starts from bundle {setup.origin.hash[:12]}, which knows {shared}{told}")
+    before, here = setup.origin.info, setup.info
+    if before.id_key_fingerprint != here.id_key_fingerprint and before.pixel_preset_hash != here.pixel_preset_hash:
+        say("train: ids of another key and films of another preset than that bundle's: its patients are not recognized")
     if found is not None and is_main():
         _keep(setup, progress, found, epoch=-1)
 

@@ -144,6 +144,16 @@ def test_whoever_the_first_training_saw_is_seen(
         assert seen_S.mean() == expected if same_key else abs(seen_S.mean() - expected) < 0.3, "some have no film"
 
 
+@pytest.mark.parametrize("changed", [(), ("id_key_fingerprint",), ("id_key_fingerprint", "pixel_preset_hash")])
+def test_patients_that_cannot_be_recognized_are_told(
+    changed: tuple[str, ...], config: TrainConfig, tiny_data: LoadedManifest, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    manifest = tiny_data.manifest.model_copy(update=dict.fromkeys(changed, "f" * 16))
+    train(config, loaded=tiny_data._replace(manifest=manifest), root=Root(tmp_path / "root"), stop_after=1)
+    assert ("its patients are not recognized" in capsys.readouterr().out) == (len(changed) == 2)
+
+
 def test_the_bundle_counts_by_its_content(
     config: TrainConfig, first: Root, tiny_data: LoadedManifest, tmp_path: Path
 ) -> None:
