@@ -73,6 +73,7 @@ _EXPLAINED: dict[int | str, dict[str, Any]] = {
         "model": ExplainReply,
         "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
         "description": "8-bit RGBA PNG to lay over the film: orange speaks for the pathology, blue against it.",
+        "headers": {"x-bundle-hash": {"schema": {"type": "string"}, "description": "SHA-256 of the model, in hex."}},
     }
 }
 _MOST_SHOWN = 2048
@@ -250,7 +251,7 @@ def create_app(
             return explain_reply(found[0], predictor, model_version).model_dump_json().encode(), "application/json"
 
         _, (body, kind) = await answered(functools.partial(read_form, request, config), job)
-        return Response(body, media_type=kind)
+        return Response(body, media_type=kind, headers={"x-bundle-hash": predictor.bundle.hash})
 
     app.include_router(
         open_inference(

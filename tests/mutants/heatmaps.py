@@ -107,4 +107,11 @@ MUTANTS = [
         new='  $("result").classList.add("stale");\n',
         test=PAGE,
     ),
+    Mutant(
+        "a-heatmap-of-an-earlier-model-lies-over-another-models-answer",
+        file="components/serve/page.html",
+        old="    if (!model || model.bundle_hash !== reply.bundle_hash) await meet();\n",
+        new="",
+        test=f"{PAGE.partition('::')[0]}::test_a_page_that_stays_open_over_a_restart_takes_the_models_apart",
+    ),
 ]

@@ -171,6 +171,20 @@ MUTANTS = [
         test=f"{PAGE}::test_a_dropped_dicom_is_shown_as_the_server_read_it",
     ),
     Mutant(
+        "a-film-is-answered-with-another-films-view",
+        file="components/serve/page.html",
+        old='    for (const { film } of sent) data.append("files", await bytesOf(film), "film");\n',
+        new='    for (const film of films) data.append("files", await bytesOf(film), "film");\n',
+        test=f"{PAGE}::test_an_answer_is_of_the_study_as_it_was_at_the_click",
+    ),
+    Mutant(
+        "what-was-changed-while-a-study-was-read-goes-unnoticed",
+        file="components/serve/page.html",
+        old="    if (before !== edits) changed();\n",
+        new="",
+        test=f"{PAGE}::test_an_answer_is_of_the_study_as_it_was_at_the_click",
+    ),
+    Mutant(
         "a-field-that-is-not-for-one-film-is-taken-and-ignored",
         file="components/serve/app.py",
         old='    if any(getattr(form, name) not in (None, "", ()) for name in FIELDS if name not in wanted):\n',

@@ -62,6 +62,13 @@ def test_the_highest_point_is_where_the_finding_is(client: TestClient) -> None:
     assert np.mean(clear) > 0.5
 
 
+def test_a_heatmap_says_whose_it_is(client: TestClient, predictor: StudyPredictor) -> None:
+    for form in ("png", "json"):
+        query = {"pathology": EDEMA, "format": form}
+        response = client.post("/v1/explain", params=query, files={"files": ("f", blob(1))})
+        assert response.headers["x-bundle-hash"] == predictor.bundle.hash
+
+
 def test_log_odds_are_what_the_patches_add_to_the_answer(client: TestClient, predictor: StudyPredictor) -> None:
     bundle = predictor.bundle
     without = copy.deepcopy(bundle.model)

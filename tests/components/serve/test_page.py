@@ -110,6 +110,42 @@ def test_no_finding_does_not_count_beside_a_finding_and_uncertain_is_seen_as_suc
     assert told == "0 of 3 findings clearly over the threshold. 1 barely over. Uncertain: Fracture."
 
 
+def test_an_answer_is_of_the_study_as_it_was_at_the_click(page, dicom, tmp_path):
+    paths = [dicom, tmp_path / "b.dcm", tmp_path / "c.dcm"]
+    for path in paths[1:]:
+        shutil.copy(dicom, path)
+    drop(page, *paths)
+    shown(page, 3)
+    page.get_by_label("View of film 2").select_option("LATERAL")
+    page.get_by_label("View of film 3").select_option("AP")
+    page.evaluate(
+        """() => {
+          const read = File.prototype.arrayBuffer, going = new Promise(go => { window.go = go; });
+          File.prototype.arrayBuffer = async function () { await going; return read.call(this); };
+        }"""
+    )
+    page.get_by_role("button", name="Classify").click()
+    page.get_by_role("button", name="Remove film 1").click()
+    page.get_by_label("Indication").fill("cough")
+    page.evaluate("() => go()")
+    page.locator("#findings li").first.wait_for()
+    seen = page.evaluate("() => answer.seen")
+    assert (seen["view_positions"], seen["text"]) == (["PA", "LATERAL", "AP"], False)
+    assert page.locator(".changed").inner_text() == "The study was changed. Classify it again."
+    classify(page)
+    wait(lambda: page.evaluate("() => answer.seen")["view_positions"] == ["LATERAL", "AP"])
+    assert page.evaluate("() => answer.seen.text")
+    assert page.locator(".changed").count() == 0
+
+
+def test_a_model_without_no_finding_says_nothing_of_it(page):
+    said = page.evaluate("names => statement({ overall: 'no-finding', answers: names })", {"Edema": {"state": 0}})
+    assert said == "No finding is over its threshold."
+    both = {"Edema": {"state": 0}, "No Finding": {"state": 1}}
+    said = page.evaluate("names => statement({ overall: 'no-finding', answers: names })", both)
+    assert said == "No finding is over its threshold, and No Finding is."
+
+
 def test_a_folder_is_taken_apart_and_one_without_films_is_no_server_that_is_down(page, dicom, tmp_path):
     study, notes = tmp_path / "study", tmp_path / "notes"
     (study / "series").mkdir(parents=True)

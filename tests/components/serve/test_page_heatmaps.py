@@ -1,5 +1,7 @@
 """Heatmaps on the page: a click shows one, and it goes where the film goes."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -65,3 +67,39 @@ def test_a_finding_of_a_text_alone_has_no_place(page):
     classify(page)
     assert page.locator("#findings button").count() == 0
     assert page.locator("#choose").count() == 0
+
+
+def test_a_page_that_stays_open_over_a_restart_takes_the_models_apart(page, dicom, predictor):
+    real, names, asked = predictor.bundle.hash, {"v1/predict": "", "v1/model": "", "v1/explain": ""}, []
+
+    def another(route):
+        path = route.request.url.partition("?")[0].rpartition("/v1/")[2]
+        asked.append(path)
+        response, name = route.fetch(), names[f"v1/{path}"] * 64 or real
+        if path == "explain":
+            route.fulfill(response=response, headers={**response.headers, "x-bundle-hash": name})
+        else:
+            route.fulfill(response=response, body=response.text().replace(real, name))
+
+    page.route(re.compile(r"/v1/(predict|model|explain)\b"), another)
+    heat, foot = page.locator("#films img.heat"), page.locator("#footer")
+    edema = page.get_by_role("button", name="Edema", exact=True)
+    drop(page, dicom)
+    shown(page)
+    for name in ("", "b", "b"):
+        names = dict.fromkeys(names, name)
+        classify(page)
+        edema.click()
+        wait(heat.count)
+        assert foot.inner_text().startswith(f"Model {(name * 64 or real)[:16]} ")
+    assert asked == ["predict", "explain", "predict", "model", "explain", "predict"]
+    names["v1/explain"] = "c"  # while servers are replaced
+    page.get_by_role("button", name="Fracture", exact=True).click()
+    wait(lambda: page.locator(".changed").count())
+    assert page.locator(".changed").inner_text() == "The model was changed. Classify it again."
+    assert heat.count() == 0
+    names["v1/predict"] = "c"
+    classify(page)
+    wait(lambda: page.locator(".changed").count() == 0)
+    assert page.locator("#findings button").count() == 0  # nobody said whether that model has heatmaps
+    assert "Also over" not in page.locator("#findings").inner_text()
