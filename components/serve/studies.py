@@ -27,7 +27,8 @@ class StudyFiles(NamedTuple):
     """One study's files, by their names in the folder or the PACS."""
 
     name: str
-    """StudyInstanceUID; else the folder of its pictures, or the path of its only film."""
+    """StudyInstanceUID; else the folder of its pictures (with a slash behind it, where that is also a UID here), or the
+    path of its only film."""
     films: tuple[str, ...]
     text: str | None
     """The one text file beside its films, where they share their folder with no other study's."""
@@ -71,6 +72,7 @@ def studies_in_folder(storage: Storage, *, each_picture: bool = False, max_films
     left_out: Counter[str] = Counter()
     for name, header in film_headers(storage, others, left_out, unread="files that are no film"):
         films.setdefault(header.study_id or name, []).append(name)
+    uids = set(films)
     in_folder = Counter(_folder(name) for name in pictures)
     for name in pictures:
         folder = _folder(name)
@@ -83,7 +85,8 @@ def studies_in_folder(storage: Storage, *, each_picture: bool = False, max_films
                 expected=f"at most {max_films} (serve.max_files)",
                 remedy="If each is a study of its own, add --each-picture.",
             )
-        films.setdefault(name if each_picture or not folder else folder, []).append(name)
+        together = f"{folder}/" if folder in uids else folder
+        films.setdefault(name if each_picture or not folder else together, []).append(name)
     if not films:
         found = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or "no file"
         raise UserError(

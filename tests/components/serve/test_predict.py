@@ -202,6 +202,18 @@ def test_films_that_vanish_or_are_none_cost_themselves(model, png, tmp_path):
     }
 
 
+@pytest.mark.parametrize("place", ["", "patient/"])
+def test_pictures_in_a_folder_named_by_a_study_are_no_films_of_it(tmp_path, dicom_bytes, png, place):
+    uid = "1.2.3.4"
+    folder = tmp_path / place / uid
+    folder.mkdir(parents=True)
+    (folder / "film.dcm").write_bytes(dicom_bytes(np.zeros((8, 8), np.uint16), StudyInstanceUID=uid))
+    (folder / "preview.png").write_bytes(png)
+    found = {study.name: study.films for study in studies_in_folder(open_storage(tmp_path), max_films=5).studies}
+    pictures = f"{place}{uid}" if place else f"{uid}/"
+    assert found == {uid: (f"{place}{uid}/film.dcm",), pictures: (f"{place}{uid}/preview.png",)}
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
