@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from components.cxr.errors import UserError
 from components.serve.route_ends import Ends
 from components.serve.route_errors import NoAnswerError, UnavailableError, VanishedError
 from components.serve.route_report import make_report
+from components.serve.route_sources import FilmPlace
 from components.serve.route_state import Done, RouteState
 from components.serve.schemas import Limits
 
@@ -185,6 +187,22 @@ class _Router:
             print(line, file=sys.stderr, flush=True)
 
 
+def _hashes(films: Sequence[FilmPlace]) -> str:
+    whole, *each = ("\0".join(film.uid for film in films), *(film.uid for film in films))
+    return " ".join([_hash(whole), *(_hash(uid)[:16] for uid in each)])
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_answered(known: Done, films: str) -> bool:
+    """Whether nothing came of these films since: they are the same, or some of those that were answered."""
+    whole, *each = films.split()
+    before = known.films.split()
+    return whole in before[:1] or (known.reason is None and set(each) <= set(before[1:]))
+
+
 def _answered(
     ends: Ends, state: RouteState, limits: Limits, study: str, known: Done | None, stopping: threading.Event
 ) -> Done | _Later | None:
@@ -194,8 +212,8 @@ def _answered(
         found = ends.source.films(study)
         if found is None:
             return _Later(None)
-        films = hashlib.sha256("\0".join(film.uid for film in found).encode()).hexdigest()
-        if known is not None and known.films == films:
+        films = _hashes(found)
+        if known is not None and _is_answered(known, films):
             return None
         if not found:
             raise NoAnswerError("no-film")

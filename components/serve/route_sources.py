@@ -159,7 +159,8 @@ class FolderSource:
             for study, films in self._studies.items():
                 for name in films.keys() & (changed.keys() | (self._known.keys() - present.keys())):
                     del films[name]
-                    touched.add(study)
+                    if name in changed:  # a film that is gone is no news: what was answered may be tidied up
+                        touched.add(study)
             for name, header in headers:
                 if header.is_image and header.study_id and header.image_id:
                     study = hashlib.sha256(header.study_id.encode()).hexdigest()[:40]

@@ -35,7 +35,7 @@ class Done(NamedTuple):
     """What became of a study."""
 
     films: str
-    """Hash of the films that it had; empty where there was none."""
+    """Hash of the films that it had, and behind it one of each; empty where there was none."""
     reason: str | None
     """Why there is no answer; None where there is one."""
     report: str | None
@@ -188,7 +188,7 @@ class RouteState:
         return Counter(dict(rows.fetchall()))
 
     def report_under_way(self, study: str, films: str) -> Report | None:
-        """The report that was made of these films and perhaps not sent."""
+        """The report that was made of these films, as Done has them, and perhaps not sent."""
         file = self._reports / f"{study}.{films[:16]}.dcm"
         if not file.exists():
             return None

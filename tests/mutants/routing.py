@@ -121,4 +121,18 @@ MUTANTS = [
         hangs=True,
         limit=60.0,
     ),
+    Mutant(
+        "what-is-left-of-an-answered-study-is-answered-again",
+        file="components/serve/route.py",
+        old="(known.reason is None and set(each) <= set(before[1:]))",
+        new="False",
+        test=f"{ROUTE}::test_films_that_are_tidied_up_after_the_answer_make_no_other[True]",
+    ),
+    Mutant(
+        "a-film-that-is-gone-is-news",
+        file="components/serve/route_sources.py",
+        old="                    if name in changed:  # a film",
+        new="                    if True:  # a film",
+        test=f"{ROUTE}::test_a_study_that_still_grows_waits",
+    ),
 ]

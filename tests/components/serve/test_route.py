@@ -75,6 +75,28 @@ def test_studies_are_answered_once_each_and_the_others_get_a_reason(server, dico
     assert len(reports_in(out)) == 7
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_films_that_are_tidied_up_after_the_answer_make_no_other(dicom_bytes, server, tmp_path, restarted):
+    source, out = tmp_path / "in", tmp_path / "out"
+    put_studies(source, dicom_bytes, range(1), num_films=3)
+    with httpx.Client(base_url=server.address, trust_env=False, timeout=60) as client:
+        folder = FolderSource(source, settle_s=0)
+        for _ in range(3):
+            if restarted:
+                folder = FolderSource(source, settle_s=0)
+            with RouteState(tmp_path / "state", source="x") as state:
+                ends = Ends(folder, Server(client), FolderSink(out), None)
+                route(ends, state, num_parallel=1, once=True, poll_s=0.05)
+                assert state.counts() == {"answered": 1}
+            max(source.rglob("*.dcm")).unlink()
+        assert len(reports_in(out)) == 1
+        put_studies(source, dicom_bytes, range(1), num_films=4)  # all of them, and one more
+        (source / "0000" / "0.dcm").unlink()
+        with RouteState(tmp_path / "state", source="x") as state:
+            route(Ends(folder, Server(client), FolderSink(out), None), state, num_parallel=1, once=True, poll_s=0.05)
+        assert len(reports_in(out)) == 2
+
+
 def test_what_had_no_answer_is_asked_again_when_that_is_wanted(evaluated, server, dicom_bytes, tmp_path):
     source, out, state = tmp_path / "in", tmp_path / "out", tmp_path / "state"
     put_studies(source, dicom_bytes, range(1, 4))
@@ -169,7 +191,7 @@ def test_a_study_that_still_grows_waits(dicom_bytes, tmp_path):
     assert source.arrived(0)[0] == []
     for path in tmp_path.rglob("*.dcm"):
         path.unlink()
-    assert source.arrived(0)[0] == [study]
+    assert source.arrived(0)[0] == []
     with pytest.raises(VanishedError):
         source.films(study)
 
