@@ -46,7 +46,7 @@ def predict_reply(
         films=film_scores(found),
         seen=seen(found),
         inputs=inputs(form, found),
-        warnings=cautions(form, found, predictor.bundle),
+        warnings=cautions(form, found, predictor),
         heatmaps=heatmaps,
         study_uid=form.study_uid,
         model_version=model_version,

@@ -139,7 +139,7 @@ class _Answerer:
                 _move(others, NO_CHEST_FILM, films, left_out)
                 continue
             found = self.predictor.answer([read])[0]
-            return self._columns(found) | {"warnings": [c.code for c in cautions(form, found, self.predictor.bundle)]}
+            return self._columns(found) | {"warnings": [c.code for c in cautions(form, found, self.predictor)]}
 
     def _leave_out(self, films: dict[str, bytes], left_out: dict[str, str]) -> None:
         """Read each film alone, so that those that cannot be used are not counted."""

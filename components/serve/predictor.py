@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import threading
@@ -130,6 +131,8 @@ class StudyPredictor:
                 check_signature(seal_of_copy(files, beside), beside, public_key=public_key)
 
         self.bundle = load_bundle(storage, check=check)
+        self.own_tokenizer = copy.deepcopy(self.bundle.tokenizer)
+        """For other threads than the model's: a tokenizer keeps the truncation of its last call."""
         size = self.bundle.info.pixel_preset.size
         if engine == "onnx":
             if self.device.type != "cpu":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from components.cxr.bundle import Bundle
 from components.cxr.film_check import is_chest_film
 from components.cxr.films.pixels import Film
 from components.cxr.labels import NO_FINDING, POSITIVE, SUPPORT_DEVICES, UNCERTAIN
@@ -12,7 +11,7 @@ from components.cxr.model.batch import VIEW_INDEX
 from components.cxr.model.predictor import Answer
 from components.cxr.text.text import unread_sections
 from components.serve.fields import StudyForm
-from components.serve.predictor import Prediction
+from components.serve.predictor import Prediction, StudyPredictor
 from components.serve.schemas import Caution, FilmScore, InputUse, Overall, Seen
 
 __all__ = ["cautions", "film_scores", "inputs", "overall", "seen"]
@@ -84,13 +83,13 @@ def _metadata(name: str, used: object, given: object, why: str | None) -> InputU
     return InputUse(name=name, used=True, source="header" if given is None else "request")
 
 
-def cautions(form: StudyForm, found: Prediction, bundle: Bundle) -> tuple[Caution, ...]:
+def cautions(form: StudyForm, found: Prediction, predictor: StudyPredictor) -> tuple[Caution, ...]:
     """What about this request makes its answer less sure; nothing of its text or ids."""
-    return tuple(Caution(code=code, message=message) for code, message in _cautions(form, found, bundle))
+    return tuple(Caution(code=code, message=message) for code, message in _cautions(form, found, predictor))
 
 
-def _cautions(form: StudyForm, found: Prediction, bundle: Bundle) -> Iterator[tuple[str, str]]:
-    films, study, info = found.films, found.study, bundle.info
+def _cautions(form: StudyForm, found: Prediction, predictor: StudyPredictor) -> Iterator[tuple[str, str]]:
+    films, study, info = found.films, found.study, predictor.bundle.info
     for i, (film, view) in enumerate(zip(films, study.view_positions, strict=True), start=1):
         name = "The film" if len(films) == 1 else f"Film {i}"
         if found.foreign is not None and found.foreign[i - 1] > 0:
@@ -109,7 +108,8 @@ def _cautions(form: StudyForm, found: Prediction, bundle: Bundle) -> Iterator[tu
     if form.text and (unread := unread_sections(form.text, config=info.text, reader=info.section_reader)):
         yield "text-left-out", f"The model does not read this part of the text: {', '.join(unread)}."
     most = info.architecture.max_tokens
-    if study.text and len(bundle.tokenizer(study.text, truncation=True, max_length=most + 1)["input_ids"]) > most:
+    encoded = predictor.own_tokenizer(study.text, truncation=True, max_length=most + 1)
+    if study.text and len(encoded["input_ids"]) > most:
         yield "text-cut", f"The model reads the first {most} tokens of the text."
 
 

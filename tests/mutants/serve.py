@@ -202,4 +202,11 @@ MUTANTS = [
         new="    return 30.0 * (1 / validation)\n",
         test=f"{TELEMETRY}::test_the_limit_of_drift_falls_with_the_number_of_answers",
     ),
+    Mutant(
+        "cautions-and-the-model-share-a-tokenizer",
+        file="components/serve/predictor.py",
+        old="copy.deepcopy(self.bundle.tokenizer)",
+        new="self.bundle.tokenizer",
+        test="tests/components/serve/test_seen.py::test_cautions_share_no_tokenizer_with_the_model",
+    ),
 ]

@@ -6,7 +6,7 @@ import pytest
 from components.cxr.model.batch import Study
 from components.cxr.model.predictor import Answer
 from components.serve.fields import StudyForm
-from components.serve.seen import inputs, overall
+from components.serve.seen import cautions, inputs, overall
 
 STORED = np.arange(40 * 40, dtype=np.uint16).reshape(40, 40)
 
@@ -115,3 +115,12 @@ def test_burned_in_text_is_told_where_the_model_takes_such_films(predictor, dico
         monkeypatch.setattr(predictor, "bundle", bundle)
         assert _codes(_post(client, films=[film])) == ["burned-in"]
         assert _codes(_post(client, films=[dicom_bytes(STORED, bits_stored=12, BurnedInAnnotation="NO")])) == []
+
+
+def test_cautions_share_no_tokenizer_with_the_model(predictor):
+    form = StudyForm(files=[], text="cough " * 99, age_years=None, sex=None, view_positions=None, study_uid=None)
+    found, models = predictor.predict([], text=form.text), predictor.bundle.tokenizer.backend_tokenizer
+    before = models.truncation
+    assert [caution.code for caution in cautions(form, found, predictor)] == ["text-cut"]
+    assert models.truncation == before
+    assert predictor.own_tokenizer.backend_tokenizer is not models
