@@ -26,6 +26,8 @@ __all__ = ["route"]
 
 _TRIES = 5
 """Of a study that a server which is up fails on."""
+_UNASKED = ("no-film", "study-vanished", "film-too-large")
+"""Why a study has no answer without the server's word."""
 _MOST_DELAY_S = 15.0
 _LINE_S = 5.0
 
@@ -131,9 +133,10 @@ class _Router:
                 if (ended := self._later(study, outcome)) is None:
                     continue
                 outcome = ended
-            elif outcome is not None and outcome.reason is None:
+            elif outcome is not None and outcome.reason not in _UNASKED:
                 self._heard("server")
-                self._heard("pacs")
+                if outcome.reason in (None, "report-refused"):
+                    self._heard("pacs")
             if outcome is not None and outcome.reason is not None:
                 print(f"route: no answer to a study: {outcome.reason}", file=sys.stderr, flush=True)
             self._state.finish(study, outcome, news=news)

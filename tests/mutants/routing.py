@@ -135,4 +135,11 @@ MUTANTS = [
         new="                    if True:  # a film",
         test=f"{ROUTE}::test_a_study_that_still_grows_waits",
     ),
+    Mutant(
+        "a-server-that-refuses-is-silent",
+        file="components/serve/route.py",
+        old="outcome.reason not in _UNASKED:",
+        new="outcome.reason is None:",
+        test=f"{ROUTE}::test_a_server_that_refuses_is_not_silent",
+    ),
 ]

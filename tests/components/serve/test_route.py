@@ -19,7 +19,7 @@ from components.serve.config import ServeConfig
 from components.serve.golden import running_server
 from components.serve.route import route
 from components.serve.route_ends import Ends, FolderSink, Server, open_ends
-from components.serve.route_errors import VanishedError
+from components.serve.route_errors import NoAnswerError, UnavailableError, UnusableFilmsError, VanishedError
 from components.serve.route_sources import FolderSource
 from components.serve.route_state import Done, RouteState
 from tests.components.processes import wait_for
@@ -259,6 +259,27 @@ def test_a_server_that_is_silent_for_too_long_ends_it(dicom_bytes, server, tmp_p
             route(ends, state, num_parallel=2, once=True, poll_s=0.1, patience_s=1)
         assert len(state.waiting) == 3
         assert not state.counts()
+
+
+def test_a_server_that_refuses_is_not_silent(dicom_bytes, server, tmp_path):
+    class Busy(Server):
+        asked = 0
+
+        def ask(self, films):
+            self.asked += 1
+            if self.asked != 2:
+                raise UnavailableError("server", "429") if self.asked < 4 else NoAnswerError("bad")
+            time.sleep(0.8)  # longer than its patience
+            raise UnusableFilmsError("film-truncated", places=range(len(films)))
+
+    put_studies(tmp_path / "in", dicom_bytes, range(2))
+    with (
+        httpx.Client(base_url=server.address, trust_env=False, timeout=60) as client,
+        RouteState(tmp_path / "state", source="x") as state,
+    ):
+        ends = Ends(FolderSource(tmp_path / "in", settle_s=0), Busy(client), FolderSink(tmp_path / "out"), None)
+        route(ends, state, num_parallel=1, once=True, poll_s=0.05, patience_s=0.7)
+        assert state.counts() == {"film-truncated": 1, "bad": 1}
 
 
 def test_the_state_knows_what_was_done_and_keeps_news(tmp_path):
