@@ -15,6 +15,7 @@ import numpy as np
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
 from components.serve.fields import FIELDS, StudyForm, study_form
+from components.serve.infer_schemas import OUTPUTS
 from components.serve.json_body import read_object
 
 __all__ = ["DTYPES", "InferRequest", "OutputTensor", "read_infer_request", "write_infer_reply"]
@@ -83,14 +84,15 @@ def read_infer_request(body: bytes, header: str | None, config: ServeConfig) -> 
             values[name] = [_text(element, name) for element in elements]
     if len(rest):
         raise _bad("There are more bytes behind the JSON than its inputs have.")
-    parameters = _parameters(found)
+    binary = bool(_parameters(found).get("binary_data_output"))
     names = tuple(_name(output) for output in wanted)
-    chosen = frozenset(n for n, output in zip(names, wanted, strict=True) if _parameters(output).get("binary_data"))
+    settings = [_parameters(output).get("binary_data", binary) for output in wanted]  # an output's own comes first
+    chosen = frozenset(name for name, is_binary in zip(names, settings, strict=True) if is_binary)
     return InferRequest(
         form=study_form(files, values, config),
         id=_id(found.get("id")),
-        outputs=names if "outputs" in found and wanted else None,
-        binary=chosen or bool(parameters.get("binary_data_output")),
+        outputs=names or None,
+        binary=chosen if names else binary,
     )
 
 
@@ -102,15 +104,9 @@ def write_infer_reply(
     Args:
         head: the answer's other members.
         tensors: all that there are.
-
-    Raises:
-        RequestError: an output that there is not.
     """
     known = {tensor.name: tensor for tensor in tensors}
     names = request.outputs or tuple(known)
-    if any(name not in known for name in names):
-        remedy = f"Known outputs: {', '.join(known)}."
-        raise RequestError(422, "unknown-output", "The request asks for an unknown output.", remedy=remedy)
     outputs, rest = [], []
     for name in names:
         tensor = known[name]
@@ -159,6 +155,9 @@ def _name(output: Mapping[str, Any]) -> str:
     name = output.get("name")
     if not isinstance(name, str):
         raise _bad("An output has no name.")
+    if name not in OUTPUTS:
+        remedy = f"Known outputs: {', '.join(OUTPUTS)}."
+        raise RequestError(422, "unknown-output", "The request asks for an unknown output.", remedy=remedy)
     return name
 
 

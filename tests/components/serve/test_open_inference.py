@@ -94,6 +94,23 @@ def test_without_wanted_outputs_all_come_as_bytes(web):
     assert all("binary_data_size" in output["parameters"] for output in found.get_response()["outputs"])
 
 
+@pytest.mark.parametrize("of_all", [True, False])
+def test_an_outputs_own_wish_for_bytes_comes_before_that_for_all(client, of_all):
+    wanted = [{"name": "overall", "parameters": {"binary_data": not of_all}}, {"name": "condition"}]
+    body = {**_tensor(), "outputs": wanted, "parameters": {"binary_data_output": of_all}}
+    response = client.post(INFER, content=json.dumps(body).encode())
+    head = json.loads(response.content[: int(response.headers["inference-header-content-length"])])
+    assert ["data" in output for output in head["outputs"]] == [of_all, not of_all]
+
+
+def test_an_unknown_output_is_refused_before_the_study_is_answered(client):
+    body = json.dumps({**_tensor(), "outputs": [{"name": "overall"}, {"name": "nothing"}]})
+    assert client.post(INFER, content=body.encode()).status_code == 422
+    assert 'cxrflow_studies_total{condition="text"} 1.0' not in client.get("/metrics").text
+    assert client.post(INFER, content=json.dumps(_tensor()).encode()).status_code == 200
+    assert 'cxrflow_studies_total{condition="text"} 1.0' in client.get("/metrics").text
+
+
 def test_tritons_client_prints_the_reason(web):
     with pytest.raises(InferenceServerException) as caught:
         web.infer("cxrflow", [_bytes("files", [b"Jane Doe"])])
