@@ -147,11 +147,13 @@ def create_app(
         kind = "application/json" if name.endswith(".json") else "application/octet-stream"
         return Response(examples[name], media_type=kind)
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def healthz() -> Status:
         """Whether the process is up."""
         return Status(status="ok")
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", responses={503: {"model": Status, "description": "An answer is overdue."}})
     async def readyz() -> JSONResponse:
         """Whether the model answers: it did so at the start, and no answer is overdue."""

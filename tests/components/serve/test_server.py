@@ -36,6 +36,13 @@ def test_every_endpoint_answers(web, evaluated):
     assert web.get("/openapi.json").json()["info"]["title"] == "cxrflow"
 
 
+def test_probes_may_ask_without_a_body(web):
+    for path in ("/healthz", "/readyz"):
+        response = web.head(path)
+        assert (response.status_code, response.content) == (200, b"")
+        assert web.get(path).headers["content-length"] == response.headers["content-length"]
+
+
 def test_a_page_of_another_site_does_not_reach_a_server_on_this_machine(web):
     for name in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", ""):
         response = web.get("/v1/model", headers={"host": name})
