@@ -264,6 +264,15 @@ def test_the_mouse_zooms_moves_and_lights(page, dicom):
     assert style(page, "filter") == "invert(0) brightness(1) contrast(1)"
 
 
+def test_what_cannot_come_nearer_stays_in_its_place(page, dicom):
+    drop(page, dicom)
+    shown(page)
+    page.evaluate(
+        "() => { Object.assign(films[0].look, { zoom: 12, x: 100, y: -50 }); change(films[0], { zoom: 1.25 }); }"
+    )
+    assert style(page, "transform") == "translate(100px, -50px) scale(12)"
+
+
 def test_two_fingers_zoom(open_page, dicom):
     page = open_page(390, 844)
     drop(page, dicom)
