@@ -80,7 +80,7 @@ def read_csv_table(config: CsvData, *, key: IdKey) -> Source:
     for i in rows:
         rows_of.setdefault(named_studies[i] or paths[i], []).append(i)
     patient_of = _patients(table, rows_of, patients, states, labeled)
-    for told in (texts, reports, ages, sexes):
+    for told in (texts, ages, sexes):  # reports of one study differ in CheXpert Plus, by the film that they name
         _check_studies(table, rows_of, told)
     filled = list(patients)
     for study_id, of_study in rows_of.items():
@@ -192,7 +192,7 @@ def _check_studies(table: Table, rows_of: Mapping[str, Sequence[int]], told: Seq
                     "study-rows-disagree",
                     "rows of one study disagree",
                     where=f"{table.where} lines {table.line(known[0])} and {table.line(i)}",
-                    expected="the same report, age and sex",
+                    expected="the same text, age and sex",
                     remedy="Correct the table, or set data.columns.study to null if they belong to images.",
                 )
 

@@ -318,7 +318,6 @@ def test_a_sex_is_one_of_four_words(table: Table, tmp_path: Path) -> None:
         ("age_years", "40", "70"),
         ("age_years", "0", "1"),
         ("sex", "F", "M"),
-        ("report", "INDICATION: cough", "INDICATION: known cancer"),
         ("text", "cough", "known cancer"),
     ],
 )
@@ -333,7 +332,7 @@ def test_rows_of_a_study_that_tell_different_things_are_an_error(
         if is_refused:
             message = refusal(values, tmp_path / "root")
             assert "rows of one study disagree" in message
-            assert "lines 2 and 3; expected the same report, age and sex" in message
+            assert "lines 2 and 3; expected the same text, age and sex" in message
         else:
             assert len(rows_of(run(values, tmp_path / f"root{more}"))) == 2
 
