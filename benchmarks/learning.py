@@ -213,11 +213,17 @@ def methods_table(runs: list[Run]) -> dict[str, Any]:
     beside = _difference(by_arm["self-training, patches"], by_arm["patches"])
     if beside is not None:
         summary |= {"ssl_gain_beside_patches": float(beside[0]), "ssl_gain_beside_patches_low": low(beside[1:])}
-    report, oracle = (_difference(by_arm[name], by_arm["none"]) for name in ("report labels", "oracle"))
+    report, oracle = (_difference(mine, by_arm["none"]) for mine in _of_one_version(by_arm, "report labels", "oracle"))
     if report is not None and oracle is not None:
         summary["report_gap_closed"] = float(report[0] / oracle[0])
         summary["report_gap_closed_low"] = low(report[1:] / oracle[1:])
     return summary
+
+
+def _of_one_version(by_arm: Mapping[str, Sequence[Run]], *names: str) -> list[list[Run]]:
+    """Runs of arms by the newest version of the code that all of them ran with."""
+    versions = set.intersection(*({run["version"] for run in by_arm[name]} for name in names))
+    return [[run for run in by_arm[name] if run["version"] == max(versions)] if versions else [] for name in names]
 
 
 def _percent(arm: str) -> int:

@@ -108,8 +108,10 @@ def _cautions(form: StudyForm, found: Prediction, predictor: StudyPredictor) -> 
     if form.text and (unread := unread_sections(form.text, config=info.text, reader=info.section_reader)):
         yield "text-left-out", f"The model does not read this part of the text: {', '.join(unread)}."
     most = info.architecture.max_tokens
-    encoded = predictor.own_tokenizer(study.text, truncation=True, max_length=most + 1)
-    if study.text and len(encoded["input_ids"]) > most:
+    if (
+        study.text
+        and len(predictor.own_tokenizer(study.text, truncation=True, max_length=most + 1)["input_ids"]) > most
+    ):
         yield "text-cut", f"The model reads the first {most} tokens of the text."
 
 

@@ -134,6 +134,21 @@ def test_runs_by_two_versions_are_never_compared(runs: list[dict], capsys: pytes
     assert found["ssl_gain"] == pytest.approx(-0.06, abs=1e-6), "of equals the newest"
 
 
+def test_the_gap_that_reports_close_is_of_one_version(runs: list[dict]) -> None:
+    """New runs of `none` and of report labels say nothing of it beside an oracle that was not run again."""
+    known = learning.methods_table(runs)["report_gap_closed"]
+    renewed = []
+    for each in runs:
+        if each["arm"] in ("none", "report labels"):
+            more = 500 if each["arm"] == "none" else 800
+            samples = [score + more for score in each["auroc_times_10000"]["all"]]
+            renewed.append(each | {"version": 10, "auroc_times_10000": {"all": samples, "image": samples}})
+    found = learning.methods_table(runs + renewed)
+    assert found["report_gap_closed"] == known
+    oracle = [each | {"version": 10} for each in runs if each["arm"] == "oracle"]
+    assert learning.methods_table(runs + renewed + oracle)["report_gap_closed"] == pytest.approx(0.11 / 0.04, abs=1e-3)
+
+
 def test_what_a_version_changed_is_told_by_arm(runs: list[dict], capsys: pytest.CaptureFixture[str]) -> None:
     learning.methods_table(runs)
     assert "less code" not in capsys.readouterr().out

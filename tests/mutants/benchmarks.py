@@ -63,6 +63,13 @@ MUTANTS = [
         test=f"{FILMS}::test_a_run_is_scored_out_of_fold_and_kept_once",
     ),
     Mutant(
+        "the-gap-that-reports-close-is-of-two-versions",
+        file="benchmarks/learning.py",
+        old='[run for run in by_arm[name] if run["version"] == max(versions)] if versions else []',
+        new="list(by_arm[name])",
+        test="tests/benchmarks/test_learning.py::test_the_gap_that_reports_close_is_of_one_version",
+    ),
+    Mutant(
         "runs-by-two-versions-are-compared",
         file="benchmarks/kept_runs.py",
         old='found.setdefault(run["version"], {})',
