@@ -13,10 +13,10 @@ from benchmarks import serve_bodies
 
 @pytest.mark.slow
 def test_it_prints_a_row_for_each_and_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
-    serve_bodies.main(megabytes=0.3, requests=3, clients=2, each=2, turns=1)
+    serve_bodies.main(megabytes=4, requests=3, clients=2, each=2, turns=1)
     *table, line = capsys.readouterr().out.splitlines()
     found = json.loads(line)
-    assert found["bytes"] == 300_000
+    assert found["bytes"] == 4_000_000
     assert {serve_bodies.SOCKET, serve_bodies.AS_IT_COMES, serve_bodies.OURS} <= found["takers"].keys()
     for row, (name, numbers) in zip(table[1:], found["takers"].items(), strict=True):
         assert row.startswith(name)
