@@ -301,6 +301,8 @@ def test_two_processes_give_the_expert_of_one(
         assert torch.equal(two[name], one[name]), name
     name = "patch_expert.scale_P"  # hangs on the network's answers, and so on the last digits of its weights
     torch.testing.assert_close(two[name], one[name], rtol=0.05, atol=0.0)
+    rest = one.keys() - names  # float64 has a test of its own: AdamW makes whole steps of the last digits of float32
+    assert max(float((two[name] - one[name]).abs().max()) for name in rest) < 0.005
 
 
 def test_another_training_keeps_it_for_the_pathologies_that_it_knows(

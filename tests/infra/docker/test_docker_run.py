@@ -111,8 +111,10 @@ def test_the_run_in_containers_gives_the_numbers_of_the_run_in_processes(
     assert weights[0] == weights[1]
     assert reports[0].keys() == reports[1].keys()
     assert len(reports[0]) > 100
-    for name, value in reports[0].items():  # the calibration's optimizer ends within some digits
+    for name, value in reports[0].items():
         assert reports[1][name] == pytest.approx(value, rel=1e-4, abs=1e-7), name
+        if "auroc" in name:  # the rest hangs on the calibration, whose optimizer ends within some digits
+            assert reports[1][name] == value, name
 
 
 def _numbers(value: Any, name: str = "") -> dict[str, float]:
