@@ -52,6 +52,8 @@ __all__ = ["ENCODERS", "deployed", "measure"]
 
 ENCODINGS = {"raw": None, "jpeg-lossless": JPEGLosslessSV1, "jpeg2000": JPEG2000Lossless}
 ALLOWED_MS = 5.0
+PARTS = ("upload", "form", "read", "model")
+"""Of a request, as the server's log has them."""
 ENCODERS: dict[str, dict[str, Any]] = {
     "resnet-50": {"model_type": "resnet"},
     "convnextv2-tiny": {"model_type": "convnextv2"},
@@ -132,6 +134,7 @@ def measure(
             f"{load['offline_per_second']}/s, /healthz p99 {load['health_p99_ms']} ms",
             flush=True,
         )
+        print(f"  of which{''.join(f'{part:>8} {ms} ms' for part, ms in one['of_which_ms'].items())}", flush=True)
     return {
         "film": f"{shape[1]} x {shape[0]}, {len(raw)} bytes",
         "pixels": predictor.bundle.info.pixel_preset.size,
@@ -179,8 +182,16 @@ def latencies(predictor: StudyPredictor, server: RunningServer, film: bytes, req
         "request_ms": round(1000 * statistics.median(seconds["request"]), 1),
         "bare_ms": round(1000 * statistics.median(seconds["bare"]), 1),
         "loopback_ms": round(1000 * statistics.median(seconds["loopback"]), 1),
+        "of_which_ms": of_which(server, requests),
         **ratio(seconds["request"], allowed),
     }
+
+
+def of_which(server: RunningServer, requests: int) -> dict[str, float]:
+    """Median milliseconds of each part of the newest requests, as the server logs them."""
+    lines = [line for line in server.log.read_text().splitlines() if line.startswith("{")]
+    parts = [told for told in map(json.loads, lines) if told.get("path") == "/v1/predict"][-requests:]
+    return {part: round(statistics.median(told[f"{part}_ms"] for told in parts), 1) for part in PARTS}
 
 
 def throughputs(

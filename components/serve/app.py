@@ -25,7 +25,7 @@ from components.serve.fields import FIELDS, StudyForm
 from components.serve.form import read_form
 from components.serve.guard import Guard
 from components.serve.heatmap import overlay
-from components.serve.json_log import note
+from components.serve.json_log import milliseconds, note
 from components.serve.keys import KeyCheck, KeyRing, told_of_keys
 from components.serve.open_inference import open_inference
 from components.serve.openapi import EXPLAINED_BODY, FILM_BODY, REPLY_EXAMPLE, STUDY_BODY
@@ -177,13 +177,12 @@ def create_app(
 
     async def answered(read: Reading, job: Callable[[StudyForm], T]) -> tuple[StudyForm, T]:
         """The request's fields and what `job` makes of them, in its turn and in time."""
-        started = time.perf_counter()
         form = await read()
-        arrived = time.perf_counter()
-        note(films=len(form.files), upload_ms=round(1000 * (arrived - started), 1))
+        note(films=len(form.files))
+        started = time.perf_counter()
         with _in_time(config.timeout_s):
             found = await worker.run(functools.partial(job, form), timeout_s=config.timeout_s)
-        note(answer_ms=round(1000 * (time.perf_counter() - arrived), 1))
+        note(read_ms=milliseconds(started))
         return form, found
 
     async def answer_study(read: Reading) -> PredictReply:
@@ -203,7 +202,7 @@ def create_app(
         read_at = time.perf_counter()
         with _in_time(config.timeout_s):
             found = await model.answer(study, timeout_s=config.timeout_s)
-        note(model_ms=round(1000 * (time.perf_counter() - read_at), 1))
+        note(model_ms=milliseconds(read_at))
         telemetry.answered(found)
         if shadow is not None:
             shadow.note(form, found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import ParamSpec, TypeVar
 from urllib.parse import parse_qsl
@@ -15,6 +16,7 @@ from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
 from components.serve.fields import FIELDS, StudyForm, study_form
 from components.serve.json_body import read_json
+from components.serve.json_log import milliseconds, note
 from components.serve.multipart import DamagedFormError, Part, decoded, read_parts
 
 __all__ = ["parsed", "read_body", "read_form"]
@@ -42,7 +44,10 @@ async def read_form(request: Request, config: ServeConfig) -> StudyForm:
 
 async def parsed(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run what goes through a body outside of the event loop, which answers others meanwhile."""
-    return await asyncio.to_thread(function, *args, **kwargs)
+    started = time.perf_counter()
+    found = await asyncio.to_thread(function, *args, **kwargs)
+    note(form_ms=milliseconds(started))
+    return found
 
 
 async def read_body(request: Request, config: ServeConfig) -> bytes:
@@ -52,12 +57,15 @@ async def read_body(request: Request, config: ServeConfig) -> bytes:
         RequestError: over a limit or too slow.
     """
     chunks = await _read(request, config, max_bytes=-(-config.max_request_bytes // 3) * 4)
-    return await parsed(b"".join, chunks)
+    return await asyncio.to_thread(b"".join, chunks)
 
 
 async def _read(request: Request, config: ServeConfig, *, max_bytes: int) -> list[bytes]:
+    started = time.perf_counter()
     async with _uploaded(config):
-        return [chunk async for chunk in _within(request, max_bytes=max_bytes)]
+        chunks = [chunk async for chunk in _within(request, max_bytes=max_bytes)]
+    note(upload_ms=milliseconds(started))
+    return chunks
 
 
 @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LOGGING", "facts", "note", "place_of", "request_id_of"]
+__all__ = ["LOGGING", "facts", "milliseconds", "note", "place_of", "request_id_of"]
 
 OURS = ("cxrflow", "uvicorn")
 """Loggers whose messages are words of their own; uvicorn's at WARNING and above quote no request."""
@@ -32,6 +32,11 @@ def note(**values: str | int | float | None) -> None:
     """Add to the line of the request that is being answered: numbers, or words that were never a request's."""
     if (found := facts.get()) is not None:
         found.update(values)
+
+
+def milliseconds(start: float) -> float:
+    """Since a reading of time.perf_counter, for the log."""
+    return round(1000 * (time.perf_counter() - start), 1)
 
 
 def request_id_of(sent: bytes | None) -> str:

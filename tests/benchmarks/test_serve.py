@@ -26,9 +26,12 @@ def test_it_prints_one_line_of_json(evaluated: World) -> None:
     result = CliRunner().invoke(app, ["--quick", *places], catch_exceptions=False)
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("{")]
     found = json.loads(line)
+    assert "of which  upload" in result.stdout
     assert found["one_client"].keys() == found["many_clients"].keys() == {"raw", "jpeg-lossless", "jpeg2000"}
     for one in found["one_client"].values():
         assert one["ratio"] == pytest.approx(one["request_ms"] / (one["bare_ms"] + serve.ALLOWED_MS), rel=0.05)
+        assert set(one["of_which_ms"]) == {"upload", "form", "read", "model"}
+        assert one["request_ms"] / 3 < sum(one["of_which_ms"].values()) < one["request_ms"]
         assert one["ratio_ci"][0] <= one["ratio"] <= one["ratio_ci"][1]
     for many in found["many_clients"].values():
         assert many["ratio"] == pytest.approx(many["requests_per_second"] / many["offline_per_second"], rel=0.05)
