@@ -210,7 +210,7 @@ def throughputs(
         health += waited
         with sink(len(film)) as (_, connect):
             sends = [functools.partial(connect().send, film) for _ in range(clients)]
-            rates["loopback"].append(clients * each / _seconds_of(sends, each))
+            rates["loopback"].append(clients * each / at_a_time(sends, each))
     offline_rate, loopback_rate = (statistics.median(rates[name]) for name in ("offline", "loopback"))
     return {
         "requests_per_second": round(statistics.median(rates["server"]), 1),
@@ -242,7 +242,7 @@ def under_load(server: RunningServer, film: bytes, *, clients: int, each: int) -
         every = [Client(server, film) for _ in range(clients)]
         health.stdin.write("go\n")
         health.stdin.flush()
-        seconds = _seconds_of([client.ask for client in every], each)
+        seconds = at_a_time([client.ask for client in every], each)
         waited, _ = health.communicate()
     for client in every:
         client.close()
@@ -301,7 +301,7 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> dict[str, Any]:
 Floats = npt.NDArray[np.float64]
 
 
-def _seconds_of(functions: Sequence[Callable[[], None]], each: int) -> float:
+def at_a_time(functions: Sequence[Callable[[], None]], each: int) -> float:
     """Of all of them at a time, each so many times."""
     threads = [threading.Thread(target=_repeat, args=(function, each)) for function in functions]
     start = time.perf_counter()
