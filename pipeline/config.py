@@ -124,6 +124,10 @@ class Slurm(SlurmJob):
         own = self.steps.get(step, SlurmJob())
         return wanted.model_copy(update=own.model_dump(exclude_none=True))
 
+    def container_of(self, step: ImageName) -> str:
+        """The command of a step's container; other braces, such as ${HOME}, are the shell's."""
+        return (self.container or "").replace("{step}", step)
+
 
 class Platform(Config):
     """What must be known when the pipeline is compiled; for a run on this machine `partitions` and `images` alone."""

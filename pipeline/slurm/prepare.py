@@ -67,7 +67,7 @@ def _script(platform: Platform, job: Job, words: list[str], train: TrainConfig) 
     """One node's part of a job, to be run by bash; the nodes of a training meet at the first one."""
     python = shlex.quote(sys.executable)
     if platform.slurm.container is not None:
-        python = f"{platform.slurm.container.format(step=job.step)} python"
+        python = f"{platform.slurm.container_of(job.step)} python"
     torchrun = ""
     if train.num_nodes > 1:
         with socket.create_server(("", 0)) as free:

@@ -73,8 +73,8 @@ def sweep_on_slurm(pipeline: PipelineConfig, wanted: Wanted, *, wait: bool) -> P
 
 def _command(pipeline: PipelineConfig, run: Path, job: Job, wanted: Wanted) -> str:
     """What a job's script runs by bash: the sweep of one machine, on what the run's folder keeps of its files."""
-    container = pipeline.platform.slurm.container
-    python = shlex.quote(sys.executable) if container is None else f"{container.format(step=job.step)} python"
+    slurm = pipeline.platform.slurm
+    python = shlex.quote(sys.executable) if slurm.container is None else f"{slurm.container_of(job.step)} python"
     words = ["-m", "pipeline", "sweep", "--config", str(run / CONFIG), "--space", str(run / SPACE)]
     words += ["--trials", str(wanted.trials), "--workers", str(int(job.name == "workers"))]
     words += [] if wanted.prune else ["--no-prune"]

@@ -115,13 +115,20 @@ def test_a_model_that_is_not_promoted_is_not_deployed(run: Run, capsys: pytest.C
 
 @pytest.mark.filterwarnings("ignore")  # kfp's own
 def test_nodes_of_a_training_meet_at_the_first_and_containers_are_asked_for_by_step(run: Run) -> None:
-    _, folder = run("train.num_nodes=4", "train.num_processes=2", "platform.slurm.container='run {step}.sif'")
+    _, folder = run(
+        "train.num_nodes=4", "train.num_processes=2", "platform.slurm.container='run -B ${TMPDIR} {step}.sif'"
+    )
     prepare_all(folder, promoted=True)
     train = (folder / "train" / COMMAND).read_text()
-    assert "exec run train.sif python -m components.train.torchrun --nnodes=4 --nproc-per-node=2 " in train
+    assert "exec run -B ${TMPDIR} train.sif python -m components.train.torchrun --nnodes=4 --nproc-per-node=2 " in train
     assert '--node-rank="$SLURM_NODEID" --master-addr="$SLURM_LAUNCH_NODE_IPADDR" --master-port=' in train
-    assert "exec run preprocess.sif python -m kfp.dsl.executor_main " in (folder / "collect" / COMMAND).read_text()
-    assert "exec run serve.sif python -m kfp.dsl.executor_main " in (folder / "deploy" / COMMAND).read_text()
+    assert (
+        "exec run -B ${TMPDIR} preprocess.sif python -m kfp.dsl.executor_main "
+        in (folder / "collect" / COMMAND).read_text()
+    )
+    assert (
+        "exec run -B ${TMPDIR} serve.sif python -m kfp.dsl.executor_main " in (folder / "deploy" / COMMAND).read_text()
+    )
 
 
 def test_a_script_asks_for_what_the_platform_says(run: Run) -> None:
