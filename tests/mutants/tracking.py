@@ -9,6 +9,20 @@ REGISTRY = "tests/components/cxr/tracking/test_registry.py"
 
 MUTANTS = [
     Mutant(
+        "what-another-step-has-sent-ends-this-one",
+        file="components/cxr/tracking/outbox.py",
+        old="meanwhile\n            continue\n        if kind",
+        new="meanwhile\n            raise\n        if kind",
+        test=f"{TRACKING}::test_two_steps_may_send_one_outbox_at_once",
+    ),
+    Mutant(
+        "a-model-that-was-deleted-ends-the-step-that-registers-it",
+        file="components/cxr/tracking/outbox.py",
+        old="if not bundle.exists(BUNDLE) or not all(evaluation.exists(name) for name in files):",
+        new="if False:",
+        test=f"{TRACKING}::test_a_model_that_is_no_longer_there_stays_out_of_the_registry_and_stops_no_step",
+    ),
+    Mutant(
         "a-training-that-mlflow-never-saw-stays-without-parameters",
         file="components/evaluate/evaluate.py",
         old='tracked.params(described["params"])',

@@ -8,8 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.cxr.bundle_info import local_folder
+from components.cxr.bundle_info import BUNDLE, local_folder
 from components.cxr.storage.storage import Root, Storage, open_storage
+from components.cxr.tracking.mlflow_server import warn
 from components.cxr.tracking.registry import Registration, challenger_version, register_model
 from components.cxr.tracking.tracking import joined_run
 
@@ -64,7 +65,10 @@ def send_outboxes(root: Root, step: str) -> dict[str, Registration]:
     registered: dict[str, Registration] = {}
     for name in sorted(path.removesuffix(f"/{RUN}") for path in boxes.sizes() if path.endswith(f"/{RUN}")):
         box = boxes.child(name)
-        about = json.loads(box.read(RUN).data)
+        try:
+            about = json.loads(box.read(RUN).data)
+        except FileNotFoundError:  # another step has sent it meanwhile
+            continue
         with joined_run(root, **about) as tracked:
             if tracked.id is None or not _send(tracked, box, registered):
                 return registered
@@ -81,14 +85,18 @@ def _boxes(root: Root) -> Storage:
 def _send(tracked: TrackedRun, box: Storage, registered: dict[str, Registration]) -> bool:
     model_id: str | None = None
     for name in sorted(path for path in box.sizes() if path.endswith(".json") and path != RUN):
-        kind, payload = name.removesuffix(".json").partition("-")[2], json.loads(box.read(name).data)
+        kind, file = name.removesuffix(".json").partition("-")[2], name.removesuffix(".json") + ".bin"
+        try:
+            payload = json.loads(box.read(name).data)
+            data = box.read(file).data if kind == "file" else b""
+        except FileNotFoundError:  # another step has sent it meanwhile
+            continue
         if kind == "model":
             registration = _register(tracked, payload)
             if registration is not None:
                 model_id, registered[payload["evaluation"]] = registration.model_id, registration
         elif kind == "file":
-            file = name.removesuffix(".json") + ".bin"
-            tracked.file(box.read(file).data, **payload)
+            tracked.file(data, **payload)
         elif kind == "scores":
             tracked.send_scores(**payload | {"model_id": payload["model_id"] or model_id})
         else:
@@ -103,9 +111,14 @@ def _send(tracked: TrackedRun, box: Storage, registered: dict[str, Registration]
 
 
 def _register(tracked: TrackedRun, payload: dict[str, Any]) -> Registration | None:
+    """As register_model; None, too, where bundle or evaluation were deleted or moved meanwhile."""
     bundle, evaluation = open_storage(payload.pop("bundle")), open_storage(payload["evaluation"])
+    files = payload.pop("files")
+    if not bundle.exists(BUNDLE) or not all(evaluation.exists(name) for name in files):
+        warn(f"the model of {evaluation.uri} is no longer there and is not registered")
+        return None
     with local_folder(bundle) as folder, tempfile.TemporaryDirectory() as temporary:
-        for name in payload.pop("files"):
+        for name in files:
             evaluation.download(name, Path(temporary, name))
         artifacts = {"bundle": folder, "evaluation": Path(temporary)}
         wanted = {name: value for name, value in payload.items() if name != "evaluation"}

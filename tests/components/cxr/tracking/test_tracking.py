@@ -19,6 +19,7 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.cxr.tracking.journal import append_metrics, read_journal
 from components.cxr.tracking.mlflow_server import tracking_uri, with_client
+from components.cxr.tracking.outbox import Outbox, send_outboxes
 from components.cxr.tracking.tracked_run import TrackedRun, replay
 from components.cxr.tracking.tracking import joined_run
 
@@ -271,3 +272,35 @@ def _status(root: Root, run: TrackedRun) -> str:
 def _history(root: Root, run: TrackedRun, name: str) -> list[tuple[int, float]]:
     found = with_client(root, lambda client: client.get_metric_history(run.id, name))
     return sorted((metric.step, metric.value) for metric in found)
+
+
+def test_a_model_that_is_no_longer_there_stays_out_of_the_registry_and_stops_no_step(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = Root(tmp_path)
+    box = Outbox(root, "k", experiment="late", run_name="late", source="components.evaluate")
+    folders = {"bundle": f"{tmp_path}/bundles/k", "evaluation": f"{tmp_path}/evaluations/k"}
+    box.add("model", {"name": "late", "files": ["seal.json"], **folders})
+    box.add("tags", {"values": {"leaky": "false"}})
+    assert send_outboxes(root, "train") == {}
+    assert f"warning: the model of {tmp_path}/evaluations/k is no longer there" in capfd.readouterr().err
+    assert not root.storage.child("outbox").sizes()
+    (run,) = with_client(root, lambda client: client.search_runs(["1"]))
+    assert run.data.tags["leaky"] == "false"
+
+
+def test_two_steps_may_send_one_outbox_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the other has sent and deleted meanwhile is passed over."""
+    root = Root(tmp_path)
+    box = Outbox(root, "k", experiment="late", run_name="late", source="components.evaluate")
+    for name in "abc":
+        box.add("tags", {"values": {name: name}})
+    tags = TrackedRun.tags
+
+    def other_step(run: TrackedRun, values: dict[str, str]) -> None:
+        tags(run, values)
+        root.storage.child("outbox/k").delete_all()
+
+    monkeypatch.setattr(TrackedRun, "tags", other_step)
+    assert send_outboxes(root, "train") == {}
+    assert not root.storage.child("outbox").sizes()
