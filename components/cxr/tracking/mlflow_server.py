@@ -157,8 +157,8 @@ def quiet_mlflow() -> Iterator[None]:
 
 
 def without_secret(uri: str) -> str:
-    """The address without user and password."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+    """The address without user and password, in which an `@` or a `/` may stand as it is."""
+    return re.sub(r"//\S*@", "//", uri)
 
 
 def _first_line(error: Exception) -> str:

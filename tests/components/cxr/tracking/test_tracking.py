@@ -18,7 +18,7 @@ from components.cxr.errors import UserError
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.cxr.tracking.journal import append_metrics, read_journal
-from components.cxr.tracking.mlflow_server import tracking_uri, with_client
+from components.cxr.tracking.mlflow_server import tracking_uri, with_client, without_secret
 from components.cxr.tracking.outbox import Outbox, send_outboxes
 from components.cxr.tracking.tracked_run import TrackedRun, replay
 from components.cxr.tracking.tracking import joined_run
@@ -37,6 +37,13 @@ def test_local_roots_have_a_database_and_buckets_need_a_server(monkeypatch: pyte
         tracking_uri(Root("gs://bucket/prefix"))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking:5000")
     assert tracking_uri(Root("gs://bucket/prefix")) == "http://tracking:5000"
+
+
+@pytest.mark.parametrize("password", ["secret", "sec@ret", "sec/ret+=", "a:b/c@d"])
+def test_no_part_of_a_password_is_shown(password: str) -> None:
+    assert without_secret(f"no answer of postgresql://me:{password}@host:5432/mlflow") == (
+        "no answer of postgresql://host:5432/mlflow"
+    )
 
 
 _UNTIL_SIGTERM = """
