@@ -58,7 +58,7 @@ def joined_run(
         system_metrics: sample CPU, memory, disk, network and GPU every 5 s.
 
     Raises:
-        UserError: no place to track, or the server refuses (wrong address, no permission).
+        UserError: no place to track, the server refuses (wrong address, no permission), or the experiment was deleted.
     """
     uri = tracking_uri(root)
     try:
@@ -146,6 +146,14 @@ def _experiment_id(client: MlflowClient, root: Root, name: str) -> str:
         return given
     found = client.get_experiment_by_name(name)
     if found is not None:
+        if found.lifecycle_stage == "deleted":
+            raise UserError(
+                "deleted-experiment",
+                "the experiment was deleted in MLflow, which keeps its name",
+                where=name,
+                remedy=f"Run `mlflow experiments restore -x {found.experiment_id}` with "
+                f"MLFLOW_TRACKING_URI={without_secret(client.tracking_uri)}, or set train.experiment.",
+            )
         if NOTE not in found.tags:
             client.set_experiment_tag(found.experiment_id, NOTE, DESCRIPTION)
         return str(found.experiment_id)

@@ -311,3 +311,20 @@ def test_two_steps_may_send_one_outbox_at_once(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(TrackedRun, "tags", other_step)
     assert send_outboxes(root, "train") == {}
     assert not root.storage.child("outbox").sizes()
+
+
+def test_an_experiment_that_was_deleted_is_told_with_how_it_comes_back(tmp_path: Path) -> None:
+    root = Root(tmp_path)
+    with joined_run(root, experiment="gone"):
+        pass
+    with_client(root, lambda client: client.delete_experiment("1"))
+    with (
+        pytest.raises(
+            UserError, match=r"deleted in MLflow.*: gone\. Run `mlflow experiments restore -x 1` with MLFLOW"
+        ),
+        joined_run(root, experiment="gone"),
+    ):
+        pass
+    with_client(root, lambda client: client.restore_experiment("1"))
+    with joined_run(root, experiment="gone") as run:
+        assert run.id is not None
