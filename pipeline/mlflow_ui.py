@@ -16,7 +16,13 @@ from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
 from components.cxr.termination import sigterm_raises
 from components.cxr.tracking.identity import experiment_link
-from components.cxr.tracking.mlflow_server import QUIET_ENVIRONMENT, tracking_uri, with_client, without_secret
+from components.cxr.tracking.mlflow_server import (
+    QUIET_ENVIRONMENT,
+    MlflowError,
+    tracking_uri,
+    with_client,
+    without_secret,
+)
 
 __all__ = ["show_runs"]
 
@@ -31,10 +37,19 @@ def show_runs(root: Root, *, experiment: str, port: int, browse: bool) -> None:
         browse: open a browser too, where this machine has a screen.
 
     Raises:
-        UserError: the server does not start, such as on a port that is taken.
+        UserError: the server does not start, such as on a port that is taken, or one elsewhere does not answer.
     """
     uri = tracking_uri(root)
-    experiment_id = with_client(root, lambda client: _id_of(client.get_experiment_by_name(experiment)))
+    try:
+        experiment_id = with_client(root, lambda client: _id_of(client.get_experiment_by_name(experiment)))
+    except MlflowError as error:
+        raise UserError(
+            "no-mlflow",
+            "MLflow refuses or does not answer",
+            where=without_secret(uri),
+            found=str(error),
+            remedy="Check MLFLOW_TRACKING_URI.",
+        ) from None
     if not uri.startswith("sqlite:"):
         print(f"runs are tracked by a server: {experiment_link(without_secret(uri), experiment_id)}")
         return

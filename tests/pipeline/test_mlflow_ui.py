@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
 from components.cxr.tracking.tracking import joined_run
+from pipeline.mlflow_ui import show_runs
 from tests.terminal import IN_A_TERMINAL
 
 REPOSITORY = Path(__file__).parents[2]
@@ -93,3 +95,10 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
         _, error = process.communicate(timeout=200)
     assert process.returncode == 2
     assert "error: no-mlflow" in error or "MLflow's server does not start" in error
+
+
+def test_a_server_elsewhere_that_is_away_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(UserError, match=r"does not answer: http://127\.0\.0\.1:9; .*Check MLFLOW_TRACKING_URI"):
+        show_runs(Root(tmp_path), experiment="cxrflow", port=5000, browse=False)
