@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from components.cxr.config import Config
 from components.cxr.errors import UserError
@@ -24,11 +24,19 @@ class Toleration(Config):
     key: str | None = None
     """Of the taint; null for every taint, with operator Exists."""
     operator: Literal["Exists", "Equal"] = "Exists"
-    """Exists ignores the value."""
+    """Exists for any value."""
     value: str | None = None
     """Of the taint, with operator Equal."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Null for every effect."""
+
+    @model_validator(mode="after")
+    def _as_kubernetes_takes_it(self) -> Self:
+        if self.operator == "Exists" and self.value:
+            raise ValueError("operator Equal for a value")
+        if self.operator == "Equal" and not self.key:
+            raise ValueError("a key with operator Equal")
+        return self
 
 
 class PodConfig(Config):

@@ -13,3 +13,16 @@ def test_the_cluster_may_choose_the_user() -> None:
     assert PodConfig.parse({"run_as_user": 1234.0}, where="serve.cluster").security_context()["runAsUser"] == 1234
     with pytest.raises(UserError, match="run_as_user"):
         PodConfig.parse({"run_as_user": 0}, where="serve.cluster")
+
+
+@pytest.mark.parametrize(
+    ("toleration", "expected"),
+    [
+        ({"key": "pool", "value": "gpu", "effect": "NoSchedule"}, "operator Equal for a value"),
+        ({"operator": "Equal", "value": "gpu"}, "a key with operator Equal"),
+    ],
+)
+def test_a_toleration_that_kubernetes_refuses_is_refused_before(toleration: dict[str, str], expected: str) -> None:
+    with pytest.raises(UserError, match=rf"train\.cluster\.tolerations\.0.*{expected}"):
+        PodConfig.parse({"tolerations": [toleration]}, where="train.cluster")
+    PodConfig.parse({"tolerations": [{"key": "pool", "operator": "Equal", "value": "gpu"}, {}]}, where="train.cluster")
