@@ -10,7 +10,6 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from components.cxr.errors import UserError
@@ -18,6 +17,7 @@ from components.cxr.storage.storage import Root
 from components.cxr.tracking.mlflow_server import tracking_uri, without_secret
 from pipeline.config import ImageName, PipelineConfig
 from pipeline.endpoint import check_endpoint
+from pipeline.places import data_places, found_at
 from pipeline.registry import find_image
 
 __all__ = ["Finding", "examine"]
@@ -93,14 +93,11 @@ def _root(config: PipelineConfig, *, pods: bool) -> str:
 
 def _data(config: PipelineConfig, *, pods: bool) -> str:
     data = config.arguments["data"]
-    names = ("dir", "tables_dir", "mimic_iv_dir", "table", "image_dir", "label_table")
-    places = {name: str(value) for name in names if (value := data.get(name))}
-    places |= {f"unlabeled.{i}.dir": str(more["dir"]) for i, more in enumerate(data.get("unlabeled", ()))}
+    places = data_places(data)
+    claimed = [p for p in places.values() if pods and "://" not in p and config.platform.is_shared(p)]
     for name, place in places.items():
-        if "://" in place:
+        if "://" in place or place in claimed:
             continue
-        if pods and config.platform.is_shared(place):
-            raise _UnknownError(f"{place}: on a claim that only the pods mount")
         if pods:
             raise UserError(
                 "root-not-shared",
@@ -109,8 +106,12 @@ def _data(config: PipelineConfig, *, pods: bool) -> str:
                 found=place,
                 expected="gs://…",
             )
-        if not Path(place).exists():
+        if found_at(place) is None:
             raise UserError("not-there", "nothing there", where=f"data.{name}", found=place, remedy="Check the path.")
+    if claimed:
+        raise _UnknownError(f"{', '.join(claimed)}: on a claim that only the pods mount")
+    if not places:
+        raise _UnknownError(f"{data['server']['url']}: a PACS, which preprocess asks first")
     if all("://" in place for place in places.values()):
         raise _UnknownError(f"{', '.join(places.values())}: in a bucket, which preprocess reads first")
     return ", ".join(places.values())

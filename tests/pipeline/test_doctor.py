@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -201,3 +202,35 @@ def test_every_place_of_the_data_is_looked_at(tmp_path: Path, gcs_bucket: str) -
         places = [f"root={gcs_bucket}", f"data.dir={gcs_bucket}/mimic", f"data.{value}"]
         result = doctor(*(part for place in places for part in ("--set", place)))
         assert f"data.{field}; found /nowhere" in lines(result)["data"][1]
+
+
+def test_data_in_an_archive_and_below_the_home_folder_are_there(
+    blob_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with zipfile.ZipFile(tmp_path / "films.zip", "w") as archive:
+        archive.writestr("films/a.dcm", b"")
+    for place in (f"{tmp_path}/films.zip/films", "~/films.zip"):
+        found = lines(doctor("--set", f"data={{adapter: dicom-folder, dir: {place}}}", config=blob_config))["data"]
+        assert found == ("ok", place)
+
+
+def test_lists_reports_and_a_pacs_are_data_too(tmp_path: Path) -> None:
+    root = ["--set", f"root={tmp_path}/root", "--set"]
+    table = f"table: {tmp_path}, image_dir: {tmp_path}"
+    for data, message in {
+        f"{{adapter: csv, {table}, split_lists: {{test: /nowhere}}}}": "data.split_lists.test; found /nowhere",
+        "{adapter: openi, reports: /nowhere}": "data.reports; found /nowhere",
+        "{adapter: dicomweb, server: {url: 'http://pacs'}, found: f.json}": "http://pacs: a PACS, which preproc",
+        "{adapter: dicomweb, server: {url: 'http://pacs'}, found: f.json, query: {study_uids: /nowhere}}": (
+            "data.query.study_uids; found /nowhere"
+        ),
+    }.items():
+        assert message in lines(doctor(*root, f"data={data}"))["data"][1]
+
+
+def test_a_claim_hides_no_folder_that_pods_do_not_share() -> None:
+    options = ["--set", "platform.claims={films: /films}", "--set", "data.dir=/films/mimic", "--endpoint", DEAD]
+    assert lines(doctor(*options))["data"] == ("?", "/films/mimic: on a claim that only the pods mount")
+    found = lines(doctor(*options, "--set", "data.unlabeled=[{dir: /home/me}]"))["data"]
+    assert (found[0], "data.unlabeled.0.dir; found /home/me" in found[1]) == ("fail", True)
