@@ -118,12 +118,11 @@ def _data(config: PipelineConfig, *, pods: bool) -> str:
 
 
 def _mlflow(config: PipelineConfig, *, pods: bool) -> str:
-    uri = config.platform.env.get(TRACKING)
-    if uri is None and pods:
+    uri = config.platform.env.get(TRACKING) if pods else tracking_uri(Root(config.root))
+    if uri is None:
         raise _UnknownError(
             f"set platform.env.{TRACKING}, unless a secret or Kubeflow's MLflow plugin gives it to the pods"
         )
-    uri = uri or tracking_uri(Root(config.root))
     parts = urllib.parse.urlsplit(uri)
     if parts.scheme not in ("http", "https"):
         return f"{without_secret(uri)}, no server needed"

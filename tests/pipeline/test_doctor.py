@@ -234,3 +234,11 @@ def test_a_claim_hides_no_folder_that_pods_do_not_share() -> None:
     assert lines(doctor(*options))["data"] == ("?", "/films/mimic: on a claim that only the pods mount")
     found = lines(doctor(*options, "--set", "data.unlabeled=[{dir: /home/me}]"))["data"]
     assert (found[0], "data.unlabeled.0.dir; found /home/me" in found[1]) == ("fail", True)
+
+
+def test_a_run_here_does_not_need_the_clusters_mlflow(blob_config: Path) -> None:
+    """`platform.env` is of the pods alone."""
+    status, text = lines(doctor("--set", f"platform.env.MLFLOW_TRACKING_URI={DEAD}", config=blob_config))["mlflow"]
+    assert (status, "sqlite" in text) == ("ok", True)
+    environment = {"MLFLOW_TRACKING_URI": DEAD}
+    assert lines(doctor(config=blob_config, **environment))["mlflow"][0] == "fail"
