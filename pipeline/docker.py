@@ -22,6 +22,7 @@ from components.cxr.errors import UserError
 from components.cxr.storage.storage import Root
 from components.cxr.tracking.mlflow_server import tracking_uri
 from pipeline.config import ImageName, PipelineConfig
+from pipeline.places import data_places, found_at
 
 if TYPE_CHECKING:
     from kfp.local.config import DockerRunner
@@ -29,13 +30,19 @@ if TYPE_CHECKING:
 __all__ = ["containers"]
 
 PASSED_ON = (
+    "CXRFLOW_API_KEY",
+    "CXRFLOW_CACHE_GB",
+    "CXRFLOW_GCS_DEADLINE_S",
     "CXRFLOW_ID_KEY",
     "GOOGLE_CLOUD_PROJECT",
     "MLFLOW_EXPERIMENT_ID",
+    "MLFLOW_REGISTRY_URI",
     "MLFLOW_RUN_ID",
+    "MLFLOW_TRACKING_AUTH",
     "MLFLOW_TRACKING_PASSWORD",
     "MLFLOW_TRACKING_TOKEN",
     "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_WORKSPACE",
     "OMP_WAIT_POLICY",
     "STORAGE_EMULATOR_HOST",
 )
@@ -77,7 +84,7 @@ def containers(config: PipelineConfig, *, network: str | None = None) -> Iterato
         "labels": _labels(name),
     }
     _remove_leftovers(engine)
-    environment = {variable: os.environ[variable] for variable in (*PASSED_ON, CREDENTIALS) if variable in os.environ}
+    environment = _environment(config)
     with contextlib.ExitStack() as stack:
         stack.callback(engine.close)
         common["network"] = stack.enter_context(_network(engine, network, name))
@@ -209,26 +216,41 @@ def _wait_for(server: Container) -> None:
     raise UserError("no-mlflow", f"MLflow's server does not answer; its last lines:\n{tail}")
 
 
+def _environment(config: PipelineConfig) -> dict[str, str]:
+    """What of the caller's environment the steps need, with the credentials of the data's PACS."""
+    server = config.arguments["data"].get("server", {})
+    credentials = [value for name, value in server.items() if name.endswith("_variable")]
+    return {name: os.environ[name] for name in (*PASSED_ON, CREDENTIALS, *credentials) if name in os.environ}
+
+
 def _mounts(config: PipelineConfig) -> list[Mount]:
-    """The root, and read-only what the configuration reads: data, pretrained weights, Google's credentials."""
+    """What the steps write, and read-only what the configuration reads: data, pretrained weights, credentials."""
     mounts: dict[str, Mount] = {}
     for path in _read_paths(config):
         mounts[path] = Mount(path, path, type="bind", read_only=True)
+    for folder in _written_folders(config):
+        folder.mkdir(parents=True, exist_ok=True)
+        mounts[str(folder)] = Mount(str(folder), str(folder), type="bind")
+    return list(mounts.values())
+
+
+def _written_folders(config: PipelineConfig) -> Iterator[Path]:
+    """The root, and the folder of what the search of a PACS found."""
     root = Root(config.root).storage.local_path("")
     if root is not None:
-        root.mkdir(parents=True, exist_ok=True)
-        mounts[str(root)] = Mount(str(root), str(root), type="bind")
-    return list(mounts.values())
+        yield root
+    found = config.arguments["data"].get("found")
+    if found is not None and "://" not in found:
+        yield Path(found).expanduser().absolute().parent
 
 
 def _read_paths(config: PipelineConfig) -> Iterator[str]:
     train = config.arguments["train"]
-    data = config.arguments["data"]
-    values = [*data.values(), *(folder["dir"] for folder in data.get("unlabeled", ()))]
+    values: list[str | None] = [*data_places(config.arguments["data"]).values()]
     values += [train["architecture"][name].get("pretrained") for name in ("vision", "text")]
     values.append(train.get("fine_tune_from"))
     values.append((config.arguments["evaluate"].get("second_truth") or {}).get("table"))
     values.append(os.environ.get(CREDENTIALS))
     for value in values:
-        if isinstance(value, str) and "://" not in value and Path(value).expanduser().exists():
-            yield str(Path(value).expanduser().absolute())
+        if value and "://" not in value and (path := found_at(value)) is not None:
+            yield str(path.absolute())

@@ -12,6 +12,20 @@ SUBMIT = "tests/pipeline/test_submit.py"
 
 MUTANTS = [
     Mutant(
+        "doctor-and-docker-miss-an-archive-that-is-there",
+        file="pipeline/places.py",
+        old="(Path(archive.folder, archive.name) if archive else Path(place))",
+        new="Path(place)",
+        test="tests/pipeline/test_docker.py::test_archives_and_lists_of_splits_are_mounted",
+    ),
+    Mutant(
+        "what-a-pacs-search-finds-is-lost-with-its-container",
+        file="pipeline/docker.py",
+        old='    if found is not None and "://" not in found:\n',
+        new="    if False:\n",
+        test="tests/pipeline/test_docker.py::test_what_a_pacs_search_finds_outlives_its_container",
+    ),
+    Mutant(
         "deploy-runs-if-the-model-lost",
         file="pipeline/dag.py",
         old='evaluated.outputs["Output"] == True',
