@@ -72,6 +72,7 @@ def run_trial(
         file.write_text(yaml.safe_dump({"root": root.uri, "train": dict(train)}))
         command = [sys.executable, "-m", "components.train", "--config", str(file), "--manifest", loaded.storage.uri]
         environment = os.environ | {"OMP_NUM_THREADS": str(config.num_threads), TRIAL: name}
+        environment.pop("MLFLOW_RUN_ID", None)  # the sweep's own, in which trials would overwrite each other
         if parent_run is not None:
             environment[PARENT_RUN] = parent_run
         with (

@@ -215,6 +215,24 @@ def test_a_bucket_or_a_database_that_is_not_there_is_one_error(tmp_path: Path) -
         assert "secret-word" not in str(error.value)
 
 
+def test_no_trial_logs_into_the_run_that_the_environment_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLFLOW_RUN_ID is the sweep's; in one run for all, a trial's curves would be taken for those of the first."""
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nenv >{tmp_path}/environment\necho 'error: no training  [none]'\nexit 2\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    loaded: Any = SimpleNamespace(hash="0" * 64, storage=SimpleNamespace(uri=str(tmp_path)))
+    with pytest.raises(UserError, match="no training"):
+        run_trial(
+            {}, root=Root(tmp_path), loaded=loaded, parent_run="1" * 32, name="trial 0",
+            goes_on=lambda *_: True, stop=threading.Event(),
+        )  # fmt: skip
+    names = {line.partition("=")[0] for line in (tmp_path / "environment").read_text().splitlines()}
+    assert "CXRFLOW_PARENT_RUN" in names
+    assert "MLFLOW_RUN_ID" not in names
+
+
 @pytest.fixture(scope="module")
 def swept(blob_config: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
     """Root, configuration (of two models) and output of a sweep of three trials by two workers, the first too slow."""
