@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -15,8 +16,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
+import psutil
+
+from components.cxr.cli import Terminated
 from components.cxr.errors import UserError
 from components.cxr.storage.storage import Storage, open_storage
 from pipeline.config import PipelineConfig
@@ -32,6 +37,8 @@ Runner = AbstractContextManager["SubprocessRunner | DockerRunner"]
 _OURS = re.compile(r"^\s*((?:preprocess|train|evaluate|serve|warning|error): .*)")
 _KFPS = re.compile(r"^\s*(-+|\d\d:\d\d:\d\d\.\d+ - .*)?\s*$")
 _LAST_LINES = 15
+QUIET_S = 1.0
+"""Without a new step after SIGTERM."""
 
 
 def run_locally(config: PipelineConfig, *, log: Path, runner: Runner | None = None) -> Storage:
@@ -55,8 +62,7 @@ def run_locally(config: PipelineConfig, *, log: Path, runner: Runner | None = No
         workspace = Path(temporary, "workspace")
         for folder in (pointers, workspace):  # a folder that Docker has to make for a mount belongs to root
             folder.mkdir()
-        processes = contextlib.nullcontext(local.SubprocessRunner(use_venv=False))
-        with _quiet_kfp(output), runner or processes as tasks:
+        with _quiet_kfp(output), runner or _processes() as tasks:
             compile_pipeline(config, compiled)
             pipeline = components.load_component_from_file(str(compiled))
             local.init(tasks, pipeline_root=str(pointers), workspace_root=str(workspace))
@@ -118,6 +124,33 @@ class _StepLines(io.TextIOBase):
                     self.terminal.write(f"{seconds // 60:2d}:{seconds % 60:02d}  {found[1]}\n")
                     self.terminal.flush()
         return len(text)
+
+
+@contextlib.contextmanager
+def _processes() -> Iterator[SubprocessRunner]:
+    """Tasks as processes. SIGTERM ends them, and then this process as Ctrl-C does; by itself kfp would leave them.
+
+    A step is asked as a pod is: training writes a checkpoint first.
+    """
+    from kfp.local import SubprocessRunner
+
+    def terminate(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, lambda *_: None)  # steps that begin from now on would inherit that it is ignored
+        quiet_since = time.monotonic()
+        while time.monotonic() - quiet_since < QUIET_S:  # kfp's threads begin with the partitions that are left
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for step in (step for shell in psutil.Process().children() for step in shell.children()):
+                    step.terminate()
+                    psutil.wait_procs([step])
+                    quiet_since = time.monotonic()
+            time.sleep(0.05)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield SubprocessRunner(use_venv=False)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

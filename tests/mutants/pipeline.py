@@ -12,6 +12,13 @@ SUBMIT = "tests/pipeline/test_submit.py"
 
 MUTANTS = [
     Mutant(
+        "sigterm-leaves-the-step-to-itself",
+        file="pipeline/run.py",
+        old="                    step.terminate()\n                    psutil.wait_procs([step])\n",
+        new="                    pass\n",
+        test="tests/pipeline/test_run.py::test_sigterm_ends_the_step_too_which_leaves_a_checkpoint",
+    ),
+    Mutant(
         "doctor-and-docker-miss-an-archive-that-is-there",
         file="pipeline/places.py",
         old="(Path(archive.folder, archive.name) if archive else Path(place))",

@@ -6,8 +6,10 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -159,3 +161,21 @@ def test_a_failed_step_is_one_clean_line(blob_config: Path, tmp_path: Path) -> N
     assert "nowhere.csv" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not list((tmp_path / "root").rglob("manifest.json"))
+
+
+def test_sigterm_ends_the_step_too_which_leaves_a_checkpoint(blob_config: Path, tmp_path: Path) -> None:
+    """What `timeout` or a service manager sends, to the command alone and not to what it started."""
+    root = tmp_path / "root"
+    command = [sys.executable, "-m", "pipeline", "run", "--config", str(blob_config), "--log", f"{tmp_path}/log"]
+    command += ["--set", f"root={root}", "--set", "train.epochs=100000", "--set", "train.checkpoint_every=1000000"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not list(root.glob("checkpoints/*/metrics.jsonl")):
+            time.sleep(0.1)
+        process.terminate()
+        _, error = process.communicate(timeout=300)
+    assert (process.returncode, error) == (143, "error: terminated; run the same command again to continue\n")
+    names = {path.name for path in root.glob("checkpoints/*/*")}
+    assert "lease.json" not in names, "whoever comes next need not wait"
+    assert any(name.startswith("step-") for name in names), names
+    started = (" ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"]))
+    assert not [line for line in started if str(root) in line]
