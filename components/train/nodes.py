@@ -6,8 +6,10 @@ import time
 from collections import Counter
 from typing import Any
 
+from components.cxr.bundle_info import BUNDLE
 from components.cxr.cluster.kube import (
     Cluster,
+    ConflictError,
     Objects,
     UnavailableError,
     condition,
@@ -55,7 +57,8 @@ def train_on_nodes(config: TrainConfig, *, key: str, root: Root, manifest: Stora
         try:
             for retry in range(config.cluster.retries + 1):
                 _create_or_join(jobs, job, where=where)
-                ended = _wait(jobs, name, _Follower(cluster, name, num_nodes=config.num_nodes))
+                follower = _Follower(cluster, name, num_nodes=config.num_nodes)
+                ended = _wait(jobs, name, follower, bundle=root.bundle(key))
                 if ended["type"] == "Complete" or not _were_taken_away(cluster, name):
                     break
                 print(f"train: nodes of TrainJob {where} were taken away, {_left(config, retry)}", flush=True)
@@ -125,7 +128,11 @@ def _create_or_join(jobs: Objects, job: dict[str, Any], *, where: str) -> None:
                     "trainjob-lingers", "a deleted TrainJob lingers", where=where, remedy="Look at its finalizers."
                 )
             time.sleep(POLL_S)
-    jobs.create(job)
+    try:
+        jobs.create(job)
+    except ConflictError:  # another step was first, and its job is not this one's to delete
+        _create_or_join(jobs, job, where=where)
+        return
     print(f"train: created TrainJob {where}", flush=True)
 
 
@@ -135,8 +142,11 @@ def _ended(job: dict[str, Any]) -> dict[str, Any] | None:
     return next((entry for entry in found if entry and entry.get("status") == "True"), None)
 
 
-def _wait(jobs: Objects, name: str, follower: _Follower) -> dict[str, Any]:
-    """Follow the job until it has ended; short outages of the API are waited out."""
+def _wait(jobs: Objects, name: str, follower: _Follower, *, bundle: Storage) -> dict[str, Any]:
+    """Follow the job until it has ended; short outages of the API are waited out.
+
+    Two steps that follow one job delete it when they see its end: where the bundle is there, that is what happened.
+    """
     answered = time.monotonic()
     while True:
         try:
@@ -147,6 +157,8 @@ def _wait(jobs: Objects, name: str, follower: _Follower) -> dict[str, Any]:
                 raise
         else:
             if job is None:
+                if bundle.exists(BUNDLE):
+                    return {"type": "Complete"}
                 raise UserError("deleted-meanwhile", "the TrainJob was deleted by someone else", where=name)
             follower.show()
             if (ended := _ended(job)) is not None:

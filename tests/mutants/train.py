@@ -12,6 +12,14 @@ TRAIN = f"{FOLDER}/test_train.py"
 
 MUTANTS = [
     Mutant(
+        "a-step-deletes-the-trainjob-of-another",
+        file="components/train/nodes.py",
+        old="    except ConflictError:  # another",
+        new="    except ZeroDivisionError:  # another",
+        test="tests/components/train/test_nodes.py::"
+        "test_a_job_that_another_run_creates_at_that_moment_is_joined_and_not_deleted",
+    ),
+    Mutant(
         "average-of-weights-never-warms-up",
         file="components/train/ema.py",
         old="return min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))",

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from components.cxr.errors import UserError
+from components.cxr.storage.storage import Root
 from components.train import nodes
 from components.train.config import TrainConfig
 from components.train.trainjob import checked
@@ -276,13 +277,39 @@ def test_another_or_an_ended_job_is_replaced(kube: KubeApi, what: str) -> None:
     assert kube.verbs("trainjobs") == ["get", "delete", "get", "create", "get", "delete"]
 
 
-def test_a_job_that_vanishes_is_an_error(kube: KubeApi) -> None:
+def test_a_job_that_vanishes_is_an_error_unless_it_left_its_bundle(kube: KubeApi, tmp_path: Path) -> None:
+    """Of two runs that follow one job, the first that sees its end deletes it."""
+
     def vanish(job: dict[str, Any]) -> None:
         kube.objects["trainjobs"].clear()
 
     kube.controllers["trainjobs"] = vanish
+    config = config_of(CLUSTER | {"claims": {"data": str(tmp_path)}})
     with pytest.raises(UserError, match="was deleted by someone else"):
-        run()
+        run(config, root=str(tmp_path))
+    Root(tmp_path).bundle(KEY).write("bundle.json", b"{}")
+    run(config, root=str(tmp_path))
+
+
+def test_a_job_that_another_run_creates_at_that_moment_is_joined_and_not_deleted(
+    kube: KubeApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kube.controllers["trainjobs"] = ends("Complete")
+    run()
+    (job,) = created(kube)
+    kube.answer("POST", "/apis/trainer.kubeflow.org/v1alpha1/namespaces/cxr/trainjobs", job)
+    kube.asked.clear()
+    kube.controllers["trainjobs"] = ends("Complete", after=3)
+    get, looked = nodes.Objects.get, list[str]()
+
+    def before_the_other(jobs: nodes.Objects, name: str) -> dict[str, Any] | None:
+        looked.append(name)
+        return None if len(looked) == 1 else get(jobs, name)
+
+    monkeypatch.setattr(nodes.Objects, "get", before_the_other)
+    run()
+    assert "train: joined TrainJob" in capsys.readouterr().out
+    assert kube.verbs("trainjobs") == ["create", "get", "delete"]
 
 
 def test_the_same_training_under_another_root_is_another_job(kube: KubeApi) -> None:
