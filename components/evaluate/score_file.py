@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -20,10 +18,10 @@ from components.evaluate.bootstrap import draw
 from components.evaluate.gains import paired
 from components.evaluate.metrics import mean_score, pathology_score
 from components.evaluate.scored_file import Blank, ScoredFile, read_scored
+from components.evaluate.table import print_whole, table_console
 
 __all__ = ["compare", "compared", "score", "scored"]
 
-_WIDTH = 100
 _TITLES = {
     "auroc": "AUROC",
     "average_precision": "AP",
@@ -227,8 +225,8 @@ def _table(title: str) -> Table:
 
 
 def _print(table: Table, found: dict[str, Any], json_file: Path | None) -> None:
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
-    console.print(table)
+    console = table_console()
+    print_whole(console, table)
     blank = "count as negative" if found["blank"] == "negative" else "do not count"
     console.print(Text(f"Blank and uncertain labels {blank}. Intervals: 95 %, over patients."))
     if any(row.get("low_support") for row in found["findings"].values()):

@@ -28,7 +28,7 @@ from components.cxr.report import (
 __all__ = [
     "CAVEAT", "CONDITION_NAMES", "PROTOCOLS",
     "estimate", "gain_line", "history_lines", "leaky_warning", "markdown_table", "marked", "number", "policy_line",
-    "print_report", "span", "subgroup_line", "support_note", "with_interval",
+    "print_report", "print_whole", "span", "subgroup_line", "support_note", "table_console", "with_interval",
 ]  # fmt: skip
 
 CONDITION_NAMES: dict[Condition, str] = {
@@ -55,21 +55,20 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
 
     Readable at 100 columns where there is no terminal.
     """
-    if console is None:
-        console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    console = console or table_console()
     if report.leaky:
         console.print(Text(leaky_warning(report), style="bold red"))
     score = report.headline
-    console.print(_headline_table(score))
+    print_whole(console, _headline_table(score))
     if note := support_note(score):
         console.print(Text(note))
     console.print()
-    console.print(_condition_table(report))
+    print_whole(console, _condition_table(report))
     for line in filter(None, (gain_line(report), *history_lines(report), subgroup_line(report))):
         console.print(Text(line))
     console.print()
     if report.second_truth is not None:
-        console.print(_truth_table(report, report.second_truth))
+        print_whole(console, _truth_table(report, report.second_truth))
         if note := support_note(report.score("all", protocol="truth")):
             console.print(Text(note))
         console.print(Text(f"Missed: positive by {report.second_truth.name}, not by label; invented: the reverse."))
@@ -80,6 +79,20 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
     if decision is not None:
         word, style = ("Promoted", "bold green") if decision.promoted else ("Not promoted", "bold yellow")
         console.print(Text.assemble((f"{word}: ", style), decision.reason))
+
+
+def table_console() -> Console:
+    """Standard output, of 100 columns where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table without cutting a number: a terminal that is too narrow wraps its lines."""
+    width = console.width
+    console.width = 10 * _WIDTH  # a measure is never above the width
+    console.width = max(width, console.measure(table).maximum)
+    console.print(table)
+    console.width = width
 
 
 def subgroup_line(report: Report) -> str:

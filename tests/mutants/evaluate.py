@@ -72,6 +72,13 @@ MUTANTS = [
         test=f"{EXTERNAL}::test_equal_ids_are_one_person_only_where_that_is_said",
     ),
     Mutant(
+        "a-narrow-terminal-cuts-numbers",
+        file="components/evaluate/table.py",
+        old="console.width = max(width, console.measure(table).maximum)",
+        new="console.width = width",
+        test="tests/components/evaluate/test_table.py::test_a_narrow_terminal_cuts_no_number",
+    ),
+    Mutant(
         "probabilities-are-calibrated-in-the-files-order",
         file="components/evaluate/score.py",
         old="states_S, calibration = rows.states_NP[:, p], points[condition][name].calibration",

@@ -70,6 +70,8 @@ _PROVISIONAL = re.compile(r"provisional|preliminary|pfi", re.IGNORECASE)
 """A resident's early read stands before the report's own indication."""
 _BREAK = re.compile(r"^[ \t]*[_=*-]{4,}[ \t]*$|\n(?:[ \t]*\n)+", re.MULTILINE)
 """A blank line or a ruled line."""
+_SAME_LETTER = str.maketrans("\u0130\u0131\u017f", "iis")
+"""What a pattern of any case takes for i and s (phrases.any_case), and `str.lower` does not."""
 
 
 class _Mark(NamedTuple):
@@ -220,5 +222,5 @@ def _is_headline(phrase: str) -> bool:
 
 
 def _section_of(name: str) -> SectionName:
-    normal = re.sub(r"\s*/\s*", "/", " ".join(name.split())).lower()
+    normal = re.sub(r"\s*/\s*", "/", " ".join(name.split())).translate(_SAME_LETTER).lower()
     return HEADERS[normal]

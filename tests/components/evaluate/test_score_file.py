@@ -280,6 +280,10 @@ def test_the_commands_print_tables_and_write_json(tmp_path: Path) -> None:
     done = command("score", first, "--metric", "recall", "--metric", "ppv", "--threshold", "0")
     findings = scored(read_scored(first, condition="all"), threshold=0.0)["findings"]
     assert f"{findings['Edema']['recall']:.3f}" in done.stdout
+    metrics = ("recall", "specificity", "ppv", "npv", "f1")
+    done = command("score", first, *(word for name in metrics for word in ("--metric", name)), "--threshold", "0")
+    assert "…" not in done.stdout, "no number is cut, however many columns there are"
+    assert all(f"{findings['Fracture'][name]:.3f}" in done.stdout for name in metrics)
     assert "Recall" in done.stdout
     assert "PPV" in done.stdout
     done = command("compare", first, second)

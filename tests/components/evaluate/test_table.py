@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from rich.console import Console
 
 from components.cxr.decision import Decision
 from components.cxr.operating_points import OperatingPoints
@@ -42,6 +43,14 @@ def test_prints_scores_at_100_columns(report: Report, capsys: pytest.CaptureFixt
     assert "Not promoted: not shown to be better." in text
     assert "LEAKY" not in text
     assert "…" not in text
+
+
+def test_a_narrow_terminal_cuts_no_number(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(report, console=Console(width=60))
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "Edema 0.900 0.850–0.950 0.800 0.700 0.600 0.650 12 1,027" in lines
+    assert "films, indication, metadata 0.900 0.850–0.950 0.850 0.800–0.900" in lines
+    assert not any("…" in line for line in lines)
 
 
 def test_predictive_values_have_the_prevalence_they_are_for_beside_them(report: Report) -> None:
