@@ -82,8 +82,8 @@ def print_report(report: Report, decision: Decision | None = None, *, console: C
 
 
 def table_console() -> Console:
-    """Standard output, of 100 columns where it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    """Standard output, of 100 columns where it is no terminal; names of findings are no markup."""
+    return Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False, markup=False, emoji=False)
 
 
 def print_whole(console: Console, table: Table) -> None:

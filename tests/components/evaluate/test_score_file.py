@@ -289,6 +289,9 @@ def test_the_commands_print_tables_and_write_json(tmp_path: Path) -> None:
     done = command("compare", first, second)
     assert done.returncode == 0, done.stderr
     assert "First minus second" in done.stdout
+    renamed = [{key.replace("Edema", "mass [left]"): value for key, value in row.items()} for row in wide()]
+    done = command("score", write(tmp_path / "c.csv", renamed))
+    assert "mass [left] " in done.stdout, "a name is no markup"
     done = command("score", str(tmp_path / "none.csv"))
     assert done.returncode == 2
     assert done.stderr.startswith("error: table is missing")
