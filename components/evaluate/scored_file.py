@@ -87,7 +87,7 @@ def read_scored(path: str, *, patient: str = "patient_id", study: str = "study_i
 
 
 def _from_csv(path: str, patient: str, study: str) -> ScoredFile:
-    table = open_table(path)
+    table = open_table(path, remedy=None)
     pairs = _pairs(table.header, where=table.where)
     score_NP = np.array([_numbers(table, score) for score, _ in pairs.values()], dtype=np.float64).T
     states = [[BLANK if state is None else state for state in table.states(label)] for _, label in pairs.values()]

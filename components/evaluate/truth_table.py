@@ -84,7 +84,7 @@ def read_second_truth(
             expected=id_key_fingerprint,
             remedy="Set CXRFLOW_ID_KEY to the key that made the data set, or unset it if there was none.",
         )
-    read = open_table(table, user_project=user_project)
+    read = open_table(table, user_project=user_project, remedy="Check evaluate.second_truth.table.")
     studies = read.ids("study_id")
     columns = _columns(read.header, pathologies, where=read.where)
     blank: list[int | None] = [None] * len(studies)

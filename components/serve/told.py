@@ -41,12 +41,7 @@ def read_told(path: str, *, studies: Collection[str]) -> ToldTable:
         UserError: no such table, a column that is none of these, none but `study`, a row without a study or of one that
             there is not, or two rows of one study that disagree.
     """
-    try:
-        table = open_table(path)
-    except UserError as error:
-        if error.code != "missing-table":
-            raise
-        raise UserError(error.code, error.what, where=error.where, remedy="Check --table.") from None
+    table = open_table(path, remedy="Check --table.")
     known = (_STUDY, *_COLUMNS)
     if strange := [name for name in table.header if name not in known]:
         raise UserError(

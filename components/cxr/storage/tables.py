@@ -20,6 +20,9 @@ __all__ = ["Table", "is_unknown", "open_table", "parse_state", "read_table", "sh
 _UNKNOWN = r"(?i)^(?:nan|<na>|n/?a|#n/?a|none|null|nat)$"
 """How pandas, R and spreadsheets write a cell that holds nothing."""
 
+_REMEDY = "Check the section data."
+"""Of a table that is missing, where nothing else names it."""
+
 _ROUNDED = r"^[+-]?(?:\d\.\d*[eE][+-]?\d+|\d[eE]\+\d+)$"
 """What a spreadsheet makes of a long number; its last digits may be gone."""
 
@@ -172,14 +175,17 @@ class Table:
         return column
 
 
-def open_table(path: str, *, user_project: str | None = None) -> Table:
+def open_table(path: str, *, user_project: str | None = None, remedy: str | None = _REMEDY) -> Table:
     """Read a table by its whole path; see read_table."""
     folder, slash, name = path.rpartition("/")
-    return read_table(open_storage(folder or slash or ".", user_project=user_project), name)
+    return read_table(open_storage(folder or slash or ".", user_project=user_project), name, remedy=remedy)
 
 
-def read_table(storage: Storage, name: str) -> Table:
+def read_table(storage: Storage, name: str, *, remedy: str | None = _REMEDY) -> Table:
     """Read a CSV file with a header, or JSON lines (`.json`, `.jsonl`), plain or gzipped.
+
+    Args:
+        remedy: for the message about a missing table: where its path comes from.
 
     Raises:
         UserError: missing, not readable, without header or rows, or with rows of another length than the header.
@@ -188,7 +194,7 @@ def read_table(storage: Storage, name: str) -> Table:
     try:
         data = storage.read(name).data
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise UserError("missing-table", "table is missing", where=where, remedy="Check the section data.") from None
+        raise UserError("missing-table", "table is missing", where=where, remedy=remedy) from None
     except OSError as error:
         raise cannot_read("table", where, error) from None
     columns, line_of = read_columns(data, name, where=where)

@@ -71,6 +71,11 @@ def test_a_pathology_of_the_set_may_have_an_aliass_name(tmp_path: Path) -> None:
     assert list(truth.states.values()) == [(0, 1)]
 
 
+def test_a_missing_table_is_looked_for_where_it_is_named() -> None:
+    with pytest.raises(UserError, match=r"table is missing: /nowhere/t\.csv\. Check evaluate\.second_truth\.table\."):
+        read_second_truth("/nowhere/t.csv", pathologies=["Edema"], key=KEY)
+
+
 def test_from_a_bucket(tmp_path: Path, gcs_bucket: str) -> None:
     open_storage(gcs_bucket).write("labels/t.csv", b"study_id,Edema\n1,1\n")
     truth = read_second_truth(f"{gcs_bucket}/labels/t.csv", pathologies=["Edema"], key=KEY)
