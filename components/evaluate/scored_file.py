@@ -121,9 +121,11 @@ def _from_parquet(path: str, patient: str, study: str, condition: str) -> Scored
         names = table["condition"].to_pylist()
         rows = [i for i, name in enumerate(names) if name == condition]
         if not rows:
-            known = ", ".join(sorted(set(names)))
+            known = ", ".join(sorted({str(name) for name in names}))
             raise UserError("no-condition", "no such condition", where=path, found=condition, expected=known)
         table = table.take(pa.array(rows))
+    if table.num_rows == 0:
+        raise UserError("empty-table", "table is empty", where=path, found="0 rows", expected="at least one row")
     pairs = _pairs(table.column_names, where=path)
     score_NP = np.stack([_column(table, score, path) for score, _ in pairs.values()], axis=1)
     state_NP = np.stack([_states(table, label, path) for _, label in pairs.values()], axis=1)
@@ -132,7 +134,7 @@ def _from_parquet(path: str, patient: str, study: str, condition: str) -> Scored
         probability_NP = _if_probabilities(np.stack([_column(table, name, path) for name in said], axis=1))
     else:
         probability_NP = _if_probabilities(score_NP)
-    labeled_N = table["labeled"].to_numpy().astype(bool) if "labeled" in table.column_names else None
+    labeled_N = _labeled(table, path) if "labeled" in table.column_names else None
     patients, studies = (_ids(table[name]) for name in (patient, study))
     return ScoredFile(
         where=path,
@@ -186,6 +188,15 @@ def _states(table: pa.Table, name: str, path: str) -> npt.NDArray[np.int8]:
     return values_N.astype(np.int8)
 
 
+def _labeled(table: pa.Table, path: str) -> npt.NDArray[np.bool_]:
+    """Whether somebody labeled each row; not where nothing is said."""
+    values_N, expected = _float64(table["labeled"]), "true or false"
+    if values_N is None:
+        where, found = f"{path} column labeled", str(table["labeled"].type)
+        raise UserError("bad-label", "bad mark of what is labeled", where=where, found=found, expected=expected)
+    return np.asarray(np.nan_to_num(values_N) != 0.0)
+
+
 def _float64(column: pa.ChunkedArray) -> npt.NDArray[np.float64] | None:
     """NaN where it is null; None where some value is no number."""
     try:
@@ -195,9 +206,10 @@ def _float64(column: pa.ChunkedArray) -> npt.NDArray[np.float64] | None:
 
 
 def _ids(column: pa.ChunkedArray) -> list[str]:
-    """Empty where it is missing; 0 is an id."""
+    """Empty where it is missing; 0 is an id, and 7.0 is 7, which pandas keeps so beside missing ones."""
     missing = column.is_null(nan_is_null=True).to_pylist()
-    return ["" if none else str(value) for value, none in zip(column.to_pylist(), missing, strict=True)]
+    values = ["" if none else value for value, none in zip(column.to_pylist(), missing, strict=True)]
+    return [str(int(value) if isinstance(value, float) and value.is_integer() else value) for value in values]
 
 
 def _numbers(table: Table, name: str) -> list[float]:

@@ -79,6 +79,13 @@ MUTANTS = [
         test="tests/components/evaluate/test_table.py::test_a_narrow_terminal_cuts_no_number",
     ),
     Mutant(
+        "a-row-of-unknown-labeling-counts-as-labeled",
+        file="components/evaluate/scored_file.py",
+        old="np.nan_to_num(values_N) != 0.0",
+        new="values_N != 0.0",
+        test="tests/components/evaluate/test_score_file.py::test_a_row_of_which_nobody_says_that_it_is_labeled_is_not",
+    ),
+    Mutant(
         "probabilities-are-calibrated-in-the-files-order",
         file="components/evaluate/score.py",
         old="states_S, calibration = rows.states_NP[:, p], points[condition][name].calibration",

@@ -158,9 +158,45 @@ def test_a_label_of_a_parquet_file_that_is_no_state_is_one_clear_error(
     assert error.value.code == "bad-label"
 
 
+def test_a_parquet_file_without_rows_is_one_clear_error(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "a.parquet", LABEL[:, 0])
+    pq.write_table(pq.read_table(file).slice(0, 0), file)
+    with pytest.raises(UserError) as error:
+        read_scored(file, condition="all")
+    assert error.value.code == "empty-table"
+
+
+def test_a_missing_condition_is_named_beside_rows_without_one(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "a.parquet", LABEL[:, 0])
+    pq.write_table(pq.read_table(file).append_column("condition", pa.array(["image"] * 119 + [None])), file)
+    with pytest.raises(UserError, match="no such condition"):
+        read_scored(file, condition="all")
+
+
+@pytest.mark.parametrize("kind", [pa.bool_(), pa.int8(), pa.float64()])
+def test_a_row_of_which_nobody_says_that_it_is_labeled_is_not(kind: pa.DataType, tmp_path: Path) -> None:
+    file = parquet(tmp_path / "a.parquet", LABEL[:, 0])
+    marks = pa.array([None if row % 3 == 0 else row % 3 == 1 for row in range(120)], pa.bool_())
+    pq.write_table(pq.read_table(file).append_column("labeled", marks.cast(kind)), file)
+    labeled = read_scored(file, condition="all").labeled_N
+    assert labeled is not None
+    assert labeled.tolist() == [row % 3 == 1 for row in range(120)]
+
+
+def test_a_mark_of_what_is_labeled_that_is_no_truth_value_is_one_clear_error(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "a.parquet", LABEL[:, 0])
+    pq.write_table(pq.read_table(file).append_column("labeled", pa.array(["false"] * 120)), file)
+    with pytest.raises(UserError, match="column labeled; found string, expected true or false"):
+        read_scored(file, condition="all")
+
+
 def test_an_id_may_be_the_number_zero_and_a_missing_one_is_an_error(tmp_path: Path) -> None:
     numbers = list(range(120))
     assert read_scored(parquet(tmp_path / "a.parquet", LABEL[:, 0], patients=numbers), condition="all").patients == [
+        str(number) for number in numbers
+    ]
+    decimals = pa.array(list(map(float, numbers)))
+    assert read_scored(parquet(tmp_path / "a.parquet", LABEL[:, 0], patients=decimals), condition="all").patients == [
         str(number) for number in numbers
     ]
     for missing in (None, np.nan):
