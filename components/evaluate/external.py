@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -59,7 +58,7 @@ class External(NamedTuple):
 
 
 def external(
-    output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.", show_default=False)],
+    output: Annotated[str, typer.Argument(metavar="OUT", help="Folder to write, local or gs://.", show_default=False)],
     config: ConfigOption,
     manifest: Annotated[
         str, typer.Option(metavar="URI", help="The other data set, as preprocess left it.", show_default=False)
@@ -124,7 +123,7 @@ def external(
         condition=found.condition,
         metric=["auroc", "ece"],
         bootstrap=step.num_bootstrap,
-        json_file=output / SCORES,
+        json_file=f"{folder.uri}/{SCORES}",
     )
     print(f"evaluate: predictions, operating points and {SCORES} are in {output}", flush=True)
 

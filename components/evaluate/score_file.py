@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from components.cxr.errors import UserError
 from components.cxr.report import LOW_SUPPORT, METRICS, Difference, Interval, MeanScore, PathologyScore
+from components.cxr.storage.storage import open_storage
 from components.evaluate.bootstrap import draw
 from components.evaluate.gains import paired
 from components.evaluate.metrics import mean_score, pathology_score
@@ -61,7 +61,9 @@ ThresholdOption = Annotated[
     ),
 ]
 BootstrapOption = Annotated[int, typer.Option(min=100, help="Resamples of the patients.")]
-JsonOption = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers there too.")]
+JsonOption = Annotated[
+    str | None, typer.Option("--json", metavar="FILE", help="Write the numbers there too, local or gs://.")
+]
 
 
 def score(
@@ -224,7 +226,7 @@ def _table(title: str) -> Table:
     return table
 
 
-def _print(table: Table, found: dict[str, Any], json_file: Path | None) -> None:
+def _print(table: Table, found: dict[str, Any], json_file: str | None) -> None:
     console = table_console()
     print_whole(console, table)
     blank = "count as negative" if found["blank"] == "negative" else "do not count"
@@ -232,7 +234,8 @@ def _print(table: Table, found: dict[str, Any], json_file: Path | None) -> None:
     if any(row.get("low_support") for row in found["findings"].values()):
         console.print(Text(f"* fewer than {LOW_SUPPORT} patients with, or without, the finding: hardly known."))
     if json_file is not None:
-        json_file.write_text(json.dumps(found, indent=1) + "\n")
+        folder, slash, name = json_file.rpartition("/")
+        open_storage(folder or slash or ".").write(name, (json.dumps(found, indent=1) + "\n").encode())
 
 
 def _cells(row: dict[str, Any], shown: Sequence[str]) -> list[str]:

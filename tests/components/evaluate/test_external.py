@@ -139,7 +139,7 @@ def test_the_command_leaves_a_table_to_score_with_the_models_own_thresholds(
     before = evaluated.root.storage.sizes()
     labels = [f"{theirs}={ours}" for theirs, ours in LABELS]
     out = tmp_path / "out"
-    external(output=out, config=config, manifest=elsewhere.storage.uri, overrides=[], label=labels)
+    external(output=str(out), config=config, manifest=elsewhere.storage.uri, overrides=[], label=labels)
     assert evaluated.root.storage.sizes() == before, "nothing is decided or registered"
     printed = capsys.readouterr().out
     assert f"left out {COUNTS['train'] + COUNTS['validate']} studies" in printed
@@ -158,13 +158,27 @@ def test_the_command_leaves_a_table_to_score_with_the_models_own_thresholds(
     assert pq.read_metadata(out / "predictions.parquet").num_rows == 5 * len(labeled)
 
 
+def test_the_command_writes_into_a_bucket(
+    evaluated: Evaluated, elsewhere: LoadedManifest, gcs_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"root": evaluated.root.uri, "evaluate": {"num_bootstrap": 100}}))
+    labels = [f"{theirs}={ours}" for theirs, ours in LABELS]
+    external(output=f"{gcs_bucket}/out", config=config, manifest=elsewhere.storage.uri, overrides=[], label=labels)
+    assert set(open_storage(f"{gcs_bucket}/out").sizes()) == {
+        "operating_points.json", "predictions.parquet", "scores.json",
+    }  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"], "nothing in a folder gs:"
+
+
 def test_films_without_texts_are_scored_as_they_would_be_served(
     evaluated: Evaluated, textless: LoadedManifest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"root": evaluated.root.uri, "evaluate": {"num_bootstrap": 100}}))
     out, labels = tmp_path / "out", [f"{theirs}={ours}" for theirs, ours in LABELS]
-    external(output=out, config=config, manifest=textless.storage.uri, overrides=[], label=labels)
+    external(output=str(out), config=config, manifest=textless.storage.uri, overrides=[], label=labels)
     assert "by films and metadata, which most of the studies have" in capsys.readouterr().out
     points = load_operating_points(evaluated.storage, bundle_hash=None).conditions["image+meta"]
     for name, found in json.loads((out / "scores.json").read_text())["findings"].items():
@@ -194,7 +208,7 @@ def test_films_that_a_server_would_refuse_are_counted_and_scored(
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"root": evaluated.root.uri, "evaluate": {"num_bootstrap": 100}}))
     external(
-        output=tmp_path / "out", config=config, manifest=elsewhere.storage.uri, overrides=[],
+        output=str(tmp_path / "out"), config=config, manifest=elsewhere.storage.uri, overrides=[],
         evaluation=with_check.uri, label=[f"{theirs}={ours}" for theirs, ours in LABELS],
     )  # fmt: skip
     line = f"{found.refused} of {len(scored)} studies have a film that a server takes for no chest film"
@@ -241,7 +255,9 @@ def test_a_label_that_is_no_pair_is_one_error(evaluated: Evaluated, elsewhere: L
     config.write_text(yaml.safe_dump({"root": evaluated.root.uri}))
     for text in ("Oedema", "Oedema=", "=Edema"):
         with pytest.raises(UserError, match="no pair of labels"):
-            external(output=tmp_path / "out", config=config, manifest=elsewhere.storage.uri, overrides=[], label=[text])
+            external(
+                output=str(tmp_path / "out"), config=config, manifest=elsewhere.storage.uri, overrides=[], label=[text]
+            )
     assert not (tmp_path / "out").exists()
 
 

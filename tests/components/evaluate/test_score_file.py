@@ -307,9 +307,9 @@ def test_tables_of_other_rows_are_not_compared(tmp_path: Path, change: object, c
 def test_the_commands_print_tables_and_write_json(tmp_path: Path) -> None:
     first = write(tmp_path / "a.csv", wide())
     second = write(tmp_path / "b.csv", wide(SCORE[:, ::-1].copy()))
-    done = command("score", first, "--json", str(tmp_path / "a.json"))
+    done = command("score", first, "--json", str(tmp_path / "new" / "a.json"))
     assert done.returncode == 0, done.stderr
-    auroc = json.loads((tmp_path / "a.json").read_text())["findings"]["Edema"]["auroc"]
+    auroc = json.loads((tmp_path / "new" / "a.json").read_text())["findings"]["Edema"]["auroc"]
     assert f"{auroc:.3f}" in done.stdout
     assert "120 rows of 60 patients" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 100
