@@ -168,7 +168,7 @@ def evaluate_external(
             where="--same-patients",
             remedy="Run preprocess with the training's CXRFLOW_ID_KEY.",
         )
-    studies = StudyDataset(manifest, splits=splits, text=model.info.text)
+    studies = StudyDataset(manifest, splits=list(dict.fromkeys(splits)), text=model.info.text)
     seen_S = facts.knows(
         studies.patient_ids,
         lambda: (study.films for study in studies),

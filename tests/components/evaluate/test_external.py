@@ -158,6 +158,13 @@ def test_the_command_leaves_a_table_to_score_with_the_models_own_thresholds(
     assert pq.read_metadata(out / "predictions.parquet").num_rows == 5 * len(labeled)
 
 
+def test_a_split_that_is_named_twice_counts_once(evaluated: Evaluated, elsewhere: LoadedManifest) -> None:
+    arguments: dict[str, Any] = {"manifest": elsewhere, "bundle": evaluated.bundle, "evaluation": evaluated.storage}
+    once, twice = (evaluate_external(CONFIG, **arguments, labels=LABELS, splits=["test"] * n) for n in (1, 2))
+    assert twice.predictions.equals(once.predictions)
+    assert twice.left_out == once.left_out
+
+
 def test_the_command_writes_into_a_bucket(
     evaluated: Evaluated, elsewhere: LoadedManifest, gcs_bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
