@@ -84,7 +84,7 @@ def external(
         bool,
         typer.Option(
             "--same-patients",
-            help="Equal patient ids are the same people as in the model's training, and left out; without it "
+            help="Equal patient ids are the same people as in the model's training, and left out as well; without it "
             "patients are known by their films alone.",
         ),
     ] = False,
@@ -144,8 +144,8 @@ def evaluate_external(
         evaluation: folder of the model's operating points.
         labels: (theirs, ours); a pathology without a pair is compared with the label of its own name, if there is one.
         splits: of the other data set.
-        same_patients: ids of patients are of the training's people. Two places may give two people one id, so
-            otherwise a patient counts as trained on by a film that is the same to the pixel.
+        same_patients: ids of patients are of the training's people, and equal ones count as trained on as well. Two
+            places may give two people one id; a film that is the same to the pixel always counts.
 
     Raises:
         UserError: other pixels, an evaluation of another model, an unknown split or label, nothing in common, ids under
@@ -169,10 +169,13 @@ def evaluate_external(
             remedy="Run preprocess with the training's CXRFLOW_ID_KEY.",
         )
     studies = StudyDataset(manifest, splits=list(dict.fromkeys(splits)), text=model.info.text)
-    seen_S = facts.knows(
-        studies.patient_ids,
-        lambda: (study.films for study in studies),
-        id_key_fingerprint=theirs.id_key_fingerprint if same_patients else None,
+    keys = (None, theirs.id_key_fingerprint) if same_patients else (None,)  # None: by films alone
+    seen_S = np.any(
+        [
+            facts.knows(studies.patient_ids, lambda: (study.films for study in studies), id_key_fingerprint=key)
+            for key in keys
+        ],
+        axis=0,
     )
     kept = np.flatnonzero(~seen_S & studies.labeled_S).tolist()
     if not kept:

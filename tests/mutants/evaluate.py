@@ -67,9 +67,16 @@ MUTANTS = [
     Mutant(
         "two-places-share-their-patients-ids",
         file="components/evaluate/external.py",
-        old="id_key_fingerprint=theirs.id_key_fingerprint if same_patients else None,",
-        new="id_key_fingerprint=theirs.id_key_fingerprint,",
+        old="keys = (None, theirs.id_key_fingerprint) if same_patients else (None,)",
+        new="keys = (None, theirs.id_key_fingerprint)",
         test=f"{EXTERNAL}::test_equal_ids_are_one_person_only_where_that_is_said",
+    ),
+    Mutant(
+        "films-do-not-count-beside-ids",
+        file="components/evaluate/external.py",
+        old="keys = (None, theirs.id_key_fingerprint) if same_patients else (None,)",
+        new="keys = (theirs.id_key_fingerprint,) if same_patients else (None,)",
+        test=f"{EXTERNAL}::test_a_known_film_under_another_id_is_left_out_whatever_is_said_of_ids",
     ),
     Mutant(
         "a-narrow-terminal-cuts-numbers",

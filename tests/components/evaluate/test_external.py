@@ -69,7 +69,9 @@ def textless(tiny_data: LoadedManifest, tmp_path_factory: pytest.TempPathFactory
     return _elsewhere(tiny_data, tmp_path_factory.mktemp("textless"), negative=False, texts=False)
 
 
-def _elsewhere(tiny_data: LoadedManifest, folder: Path, *, negative: bool, texts: bool = True) -> LoadedManifest:
+def _elsewhere(
+    tiny_data: LoadedManifest, folder: Path, *, negative: bool, texts: bool = True, new_ids: bool = False
+) -> LoadedManifest:
     rng = np.random.default_rng(7)
     rows = []
     for split, count in COUNTS.items():
@@ -77,6 +79,8 @@ def _elsewhere(tiny_data: LoadedManifest, folder: Path, *, negative: bool, texts
             rows += [_renamed(row, s) for row in _study(rng, split, s)]
     if not texts:
         rows = [replace(row, text={}) for row in rows]
+    if new_ids:
+        rows = [replace(row, patient_id=f"{row.patient_id[:-1]}x") for row in rows]
     if negative:
         rows = [replace(row, pixels=255 - row.pixels) for row in rows]
     manifest = tiny_data.manifest
@@ -255,6 +259,16 @@ def test_equal_ids_are_one_person_only_where_that_is_said(evaluated: Evaluated, 
     arguments["manifest"] = strangers._replace(manifest=other_key)
     with pytest.raises(UserError, match="ids were hashed under another key"):
         evaluate_external(CONFIG, **arguments, same_patients=True)
+
+
+def test_a_known_film_under_another_id_is_left_out_whatever_is_said_of_ids(
+    evaluated: Evaluated, tiny_data: LoadedManifest, tmp_path: Path
+) -> None:
+    manifest = _elsewhere(tiny_data, tmp_path, negative=False, new_ids=True)
+    arguments: dict[str, Any] = {"manifest": manifest, "bundle": evaluated.bundle, "evaluation": evaluated.storage}
+    for same in (False, True):
+        found = evaluate_external(CONFIG, **arguments, labels=LABELS, same_patients=same)
+        assert found.left_out == COUNTS["train"] + COUNTS["validate"]
 
 
 def test_a_label_that_is_no_pair_is_one_error(evaluated: Evaluated, elsewhere: LoadedManifest, tmp_path: Path) -> None:
