@@ -101,6 +101,12 @@ class EvaluateConfig(Config):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto takes CUDA when there is one."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.headline)) != len(self.headline):
+            raise ValueError("each pathology of headline at most once")
+        return self
+
     @property
     def hash(self) -> str:
         """16 hex digits over what changes the report; the decision is made anew each time."""

@@ -29,6 +29,11 @@ def test_a_policy_that_makes_no_sense_is_refused(promotion: dict[str, Any], mess
     assert "evaluate.promotion" in str(error.value)
 
 
+def test_a_pathology_counts_once_in_a_mean() -> None:
+    with pytest.raises(UserError, match="at most once"):
+        EvaluateConfig.parse({"headline": ["Edema", "Fracture", "Edema"]}, where="evaluate")
+
+
 def test_a_typo_gets_a_suggestion() -> None:
     with pytest.raises(UserError, match="Did you mean num_bootstrap"):
         EvaluateConfig.parse({"num_bootstraps": 10}, where="evaluate")
