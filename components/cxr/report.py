@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, model_validator
 
 from components.cxr.config import Config
+from components.cxr.errors import UserError
 from components.cxr.labels import LabelPolicy
 from components.cxr.shards import read_versioned
 from components.cxr.storage.parquet import parquet_table
@@ -446,5 +447,18 @@ def write_predictions(storage: Storage, table: pa.Table) -> None:
 
 
 def load_predictions(storage: Storage) -> pa.Table:
-    """Read `predictions.parquet` (see write_predictions)."""
-    return parquet_table(storage.read(PREDICTIONS).data)
+    """Read `predictions.parquet` (see write_predictions).
+
+    Raises:
+        UserError: there is none; it holds ids, so that somebody may have deleted it alone.
+    """
+    try:
+        data = storage.read(PREDICTIONS).data
+    except FileNotFoundError:
+        raise UserError(
+            "no-predictions",
+            "an evaluation lacks its predictions",
+            where=f"{storage.uri}/{PREDICTIONS}",
+            remedy="Delete the evaluation's folder and run evaluate again.",
+        ) from None
+    return parquet_table(data)

@@ -112,3 +112,8 @@ def test_a_table_is_found_by_its_keys() -> None:
     assert report.score("all", unit="image") is images
     with pytest.raises(KeyError):
         REPORT.score("text")
+
+
+def test_an_evaluation_whose_predictions_were_deleted_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"predictions\.parquet\. Delete the evaluation's folder"):
+        load_predictions(open_storage(tmp_path))
