@@ -85,8 +85,8 @@ def _write(
             for kind in _FORMATS:
                 figure.savefig(out / "figures" / f"{name}.{kind}")
     for table in (*tables, *checklists):
-        (out / "tables" / f"{table.name}.tex").write_text(table.latex())
-        (out / "tables" / f"{table.name}.csv").write_text(table.csv())
+        (out / "tables" / f"{table.name}.tex").write_text(table.latex(), encoding="utf-8")
+        (out / "tables" / f"{table.name}.csv").write_text(table.csv(), encoding="utf-8")
     parts = [
         "# Tables and figures",
         *([f"> **{warning}**"] if warning else []),
@@ -94,4 +94,4 @@ def _write(
         *(f"![{name}](figures/{name}.svg)" for name in drawings),
         *(table.markdown() for table in (*tables, *checklists)),
     ]
-    (out / "paper.md").write_text("\n\n".join(parts) + "\n")
+    (out / "paper.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -103,6 +106,21 @@ def test_characteristics_are_those_of_the_shards(written: Written, tiny_data: Lo
         positive, uncertain = (sum(study["Edema"] == state for study in labeled) for state in (1, -1))
         cell = written.row("characteristics", "Edema")[title]
         assert re.findall(r"(\d+) \(", cell) == [str(positive), str(uncertain)]
+
+
+def test_files_are_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from components.evaluate.paper.paper import _write; "
+        "from components.evaluate.paper.table import PaperTable; "
+        "table = PaperTable('t', 'T', ('a',), [('0.7\\u20130.8 \\xe9',)]); "
+        f"_write(Path({str(tmp_path)!r}), [table], [], {{}}, warning='')"
+    )
+    latin = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **latin}, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    for file in ("paper.md", "tables/t.csv"):
+        assert "0.7–0.8 é" in (tmp_path / file).read_text(encoding="utf-8")
+    assert "0.7--0.8 é" in (tmp_path / "tables/t.tex").read_text(encoding="utf-8")
 
 
 def test_films_that_were_rejected_or_left_out_are_in_the_flow(tiny_data: LoadedManifest, tmp_path: Path) -> None:
