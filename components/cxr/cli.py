@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -66,6 +67,9 @@ def run_cli(main: Callable[..., Any], command: str | None = None) -> NoReturn:
     Args:
         command: the word after the module's name, which the caller took from sys.argv.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a dash that the terminal's encoding lacks must not end a long run
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     app.command()(clean_errors(main))
     module = sys.modules["__main__"].__spec__

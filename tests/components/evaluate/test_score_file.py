@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,9 +46,11 @@ def wide(score: np.ndarray = SCORE, label: np.ndarray = LABEL, *, mark: str = "_
     ]
 
 
-def command(*words: str) -> subprocess.CompletedProcess[str]:
+def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "components.evaluate", *words]
-    return subprocess.run(line, capture_output=True, text=True, cwd=REPOSITORY, check=False)
+    return subprocess.run(
+        line, capture_output=True, text=True, cwd=REPOSITORY, check=False, env=os.environ | environment
+    )
 
 
 @pytest.mark.parametrize("mark", ["_", "/"])
@@ -331,3 +334,10 @@ def test_the_commands_print_tables_and_write_json(tmp_path: Path) -> None:
     done = command("score", str(tmp_path / "none.csv"))
     assert done.returncode == 2
     assert done.stderr == f"error: table is missing: {tmp_path / 'none.csv'}  [missing-table]\n"
+
+
+def test_a_terminal_that_has_no_dash_gets_the_table(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.csv", [row | {"label_Edema": 1} for row in wide()])
+    done = command("score", file, PYTHONIOENCODING="latin-1")
+    assert done.returncode == 0, done.stderr
+    assert "Edema * " in done.stdout
