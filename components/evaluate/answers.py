@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -22,7 +22,6 @@ from components.cxr.model.device import pick_device
 from components.cxr.model.predictor import answer, condition_of
 from components.cxr.operating_points import load_operating_points
 from components.cxr.shards import SPLITS, LoadedManifest, load_manifest
-from components.cxr.storage.atomic import renamed_to
 from components.cxr.storage.pointers import read_pointer
 from components.cxr.storage.storage import Storage, open_storage
 from components.evaluate.config import EvaluateConfig
@@ -81,20 +80,20 @@ def answers(
     return pa.concat_tables(tables)
 
 
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write `path` whole or not at all, as Parquet when it ends so, else as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with renamed_to(path) as partial:
-        if path.suffix == ".parquet":
-            pq.write_table(table, partial, compression="zstd")
-        else:
-            arrow_csv.write_csv(table, partial)
-        partial.replace(path)
+def write_table(table: pa.Table, path: str) -> None:
+    """Write `path`, local or gs://, whole or not at all, as Parquet when it ends so, else as CSV."""
+    buffer = io.BytesIO()
+    if path.endswith(".parquet"):
+        pq.write_table(table, buffer, compression="zstd")
+    else:
+        arrow_csv.write_csv(table, buffer)
+    folder, slash, name = path.rpartition("/")
+    open_storage(folder or slash or ".").write(name, buffer.getvalue())
 
 
 def main(
     config: ConfigOption,
-    output: Annotated[Path, typer.Option(metavar="FILE", help="Table to write: .csv or .parquet.")],
+    output: Annotated[str, typer.Option(metavar="FILE", help="Table to write: .csv or .parquet; gs:// too.")],
     overrides: SetOption,
     root: RootOption = None,
     manifest: Annotated[str | None, typer.Option(metavar="URI", help="Data set; default: the newest.")] = None,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +23,7 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.pointers import write_pointer
 from components.cxr.storage.storage import Root, Storage, open_storage
 from components.cxr.text.text import TextConfig
-from components.evaluate.answers import answers, main
+from components.evaluate.answers import answers, main, write_table
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.evaluate import run
 from components.preprocess.collect import collect
@@ -63,7 +64,7 @@ def test_every_split_is_answered_as_evaluation_did(
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"root": root.uri}))
     write_pointer(root, "manifest", tiny_data.storage.uri)
-    main(config=config, output=tmp_path / "out" / "answers.parquet", overrides=[])
+    main(config=config, output=str(tmp_path / "out" / "answers.parquet"), overrides=[])
     table = pq.read_table(tmp_path / "out" / "answers.parquet")
     assert bundle.sizes() == before
     rows = {row["study_id"]: row for row in table.to_pylist()}
@@ -101,8 +102,9 @@ def test_a_folder_of_films_needs_no_labels(
     manifest = collect(parse_data(values), step, root=archive)
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({"root": archive.uri}))
-    main(config=config, output=tmp_path / "answers.csv", overrides=[], bundle=bundle.uri, evaluation=evaluation.uri)
-    table = arrow_csv.read_csv(tmp_path / "answers.csv")
+    out = tmp_path / "answers.csv"
+    main(config=config, output=str(out), overrides=[], bundle=bundle.uri, evaluation=evaluation.uri)
+    table = arrow_csv.read_csv(out)
     assert set(table.column("study_id").to_pylist()) == {hash_id("study", "1.2.0"), hash_id("study", "1.2.1")}
     assert table.column("in_distribution").to_pylist() == [False, False], "noise"
     for name in NAMES:
@@ -120,3 +122,11 @@ def test_an_evaluation_of_another_model_is_refused(
 ) -> None:
     with pytest.raises(UserError, match="operating points are of another model"):
         answers(CONFIG, manifest=tiny_data, bundle=fitted_bundle, evaluation=evaluated[2])
+
+
+@pytest.mark.parametrize("name", ["answers.csv", "answers.parquet"])
+def test_the_table_may_lie_in_a_bucket(name: str, gcs_bucket: str, tmp_path: Path) -> None:
+    table = pa.table({"study_id": ["a"], "state/Edema": [1]})
+    write_table(table, f"{gcs_bucket}/out/{name}")
+    write_table(table, str(tmp_path / name))
+    assert open_storage(f"{gcs_bucket}/out").read(name).data == (tmp_path / name).read_bytes()
