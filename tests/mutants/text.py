@@ -46,6 +46,13 @@ MUTANTS = [
         test=f"{TEXT}::test_sections_are_joined_in_the_configured_order",
     ),
     Mutant(
+        "a-header-with-a-turkish-i-is-unknown",
+        file="components/cxr/text/strict_sections.py",
+        old=".translate(_SAME_LETTER).lower()",
+        new=".lower()",
+        test=f"{STRICT}::test_indication_holds_only_what_was_written_before_the_reading",
+    ),
+    Mutant(
         "a-reading-behind-the-indication-stays-in-it",
         file="components/cxr/text/strict_sections.py",
         old='    start = reading_starts(part)\n    return [(section, part[:start]), ("other", part[start:])]\n',
