@@ -11,16 +11,15 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from components.cxr.text.phrases import one_of
 from components.cxr.text.sections import HEADERS
 
 __all__ = ["has_escaped_breaks", "plain_text", "unescape_breaks"]
 
-_EVIDENCE = re.compile(r"\\+[nr](?=\\|\s|[A-Z]|\d|[^\w\s]|$)")
-_HEADER_AFTER = re.compile(
-    rf"(?:\\+[nrt]\s*)+(?=\s*(?:{'|'.join(map(re.escape, sorted(HEADERS, key=len, reverse=True)))})\s*[:：])",
-    re.IGNORECASE,
-)
-"""Ahead of a header it is a line break whatever the column does."""
+_EVIDENCE = re.compile(r"\\[nr](?=\\|\s|[A-Z]|\d|[^\w\s]|$)")
+_ESCAPES = re.compile(r"(?<!\\)(?:\\+[nrt]\s*)+", re.IGNORECASE)
+"""Ahead of a header they are a line break whatever the column does."""
+_HEADER = re.compile(rf"(?:{one_of(HEADERS)})\s*[:：]")
 _EXPORTED = re.compile(
     r"_x000[dDaA]_|\\\.br\\|\\X0[DA](?:0[DA])?\\|\^M(?=\s|$|[A-Z])|\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"
 )
@@ -76,7 +75,7 @@ def plain_text(text: str) -> str:
             text = _INLINE.sub(_joined, _CELL.sub("\n", text))
             text = _NAMED.sub(_headed, text)
         if "\\" in text:
-            text = _HEADER_AFTER.sub("\n", text)
+            text = _ESCAPES.sub(lambda found: "\n" if _precedes_header(found) else found.group(), text)
         text = _ENTITY.sub(lambda found: html.unescape(found.group()), text)
         if text == before:
             break
@@ -94,7 +93,9 @@ def has_escaped_breaks(texts: Iterable[str]) -> bool:
     escaped = real = 0
     for text in texts:
         real += "\n" in text.strip() or "\r" in text.strip()
-        escaped += "\\" in text and (_EVIDENCE.search(text) is not None or _HEADER_AFTER.search(text) is not None)
+        escaped += "\\" in text and (
+            _EVIDENCE.search(text) is not None or any(map(_precedes_header, _ESCAPES.finditer(text)))
+        )
     return escaped > real
 
 
@@ -104,7 +105,11 @@ def unescape_breaks(text: str) -> str:
     >>> unescape_breaks(r"cough\r\nfever")
     'cough\nfever'
     """
-    return re.sub(r"\\+t", "\t", re.sub(r"\\+r\\+n|\\+[nr]", "\n", text))
+    return re.sub(r"(?<!\\)\\+t", "\t", re.sub(r"(?<!\\)(?:\\+r\\+n|\\+[nr])", "\n", text))
+
+
+def _precedes_header(escapes: re.Match[str]) -> bool:
+    return _HEADER.match(escapes.string, escapes.end()) is not None
 
 
 def _from_rtf(text: str) -> str:

@@ -19,8 +19,8 @@ from components.cxr.text.reading_words import any_of
 __all__ = ["is_reading", "reading_starts"]
 
 _BREAK = re.compile(
-    r"""(?: (?P<stop>[.!]+|(?<=[\w)"'])[ ]?\?[.!?]*)["')\]]*(?:\s+|$)
-    | (?P<soft>[;:]+)\s+ | (?<=[A-Za-z)]{2})(?P<glued>[.!?;])(?=[A-Z][A-Za-z])
+    r"""(?: (?P<stop>(?<![.!])[.!]+|(?<=[\w)"'])[ ]?\?[.!?]*)["')\]]*(?:\s+|$)
+    | (?P<soft>(?<![;:])[;:]+)\s+ | (?<=[A-Za-z)]{2})(?P<glued>[.!?;])(?=[A-Z][A-Za-z])
     | (?P<slashes>//) | (?P<line>\n) | (?<![\d][ \t])(?<=[ \t])(?P<dash>[-–—|~•])(?=[ \t]) | (?P<tab>\t) )""",
     re.VERBOSE,
 )

@@ -70,6 +70,8 @@ _PROVISIONAL = re.compile(r"provisional|preliminary|pfi", re.IGNORECASE)
 """A resident's early read stands before the report's own indication."""
 _BREAK = re.compile(r"^[ \t]*[_=*-]{4,}[ \t]*$|\n(?:[ \t]*\n)+", re.MULTILINE)
 """A blank line or a ruled line."""
+_MOST_ROUNDS = 10
+"""Of headers within what followed a header; what has more of them is `other`."""
 _SAME_LETTER = str.maketrans("\u0130\u0131\u017f", "iis")
 """What a pattern of any case takes for i and s (phrases.any_case), and `str.lower` does not."""
 
@@ -99,12 +101,16 @@ def read_strict(text: str) -> ParsedReport:
     rest: list[str] = []
     for name in SECTIONS:
         # What still looks like a header in itself (`INDICATION: FINDINGS`) would not be read the same way again.
-        while name not in _POST_READ and name in sections:
+        for _ in range(_MOST_ROUNDS):
+            if name in _POST_READ or name not in sections:
+                break
             again, found = _scan(sections[name])
             if not found:
                 break
             sections[name] = again.pop(name, "")
             rest += again.values()
+        else:
+            rest.append(sections.pop(name))
     kept = _keep_pre_read(sections)
     kept["other"] = squeeze(" ".join([kept.get("other", ""), *rest]))
     return ParsedReport({name: kept[name] for name in SECTIONS if kept.get(name)}, has_header)

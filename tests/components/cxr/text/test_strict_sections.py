@@ -19,6 +19,7 @@ from components.cxr.text.text import (
     parse_report,
     request_text,
     select_text,
+    unescape_column,
 )
 
 LEAK = "OPACITY"
@@ -254,6 +255,7 @@ def test_text_after_a_post_read_header_never_reaches_the_model(pieces: list[str]
     [
         *("A", "A ", "- ", " ", "\n", "reason ", "____ ", "INDICATION: ", "FINDINGS:\n", "\n HISTORY: x", "the "),
         *("The lungs are clear. ", "two pa and lateral views ", "no evidence of ", REPORT),
+        *(r"\n", "\\", ";", ".", r"-{\*reason "),
     ],
 )
 def test_a_long_report_takes_time_in_proportion(piece: str, reader: SectionReader) -> None:
@@ -263,6 +265,7 @@ def test_a_long_report_takes_time_in_proportion(piece: str, reader: SectionReade
         text = "INDICATION: " + piece * (length // len(piece))
         started = time.process_time()
         parse_report(text, reader=reader)
+        unescape_column([text])
         times.append(time.process_time() - started)
     assert times[1] < 8 * times[0] + 1
 
