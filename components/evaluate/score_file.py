@@ -158,6 +158,8 @@ def compared(first: ScoredFile, second: ScoredFile, *, blank: Blank | None, num_
         UserError: the tables have other studies, findings, patients or labels.
     """
     second = _same_rows(first, second)
+    if first.labeled_N is None:  # one table that says it is enough
+        first = first._replace(labeled_N=second.labeled_N)
     blank = blank or _default(first)
     truth_NP = first.truth(blank)
     gain, mean = paired(
@@ -192,13 +194,21 @@ def _same_rows(first: ScoredFile, second: ScoredFile) -> ScoredFile:
     column_P = [second.findings.index(name) for name in first.findings]
     state_NP = second.state_NP[row_N][:, column_P]
     patients = [second.patients[row] for row in row_N]
+    labeled_N = None if second.labeled_N is None else second.labeled_N[row_N]
     other_N = (state_NP != first.state_NP).any(axis=1) | (np.asarray(patients) != np.asarray(first.patients))
+    if first.labeled_N is not None and labeled_N is not None:
+        other_N |= first.labeled_N != labeled_N
     if other_N.any():
         found = f"{int(other_N.sum()):,} of {len(row_N):,} studies"
         raise UserError("other-labels", "the tables differ in labels or patients", where=second.where, found=found)
     score_NP = second.score_NP[row_N][:, column_P]
     return second._replace(
-        findings=first.findings, score_NP=score_NP, state_NP=state_NP, patients=patients, studies=first.studies
+        findings=first.findings,
+        score_NP=score_NP,
+        state_NP=state_NP,
+        patients=patients,
+        studies=first.studies,
+        labeled_N=labeled_N,
     )
 
 

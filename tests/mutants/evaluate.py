@@ -79,6 +79,14 @@ MUTANTS = [
         test=f"{EXTERNAL}::test_a_known_film_under_another_id_is_left_out_whatever_is_said_of_ids",
     ),
     Mutant(
+        "what-the-second-table-says-is-labeled-is-ignored",
+        file="components/evaluate/score_file.py",
+        old="first = first._replace(labeled_N=second.labeled_N)",
+        new="pass",
+        test="tests/components/evaluate/test_score_file.py"
+        "::test_what_one_table_says_is_labeled_holds_for_both_whichever_comes_first",
+    ),
+    Mutant(
         "a-narrow-terminal-cuts-numbers",
         file="components/evaluate/table.py",
         old="console.width = max(width, console.measure(table).maximum)",

@@ -290,6 +290,30 @@ def test_a_comparison_is_paired_by_study_whatever_the_order(tmp_path: Path) -> N
     assert found["mean"]["ci"][0] > 0
 
 
+def test_what_one_table_says_is_labeled_holds_for_both_whichever_comes_first(tmp_path: Path) -> None:
+    """A CSV has no such column: its default would be another, and rows that nobody labeled would be negative."""
+    labels = [None if i % 3 == 0 else int(LABEL[i, 0]) for i in range(120)]
+    labeled = [i % 6 != 0 for i in range(120)]
+    ids: dict[str, object] = {"patient_id": PATIENTS, "study_id": [f"s{i}" for i in range(120)]}
+    scores = {"score/Edema": SCORE[:, 0], "label/Edema": pa.array(labels, pa.int8())}
+    pq.write_table(pa.table(ids | {"labeled": labeled} | scores), tmp_path / "a.parquet")
+    pq.write_table(pa.table(ids | {"labeled": [True] * 120} | scores), tmp_path / "c.parquet")
+    rows: list[dict[str, object]] = [
+        {"patient_id": PATIENTS[i], "study_id": f"s{i}", "score_Edema": SCORE[i, 1], "label_Edema": labels[i]}
+        for i in reversed(range(120))
+    ]
+    one = read_scored(str(tmp_path / "a.parquet"), condition="all")
+    other = read_scored(write(tmp_path / "b.csv", rows), condition="all")
+    found, turned = (compared(*pair, blank=None, num_bootstrap=100) for pair in ((one, other), (other, one)))
+    truth, known = [label == 1 for label in labels], np.array(labeled)
+    aucs = [roc_auc_score(np.array(truth)[known], SCORE[known, p]) for p in (0, 1)]
+    assert found["findings"]["Edema"]["difference"] == pytest.approx(aucs[0] - aucs[1])
+    assert turned["findings"]["Edema"]["difference"] == pytest.approx(aucs[1] - aucs[0])
+    assert found["blank"] == turned["blank"] == "negative"
+    with pytest.raises(UserError, match="found 20 of 120 studies"):
+        compared(one, read_scored(str(tmp_path / "c.parquet"), condition="all"), blank=None, num_bootstrap=100)
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
