@@ -205,7 +205,7 @@ def open_ends(
 
     Raises:
         UserError: an address with a password, no such folder, nowhere to send to, no Orthanc or cxrflow server there,
-            or credentials that are refused.
+            credentials that are refused, or a certificate that cannot be read.
     """
     allowed = authorization()
     headers = {} if allowed is None else {"Authorization": allowed}

@@ -242,6 +242,17 @@ def test_what_cannot_work_is_one_error(tmp_path, monkeypatch, source, arguments,
     assert "geheim" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", [None, "no certificate"])
+def test_a_certificate_that_cannot_be_read_is_one_error(tmp_path, text):
+    file = tmp_path / "server.pem"
+    if text is not None:
+        file.write_text(text)
+    options = {"to": str(tmp_path / "out"), "fhir": None, "from_now": False, "settle_s": 0}
+    (tmp_path / "in").mkdir()
+    with pytest.raises(UserError, match=f"the server's certificate cannot be read: {file}"):
+        open_ends(str(tmp_path / "in"), server="https://127.0.0.1:9", certificate=str(file), **options)
+
+
 def test_a_server_that_is_silent_for_too_long_ends_it(dicom_bytes, server, tmp_path):
     class Gone(Server):
         def ask(self, films):
