@@ -94,7 +94,7 @@ def _claim(place: Storage, to: Format, loaded: LoadedManifest) -> None:
         if place.read(_CLAIM).data == claim:
             return
         found = "another data set or format"
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if not place.sizes():
             place.write(_CLAIM, claim)
             return

@@ -77,8 +77,8 @@ MUTANTS = [
     Mutant(
         "a-file-is-renamed-before-its-bytes-are-on-the-disk",
         file="components/cxr/storage/atomic.py",
-        old="    _flush(partial)\n    partial.replace(target)\n",
-        new="    partial.replace(target)\n",
+        old="    _flush(partial)\n    try:\n",
+        new="    try:\n",
         test=f"{STORAGE}::test_bytes_and_name_reach_the_disk_before_the_file_counts_as_there",
     ),
     Mutant(

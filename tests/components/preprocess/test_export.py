@@ -170,6 +170,8 @@ def test_a_folder_with_something_else_is_refused(made: Path, tmp_path: Path, tin
         with pytest.raises(UserError, match=found):
             export(str(folder), "png", manifest=tiny_data.storage.uri)
         assert files_of(folder) == before
+    with pytest.raises(UserError, match=r"cannot write: .*notes\.txt"):
+        export(str(tmp_path / "mine" / "notes.txt"), "png", manifest=tiny_data.storage.uri)
 
 
 def test_one_shard_at_a_time_is_read(

@@ -189,6 +189,21 @@ def test_a_disk_that_takes_no_more_is_named(tmp_path: Path, number: int) -> None
     assert storage.sizes() == {"a": 3}
 
 
+def test_a_file_where_a_folder_should_be_and_the_reverse_are_named(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    storage.write("file", b"old")
+    storage.write("folder/a", b"old")
+    for name, where, found in (
+        ("file/a", "file", "exists"),
+        ("file/a/b", "file/a", "directory"),
+        ("folder", "folder", "Is"),
+    ):
+        with pytest.raises(UserError, match=f"cannot write: {tmp_path}/{where}; found .*{found}.*Move away"):
+            storage.write(name, b"new")
+    assert storage.sizes() == {"file": 3, "folder/a": 3}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
 def test_links_in_a_folder(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "film").write_bytes(b"12345")
