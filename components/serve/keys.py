@@ -6,8 +6,11 @@ as passwords need, would only cost time with every request.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import hmac
+import io
 import logging
 import os
 import re
@@ -18,7 +21,6 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from components.cxr.errors import UserError
-from components.cxr.storage.atomic import put_in_place, renamed_to
 from components.serve.json_log import note
 from components.serve.replies import error_reply
 
@@ -135,24 +137,44 @@ def new_key() -> str:
 def add_key(path: Path, name: str, key: str) -> None:
     """Add a key's hash to the file, which is made if it is not there, for its owner alone to read.
 
+    Several processes may add keys at once.
+
     Raises:
-        UserError: a name that is none or is taken, or a file that is no list of keys.
+        UserError: a name that is none or is taken, or a file that is no list of keys or cannot be written.
     """
     line = f"{hashlib.sha256(key.encode()).hexdigest()} {name}"
     if not _LINE.fullmatch(line):
         expected = "1 to 40 letters, digits, dots, dashes and underscores"
         raise UserError("bad-key-name", "the key's name is none", where="NAME", expected=expected)
-    text = ""
-    if path.exists():
-        if name in (taken for _, taken in _read(path, least=0)):
-            remedy = "Choose another name, or delete its line first."
-            raise UserError("key-name-taken", "there is a key of that name", where=path, found=name, remedy=remedy)
-        text = path.read_text(encoding="ascii")
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
-    with renamed_to(path) as partial:
-        partial.chmod(mode)
-        partial.write_text("\n".join([*text.splitlines(), line, ""]))
-        put_in_place(partial, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab+", buffering=0, opener=_open_for_its_owner) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if name in (taken for _, taken in _read(path, least=0)):
+                remedy = "Choose another name, or delete its line first."
+                raise UserError("key-name-taken", "there is a key of that name", where=path, found=name, remedy=remedy)
+            _append(file, f"{line}\n".encode())
+    except OSError as error:
+        raise UserError("cannot-write", "cannot write the keys", where=path, found=error.strerror) from None
+
+
+def _open_for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _append(file: io.FileIO, line: bytes) -> None:
+    """Add a line whole or not at all: half of one would open to nobody. A new file in place of this one would have
+    another owner, and would take the place of a link."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 1))
+    data = line if file.read() in (b"", b"\n") else b"\n" + line
+    try:
+        if file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file)
+    except OSError:
+        file.truncate(end)
+        raise
 
 
 def api_key() -> str | None:

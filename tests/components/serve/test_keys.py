@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import stat
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -157,6 +159,41 @@ def test_the_file_holds_hashes_for_its_owner_alone(tmp_path):
     path.write_text("\n\n# people\n" + path.read_text().rstrip("\n"))
     add_key(path, "carol", new_key())
     assert KeyRing(path).name_of(keys["bob"]) == "bob"
+
+
+def test_a_file_behind_a_link_gets_the_key_and_the_link_stays(tmp_path):
+    path, keys = _made(tmp_path)
+    path.chmod(0o640)
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    before = path.stat()
+    added = new_key()
+    add_key(link, "carol", added)
+    assert link.is_symlink()
+    assert KeyRing(path).name_of(added) == "carol"
+    assert KeyRing(path).name_of(keys["alice"]) == "alice"
+    after = path.stat()
+    assert (after.st_ino, after.st_mode, after.st_uid) == (before.st_ino, before.st_mode, before.st_uid)
+
+
+def test_keys_that_are_added_at_once_are_all_there(tmp_path):
+    path, names = tmp_path / "keys", [f"n{i}" for i in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: add_key(path, name, new_key()), names))
+    assert sorted(line.split()[1] for line in path.read_text().splitlines()) == sorted(names)
+
+
+def test_a_full_disk_leaves_the_keys_as_they_were(tmp_path, monkeypatch):
+    path, _ = _made(tmp_path)
+    before = path.read_bytes()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"cannot write the keys: .*found No space left on device"):
+        add_key(path, "carol", new_key())
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
