@@ -6,6 +6,7 @@ is whole, so that a killed command goes on where it was.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections import Counter
 from collections.abc import Callable
@@ -55,7 +56,7 @@ def predict_studies(
 
     Raises:
         UserError: `find`'s, a table that cannot be read, another output in the way, no usable model, a PACS that fails,
-            or a process that was killed.
+            a process that was killed, or another one that has begun another table in the same place.
     """
     place, name = _place(out)
     seal = load_seal(open_storage(model.evaluation or model.bundle), expected=model.seal)
@@ -84,14 +85,20 @@ def predict_studies(
         num_processes=num_processes,
         told={} if told is None else told.by_study,
     )
-    for i, part in track(work, total=total, what="predict", unit="studies", size=lambda item: item[1].num_rows):
-        parts.write(_part_name(i), _bytes(part))
-    tables = [parquet_table(parts.read(_part_name(i)).data) for i, _ in batches]
-    answers = pa.concat_tables(tables).replace_schema_metadata({**tables[0].schema.metadata, b"key": key.encode()})
-    place.write(name, _bytes(answers))
+    try:
+        for i, part in track(work, total=total, what="predict", unit="studies", size=lambda item: item[1].num_rows):
+            _check_ours(parts, key, out=out)
+            parts.write(_part_name(i), _bytes(part))
+        tables = [parquet_table(parts.read(_part_name(i)).data) for i, _ in batches]
+    except FileNotFoundError:  # another process was at the same table: it has finished, and tidied up
+        answers = _finished(place, name, key)
+    else:
+        answers = pa.concat_tables(tables).replace_schema_metadata({**tables[0].schema.metadata, b"key": key.encode()})
+        place.write(name, _bytes(answers))
     parts.delete_all()
     if parts.folder is not None:
-        parts.folder.rmdir()
+        with contextlib.suppress(OSError):  # another process still writes there, or has removed it
+            parts.folder.rmdir()
     _tell(answers, found, out)
     return answers
 
@@ -147,6 +154,18 @@ def _resumed(parts: Storage, key: str) -> set[str]:
     parts.remove_partials()
     parts.write(_STARTED, key.encode())
     return set(present) - {_STARTED}
+
+
+def _check_ours(parts: Storage, key: str, *, out: str) -> None:
+    """Refuse to mix with the parts of another process that has begun another table in the same place."""
+    if parts.read(_STARTED).data != key.encode():
+        raise UserError(
+            "output-in-use",
+            "another process has begun a table of other films, of another model or with other limits",
+            where=out,
+            expected="one process for it at a time",
+            remedy="Wait for it, or choose another --out.",
+        )
 
 
 def _part_name(number: int) -> str:

@@ -175,6 +175,13 @@ MUTANTS = [
         test=f"{PREDICT}::test_parts_of_other_films_are_not_gone_on_with",
     ),
     Mutant(
+        "parts-of-two-commands-mix",
+        file="components/serve/predict.py",
+        old="            _check_ours(parts, key, out=out)\n",
+        new="",
+        test=f"{PREDICT}::test_a_command_stops_where_another_has_begun_another_table",
+    ),
+    Mutant(
         "a-text-beside-two-studies-is-read",
         file="components/serve/studies.py",
         old="if len(folders) == 1 else []",

@@ -20,6 +20,7 @@ from components.cxr.films.pixels import encode_png
 from components.cxr.seal import SEAL, load_seal
 from components.cxr.self_check import SELF_CHECK
 from components.cxr.storage.storage import open_storage
+from components.serve import predict
 from components.serve.config import ServeConfig
 from components.serve.predict import predict_studies
 from components.serve.predict_parts import Model
@@ -311,3 +312,52 @@ def test_parts_of_other_films_are_not_gone_on_with(model, png, tmp_path):
     storage.write("started", b"of others")
     storage.write("000000.parquet", b"of others")
     assert predicted(tmp_path / "in", tmp_path / "out.parquet", model).num_rows == 1
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["same-table", "other-films"])
+def test_two_commands_at_one_table_never_mix(model, png, tmp_path, monkeypatch, same):
+    folder, out = tmp_path / "in", tmp_path / "out.parquet"
+    folder.mkdir()
+    for i in range(40):  # three parts
+        (folder / f"{i:02}.png").write_bytes(png)
+    other = folder if same else tmp_path / "other"
+    other.mkdir(exist_ok=True)
+    (other / "00.png").write_bytes(png)
+    whole, parts_of = [], predict.predicted_parts
+
+    def meanwhile(*arguments, **options):
+        for i, part in parts_of(*arguments, **options):
+            if i == 1 and not whole:
+                whole.append(None)
+                whole[0] = predicted(other, out, model)
+            yield i, part
+
+    monkeypatch.setattr(predict, "predicted_parts", meanwhile)
+    if same:
+        assert predicted(folder, out, model).equals(whole[0])
+    else:
+        with pytest.raises(UserError, match="there is another table already"):
+            predicted(folder, out, model)
+    assert pq.read_table(out).num_rows == (40 if same else 1)
+    assert not (tmp_path / "out.parquet.parts").exists()
+
+
+def test_a_command_stops_where_another_has_begun_another_table(model, png, tmp_path, monkeypatch):
+    folder, out = tmp_path / "in", tmp_path / "out.parquet"
+    folder.mkdir()
+    for i in range(20):
+        (folder / f"{i:02}.png").write_bytes(png)
+    parts, parts_of = open_storage(tmp_path / "out.parquet.parts"), predict.predicted_parts
+
+    def meanwhile(*arguments, **options):
+        for i, part in parts_of(*arguments, **options):
+            if i == 1:
+                parts.delete_all()
+                parts.write("started", b"of others")
+            yield i, part
+
+    monkeypatch.setattr(predict, "predicted_parts", meanwhile)
+    with pytest.raises(UserError, match="another process has begun a table of other films"):
+        predicted(folder, out, model)
+    assert sorted(parts.sizes()) == ["started"]
+    assert not out.exists()
