@@ -29,7 +29,7 @@ class FilmPlace(NamedTuple):
     """A film before it is read."""
 
     uid: str
-    """(0008,0018)"""
+    """(0008,0018); in a folder the file's name, where it has none."""
     place: str
     """Of the source's own."""
 
@@ -124,7 +124,7 @@ class OrthancSource:
 
 
 class FolderSource:
-    """A local folder and all folders in it; a study's name is a hash of its UID.
+    """A local folder and all folders in it; a study's name is a hash of its UID, or of the file without one.
 
     Args:
         settle_s: seconds without a change after which a study is whole.
@@ -154,7 +154,7 @@ class FolderSource:
                 present[name] = status
         changed = {name: status[0] for name, status in present.items() if self._known.get(name) != status}
         headers, failing = self._headers(changed)
-        touched = set()
+        touched, growing = set(), set()
         with self._lock:
             for study, films in self._studies.items():
                 for name in films.keys() & (changed.keys() | (self._known.keys() - present.keys())):
@@ -162,12 +162,15 @@ class FolderSource:
                     if name in changed:  # a film that is gone is no news: what was answered may be tidied up
                         touched.add(study)
             for name, header in headers:
-                if header.is_image and header.study_id and header.image_id:
-                    study = hashlib.sha256(header.study_id.encode()).hexdigest()[:40]
-                    self._studies.setdefault(study, {})[name] = header.image_id
+                has_uids = header.study_id and header.image_id
+                if header.is_image and not has_uids and not self._is_settled(present[name]):
+                    growing.add(name)  # its header may not be whole yet
+                elif header.is_image:  # one without UIDs gets a reason
+                    study = hashlib.sha256((header.study_id or name).encode()).hexdigest()[:40]
+                    self._studies.setdefault(study, {})[name] = header.image_id or name
                     touched.add(study)
-            self._known = {name: status for name, status in present.items() if name not in failing}
-        return sorted(touched), seen or 0, True
+            self._known = {name: status for name, status in present.items() if name not in failing | growing}
+        return sorted(touched), seen or 0, not growing
 
     def films(self, study: str) -> list[FilmPlace] | None:
         """As Source's."""
@@ -178,7 +181,7 @@ class FolderSource:
             status = self._stat(name)
             if status is None:
                 continue
-            if status != known or time.time() - status[1] / 1e9 < self._settle_s:
+            if status != known or not self._is_settled(status):
                 return None
             found.setdefault(uid, FilmPlace(uid, name))
         if not found:
@@ -205,6 +208,9 @@ class FolderSource:
                     print(f"route: {error.what} ({error.found}); tried again", file=sys.stderr, flush=True)
         self._failing = failing
         return headers, failing
+
+    def _is_settled(self, status: tuple[int, int]) -> bool:
+        return time.time() - status[1] / 1e9 >= self._settle_s
 
     def _stat(self, name: str) -> tuple[int, int] | None:
         try:

@@ -171,6 +171,37 @@ def test_ctrl_c_and_sigterm_stop_cleanly_and_the_next_goes_on(server, dicom_byte
     assert len(reports_in(out)) == 60
 
 
+def test_films_without_uids_get_a_reason(dicom_bytes, server, tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    put_studies(source, dicom_bytes, range(3), num_films=2)
+    for place, name in (("0000/0", "StudyInstanceUID"), ("0000/1", "StudyInstanceUID"), ("0001/0", "SOPInstanceUID")):
+        film = pydicom.dcmread(source / f"{place}.dcm")
+        delattr(film, name)
+        film.save_as(source / f"{place}.dcm", enforce_file_format=False)
+    done = routed(source, tmp_path / "state", server.address, "--to", str(out), "--settle", "0")
+    assert done.returncode == 0, done.stderr
+    assert "2 studies answered, 0 waiting; without an answer: 2 header-unfit" in done.stderr
+    assert "films left out of answers: 1 header-unfit" in done.stderr
+    assert len(reports_in(out)) == 2
+
+
+def test_a_header_that_is_not_whole_yet_makes_no_study(dicom_bytes, tmp_path):
+    put_studies(tmp_path, dicom_bytes, range(1))
+    film = tmp_path / "0000" / "0.dcm"
+    whole = film.read_bytes()
+    film.write_bytes(whole[:200])
+    source = FolderSource(tmp_path, settle_s=1)
+    assert source.arrived(None) == ([], 0, False)
+    film.write_bytes(whole)
+    ((study,), _, all_there) = source.arrived(0)
+    assert all_there
+    time.sleep(1)
+    assert len(source.films(study)) == 1
+    film.write_bytes(whole[:200])
+    time.sleep(1)
+    assert len(source.arrived(0)[0]) == 2  # the study that lost it, and one of the film alone
+
+
 def test_a_study_that_still_grows_waits(dicom_bytes, tmp_path):
     put_studies(tmp_path, dicom_bytes, range(1))
     source = FolderSource(tmp_path, settle_s=30)
