@@ -48,7 +48,7 @@ class Source(Protocol):
         """Its films by UID; None while it still grows. Raises VanishedError."""
 
     def read(self, film: FilmPlace) -> bytes:
-        """A film's file. Raises VanishedError."""
+        """A film's file. Raises VanishedError, UnavailableError."""
 
 
 class OrthancSource:
@@ -134,7 +134,7 @@ class FolderSource:
         self.name = str(folder.resolve())
         self._storage, self._folder, self._settle_s = open_storage(str(folder)), folder, settle_s
         self._known: dict[str, tuple[int, int]] = {}
-        """By file its size and time, as they were when its header was read."""
+        """By file its size and time of change, as they were when its header was read."""
         self._studies: dict[str, dict[str, str]] = {}
         """By study its films' files and UIDs."""
         self._failing: set[str] = set()
@@ -194,6 +194,8 @@ class FolderSource:
             return self._storage.read(film.place).data
         except FileNotFoundError:
             raise VanishedError from None
+        except OSError as error:
+            raise UnavailableError("source", error.strerror or type(error).__name__, is_up=True) from None
 
     def _headers(self, sizes: Mapping[str, int]) -> tuple[list[tuple[str, Header]], set[str]]:
         headers: list[tuple[str, Header]] = []
@@ -217,4 +219,4 @@ class FolderSource:
             status = (self._folder / name).stat()
         except OSError:
             return None
-        return status.st_size, status.st_mtime_ns
+        return status.st_size, status.st_ctime_ns  # a copy may keep its original's time of modification

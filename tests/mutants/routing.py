@@ -108,9 +108,30 @@ MUTANTS = [
     Mutant(
         "a-study-that-still-grows-is-answered",
         file="components/serve/route_sources.py",
-        old="time.time() - status[1] / 1e9 < self._settle_s",
-        new="time.time() - status[1] / 1e9 < 0",
+        old="time.time() - status[1] / 1e9 >= self._settle_s",
+        new="time.time() - status[1] / 1e9 >= 0",
         test=f"{ROUTE}::test_a_study_that_still_grows_waits",
+    ),
+    Mutant(
+        "a-copy-that-keeps-its-time-is-whole-at-once",
+        file="components/serve/route_sources.py",
+        old="status.st_ctime_ns",
+        new="status.st_mtime_ns",
+        test=f"{ROUTE}::test_a_study_that_still_grows_waits",
+    ),
+    Mutant(
+        "half-a-header-is-a-study",
+        file="components/serve/route_sources.py",
+        old="if header.is_image and not has_uids and not self._is_settled(present[name]):",
+        new="if header.is_image and not has_uids and not True:",
+        test=f"{ROUTE}::test_a_header_that_is_not_whole_yet_makes_no_study",
+    ),
+    Mutant(
+        "a-film-that-the-disk-does-not-give-ends-the-router",
+        file="components/serve/route_sources.py",
+        old="        except OSError as error:\n            raise UnavailableError",
+        new="        except EOFError as error:\n            raise UnavailableError",
+        test=f"{ROUTE}::test_a_film_that_the_disk_does_not_give_is_asked_for_again_and_then_costs_its_study",
     ),
     Mutant(
         "a-silent-server-is-waited-for-for-ever",

@@ -202,22 +202,25 @@ def test_a_header_that_is_not_whole_yet_makes_no_study(dicom_bytes, tmp_path):
     assert len(source.arrived(0)[0]) == 2  # the study that lost it, and one of the film alone
 
 
-def test_a_study_that_still_grows_waits(dicom_bytes, tmp_path):
+def test_a_study_that_still_grows_waits(dicom_bytes, tmp_path, monkeypatch):
     put_studies(tmp_path, dicom_bytes, range(1))
     source = FolderSource(tmp_path, settle_s=30)
+    now, later = time.time, 0.0
+    monkeypatch.setattr(time, "time", lambda: now() + later)
     ((study,), _, _) = source.arrived(None)
     assert source.films(study) is None
-    old = time.time() - 60
+    later = 60.0
+    assert len(source.films(study)) == 1
+    old = now() - 3600
     os.utime(tmp_path / "0000" / "0.dcm", (old, old))
     assert source.films(study) is None  # not as it was when its header was read
     assert source.arrived(0)[0] == [study]
-    assert len(source.films(study)) == 1
+    later = 0.0
+    assert source.films(study) is None  # a copy that keeps its original's time has come just now
     put_studies(tmp_path / "more", dicom_bytes, range(1), num_films=2)
     assert source.arrived(0)[0] == [study]
     assert source.films(study) is None
-    for path in tmp_path.rglob("*.dcm"):
-        os.utime(path, (old, old))
-    source.arrived(0)
+    later = 60.0
     assert len(source.films(study)) == 2  # one of them is a copy
     assert source.arrived(0)[0] == []
     for path in tmp_path.rglob("*.dcm"):
@@ -225,6 +228,27 @@ def test_a_study_that_still_grows_waits(dicom_bytes, tmp_path):
     assert source.arrived(0)[0] == []
     with pytest.raises(VanishedError):
         source.films(study)
+
+
+def test_a_film_that_the_disk_does_not_give_is_asked_for_again_and_then_costs_its_study(
+    dicom_bytes, server, tmp_path, monkeypatch
+):
+    put_studies(tmp_path / "in", dicom_bytes, range(2))
+    read = LocalStorage.read
+
+    def stale(self, name):
+        if name == "0000/0.dcm":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(self, name)
+
+    monkeypatch.setattr(LocalStorage, "read", stale)
+    with (
+        httpx.Client(base_url=server.address, trust_env=False) as client,
+        RouteState(tmp_path / "state", source="x") as state,
+    ):
+        ends = Ends(FolderSource(tmp_path / "in", settle_s=0), Server(client), FolderSink(tmp_path / "out"), None)
+        route(ends, state, num_parallel=2, once=True, poll_s=0.02)
+        assert state.counts() == {"answered": 1, "source-fails": 1}
 
 
 def test_a_file_that_the_disk_does_not_give_now_is_tried_again(dicom_bytes, tmp_path, monkeypatch, capsys):
