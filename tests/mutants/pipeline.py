@@ -14,8 +14,8 @@ MUTANTS = [
     Mutant(
         "sigterm-leaves-the-step-to-itself",
         file="pipeline/run.py",
-        old="                    step.terminate()\n                    psutil.wait_procs([step])\n",
-        new="                    pass\n",
+        old="before = signal.signal(signal.SIGTERM, terminate)",
+        new="before = signal.getsignal(signal.SIGTERM)",
         test="tests/pipeline/test_run.py::test_sigterm_ends_the_step_too_which_leaves_a_checkpoint",
     ),
     Mutant(

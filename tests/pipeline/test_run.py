@@ -172,7 +172,10 @@ def test_sigterm_ends_the_step_too_which_leaves_a_checkpoint(blob_config: Path, 
         while process.poll() is None and not list(root.glob("checkpoints/*/metrics.jsonl")):
             time.sleep(0.1)
         process.terminate()
-        _, error = process.communicate(timeout=300)
+        try:
+            _, error = process.communicate(timeout=300)
+        finally:
+            process.kill()
     assert (process.returncode, error) == (143, "error: terminated; run the same command again to continue\n")
     names = {path.name for path in root.glob("checkpoints/*/*")}
     assert "lease.json" not in names, "whoever comes next need not wait"
