@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from requests.auth import AuthBase
 
 from components.cxr.dicomweb_server import DicomwebServer, authorization, refused
 from components.cxr.errors import UserError
+from components.cxr.storage.interface import deadline_of
 
 __all__ = ["DEADLINE_VARIABLE", "UID", "Dicomweb", "value_of"]
 
@@ -45,6 +45,8 @@ logging.getLogger("dicomweb_client").setLevel(logging.CRITICAL)  # its lines hol
 class Dicomweb:
     """A client of one server. Every method raises UserError where the server refuses or keeps failing.
 
+    So does the making of one where the deadline's variable holds no seconds.
+
     Args:
         once: whether a request that fails is not tried again.
     """
@@ -54,7 +56,7 @@ class Dicomweb:
 
         self.uri = server.url
         self._once = once
-        self._deadline_s = float(os.environ.get(DEADLINE_VARIABLE) or _DEADLINE_S)
+        self._deadline_s = deadline_of(DEADLINE_VARIABLE, _DEADLINE_S)
         self._timeout = min(_STALL_S, self._deadline_s / 4)
         self._session = requests.Session()
         self._session.auth = _Authorization(

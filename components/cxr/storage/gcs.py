@@ -22,7 +22,7 @@ from requests.exceptions import RequestException, Timeout
 
 from components.cxr.errors import UserError
 from components.cxr.storage.atomic import renamed_to
-from components.cxr.storage.interface import StaleWriteError, Storage, Versioned
+from components.cxr.storage.interface import StaleWriteError, Storage, Versioned, deadline_of
 
 __all__ = ["DEADLINE_VARIABLE", "GcsStorage"]
 
@@ -61,13 +61,7 @@ class GcsStorage(Storage):
 
     @cached_property
     def deadline_s(self) -> float:
-        text = os.environ.get(DEADLINE_VARIABLE) or str(_DEADLINE_S)
-        try:
-            return float(text)
-        except ValueError:
-            raise UserError(
-                "bad-environment-value", "bad value", where=DEADLINE_VARIABLE, found=text, expected="seconds"
-            ) from None
+        return deadline_of(DEADLINE_VARIABLE, _DEADLINE_S)
 
     @cached_property
     def _retry(self) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import NamedTuple
 
 from components.cxr.errors import UserError
 
-__all__ = ["ABSENT", "DamagedFileError", "StaleWriteError", "Storage", "Versioned", "cannot_read"]
+__all__ = ["ABSENT", "DamagedFileError", "StaleWriteError", "Storage", "Versioned", "cannot_read", "deadline_of"]
 
 ABSENT = 0
 """Generation of a name that does not exist."""
@@ -34,6 +36,22 @@ def cannot_read(what: str, where: str, error: OSError, *, remedy: str | None = N
     if remedy is None:
         remedy = f"`find {where} ! -readable` lists what this account may not read; else check the disk or the mount."
     return UserError(f"unreadable-{what}", f"cannot read {what}", where=where, found=error.strerror, remedy=remedy)
+
+
+def deadline_of(variable: str, default_s: float) -> float:
+    """Seconds by an environment variable; above 0 and finite.
+
+    Raises:
+        UserError: it says something else.
+    """
+    text = os.environ.get(variable) or str(default_s)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise UserError("bad-environment-value", "bad value", where=variable, found=text, expected="seconds, above 0")
+    return seconds
 
 
 class Versioned(NamedTuple):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from components.cxr.dicomweb import DEADLINE_VARIABLE
 from components.cxr.dicomweb_server import DicomwebServer, authorization
 from components.cxr.errors import UserError
 from components.cxr.pacs import Pacs
@@ -43,6 +44,13 @@ def test_a_busy_server_is_asked_again_until_the_deadline(peer: Peer) -> None:
     start = time.monotonic()
     assert "[pacs-fails]" in refused(lambda: peer.client().retrieve("1.2", "1.3", "1.4"))
     assert time.monotonic() - start < 4
+
+
+@pytest.mark.parametrize("text", ["2m", "0"])
+def test_a_wrong_deadline_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(DEADLINE_VARIABLE, text)
+    with pytest.raises(UserError, match=f"bad value: CXRFLOW_DICOMWEB_DEADLINE_S; found {text}, expected seconds"):
+        PacsFilms(DicomwebServer(url="http://127.0.0.1:9/dicom-web"))
 
 
 def test_what_is_gone_is_no_mistake_of_the_users(peer: Peer) -> None:

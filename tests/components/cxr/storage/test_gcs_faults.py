@@ -119,7 +119,8 @@ def test_a_swapped_pointer_survives_a_lost_answer(direct: Storage, proxy: FaultP
     assert direct.read("p").data == b"mine"
 
 
-def test_a_wrong_deadline_is_named(gcs_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(DEADLINE_VARIABLE, "soon")
-    with pytest.raises(UserError, match="bad value: CXRFLOW_GCS_DEADLINE_S; found soon, expected seconds"):
+@pytest.mark.parametrize("text", ["soon", "0", "-5", "nan"])
+def test_a_wrong_deadline_is_named(gcs_bucket: str, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv(DEADLINE_VARIABLE, text)
+    with pytest.raises(UserError, match=f"bad value: CXRFLOW_GCS_DEADLINE_S; found {text}, expected seconds, above 0"):
         open_storage(gcs_bucket).exists("a")
