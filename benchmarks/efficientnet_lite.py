@@ -54,10 +54,11 @@ def write_folder(folder: Path) -> Path:
     Raises:
         UserError: the package is not installed.
     """
-    if not (folder / "config.json").exists():
+    last = folder / "preprocessor_config.json"
+    if not last.exists():
         classifier().save_pretrained(folder)
         gray = {"image_mean": [127 / 255] * 3, "image_std": [128 / 255] * 3}  # (x - 127) / 128, as it was trained
-        (folder / "preprocessor_config.json").write_text(json.dumps(gray))
+        last.write_text(json.dumps(gray))
     return folder
 
 

@@ -155,7 +155,7 @@ def measure(
 
 def latencies(predictor: StudyPredictor, server: RunningServer, film: bytes, requests: int) -> dict[str, Any]:
     """One request, beside reading the film and a forward pass, in turns."""
-    client = Client(server, film)
+    client = Client(server.address, film)
 
     def bare() -> None:
         pixels = predictor.reader.read(film, preset=predictor.bundle.info.pixel_preset).pixels
@@ -165,7 +165,7 @@ def latencies(predictor: StudyPredictor, server: RunningServer, film: bytes, req
     seconds: dict[str, list[float]] = {"request": [], "bare": [], "loopback": []}
     with sink(len(film)) as (_, connect):
         taker = connect()
-        turn_of: dict[str, Callable[[], None]] = {
+        turn_of: dict[str, Callable[[], object]] = {
             "request": client.ask,
             "bare": bare,
             "loopback": functools.partial(taker.send, film),
@@ -239,7 +239,7 @@ def under_load(server: RunningServer, film: bytes, *, clients: int, each: int) -
         assert health.stdin is not None
         assert health.stdout is not None
         health.stdout.readline()
-        every = [Client(server, film) for _ in range(clients)]
+        every = [Client(server.address, film) for _ in range(clients)]
         health.stdin.write("go\n")
         health.stdin.flush()
         seconds = at_a_time([client.ask for client in every], each)
@@ -251,26 +251,32 @@ def under_load(server: RunningServer, film: bytes, *, clients: int, each: int) -
 
 
 class Client:
-    """One connection that sends the same film again and again."""
+    """One connection that sends the same film again and again, as a form's field."""
 
-    def __init__(self, server: RunningServer, film: bytes) -> None:
-        self._connection = http.client.HTTPConnection(server.address.removeprefix("http://"), timeout=600)
+    def __init__(self, address: str, film: bytes, *, path: str = "/v1/predict", field: str = "files") -> None:
+        self._path = path
+        self._connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=600)
         self._connection.connect()
         # As long as browsers, curl and requests make it: a body is searched for a boundary of one letter 4 ms longer.
         self._boundary = uuid.uuid4().hex
-        head = f'--{self._boundary}\r\nContent-Disposition: form-data; name="files"; filename="f"\r\n\r\n'
+        head = f'--{self._boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="f"\r\n\r\n'
         self._body = head.encode() + film + f"\r\n--{self._boundary}--\r\n".encode()
         self.answered = 0
 
-    def ask(self) -> None:
-        """Send it and read the answer."""
+    def ask(self) -> bytes:
+        """Send it and read the answer.
+
+        Raises:
+            SystemExit: it is an error.
+        """
         headers = {"Content-Type": f"multipart/form-data; boundary={self._boundary}", "Host": "localhost"}
-        self._connection.request("POST", "/v1/predict", body=self._body, headers=headers)
+        self._connection.request("POST", self._path, body=self._body, headers=headers)
         response = self._connection.getresponse()
         body = response.read()
         if response.status != 200:
-            raise SystemExit(f"the server answers {response.status}: {body[:300]!r}")
+            raise SystemExit(f"{self._path} answers {response.status}: {body[:300]!r}")
         self.answered += 1
+        return body
 
     def close(self) -> None:
         """Close the connection."""
@@ -301,7 +307,7 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> dict[str, Any]:
 Floats = npt.NDArray[np.float64]
 
 
-def at_a_time(functions: Sequence[Callable[[], None]], each: int) -> float:
+def at_a_time(functions: Sequence[Callable[[], object]], each: int) -> float:
     """Of all of them at a time, each so many times."""
     threads = [threading.Thread(target=_repeat, args=(function, each)) for function in functions]
     start = time.perf_counter()
@@ -312,7 +318,7 @@ def at_a_time(functions: Sequence[Callable[[], None]], each: int) -> float:
     return time.perf_counter() - start
 
 
-def _repeat(function: Callable[[], None], count: int) -> None:
+def _repeat(function: Callable[[], object], count: int) -> None:
     for _ in range(count):
         function()
 

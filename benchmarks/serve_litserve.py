@@ -9,7 +9,7 @@ litserve, which the project does not: docs/benchmarks.md, section The server. En
 
 from __future__ import annotations
 
-import http.client
+import functools
 import json
 import os
 import signal
@@ -20,7 +20,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -30,7 +29,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.film_files import make_film
-from benchmarks.serve import at_a_time, deployed, ratio
+from benchmarks.serve import Client, at_a_time, deployed, ratio
 from components.cxr.cli import run_cli
 from components.cxr.errors import UserError
 from components.serve.config import ServeConfig
@@ -56,10 +55,13 @@ def main(
     film = make_film(2500, 2400)
     config = ServeConfig(readers=workers, max_requests=4 * clients, max_uploads=4 * clients)
     with running_server(config, model) as ours, litserve(model.uri, workers=workers, wait_ms=wait_ms) as theirs:
-        places = {OURS: (ours.address, "/v1/predict", "files"), THEIRS: (theirs, "/predict", "request")}
-        one: dict[str, list[float]] = {name: [] for name in places}
-        many: dict[str, list[float]] = {name: [] for name in places}
-        alone = {name: Client(*place, film) for name, place in places.items()}
+        client_of = {
+            OURS: functools.partial(Client, ours.address, film),
+            THEIRS: functools.partial(Client, theirs, film, path="/predict", field="request"),
+        }
+        one: dict[str, list[float]] = {name: [] for name in client_of}
+        many: dict[str, list[float]] = {name: [] for name in client_of}
+        alone = {name: make() for name, make in client_of.items()}
         check_same(alone)
         for turn in range(requests + 3):
             for name, client in alone.items():
@@ -67,7 +69,7 @@ def main(
                 client.ask()
                 if turn >= 3:  # the first ones warm up
                     one[name].append(time.perf_counter() - start)
-        every = {name: [Client(*place, film) for _ in range(clients)] for name, place in places.items()}
+        every = {name: [make() for _ in range(clients)] for name, make in client_of.items()}
         for turn in range(turns + 1):
             for name, those in every.items():
                 seconds = at_a_time([client.ask for client in those], each)
@@ -79,7 +81,7 @@ def main(
         "wait_ms": wait_ms,
         "clients": clients,
     }
-    for name in places:
+    for name in client_of:
         told = {"ms": 1000 * statistics.median(one[name]), "per_second": statistics.median(many[name])}
         found[name] = {key: round(value, 1) for key, value in told.items()}
         print(f"{name:12}{found[name]['ms']:>10} ms{found[name]['per_second']:>10} requests/s of {clients} clients")
@@ -88,30 +90,10 @@ def main(
     print(json.dumps({"benchmark": "serve-litserve", **found}))
 
 
-class Client:
-    """One connection that sends the same film again and again."""
-
-    def __init__(self, address: str, path: str, field: str, film: bytes) -> None:
-        self._connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=600)
-        self._path, self._boundary = path, uuid.uuid4().hex
-        head = f'--{self._boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="f"\r\n\r\n'
-        self._body = head.encode() + film + f"\r\n--{self._boundary}--\r\n".encode()
-
-    def ask(self) -> Any:
-        """Send it and read the answer."""
-        headers = {"Content-Type": f"multipart/form-data; boundary={self._boundary}", "Host": "localhost"}
-        self._connection.request("POST", self._path, body=self._body, headers=headers)
-        response = self._connection.getresponse()
-        body = response.read()
-        if response.status != 200:
-            raise SystemExit(f"{self._path} answers {response.status}: {body[:300]!r}")
-        return json.loads(body)
-
-
 def check_same(clients: dict[str, Client]) -> None:
     """End the benchmark where the two do not give one answer."""
-    ours = {name: told["probability"] for name, told in clients[OURS].ask()["answers"].items()}
-    theirs = clients[THEIRS].ask()
+    ours = {name: told["probability"] for name, told in json.loads(clients[OURS].ask())["answers"].items()}
+    theirs = json.loads(clients[THEIRS].ask())
     if any(abs(ours[name] - theirs[name]) > 1e-5 for name in ours):
         raise SystemExit("the two servers give different answers")
 

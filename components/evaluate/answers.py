@@ -23,7 +23,7 @@ from components.cxr.model.predictor import answer, condition_of
 from components.cxr.operating_points import load_operating_points
 from components.cxr.shards import SPLITS, LoadedManifest, load_manifest
 from components.cxr.storage.pointers import read_pointer
-from components.cxr.storage.storage import Storage, open_storage
+from components.cxr.storage.storage import Storage, file_at, open_storage
 from components.evaluate.config import EvaluateConfig
 from components.evaluate.predict import Job, run_model
 
@@ -87,8 +87,8 @@ def write_table(table: pa.Table, path: str) -> None:
         pq.write_table(table, buffer, compression="zstd")
     else:
         arrow_csv.write_csv(table, buffer)
-    folder, slash, name = path.rpartition("/")
-    open_storage(folder or slash or ".").write(name, buffer.getvalue())
+    storage, name = file_at(path)
+    storage.write(name, buffer.getvalue())
 
 
 def main(

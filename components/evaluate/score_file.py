@@ -13,7 +13,7 @@ from rich.text import Text
 
 from components.cxr.errors import UserError
 from components.cxr.report import LOW_SUPPORT, METRICS, Difference, Interval, MeanScore, PathologyScore
-from components.cxr.storage.storage import open_storage
+from components.cxr.storage.storage import file_at
 from components.evaluate.bootstrap import draw
 from components.evaluate.gains import paired
 from components.evaluate.metrics import mean_score, pathology_score
@@ -244,8 +244,8 @@ def _print(table: Table, found: dict[str, Any], json_file: str | None) -> None:
     if any(row.get("low_support") for row in found["findings"].values()):
         console.print(Text(f"* fewer than {LOW_SUPPORT} patients with, or without, the finding: hardly known."))
     if json_file is not None:
-        folder, slash, name = json_file.rpartition("/")
-        open_storage(folder or slash or ".").write(name, (json.dumps(found, indent=1) + "\n").encode())
+        storage, name = file_at(json_file)
+        storage.write(name, (json.dumps(found, indent=1) + "\n").encode())
 
 
 def _cells(row: dict[str, Any], shown: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from components.cxr.errors import UserError
 from components.cxr.labels import BLANK, NEGATIVE, POSITIVE, UNCERTAIN
 from components.cxr.operating_points import OPERATING_POINTS, load_operating_points
 from components.cxr.storage.parquet import parquet_table
-from components.cxr.storage.storage import Storage, open_storage
+from components.cxr.storage.storage import Storage, file_at
 from components.cxr.storage.tables import Table, open_table, shown
 
 __all__ = ["Blank", "ScoredFile", "read_scored"]
@@ -105,9 +105,8 @@ def _from_csv(path: str, patient: str, study: str) -> ScoredFile:
 
 
 def _from_parquet(path: str, patient: str, study: str, condition: str) -> ScoredFile:
-    folder, slash, name = path.rpartition("/")
     try:
-        storage = open_storage(folder or slash or ".")
+        storage, name = file_at(path)
         table = parquet_table(storage.read(name).data)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise UserError("missing-table", "table is missing", where=path) from None

@@ -52,9 +52,22 @@ def test_a_training_starts_from_these_weights_and_their_gray_values(folder: Path
 
 
 def test_the_gates_of_the_lite_network_are_open(folder: Path) -> None:
-    gates = [value for name, value in efficientnet_lite.classifier().named_parameters() if ".squeeze_excite." in name]
-    assert len(gates) == 16 * 4
-    assert float(torch.sigmoid(torch.tensor(efficientnet_lite._OPEN))) == 1.0
+    gates = [part for name, part in efficientnet_lite.classifier().named_modules() if name.endswith(".squeeze_excite")]
+    assert len(gates) == 16
+    for gate in gates:
+        map_BCHW = torch.randn(2, gate.expand.out_channels, 3, 3)
+        with torch.no_grad():
+            assert torch.equal(gate(map_BCHW), map_BCHW)
+
+
+def test_a_folder_that_was_not_finished_is_written_again(folder: Path, tmp_path: Path) -> None:
+    half = tmp_path / "lite0"
+    half.mkdir()
+    (half / "config.json").write_text("{}")
+    efficientnet_lite.write_folder(half)
+    assert {path.name: path.read_bytes() for path in half.iterdir()} == {
+        path.name: path.read_bytes() for path in folder.iterdir()
+    }
 
 
 def test_names_become_folders_and_all_else_stays(folder: Path, tmp_path: Path) -> None:

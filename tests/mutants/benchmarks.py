@@ -1,4 +1,4 @@
-"""What benchmarks on real films compare."""
+"""What benchmarks on real films compare, and what they start from."""
 
 from tests.mutants.mutant import Mutant
 
@@ -89,5 +89,19 @@ MUTANTS = [
         old='longer = _difference(by_arm[best], by_arm["none, equal time"])',
         new='longer = _difference(by_arm[best], by_arm["none"])',
         test="tests/benchmarks/test_learning.py::test_the_gain_over_labels_alone_in_equal_time_is_told_beside",
+    ),
+    Mutant(
+        "the-gates-of-the-lite-network-are-half-open",
+        file="benchmarks/efficientnet_lite.py",
+        old="_OPEN = 20.0",
+        new="_OPEN = 0.0",
+        test="tests/benchmarks/test_efficientnet_lite.py::test_the_gates_of_the_lite_network_are_open",
+    ),
+    Mutant(
+        "half-a-checkpoint-counts-as-written",
+        file="benchmarks/efficientnet_lite.py",
+        old='last = folder / "preprocessor_config.json"',
+        new='last = folder / "config.json"',
+        test="tests/benchmarks/test_efficientnet_lite.py::test_a_folder_that_was_not_finished_is_written_again",
     ),
 ]

@@ -331,4 +331,11 @@ MUTANTS = [
         new='OPEN_PATHS = frozenset(("/", "/metrics", ',
         test=f"{KEYS}::test_without_a_key_probes_and_the_page_alone_answer",
     ),
+    Mutant(
+        "a-request-waits-for-its-form-unseen",
+        file="components/serve/form.py",
+        old="    note(form_ms=milliseconds(started))\n",
+        new="",
+        test="tests/components/serve/test_server.py::test_the_log_says_what_happened_and_nothing_of_whom",
+    ),
 ]

@@ -18,8 +18,8 @@ from components.cxr.storage.interface import (
 from components.cxr.storage.local import LocalStorage
 
 __all__ = [
-    "ABSENT", "DamagedFileError", "Root", "StaleWriteError", "Storage", "Versioned", "cannot_read", "open_storage",
-    "sha256_of",
+    "ABSENT", "DamagedFileError", "Root", "StaleWriteError", "Storage", "Versioned", "cannot_read", "file_at",
+    "open_storage", "sha256_of",
 ]  # fmt: skip
 
 
@@ -46,6 +46,16 @@ def open_storage(uri: str | Path, *, user_project: str | None = None) -> Storage
             "unsupported-storage", "unsupported storage", where=text, expected="a local folder or gs://bucket/prefix"
         )
     return LocalStorage(Path(text))
+
+
+def file_at(path: str, *, user_project: str | None = None) -> tuple[Storage, str]:
+    """The storage of a file's folder, and its name there; see open_storage.
+
+    >>> file_at("data/labels.csv")[1], file_at("/labels.csv")[0].uri
+    ('labels.csv', '/')
+    """
+    folder, slash, name = path.rpartition("/")
+    return open_storage(folder or slash or ".", user_project=user_project), name
 
 
 class Root:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.cxr.errors import UserError
-from components.cxr.storage.storage import Storage, cannot_read, open_storage
+from components.cxr.storage.storage import Storage, cannot_read, file_at
 from components.cxr.storage.table_files import columns_shown, is_header, read_columns
 
 __all__ = ["Table", "is_unknown", "open_table", "parse_state", "read_table", "shown"]
@@ -177,8 +177,7 @@ class Table:
 
 def open_table(path: str, *, user_project: str | None = None, remedy: str | None = _REMEDY) -> Table:
     """Read a table by its whole path; see read_table."""
-    folder, slash, name = path.rpartition("/")
-    return read_table(open_storage(folder or slash or ".", user_project=user_project), name, remedy=remedy)
+    return read_table(*file_at(path, user_project=user_project), remedy=remedy)
 
 
 def read_table(storage: Storage, name: str, *, remedy: str | None = _REMEDY) -> Table:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from components.cxr.errors import UserError
-from components.cxr.storage.storage import cannot_read, open_storage
+from components.cxr.storage.storage import cannot_read, file_at
 from components.cxr.storage.tables import Table
 from components.preprocess.adapters.csv_labels import States
 from components.preprocess.adapters.film_paths import film_path
@@ -101,9 +101,9 @@ def listed_splits(
     split_of: dict[str, str] = {}
     hashes = []
     for split, place in config.split_lists.items():
-        folder, slash, name = place.rpartition("/")
         try:
-            data = open_storage(folder or slash or ".", user_project=config.user_project).read(name).data
+            storage, name = file_at(place, user_project=config.user_project)
+            data = storage.read(name).data
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             raise UserError(
                 "missing-split-list", "list of a split is missing", where=place, remedy="Check data.split_lists."

@@ -15,7 +15,7 @@ from components.cxr.errors import UserError
 from components.cxr.ids import IdKey, hash_id
 from components.cxr.labels import PATHOLOGIES
 from components.cxr.storage.joins import check_join, shape_of
-from components.cxr.storage.storage import Storage, cannot_read, open_storage
+from components.cxr.storage.storage import Storage, cannot_read, file_at, open_storage
 from components.preprocess.adapters.openi_terms import NO_INDEXING, pathologies_of
 from components.preprocess.config import OpeniData
 from components.preprocess.records import FilmRef, Folder, Source, SourceStudy, hash_source
@@ -116,8 +116,7 @@ def film_key(name: str) -> str | None:
 def _read_files(config: OpeniData) -> tuple[Storage, Iterator[tuple[str, bytes]]]:
     """Where the reports lie and, one by one, their names and bytes; the order does not matter."""
     if config.reports.endswith(_ARCHIVES):
-        folder, _, archive = config.reports.rpartition("/")
-        storage = open_storage(folder or ".", user_project=config.user_project)
+        storage, archive = file_at(config.reports, user_project=config.user_project)
         try:
             data = storage.read(archive).data
         except OSError:

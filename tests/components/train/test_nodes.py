@@ -251,13 +251,20 @@ def test_an_outage_of_the_api_is_waited_out(
     assert "is left behind: the cluster does not answer" in capsys.readouterr().out
 
 
-def test_a_running_job_is_joined_after_preemption(kube: KubeApi, capsys: pytest.CaptureFixture[str]) -> None:
+def left_running(kube: KubeApi, status: dict[str, Any] | None = None) -> None:
+    """A job of the training is there, as a run that ended left it, with that status; it completes a little later."""
     kube.controllers["trainjobs"] = ends("Complete")
     run()
     (job,) = created(kube)
+    if status is not None:
+        job["status"] = status
     kube.answer("POST", "/apis/trainer.kubeflow.org/v1alpha1/namespaces/cxr/trainjobs", job)
     kube.asked.clear()
     kube.controllers["trainjobs"] = ends("Complete", after=3)
+
+
+def test_a_running_job_is_joined_after_preemption(kube: KubeApi, capsys: pytest.CaptureFixture[str]) -> None:
+    left_running(kube)
     run()
     assert "train: joined TrainJob" in capsys.readouterr().out
     assert kube.verbs("trainjobs") == ["get", "delete"]
@@ -265,14 +272,7 @@ def test_a_running_job_is_joined_after_preemption(kube: KubeApi, capsys: pytest.
 
 @pytest.mark.parametrize("what", ["other", "failed", "complete"])
 def test_another_or_an_ended_job_is_replaced(kube: KubeApi, what: str) -> None:
-    kube.controllers["trainjobs"] = ends("Complete")
-    run()
-    (job,) = created(kube)
-    if what != "other":
-        job["status"] = {"conditions": [{"type": what.capitalize(), "status": "True"}]}
-    kube.answer("POST", "/apis/trainer.kubeflow.org/v1alpha1/namespaces/cxr/trainjobs", job)
-    kube.asked.clear()
-    kube.controllers["trainjobs"] = ends("Complete", after=3)
+    left_running(kube, {"conditions": [{"type": what.capitalize(), "status": "True"}]} if what != "other" else None)
     run(config_of(num_nodes=3) if what == "other" else None)
     assert kube.verbs("trainjobs") == ["get", "delete", "get", "create", "get", "delete"]
 
@@ -294,12 +294,7 @@ def test_a_job_that_vanishes_is_an_error_unless_it_left_its_bundle(kube: KubeApi
 def test_a_job_that_another_run_creates_at_that_moment_is_joined_and_not_deleted(
     kube: KubeApi, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kube.controllers["trainjobs"] = ends("Complete")
-    run()
-    (job,) = created(kube)
-    kube.answer("POST", "/apis/trainer.kubeflow.org/v1alpha1/namespaces/cxr/trainjobs", job)
-    kube.asked.clear()
-    kube.controllers["trainjobs"] = ends("Complete", after=3)
+    left_running(kube)
     get, looked = nodes.Objects.get, list[str]()
 
     def before_the_other(jobs: nodes.Objects, name: str) -> dict[str, Any] | None:
