@@ -11,6 +11,13 @@ PRETRAINED_TEXT = f"{FOLDER}/test_pretrained_text.py"
 
 MUTANTS = [
     Mutant(
+        "text-weights-that-are-missing-stay-random",
+        file="components/train/build.py",
+        old='for name in info["missing_keys"] if name in read]',
+        new='for name in info["missing_keys"] if name not in read]',
+        test=f"{PRETRAINED_TEXT}::test_weights_that_are_not_all_there_are_one_clean_error",
+    ),
+    Mutant(
         "kept-maps-are-not-read",
         file="components/cxr/model/network.py",
         old="        if batch.map_BVChw is not None:\n",

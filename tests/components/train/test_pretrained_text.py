@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from components.cxr.bundle import load_bundle
@@ -127,6 +128,19 @@ def test_weights_come_from_a_bucket_too(tiny_config: TrainConfig, tmp_path: Path
         with_text(tiny_config, f"{gcs_bucket}/encoder"), texts=[], film_size=64, num_pathologies=3
     )
     assert_same_answer(source, model, tokenizer)
+
+
+@pytest.mark.parametrize("lost", ["encoder.layer.1.", ""])
+def test_weights_that_are_not_all_there_are_one_clean_error(
+    lost: str, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    """A layer fewer, or all under other names: the library would leave them as random as it made them."""
+    file = random_checkpoint(tmp_path, "bert") / "model.safetensors"
+    weights = load_file(file).items()
+    save_file({f"other.{n}" if n.startswith(lost) else n: value for n, value in weights}, file, {"format": "pt"})
+    with pytest.raises(UserError, match=r"pretrained weights are incomplete.*found no e") as error:
+        build_model(with_text(tiny_config, tmp_path), texts=[], film_size=64, num_pathologies=3)
+    assert error.value.code == "incomplete-weights"
 
 
 @pytest.mark.parametrize("model_type", ["resnet", "deberta-v2"])
