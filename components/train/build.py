@@ -6,13 +6,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
 from components.cxr.bundle import Bundle
+from components.cxr.errors import UserError
 from components.cxr.model.architecture import Architecture, EncoderConfig
 from components.cxr.model.encoder_config import complete_values, library_config
 from components.cxr.model.network import CxrModel
@@ -37,6 +38,9 @@ def build_model(
     Args:
         texts: the training studies' text inputs; only they shape the vocabulary.
         film_size: side of the films in pixels.
+
+    Raises:
+        UserError: an encoder that is none, or pretrained weights that are damaged or incomplete.
     """
     architecture, patches = config.architecture, config.architecture.patches
     if patches != "none":
@@ -56,14 +60,16 @@ def build_model(
             for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
                 text_config.setdefault(name, architecture.fusion.dropout)
         else:
-            tokenizer = AutoTokenizer.from_pretrained(text_source)
-            text_config = AutoConfig.from_pretrained(text_source).to_diff_dict()
+            with _readable(architecture, "text"):
+                tokenizer = AutoTokenizer.from_pretrained(text_source)
+                text_config = AutoConfig.from_pretrained(text_source).to_diff_dict()
         normalization = architecture.vision.normalization
         if vision_source is None:
             vision_config = {"num_channels": 1, **architecture.vision.config}
         else:
-            vision_config = pretrained_vision_config(vision_source)
-            normalization = normalization or pretrained_normalization(vision_source)
+            with _readable(architecture, "vision"):
+                vision_config = pretrained_vision_config(vision_source)
+                normalization = normalization or pretrained_normalization(vision_source)
         vision = {**_completed(architecture.vision, vision_config), "normalization": normalization}
         architecture = architecture.model_copy(
             update={
@@ -74,9 +80,11 @@ def build_model(
         )
         model = CxrModel(architecture, num_pathologies=num_pathologies)
         if vision_source is not None:
-            load_pretrained_vision(model.vision, vision_source)
+            with _readable(architecture, "vision"):
+                load_pretrained_vision(model.vision, vision_source)
         if text_source is not None:
-            loaded, info = AutoModel.from_pretrained(text_source, output_loading_info=True)
+            with _readable(architecture, "text"):
+                loaded, info = AutoModel.from_pretrained(text_source, output_loading_info=True)
             read = model.text.state_dict().keys()  # the library fills what is missing with random numbers
             check_complete([name for name in info["missing_keys"] if name in read], where=text_source)
             model.text.load_state_dict(loaded.state_dict(), strict=False)
@@ -116,6 +124,24 @@ def _completed(encoder: EncoderConfig, values: dict[str, Any]) -> dict[str, Any]
     model_type = str(values.pop("model_type", encoder.model_type))
     named = encoder.model_copy(update={"model_type": model_type, "config": values})
     return {"model_type": model_type, "config": complete_values(library_config(named))}
+
+
+@contextmanager
+def _readable(architecture: Architecture, name: Literal["vision", "text"]) -> Iterator[None]:
+    """Within, files of pretrained weights are read, whose libraries raise errors of all kinds."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        source = getattr(architecture, name).pretrained
+        raise UserError(
+            "damaged-pretrained-weights",
+            "pretrained weights cannot be read",
+            where=f"train.architecture.{name}.pretrained",
+            found=f"{source} with {next(iter(str(error).splitlines()), '') or type(error).__name__}",
+            remedy="Get its files anew; in a clone without Git LFS, weights are lines of text.",
+        ) from None
 
 
 @contextmanager

@@ -11,6 +11,13 @@ PRETRAINED_TEXT = f"{FOLDER}/test_pretrained_text.py"
 
 MUTANTS = [
     Mutant(
+        "weights-that-cannot-be-read-are-a-traceback",
+        file="components/train/build.py",
+        old="    except UserError:\n        raise\n    except Exception as error:\n",
+        new="    except UserError as error:\n",
+        test=f"{PRETRAINED_TEXT}::test_files_that_cannot_be_read_are_one_clean_error",
+    ),
+    Mutant(
         "text-weights-that-are-missing-stay-random",
         file="components/train/build.py",
         old='for name in info["missing_keys"] if name in read]',

@@ -234,7 +234,7 @@ MUTANTS = [
     Mutant(
         "a-checkpoints-gray-values-are-forgotten",
         file="components/train/build.py",
-        old="            normalization = normalization or pretrained_normalization(vision_source)\n",
+        old="                normalization = normalization or pretrained_normalization(vision_source)\n",
         new="",
         test=f"{PRETRAINED}::test_a_bundle_of_any_encoder_answers_the_same_without_the_checkpoint[resnet]",
     ),

@@ -143,6 +143,23 @@ def test_weights_that_are_not_all_there_are_one_clean_error(
     assert error.value.code == "incomplete-weights"
 
 
+GIT_LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("content", [None, GIT_LFS])
+def test_files_that_cannot_be_read_are_one_clean_error(
+    name: str, content: str | None, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    file = random_checkpoint(tmp_path, "mpnet") / name
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(
+        UserError, match=r"cannot be read: train\.architecture\.text\.pretrained; found /.*Git LFS"
+    ) as error:
+        build_model(with_text(tiny_config, tmp_path, "mpnet"), texts=[], film_size=64, num_pathologies=3)
+    assert error.value.code == "damaged-pretrained-weights"
+
+
 @pytest.mark.parametrize("model_type", ["resnet", "deberta-v2"])
 def test_what_is_no_encoder_of_text_is_one_clean_error(model_type: str) -> None:
     architecture = Architecture(text=EncoderConfig(model_type=model_type))

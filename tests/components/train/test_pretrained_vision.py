@@ -164,6 +164,15 @@ def test_weights_come_from_a_bucket_too(tmp_path: Path, gcs_bucket: str) -> None
     assert all(torch.equal(found[name], own[name]) for name in shared)
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "preprocessor_config.json"])
+def test_files_that_are_cut_off_are_one_clean_error(name: str, tmp_path: Path) -> None:
+    file = checkpoint(tmp_path, "dinov2", RAD_DINO) / name
+    file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(UserError, match=r"cannot be read: train\.architecture\.vision\.pretrained; found /") as error:
+        build_model(config_of(tmp_path), texts=TEXTS, film_size=64, num_pathologies=4)
+    assert error.value.code == "damaged-pretrained-weights"
+
+
 def test_weights_that_are_not_in_the_bucket_are_one_clean_error(gcs_bucket: str) -> None:
     there = config_of(f"{gcs_bucket}/nothing")
     for look in (lambda: check_film_size(there.architecture, 64), lambda: by_content(there.architecture)):
