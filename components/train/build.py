@@ -40,7 +40,7 @@ def build_model(
         film_size: side of the films in pixels.
 
     Raises:
-        UserError: an encoder that is none, or pretrained weights that are damaged or incomplete.
+        UserError: an encoder that is none, or pretrained weights that are damaged, incomplete or without tokenizer.
     """
     architecture, patches = config.architecture, config.architecture.patches
     if patches != "none":
@@ -63,6 +63,14 @@ def build_model(
             with _readable(architecture, "text"):
                 tokenizer = AutoTokenizer.from_pretrained(text_source)
                 text_config = AutoConfig.from_pretrained(text_source).to_diff_dict()
+            if len(tokenizer) <= len(set(tokenizer.all_special_ids)):  # what the library makes where there is none
+                raise UserError(
+                    "no-tokenizer",
+                    "the pretrained weights come without their tokenizer",
+                    where="train.architecture.text.pretrained",
+                    found=architecture.text.pretrained,
+                    expected="tokenizer.json beside config.json",
+                )
         normalization = architecture.vision.normalization
         if vision_source is None:
             vision_config = {"num_channels": 1, **architecture.vision.config}

@@ -18,6 +18,13 @@ MUTANTS = [
         test=f"{PRETRAINED_TEXT}::test_files_that_cannot_be_read_are_one_clean_error",
     ),
     Mutant(
+        "a-missing-tokenizer-is-one-that-knows-no-word",
+        file="components/train/build.py",
+        old="            if len(tokenizer) <= len(set(tokenizer.all_special_ids)):",
+        new="            if len(tokenizer) < 0:",
+        test=f"{PRETRAINED_TEXT}::test_weights_without_their_tokenizer_are_one_clean_error",
+    ),
+    Mutant(
         "text-weights-that-are-missing-stay-random",
         file="components/train/build.py",
         old='for name in info["missing_keys"] if name in read]',

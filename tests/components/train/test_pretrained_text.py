@@ -160,6 +160,18 @@ def test_files_that_cannot_be_read_are_one_clean_error(
     assert error.value.code == "damaged-pretrained-weights"
 
 
+@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+def test_weights_without_their_tokenizer_are_one_clean_error(
+    model_type: str, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    """The library would make one that knows no word, and every text would be the same."""
+    for file in random_checkpoint(tmp_path, model_type).glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(UserError, match="without their tokenizer") as error:
+        build_model(with_text(tiny_config, tmp_path, model_type), texts=[], film_size=64, num_pathologies=3)
+    assert error.value.code == "no-tokenizer"
+
+
 @pytest.mark.parametrize("model_type", ["resnet", "deberta-v2"])
 def test_what_is_no_encoder_of_text_is_one_clean_error(model_type: str) -> None:
     architecture = Architecture(text=EncoderConfig(model_type=model_type))
