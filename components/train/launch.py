@@ -35,6 +35,6 @@ def launch(config: TrainConfig, *, root: Root, manifest: Storage) -> Storage:
         from components.train.start import start  # torch takes seconds, which a finished training need not wait for
 
         start(config, key=key, loaded=loaded, root=root)
-    if os.environ.get("RANK", "0") == "0":
+    if not under_torchrun() or os.environ["RANK"] == "0":
         write_pointer(root, "bundle", bundle.uri)
     return bundle

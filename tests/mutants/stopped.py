@@ -182,6 +182,13 @@ MUTANTS = [
         test="tests/components/train/test_train.py::test_a_finished_training_is_reused_whoever_set_rank",
     ),
     Mutant(
+        "a-rank-that-mpi-set-leaves-the-pointer-at-another-bundle",
+        file="components/train/launch.py",
+        old='if not under_torchrun() or os.environ["RANK"] == "0":',
+        new='if os.environ.get("RANK", "0") == "0":',
+        test="tests/components/train/test_train.py::test_a_finished_training_is_reused_whoever_set_rank",
+    ),
+    Mutant(
         "pretrained-weights-count-by-name",
         file="components/train/key.py",
         old='update={"architecture": by_content(config.architecture)}',

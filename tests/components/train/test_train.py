@@ -25,6 +25,7 @@ from components.cxr.labels import BLANK, LabelPolicy
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import predict
 from components.cxr.shards import LoadedManifest, Manifest, load_manifest, read_shard, write_manifest
+from components.cxr.storage.pointers import read_pointer
 from components.cxr.storage.storage import Root, open_storage, sha256_of
 from components.cxr.tracking.journal import JOURNAL
 from components.train.checkpoint import load_checkpoint
@@ -71,14 +72,17 @@ def test_bundle_holds_a_model_that_learned(trained: Root, tiny_data: LoadedManif
     assert np.mean(losses[-3:]) < 0.9 * losses[0]  # it starts at the labels' frequencies
 
 
+@pytest.mark.parametrize("rank", ["0", "1"])
 def test_a_finished_training_is_reused_whoever_set_rank(
-    trained: Root, tiny_data: LoadedManifest, tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+    rank: str, trained: Root, tiny_data: LoadedManifest, tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two nodes would need a cluster, and MPI and batch systems set RANK as torchrun does."""
-    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("RANK", rank)
+    trained.latest().delete("bundle.json")
     config = tiny_config.model_copy(update={"num_nodes": 2})
     found = launch(config, root=trained, manifest=tiny_data.storage)
     assert found.uri == trained.bundle(training_key(tiny_config, tiny_data.hash)).uri
+    assert read_pointer(trained, "bundle", made_by="train") == found.uri
 
 
 def test_a_finished_training_is_reused(
