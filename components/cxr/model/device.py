@@ -22,13 +22,22 @@ def pick_device(name: Literal["auto", "cpu", "cuda"], *, where: str) -> torch.de
         where: the configuration field, for the message.
 
     Raises:
-        UserError: `cuda` on a machine without a CUDA device.
+        UserError: `cuda` on a machine without a CUDA device, or more processes under torchrun than devices.
     """
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise UserError("no-cuda", "no CUDA device", where=where, found=name, remedy=f"Set {where}=auto.")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    local_rank, num_devices = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local_rank >= num_devices:
+        raise UserError(
+            "too-few-gpus",
+            "more processes than CUDA devices",
+            where=where,
+            found=f"process {local_rank + 1}, {num_devices} of them",
+            remedy="Set train.num_processes to their number.",
+        )
+    return torch.device("cuda", local_rank)
 
 
 def exact_float32() -> None:
