@@ -25,6 +25,13 @@ MUTANTS = [
         test=f"{PRETRAINED_TEXT}::test_weights_without_their_tokenizer_are_one_clean_error",
     ),
     Mutant(
+        "values-that-the-library-refuses-are-a-traceback",
+        file="components/cxr/model/encoder_config.py",
+        old="    except Exception as error:\n        detail",
+        new="    except ValueError as error:\n        detail",
+        test=f"{FOLDER}/test_build.py::test_values_that_the_library_refuses_are_one_clean_error",
+    ),
+    Mutant(
         "text-weights-that-are-missing-stay-random",
         file="components/train/build.py",
         old='for name in info["missing_keys"] if name in read]',

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
@@ -11,7 +13,7 @@ from transformers import AutoConfig, PretrainedConfig
 from components.cxr.errors import UserError
 from components.cxr.model.architecture import EncoderConfig
 
-__all__ = ["complete_values", "library_config"]
+__all__ = ["accepted", "complete_values", "library_config"]
 
 _NOT_KEPT = frozenset({"model_type", "transformers_version", "dtype", "architectures"})
 
@@ -27,14 +29,25 @@ def library_config(encoder: EncoderConfig, *, where: str = "train.architecture")
     Raises:
         UserError: no such model type, or a value that it refuses.
     """
-    try:
+    with accepted(encoder, where=where):
         fields = {field.name: field for field in dataclasses.fields(type(AutoConfig.for_model(encoder.model_type)))}
         values = {
             name: _typed(value, fields[name]) if name in fields else value for name, value in encoder.config.items()
         }
         return AutoConfig.for_model(encoder.model_type, **values)
-    except (ValueError, TypeError) as error:
-        detail = str(error).strip().splitlines()[0][:120]
+
+
+@contextlib.contextmanager
+def accepted(encoder: EncoderConfig, *, where: str) -> Iterator[None]:
+    """Within, the library makes something of a configuration, which it refuses by errors of all kinds.
+
+    Raises:
+        UserError: it does.
+    """
+    try:
+        yield
+    except Exception as error:
+        detail = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
             "unusable-encoder", "unusable encoder", where=f"{where}: {encoder.model_type}", found=detail
         ) from None

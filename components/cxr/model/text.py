@@ -11,7 +11,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from components.cxr.errors import UserError
 from components.cxr.model.architecture import EncoderConfig
 from components.cxr.model.dropout import ATTENTION
-from components.cxr.model.encoder_config import library_config
+from components.cxr.model.encoder_config import accepted, library_config
 
 __all__ = ["text_encoder"]
 
@@ -25,7 +25,7 @@ def text_encoder(encoder: EncoderConfig) -> PreTrainedModel:
     Layers behind a pooled output go, as nothing reads it and they would never see a gradient.
 
     Raises:
-        UserError: a model type without such an answer to text alone.
+        UserError: a model type without such an answer to text alone, or values that do not go together.
     """
     config = library_config(encoder, where="train.architecture.text")
     model_class = MODEL_MAPPING.get(type(config), None)
@@ -41,7 +41,8 @@ def text_encoder(encoder: EncoderConfig) -> PreTrainedModel:
     # Classes that make their own attention read the mask that a registered one gets in another way, without an error:
     # MPNet's answer was off by 0.003 of 1.
     registered = model_class._supports_attention_backend and model_class._supports_sdpa
-    model: PreTrainedModel = AutoModel.from_config(config, attn_implementation=ATTENTION if registered else "eager")
+    with accepted(encoder, where="train.architecture.text"):
+        model: PreTrainedModel = AutoModel.from_config(config, attn_implementation=ATTENTION if registered else "eager")
     if getattr(model, "pooler", None) is not None:
         model.register_module("pooler", None)
     return model

@@ -16,7 +16,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING, M
 from components.cxr.errors import UserError
 from components.cxr.model.architecture import Normalization, VisionConfig
 from components.cxr.model.dropout import ATTENTION
-from components.cxr.model.encoder_config import library_config
+from components.cxr.model.encoder_config import accepted, library_config
 
 __all__ = ["MODEL_TYPES", "VisionEncoder", "check_size", "may_be_missing"]
 
@@ -50,13 +50,17 @@ class VisionEncoder(nn.Module):
         config: with a complete transformers configuration (components/train/build.py completes it).
 
     Raises:
-        UserError: a model type without a feature map.
+        UserError: a model type without a feature map, or values that do not go together.
     """
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__()
         given = library_config(config, where="train.architecture.vision")
-        self.encoder = _build(given)
+        kind = _encoder_class(given)
+        with accepted(config, where="train.architecture.vision"):
+            self.encoder = _build(kind, given)
+            self.channels: int = _channels(self.encoder, given)
+            """C."""
         if config.model_type in _UNREAD:
             self.encoder.set_submodule(_UNREAD[config.model_type], nn.Identity())
         for name, parameter in self.encoder.named_parameters():
@@ -64,8 +68,6 @@ class VisionEncoder(nn.Module):
                 parameter.requires_grad_(False)
         if config.pretrained is None:
             _use_group_norm(self.encoder)
-        self.channels: int = _channels(self.encoder, given)
-        """C."""
         self.num_inputs: int = given.num_channels
         """c; films are gray, so all are alike before normalization."""
         normalization = config.normalization or Normalization()
@@ -156,8 +158,7 @@ def _encoder_class(config: PretrainedConfig) -> type[PreTrainedModel]:
     return found
 
 
-def _build(given: PretrainedConfig) -> PreTrainedModel:
-    kind = _encoder_class(given)
+def _build(kind: type[PreTrainedModel], given: PretrainedConfig) -> PreTrainedModel:
     # The registered attention draws its dropout from the films' keys.
     registered = kind._supports_attention_backend and kind._supports_sdpa
     attention = {"attn_implementation": ATTENTION} if registered else {}

@@ -20,6 +20,23 @@ def test_unknown_encoder_is_one_clean_error() -> None:
         build_model(TrainConfig(architecture=Architecture(vision=vision)), texts=TEXTS, film_size=64, num_pathologies=3)
 
 
+@pytest.mark.parametrize(
+    ("encoder", "wrong"),
+    [
+        (VisionConfig(model_type="resnet", config={"layer_type": "foo"}), "foo is not one of"),
+        (VisionConfig(model_type="resnet", config={"hidden_sizes": [8, 16], "depths": [1, 1, 1]}), "out of range"),
+        (EncoderConfig(model_type="bert", config={"hidden_size": 100, "num_attention_heads": 3}), "not a multiple"),
+        (EncoderConfig(model_type="bert", config={"hidden_act": "foo"}), "foo"),
+        (EncoderConfig(model_type="bert", config={"hidden_size": "96"}), "expected int, got str"),
+    ],
+)
+def test_values_that_the_library_refuses_are_one_clean_error(encoder: EncoderConfig, wrong: str) -> None:
+    name = "vision" if isinstance(encoder, VisionConfig) else "text"
+    config = TrainConfig(architecture=Architecture(**{name: encoder}))
+    with pytest.raises(UserError, match=rf"unusable encoder: train\.architecture.*: {encoder.model_type}; .*{wrong}"):
+        build_model(config, texts=TEXTS, film_size=64, num_pathologies=3)
+
+
 def test_numbers_that_kfp_made_floats_mean_the_same() -> None:
     exact = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
     floats = {"embedding_size": 8.0, "hidden_sizes": [8.0, 16.0], "depths": [1.0, 1.0], "layer_type": "basic"}
