@@ -46,6 +46,9 @@ def build_model(
     if patches != "none":
         patches = patches.model_copy(update={"side": min(patches.side, film_size)})
     with _local_weights(architecture.vision) as vision_source, _local_weights(architecture.text) as text_source:
+        for encoder, where in ((architecture.vision, "vision"), (architecture.text, "text")):
+            if encoder.pretrained is None:
+                _check_fields(encoder, where=f"train.architecture.{where}")
         if text_source is None:
             tokenizer: PreTrainedTokenizerBase = learn_tokenizer(
                 (text for text in texts if text),
@@ -125,6 +128,24 @@ def log_class_shares(target_SP: Tensor, weight_SP: Tensor) -> Tensor:
     """
     counts_P3 = torch.stack([((target_SP == c) * weight_SP).sum(dim=0) for c in range(3)], dim=1) + 1.0
     return (counts_P3 / counts_P3.sum(dim=1, keepdim=True)).log()
+
+
+def _check_fields(encoder: EncoderConfig, *, where: str) -> None:
+    """Refuse fields that the library would keep and never read.
+
+    Raises:
+        UserError: naming them.
+    """
+    known = library_config(encoder.model_copy(update={"config": {}}), where=where)
+    unknown = [name for name in encoder.config if not hasattr(known, name)]
+    if unknown:
+        raise UserError(
+            "unknown-encoder-field",
+            f"no field of the transformers library's {encoder.model_type}",
+            where=f"{where}.config",
+            found=", ".join(unknown),
+            expected=f"fields of {type(known).__name__}",
+        )
 
 
 def _completed(encoder: EncoderConfig, values: dict[str, Any]) -> dict[str, Any]:

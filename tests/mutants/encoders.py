@@ -32,6 +32,13 @@ MUTANTS = [
         test=f"{FOLDER}/test_build.py::test_values_that_the_library_refuses_are_one_clean_error",
     ),
     Mutant(
+        "a-misspelled-field-of-an-encoder-is-ignored",
+        file="components/train/build.py",
+        old="    if unknown:\n",
+        new="    if False:\n",
+        test=f"{FOLDER}/test_build.py::test_a_field_that_the_encoder_does_not_have_is_one_clean_error",
+    ),
+    Mutant(
         "text-weights-that-are-missing-stay-random",
         file="components/train/build.py",
         old='for name in info["missing_keys"] if name in read]',

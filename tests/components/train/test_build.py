@@ -37,6 +37,24 @@ def test_values_that_the_library_refuses_are_one_clean_error(encoder: EncoderCon
         build_model(config, texts=TEXTS, film_size=64, num_pathologies=3)
 
 
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        VisionConfig(model_type="resnet", config={"hiden_sizes": [8, 16], "depths": [1, 1]}),
+        EncoderConfig(model_type="distilbert", config={"dim": 16, "intermediate_size": 32}),
+    ],
+)
+def test_a_field_that_the_encoder_does_not_have_is_one_clean_error(encoder: EncoderConfig) -> None:
+    """The library keeps it and never reads it: a network of another size would train."""
+    name = "vision" if isinstance(encoder, VisionConfig) else "text"
+    config = TrainConfig(architecture=Architecture(**{name: encoder}))
+    with pytest.raises(
+        UserError, match=rf"architecture\.{name}\.config; found (hiden_sizes|intermediate_size), "
+    ) as error:
+        build_model(config, texts=TEXTS, film_size=64, num_pathologies=3)
+    assert error.value.code == "unknown-encoder-field"
+
+
 def test_numbers_that_kfp_made_floats_mean_the_same() -> None:
     exact = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}
     floats = {"embedding_size": 8.0, "hidden_sizes": [8.0, 16.0], "depths": [1.0, 1.0], "layer_type": "basic"}
