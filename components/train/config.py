@@ -204,7 +204,7 @@ class TrainConfig(Config):
     """Largest global gradient norm."""
     ema_decay: float = Field(0.995, ge=0.0, lt=1.0)
     """Of the exponential moving average of the weights, which is what is exported."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=4_000_000_000)
     """Of weights, order, augmentation and dropout."""
     num_models: int = Field(1, ge=1)
     """Trainings from this seed and the next ones, the mean of whose logits is one model's answer. docs/learning.md has

@@ -14,6 +14,7 @@ import torch
 
 from components.cxr.auroc import mean_auroc
 from components.cxr.bundle import load_bundle
+from components.cxr.errors import UserError
 from components.cxr.labels import BLANK, NEGATIVE, POSITIVE, UNCERTAIN, LabelPolicy, truth_of
 from components.cxr.model.architecture import Architecture, PatchConfig
 from components.cxr.model.dataset import StudyDataset
@@ -400,3 +401,9 @@ def test_usual_is_what_places_add_on_average_by_view(
     heat = [expert.heat(film, torch.tensor([view])).sum(dim=(2, 3))[0] for view in (0, 2)]
     between_P = (expert.usual_PVL[:, 2] - expert.usual_PVL[:, 0]).sum(dim=1)
     np.testing.assert_allclose((heat[0] - heat[1]).numpy(), between_P.numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_seed_that_clustering_cannot_take_is_told_at_once() -> None:
+    """scikit-learn's end at 2^32, after the films were read; teachers and further models count on from the seed."""
+    with pytest.raises(UserError, match=r"train\.seed.*4294967296"):
+        TrainConfig.parse({"seed": 2**32}, where="train")
