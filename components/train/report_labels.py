@@ -9,6 +9,7 @@ Shape letters: S studies of the training split, P pathologies, W word pairs.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -63,9 +64,10 @@ def report_labels(reports: Sequence[str], targets: Targets, labeled_S: npt.NDArr
     known_SP = np.zeros(shape, dtype=bool)
     told_S = np.array([bool(report) for report in reports], dtype=bool)
     asked_S = told_S & ~labeled_S
-    if not asked_S.any() or not (told_S & labeled_S).any():
-        return ReportLabels(chance_SP3, known_SP)
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, max_features=_MAX_WORDS)
+    has_words = any(re.search(words.token_pattern, report) for report in reports)
+    if not asked_S.any() or not (told_S & labeled_S).any() or not has_words:
+        return ReportLabels(chance_SP3, known_SP)
     counts_SW = words.fit_transform(reports)
     for p in range(shape[1]):
         taught_S = told_S & labeled_S & (targets.target_BP[:, p] != NO_TARGET) & (targets.weight_BP[:, p] > 0)

@@ -75,7 +75,7 @@ def test_what_reports_teach_follows_their_words() -> None:
     torch.testing.assert_close(one.target_SP3[[12, 13]], other.target_SP3[[13, 12]])
 
 
-@pytest.mark.parametrize("reports", [[""] * 16, [""] * 12 + REPORTS[12:], REPORTS[:12] + [""] * 4])
+@pytest.mark.parametrize("reports", [[""] * 16, ["-"] * 16, [""] * 12 + REPORTS[12:], REPORTS[:12] + [""] * 4])
 def test_without_reports_on_either_side_nobody_teaches_more(reports: list[str]) -> None:
     taught = supervision_of(STATES_SP, LABELED_S, policy=LabelPolicy(), reports=reports)
     assert taught.taught().tolist() == LABELED_S.tolist()
