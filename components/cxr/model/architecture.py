@@ -83,7 +83,7 @@ class PatchConfig(Config):
     grid: int = Field(4, ge=1, le=8)
     """Parts of a film's side in which the patches are counted."""
     side: int = Field(64, ge=16, le=256)
-    """Pixels a side that larger films are brought to first; at most that of the films."""
+    """Pixels a side that films are brought to first; at most that of the films that it first learns from."""
 
     @property
     def places(self) -> int:

@@ -87,7 +87,7 @@ class PatchExpert(nn.Module):
         studies, whose map sums to `scale_P` times the film's opinion.
 
         Args:
-            films_NHW: uint8, no smaller than S.
+            films_NHW: uint8.
             view_N: int64 index into VIEW_INDEX's values, 0 unknown.
         """
         config = self.config
@@ -138,8 +138,9 @@ class PatchExpert(nn.Module):
     def patches(self, films_NHW: Tensor) -> Tensor:
         """Every patch of each film (N, L, Q), normalized to mean 0 and variance 1, not yet whitened."""
         films_N1HW = films_NHW[:, None].to(self.mean_Q.dtype) / 255.0
-        if films_N1HW.shape[-1] > self.config.side:
-            films_N1HW = F.interpolate(films_N1HW, size=(self.config.side, self.config.side), mode="area")
+        size, side = films_N1HW.shape[-1], self.config.side
+        if size != side:  # smaller where a bundle goes on with other films
+            films_N1HW = F.interpolate(films_N1HW, size=(side, side), mode="area" if size > side else "bilinear")
         patch_NLQ = F.unfold(films_N1HW, self.config.patch, stride=self.config.stride).transpose(1, 2)
         variance_NL1, mean_NL1 = torch.var_mean(patch_NLQ, dim=2, keepdim=True, correction=0)
         return (patch_NLQ - mean_NL1) / (variance_NL1 + _LEAST_VARIANCE).sqrt()

@@ -407,3 +407,11 @@ def test_a_seed_that_clustering_cannot_take_is_told_at_once() -> None:
     """scikit-learn's end at 2^32, after the films were read; teachers and further models count on from the seed."""
     with pytest.raises(UserError, match=r"train\.seed.*4294967296"):
         TrainConfig.parse({"seed": 2**32}, where="train")
+
+
+def test_films_smaller_than_its_own_are_brought_to_its_side() -> None:
+    """A bundle that goes on with them: the maps of its places are of one size."""
+    expert = PatchExpert(SMALL, num_pathologies=2)
+    film = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (1, 20, 20), dtype=np.uint8))
+    assert expert.patches(film).shape[1] == SMALL.places**2
+    assert expert.heat(film, torch.tensor([0])).shape == (1, 2, 32, 32)
