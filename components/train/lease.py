@@ -53,14 +53,17 @@ class _Found(NamedTuple):
 
 
 @contextlib.contextmanager
-def leased(storage: Storage, *, lease_s: float = LEASE_S) -> Iterator[Lease]:
+def leased(storage: Storage, *, wait: bool = False, lease_s: float = LEASE_S) -> Iterator[Lease]:
     """Hold the lease of a training's checkpoints; it is given back at the end.
+
+    Args:
+        wait: until another process that trains this has ended, in place of the error.
 
     Raises:
         UserError: another process trains this.
     """
     lease = Lease(storage, lease_s=lease_s)
-    lease.acquire()
+    lease.acquire(wait=wait)
     stop = threading.Event()
     thread = threading.Thread(target=lease.keep, args=(stop,), daemon=True, name="lease")
     thread.start()
@@ -89,26 +92,34 @@ class Lease:
         self._generation = ABSENT
         self._lock = threading.Lock()
 
-    def acquire(self) -> None:
+    def acquire(self, *, wait: bool = False) -> None:
         """Take a lease that is free or whose holder is dead; a live holder is noticed when it renews.
+
+        Args:
+            wait: for a live holder's end.
 
         Raises:
             UserError: another process trains this.
         """
-        watched, watching_since = None, 0.0
+        watched: int | None = None
+        watching_since, told = 0.0, False
         while True:
             found = self._read()
             over = None if found is None else found.generation
             if found is not None and not self._is_dead(found.holder):
-                if found.holder is not None and _is_alive(found.holder, self._ours):
-                    raise self._held(found.holder)
-                if watched is None:
-                    watched, watching_since = found.generation, time.monotonic()
+                lives_here = found.holder is not None and _is_alive(found.holder, self._ours)
+                if lives_here or watched not in (None, found.generation):
+                    if not wait:
+                        raise self._held(found.holder)
+                    if not told:
+                        told = True
+                        print(f"train: waiting for {_name(found.holder)}, which trains this", flush=True)
+                elif watched is None:
                     place = "a trainer" if found.holder is None else f"the trainer on {found.holder.host}"
                     print(f"train: waiting up to {self._lease_s:.0f} s to see whether {place} lives", flush=True)
                 if found.generation != watched:
-                    raise self._held(found.holder)
-                if time.monotonic() - watching_since < self._lease_s:
+                    watched, watching_since = found.generation, time.monotonic()
+                if lives_here or time.monotonic() - watching_since < self._lease_s:
                     time.sleep(min(1.0, self._lease_s / 20))
                     continue
             with contextlib.suppress(StaleWriteError, FileNotFoundError):  # another one was first: look again
@@ -167,14 +178,17 @@ class Lease:
         return time.time() - holder.renewed_s > _LONG_DEAD_S
 
     def _held(self, holder: Holder | None) -> UserError:
-        found = "another trainer" if holder is None else f"{holder.host}, process {holder.pid}, since {holder.since}"
         return UserError(
             "training-held",
             "another process trains this",
             where=self._storage.uri,
-            found=found,
+            found=_name(holder),
             remedy=f"Wait for it, or end it; {self._lease_s:.0f} s later this command takes over.",
         )
+
+
+def _name(holder: Holder | None) -> str:
+    return "another trainer" if holder is None else f"{holder.host}, process {holder.pid}, since {holder.since}"
 
 
 def _is_alive(holder: Holder, ours: Holder) -> bool:

@@ -127,7 +127,7 @@ def _train(
     key = training_key(config, loaded.hash)
     bundle, checkpoints = root.bundle(key), root.checkpoints(key)
     with contextlib.ExitStack() as stack:
-        lease = stack.enter_context(leased(checkpoints)) if is_main() else None
+        lease = stack.enter_context(leased(checkpoints, wait=not tracked)) if is_main() else None
         barrier()  # nobody reads checkpoints that another trainer may still replace
         if bundle.exists(BUNDLE):
             say(f"train: reused bundles/{key}")

@@ -126,6 +126,13 @@ MUTANTS = [
         test=f"{LEASE}::test_a_held_lease_is_renewed_without_checkpoints",
     ),
     Mutant(
+        "two-students-at-once-fight-for-a-teacher",
+        file="components/train/train.py",
+        old="wait=not tracked",
+        new="wait=False",
+        test="tests/components/train/test_teachers.py::test_a_teacher_that_another_student_trains_is_waited_for",
+    ),
+    Mutant(
         "a-lost-lease-is-deleted",
         file="components/train/lease.py",
         old="            if self._storage.read(LEASE).generation == self._generation:\n                self._storage",

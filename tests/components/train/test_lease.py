@@ -171,3 +171,28 @@ def test_of_many_who_come_at_once_one_trains(storage: Storage) -> None:
     for thread in threads:
         thread.join()
     assert sorted(results) == ["refused"] * 5 + ["trains"]
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_who_may_wait_takes_the_lease_when_its_holder_has_ended(
+    here: bool, storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place: dict[str, object] = {}
+    if here:
+        place = {"machine": _machine(), "pid": os.getpid(), "started": _started(os.getpid())}
+    put(storage, **place)
+    ended = threading.Event()
+
+    def train() -> None:
+        for _ in range(20):
+            time.sleep(0.1)
+            put(storage, **place)
+        ended.set()
+        storage.delete(LEASE)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    with leased(storage, wait=True, lease_s=20.0):
+        assert ended.is_set()
+    thread.join()
+    assert capsys.readouterr().out.count("process 1, since" if not here else f"process {os.getpid()}, since") == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from components.train import train as training
 from components.train.checkpoint import save_checkpoint
 from components.train.config import SemiSupervised, TrainConfig
 from components.train.key import training_key
+from components.train.lease import leased
 from components.train.loading.batches import batches
 from components.train.setup import Setup, taught_studies
 from components.train.stopping import AGAIN
@@ -111,6 +114,28 @@ def test_another_student_takes_the_teachers_that_are_there(
     said = capsys.readouterr().out
     assert said.count("train: reused bundles/") == 2
     assert said.count("train: wrote bundles/") == 1
+
+
+def test_a_teacher_that_another_student_trains_is_waited_for(
+    config: TrainConfig, tiny_data: LoadedManifest, root: Root, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as the next trial of a sweep with two workers."""
+    held = threading.Event()
+
+    def other() -> None:
+        with leased(root.checkpoints(training_key(teacher_configs(config)[0], tiny_data.hash))):
+            held.set()
+            time.sleep(1.0)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert held.wait(60)
+    semi = config.semi_supervised.model_copy(update={"weight": 4.0})
+    train(config.model_copy(update={"semi_supervised": semi}), loaded=tiny_data, root=root, stop_after=1)
+    thread.join()
+    said = capsys.readouterr().out
+    assert said.count("train: waiting for ") == 1
+    assert said.count("train: reused bundles/") == 2
 
 
 @pytest.mark.parametrize("stop_after", [1, 3])
