@@ -22,7 +22,19 @@ SECTIONS = ("root", "data", "preprocess", "train", "evaluate", "serve", "platfor
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 without its numbers to the base 60: 12:00:00 is a limit of time, not 43200 of whatever."""
+    """YAML 1.1 without its numbers to the base 60: 12:00:00 is a limit of time, not 43200 of whatever.
+
+    A name that is given twice is an error; PyYAML would leave out the first one's value, such as a whole section.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        names = set()
+        for name in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if name.value in names:
+                raise yaml.MarkedYAMLError(problem=f"{name.value} is there twice", problem_mark=name.start_mark)
+            names.add(name.value)
+        return node
 
 
 _NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")

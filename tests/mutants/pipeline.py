@@ -12,6 +12,13 @@ SUBMIT = "tests/pipeline/test_submit.py"
 
 MUTANTS = [
     Mutant(
+        "a-section-that-is-there-twice-counts-in-part",
+        file="components/cxr/config.py",
+        old="if name.value in names:",
+        new="if False:",
+        test="tests/components/cxr/test_config.py::test_bad_yaml",
+    ),
+    Mutant(
         "sigterm-leaves-the-step-to-itself",
         file="pipeline/run.py",
         old="before = signal.signal(signal.SIGTERM, terminate)",

@@ -99,6 +99,8 @@ def test_yaml(tmp_path: Path) -> None:
         ("trian: {}", ["unknown section", "trian", "Did you mean train?"]),
         ("- a", ["not a mapping", "found list"]),
         ("a: [", ["not valid YAML", "line 1"]),
+        ("train: {epochs: 3}\nroot: x\ntrain: {seed: 1}", ["not valid YAML", "train is there twice", "line 3"]),
+        ("train: {seed: 0, text: {sections: []}, seed: 1}", ["not valid YAML", "seed is there twice"]),
     ],
 )
 def test_bad_yaml(tmp_path: Path, text: str, parts: list[str]) -> None:
@@ -129,7 +131,8 @@ def test_overrides_are_yaml_and_leave_the_original_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "assignment", ["train.epochs", "=3", "train..x=1", "trian.x=1", "train.epochs.x=1", "train.epochs=["]
+    "assignment",
+    ["train.epochs", "=3", "train..x=1", "trian.x=1", "train.epochs.x=1", "train.epochs=["],
 )
 def test_bad_overrides(assignment: str) -> None:
     with pytest.raises(UserError, match="--set"):
