@@ -118,9 +118,11 @@ def load_mapping(path: Path, *, what: str) -> dict[str, Any]:
             found=error.strerror,
             remedy=f"Check --{option}.",
         ) from None
+    except UnicodeDecodeError:
+        raise UserError("bad-yaml", f"{what} is not UTF-8", where=path, remedy="Save it as UTF-8.") from None
     try:
         values = _read_yaml(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError is of a date such as 2026-02-30
         detail = " ".join(str(error).split())
         raise UserError("bad-yaml", f"{what} is not valid YAML", where=path, found=detail) from None
     values = {} if values is None else values
@@ -160,7 +162,7 @@ def with_overrides(values: Mapping[str, Any], assignments: Iterable[str]) -> dic
             )
         try:
             value = _read_yaml(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError):
             raise UserError(
                 "bad-override", "bad override", where=f"--set {assignment}", expected="a YAML value after ="
             ) from None

@@ -99,6 +99,7 @@ def test_yaml(tmp_path: Path) -> None:
         ("trian: {}", ["unknown section", "trian", "Did you mean train?"]),
         ("- a", ["not a mapping", "found list"]),
         ("a: [", ["not valid YAML", "line 1"]),
+        ("root: 2026-02-30", ["not valid YAML", "day is out of range"]),
         ("train: {epochs: 3}\nroot: x\ntrain: {seed: 1}", ["not valid YAML", "train is there twice", "line 3"]),
         ("train: {seed: 0, text: {sections: []}, seed: 1}", ["not valid YAML", "seed is there twice"]),
     ],
@@ -108,6 +109,16 @@ def test_bad_yaml(tmp_path: Path, text: str, parts: list[str]) -> None:
         load_yaml(write(tmp_path, text))
     for part in [*parts, "c.yaml"]:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_another_encoding_than_utf_8_is_told(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("root: Röntgen\n", encoding=encoding)
+    with pytest.raises(UserError, match=r"configuration is not UTF-8: .*c\.yaml\. Save it as UTF-8\."):
+        load_yaml(path)
+    path.write_text("root: Röntgen\n", encoding="utf-8-sig")  # as Notepad may
+    assert load_yaml(path) == {"root": "Röntgen"}
 
 
 @pytest.mark.parametrize("text", ["12:00:00", "1:30:00", "30:00", "1:30.5", "-1:30"])
@@ -132,7 +143,7 @@ def test_overrides_are_yaml_and_leave_the_original_alone() -> None:
 
 @pytest.mark.parametrize(
     "assignment",
-    ["train.epochs", "=3", "train..x=1", "trian.x=1", "train.epochs.x=1", "train.epochs=["],
+    ["train.epochs", "=3", "train..x=1", "trian.x=1", "train.epochs.x=1", "train.epochs=[", "train.x=2026-02-30"],
 )
 def test_bad_overrides(assignment: str) -> None:
     with pytest.raises(UserError, match="--set"):
