@@ -168,7 +168,7 @@ def with_overrides(values: Mapping[str, Any], assignments: Iterable[str]) -> dic
             ) from None
         node = result
         for key in keys[:-1]:
-            child = node.setdefault(key, {})
+            child = {} if node.get(key) is None else node[key]
             if not isinstance(child, dict):
                 raise UserError(
                     "bad-override",
@@ -177,7 +177,7 @@ def with_overrides(values: Mapping[str, Any], assignments: Iterable[str]) -> dic
                     found=f"{key} is a value",
                     expected="a section",
                 )
-            node = child
+            node[key] = node = child
         node[keys[-1]] = value
     return result
 

@@ -141,6 +141,11 @@ def test_overrides_are_yaml_and_leave_the_original_alone() -> None:
     assert values == {"train": {"epochs": 3}}
 
 
+def test_overrides_go_into_a_section_without_anything_in_it(tmp_path: Path) -> None:
+    values = load_yaml(write(tmp_path, "train:\n  # epochs: 3\n"))
+    assert with_overrides(values, ["train.text.sections=[]"]) == {"train": {"text": {"sections": []}}}
+
+
 @pytest.mark.parametrize(
     "assignment",
     ["train.epochs", "=3", "train..x=1", "trian.x=1", "train.epochs.x=1", "train.epochs=[", "train.x=2026-02-30"],
