@@ -175,7 +175,7 @@ def doctor(
 def mlflow(
     config: ConfigOption,
     overrides: SetOption,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
     browse: Annotated[bool, typer.Option(help="Open a browser, where this machine has a screen.")] = True,
 ) -> None:
     """Show the runs of a configuration's root in MLflow's pages, until Ctrl-C."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -54,6 +55,16 @@ def show_runs(root: Root, *, experiment: str, port: int, browse: bool) -> None:
         print(f"runs are tracked by a server: {experiment_link(without_secret(uri), experiment_id)}")
         return
     server = f"http://127.0.0.1:{port}"
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:  # such as MLflow on another root, whose pages would be taken for these
+        raise UserError(
+            "no-mlflow",
+            "MLflow's server does not start",
+            where=server,
+            found=os.strerror(error.errno or 0),
+            remedy="Try another --port.",
+        ) from None
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1"]
     # A session of its own: Ctrl-C reaches this process alone, which then ends the server without its traceback.

@@ -12,6 +12,13 @@ SUBMIT = "tests/pipeline/test_submit.py"
 
 MUTANTS = [
     Mutant(
+        "another-servers-pages-are-taken-for-these",
+        file="pipeline/mlflow_ui.py",
+        old='socket.create_server(("127.0.0.1", port)).close()',
+        new="pass",
+        test="tests/pipeline/test_mlflow_ui.py::test_a_port_that_is_taken_is_one_line",
+    ),
+    Mutant(
         "a-section-that-is-there-twice-counts-in-part",
         file="components/cxr/config.py",
         old="if name.value in names:",
