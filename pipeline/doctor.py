@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import socket
 import urllib.error
@@ -133,8 +134,8 @@ def _mlflow(config: PipelineConfig, *, pods: bool) -> str:
     except urllib.error.HTTPError as error:
         remedy = "Check the address, and `mlflow server --allowed-hosts`."
         raise UserError("mlflow-refuses", "MLflow refuses", where=shown, found=error.code, remedy=remedy) from None
-    except OSError as error:
-        reason = getattr(error, "reason", error)
+    except (http.client.HTTPException, OSError) as error:
+        reason = getattr(error, "reason", error) if isinstance(error, OSError) else "no answer by HTTP"
         if pods and isinstance(reason, socket.gaierror):
             raise _UnknownError(f"{shown}: no such name on this machine; in the cluster there may be") from None
         remedy = f"Start `mlflow server`, or fix {TRACKING}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import io
 import json
 import os
@@ -52,7 +53,7 @@ def check_endpoint(endpoint: str) -> str:
         raise UserError(
             "kfp-unavailable", "Kubeflow Pipelines does not answer", where=endpoint, found=found, remedy=remedy
         ) from None
-    except ValueError:
+    except (http.client.HTTPException, ValueError):  # the first of a port where nobody speaks HTTP, such as gRPC's
         remedy = f"A login page, perhaps: set {TOKEN_VARIABLE}, or check the address."
         raise UserError("not-kfp", "not the API of Kubeflow Pipelines", where=endpoint, remedy=remedy) from None
     return endpoint

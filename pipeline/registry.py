@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import shutil
 import subprocess
@@ -73,7 +74,7 @@ def _status(host: str, name: str, reference: str) -> int | None:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
-    except OSError:
+    except (http.client.HTTPException, OSError):
         return None
 
 

@@ -12,6 +12,13 @@ SUBMIT = "tests/pipeline/test_submit.py"
 
 MUTANTS = [
     Mutant(
+        "doctor-ends-with-a-traceback-at-another-protocol",
+        file="pipeline/doctor.py",
+        old="except (http.client.HTTPException, OSError) as error:",
+        new="except OSError as error:",
+        test="tests/pipeline/test_doctor.py::test_a_port_where_nobody_speaks_http_is_told",
+    ),
+    Mutant(
         "another-servers-pages-are-taken-for-these",
         file="pipeline/mlflow_ui.py",
         old='socket.create_server(("127.0.0.1", port)).close()',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socketserver
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -39,6 +40,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
+
+
+class NoHttp(socketserver.BaseRequestHandler):
+    """The first frame of HTTP/2, which http.client takes for a line without sense."""
+
+    def handle(self) -> None:
+        self.request.recv(1000)
+        self.request.sendall(b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\r\n")
 
 
 @pytest.fixture
@@ -135,6 +144,22 @@ def test_a_login_page_and_a_refusal_are_told_apart(host: str, gcs_bucket: str) -
     assert lines(doctor("--endpoint", f"http://{host}/nothing"))["endpoint"][1].endswith(
         "found 404. Check the address."
     )
+
+
+def test_a_port_where_nobody_speaks_http_is_told(gcs_bucket: str) -> None:
+    """Such as that of gRPC, which stands beside the right one."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), NoHttp) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        host = f"127.0.0.1:{server.server_address[1]}"
+        options = [f"root={gcs_bucket}", f"platform.env.MLFLOW_TRACKING_URI=http://{host}"]
+        options.append(f"platform.images.train={host}/cxrflow/train:1.0")
+        arguments = [part for option in options for part in ("--set", option)]
+        found = lines(doctor(*arguments, "--endpoint", f"http://{host}"))
+        server.shutdown()
+    assert found["endpoint"][0] == found["mlflow"][0] == "fail"
+    assert f"not the API of Kubeflow Pipelines: http://{host}. " in found["endpoint"][1]
+    assert f"MLflow does not answer: http://{host}; found no answer by HTTP. " in found["mlflow"][1]
+    assert found["image train"][0] == "?"
 
 
 def test_a_name_that_only_the_cluster_knows_is_not_a_failure(host: str) -> None:
