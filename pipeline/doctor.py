@@ -125,6 +125,9 @@ def _mlflow(config: PipelineConfig, *, pods: bool) -> str:
             f"set platform.env.{TRACKING}, unless a secret or Kubeflow's MLflow plugin gives it to the pods"
         )
     parts = urllib.parse.urlsplit(uri)
+    if "://" not in uri and uri != "databricks":
+        expected = "an address such as http://localhost:5000"
+        raise UserError("no-mlflow", "no address of MLflow", where=TRACKING, expected=expected)
     if parts.scheme not in ("http", "https"):
         return f"{without_secret(uri)}, no server needed"
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")

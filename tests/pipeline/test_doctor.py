@@ -162,6 +162,12 @@ def test_a_port_where_nobody_speaks_http_is_told(gcs_bucket: str) -> None:
     assert found["image train"][0] == "?"
 
 
+@pytest.mark.parametrize("uri", ["localhost:5000", "mlflow.example.org"])
+def test_an_address_of_mlflow_without_http_is_told(uri: str, blob_config: Path) -> None:
+    status, text = lines(doctor(config=blob_config, MLFLOW_TRACKING_URI=uri))["mlflow"]
+    assert (status, text.startswith("no address of MLflow: MLFLOW_TRACKING_URI; expected an address")) == ("fail", True)
+
+
 def test_a_name_that_only_the_cluster_knows_is_not_a_failure(host: str) -> None:
     arguments = ["--set", "platform.env.MLFLOW_TRACKING_URI=http://mlflow.mlops.invalid:5000"]
     status, text = lines(doctor(*arguments, "--endpoint", f"http://{host}"))["mlflow"]
