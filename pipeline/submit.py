@@ -84,18 +84,20 @@ def _upload(client: Client, config: PipelineConfig, *, namespace: str | None) ->
         file = Path(folder, "cxr_pipeline.yaml")
         compile_pipeline(config, file, target="kfp")
         version = content_hash(json.dumps(list(yaml.safe_load_all(file.read_text())), sort_keys=True))
-        same_name = {"operation": 1, "key": "display_name", "stringValue": PIPELINE}  # 1: equals
-        pipelines = client.list_pipelines(filter=json.dumps({"predicates": [same_name]}), namespace=namespace).pipelines
+        pipelines = client.list_pipelines(filter=_named(PIPELINE), namespace=namespace).pipelines
         if pipelines:
             pipeline_id = pipelines[0].pipeline_id
         else:
             pipeline_id = client.upload_pipeline(str(file), PIPELINE, namespace=namespace).pipeline_id
-        known = client.list_pipeline_versions(pipeline_id, page_size=100, sort_by="created_at desc")
-        for found in known.pipeline_versions or ():
-            if found.display_name == version:
-                return pipeline_id, found.pipeline_version_id, version
-        uploaded = client.upload_pipeline_version(str(file), version, pipeline_id=pipeline_id)
-        return pipeline_id, uploaded.pipeline_version_id, version
+        known = client.list_pipeline_versions(pipeline_id, filter=_named(version)).pipeline_versions
+        found = known[0] if known else client.upload_pipeline_version(str(file), version, pipeline_id=pipeline_id)
+        return pipeline_id, found.pipeline_version_id, version
+
+
+def _named(name: str) -> str:
+    """The API's filter for what has a name."""
+    same_name = {"operation": 1, "key": "display_name", "stringValue": name}  # 1: equals
+    return json.dumps({"predicates": [same_name]})
 
 
 def _wait(client: Client, run_id: str, link: str) -> None:

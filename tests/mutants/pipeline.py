@@ -12,6 +12,13 @@ SUBMIT = "tests/pipeline/test_submit.py"
 
 MUTANTS = [
     Mutant(
+        "a-version-is-found-among-the-newest-only",
+        file="pipeline/submit.py",
+        old="list_pipeline_versions(pipeline_id, filter=_named(version))",
+        new='list_pipeline_versions(pipeline_id, page_size=100, sort_by="created_at desc")',
+        test="tests/pipeline/test_submit.py::test_a_version_is_found_among_any_number",
+    ),
+    Mutant(
         "doctor-ends-with-a-traceback-at-another-protocol",
         file="pipeline/doctor.py",
         old="except (http.client.HTTPException, OSError) as error:",

@@ -54,7 +54,9 @@ class Handler(BaseHTTPRequestHandler):
             found = [row for row in named(server.pipelines, query) if row["namespace"] == query.get("namespace")]
             self.answer({"pipelines": found} if found else {})
         elif path.endswith("/versions"):
-            self.answer({"pipeline_versions": server.versions[::-1]})
+            newest = server.versions[::-1]
+            found = named(newest, query) if "filter" in query else newest
+            self.answer({"pipeline_versions": found[: int(query["page_size"])]})
         elif path.startswith("/runs/"):
             if server.broken_answers:
                 server.broken_answers -= 1
@@ -76,6 +78,9 @@ class Handler(BaseHTTPRequestHandler):
                 pipeline = server.added(
                     server.pipelines, "pipeline", {"display_name": name, "namespace": query.get("namespace")}
                 )["pipeline_id"]
+            if name in {version["display_name"] for version in server.versions}:
+                self.answer({"code": 6, "message": f"Already exist error: version {name}"}, 409)
+                return
             version = {"pipeline_id": pipeline, "display_name": name, "documents": documents}
             self.answer({**server.added(server.versions, "pipeline_version", version), "documents": None})
             return

@@ -78,6 +78,17 @@ def test_only_a_changed_pipeline_is_a_new_version(kubeflow: FakeKubeflow) -> Non
     assert len(kubeflow.experiments) == 1
 
 
+def test_a_version_is_found_among_any_number(kubeflow: FakeKubeflow) -> None:
+    """The API refuses a second one of the same name."""
+    assert submit(kubeflow, "--no-wait").exit_code == 0
+    for i in range(150):
+        kubeflow.added(kubeflow.versions, "pipeline_version", {"pipeline_id": "pipeline-1", "display_name": f"v{i}"})
+    done = submit(kubeflow, "--no-wait")
+    assert done.exit_code == 0, done.stderr
+    first, second = (run["pipeline_version_reference"] for run in kubeflow.runs)
+    assert first == second
+
+
 @pytest.mark.parametrize(
     ("state", "failure", "message"),
     [
