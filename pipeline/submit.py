@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -75,7 +76,11 @@ def submit(config: PipelineConfig, *, endpoint: str, experiment: str, namespace:
     link = f"{interface}/#/runs/details/{run.run_id}"
     print(f"submit: {PIPELINE} {version}, experiment {experiment}: {link}", flush=True)
     if wait:
-        _wait(client, run.run_id, link)
+        try:
+            _wait(client, run.run_id, link)
+        except KeyboardInterrupt:  # the same command again would start another run
+            print(f"submit: interrupted; the run goes on: {link}", file=sys.stderr, flush=True)
+            raise SystemExit(130) from None
 
 
 def _upload(client: Client, config: PipelineConfig, *, namespace: str | None) -> tuple[str, str, str]:

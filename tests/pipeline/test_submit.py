@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -147,6 +148,22 @@ def test_a_profiles_pipeline_and_experiment_are_in_its_namespace(kubeflow: FakeK
         assert submit(kubeflow, "--no-wait", "--namespace", "radiology").exit_code == 0
     assert [pipeline["namespace"] for pipeline in kubeflow.pipelines] == ["radiology"]
     assert [experiment["namespace"] for experiment in kubeflow.experiments] == ["radiology"]
+
+
+def test_interrupting_the_wait_says_that_the_run_goes_on(kubeflow: FakeKubeflow, tmp_path: Path) -> None:
+    """And does not ask for the same command again, which would start another run."""
+    kubeflow.states = ["RUNNING"]
+    python = [sys.executable, "-m", "pipeline", "submit", "--config", str(DEMO), "--set", ROOT]
+    environment = os.environ | {"HOME": str(tmp_path), "KF_PIPELINES_ENDPOINT": kubeflow.url}
+    with subprocess.Popen(
+        python, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if line == "submit: running\n")
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == f"submit: interrupted; the run goes on: {kubeflow.url}/#/runs/details/run-1\n"
 
 
 def test_what_the_api_refuses_is_told_in_its_words(kubeflow: FakeKubeflow) -> None:
