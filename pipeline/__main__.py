@@ -68,7 +68,8 @@ def run(
     else:
         evaluation = run_locally(pipeline, log=log)
     if evaluation is not None:
-        print_summary(pipeline, evaluation, config_file=config, seconds=time.monotonic() - started)
+        seconds = time.monotonic() - started
+        print_summary(pipeline, evaluation, config_file=config, overrides=overrides, seconds=seconds)
 
 
 def _check_wait(runner: str, *, wait: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from components.cxr.decision import load_decision
@@ -14,8 +16,14 @@ from pipeline.config import PipelineConfig
 __all__ = ["print_summary"]
 
 
-def print_summary(config: PipelineConfig, evaluation: Storage, *, config_file: Path, seconds: float) -> None:
-    """Print the per-pathology table, the folders and the next commands."""
+def print_summary(
+    config: PipelineConfig, evaluation: Storage, *, config_file: Path, overrides: Sequence[str], seconds: float
+) -> None:
+    """Print the per-pathology table, the folders and the next commands.
+
+    Args:
+        overrides: of the configuration file, by which the commands find the same root.
+    """
     root = Root(config.root)
     print()
     print_report(load_report(evaluation), load_decision(evaluation))
@@ -28,5 +36,9 @@ def print_summary(config: PipelineConfig, evaluation: Storage, *, config_file: P
     print(f"\nDone in {int(seconds // 60)} min {int(seconds % 60)} s. Everything is under {root.uri}:")
     for name, uri in rows.items():
         print(f"  {name:<11} {uri}")
-    print(f"\nNext:\n  make mlflow CONFIG={config_file}   curves, metrics and the registered model in a browser")
-    print(f"  make serve CONFIG={config_file}    the deployed model on http://127.0.0.1:8000")
+    mlflow, serve = f"make mlflow CONFIG={config_file}", f"make serve CONFIG={config_file} "
+    if overrides:
+        options = shlex.join(["--config", str(config_file), *(part for each in overrides for part in ("--set", each))])
+        mlflow, serve = f"python -m pipeline mlflow {options}", f"python -m components.serve {options}"
+    print(f"\nNext:\n  {mlflow}   curves, metrics and the registered model in a browser")
+    print(f"  {serve}   the deployed model on http://127.0.0.1:8000")

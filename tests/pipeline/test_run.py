@@ -134,6 +134,9 @@ def test_a_model_that_is_not_better_is_not_deployed(blob_config: Path, root: Pat
     worse = run(blob_config, "train.epochs=1")
     assert "Not promoted" in worse.stdout
     assert "serve:" not in worse.stdout
+    told = f"--config {blob_config} --set train.epochs=1 "
+    for command in (f"  python -m pipeline mlflow {told}", f"  python -m components.serve {told}"):
+        assert command in worse.stdout, "the file alone may name another root"
     assert (root / "deployed" / "current.json").read_text() == before
 
 
