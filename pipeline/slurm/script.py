@@ -104,9 +104,10 @@ def batch_script(config: PipelineConfig, job: Job, run: Path) -> str:
 def _options(config: PipelineConfig, job: Job, run: Path) -> list[str]:
     platform = config.platform
     wanted, resources = platform.slurm.job(job.step), platform.step(job.step)
-    options = [f"--job-name=cxrflow-{job.name}", f"--output={log_of(run, job)}", "--open-mode=append", "--requeue"]
+    log = log_of(run, job) if job.copies is None else run / f"{job.name}-%a.log"
+    options = [f"--job-name=cxrflow-{job.name}", f"--output={shlex.quote(str(log))}"]
+    options += ["--open-mode=append", "--requeue"]
     if job.copies is not None:
-        options[1] = f"--output={run}/{job.name}-%a.log"
         options.append(f"--array=0-{job.copies - 1}")
     nodes = config.arguments["train"]["num_nodes"] if job.name == "train" else 1
     options += [f"--nodes={nodes}", "--ntasks-per-node=1"]

@@ -159,6 +159,16 @@ def test_a_script_asks_for_what_the_platform_says(run: Run) -> None:
         assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
 
 
+def test_a_root_may_have_a_blank_in_its_name(run: Run) -> None:
+    """sbatch takes what follows a blank for the next option, unless it is quoted."""
+    config, folder = run()
+    for job in load_plan(folder).jobs:
+        script = batch_script(config, job, folder / "chest films")
+        name = job.name if job.copies is None else f"{job.name}-%a"
+        assert f"\n#SBATCH --output='{folder}/chest films/{name}.log'\n" in script
+        assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
 def test_what_the_page_asks_for_can_be_asked_for(tmp_path: Path) -> None:
     text = (CONFIGS.parents[1] / "docs/slurm.md").read_text()
     blocks = [
