@@ -49,14 +49,13 @@ def run_locally(config: PipelineConfig, *, log: Path, runner: Runner | None = No
         log: file for everything that kfp and the steps print; the steps' own lines go to stdout as well.
 
     Raises:
-        UserError: a step failed, or one that should have run left no result.
+        UserError: a step failed, or one that should have run left no result; or no log can be written there.
     """
     from kfp import components, local
 
     from pipeline.compile import compile_pipeline
 
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="cxrflow-") as temporary, log.open("w") as file:
+    with tempfile.TemporaryDirectory(prefix="cxrflow-") as temporary, _opened(log) as file:
         compiled, pointers = Path(temporary, "cxr_pipeline.yaml"), Path(temporary, "pointers")
         output = _StepLines(sys.stdout, file)
         workspace = Path(temporary, "workspace")
@@ -74,6 +73,20 @@ def run_locally(config: PipelineConfig, *, log: Path, runner: Runner | None = No
                 _evaluation(pointers, config.platform.partitions, log=log)
                 raise
         return _evaluation(pointers, config.platform.partitions, log=log)
+
+
+def _opened(log: Path) -> TextIO:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("w")
+    except OSError as error:
+        raise UserError(
+            "cannot-write",
+            "cannot write the log",
+            where=log,
+            found=error.strerror,
+            remedy="Set --log to another file.",
+        ) from None
 
 
 def _evaluation(pointers: Path, num_partitions: int, *, log: Path) -> Storage:

@@ -16,7 +16,8 @@ import yaml
 from components.cxr.errors import UserError
 from components.cxr.report import load_report
 from components.cxr.storage.storage import open_storage
-from pipeline.run import _evaluation
+from pipeline.config import CONFIGS, load_pipeline_config
+from pipeline.run import _evaluation, run_locally
 
 pytestmark = pytest.mark.timeout(900)  # whole pipelines; seconds each on an idle machine
 
@@ -138,6 +139,14 @@ def test_a_model_that_is_not_better_is_not_deployed(blob_config: Path, root: Pat
     for command in (f"  python -m pipeline mlflow {told}", f"  python -m components.serve {told}"):
         assert command in worse.stdout, "the file alone may name another root"
     assert (root / "deployed" / "current.json").read_text() == before
+
+
+@pytest.mark.parametrize("log", ["", "file/pipeline.log"])
+def test_a_log_that_cannot_be_written_is_one_line(log: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    config = load_pipeline_config(CONFIGS / "demo.yaml")
+    with pytest.raises(UserError, match=r"cannot write the log: .*Set --log to another file\."):
+        run_locally(config, log=tmp_path / log)
 
 
 @pytest.mark.parametrize("promoted", [True, False])
