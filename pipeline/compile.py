@@ -13,6 +13,7 @@ import typer
 from kfp.compiler import Compiler
 
 from components.cxr.cli import SetOption, run_cli
+from components.cxr.errors import UserError
 from pipeline.config import CONFIGS, PipelineConfig, Target, load_pipeline_config
 from pipeline.dag import build
 from pipeline.encoders import check_encoders
@@ -27,10 +28,16 @@ def compile_pipeline(config: PipelineConfig, output: Path, *, target: Target | N
         target: None for a run on this machine.
 
     Raises:
-        UserError: section `platform` asks for what the target cannot do.
+        UserError: section `platform` asks for what the target cannot do, or the file has another ending than .yaml or
+            cannot be written.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    Compiler().compile(build(config, target), str(output))
+    if output.suffix != ".yaml":
+        raise UserError("not-yaml", "no name of a YAML file", where="--output", found=output, expected="NAME.yaml")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        Compiler().compile(build(config, target), str(output))
+    except OSError as error:
+        raise UserError("cannot-write", "cannot write", where=output, found=error.strerror) from None
 
 
 def main(

@@ -250,3 +250,18 @@ def test_the_command_takes_the_target(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == "wrote v.yaml for vertex\n"
     assert len(list(yaml.safe_load_all((tmp_path / "v.yaml").read_text()))) == 1
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("pipeline.json", r"no name of a YAML file: --output; found .*pipeline\.json, expected NAME\.yaml"),
+        ("file/pipeline.yaml", r"cannot write: .*pipeline\.yaml; found (Not a directory|File exists)"),
+        ("folder.yaml", r"cannot write: .*folder\.yaml; found Is a directory"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_one_line(output: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.yaml").mkdir()
+    with pytest.raises(UserError, match=message):
+        compile_pipeline(configured(), tmp_path / output, target="kfp")
