@@ -20,8 +20,7 @@ from rich.table import Table
 
 from components.cxr.cli import load_config
 from components.cxr.errors import UserError
-from components.cxr.shards import LoadedManifest, load_manifest
-from components.cxr.storage.pointers import read_pointer
+from components.cxr.shards import MANIFEST, LoadedManifest, load_manifest
 from components.cxr.storage.storage import Root, open_storage
 from components.cxr.tracking.identity import NOTE, data_set_name, run_name
 from components.cxr.tracking.tracked_run import TrackedRun
@@ -83,7 +82,7 @@ def sweep(pipeline: PipelineConfig, wanted: Wanted) -> Path | None:
     train = pipeline.arguments["train"] | {ENSEMBLE: 1}
     space = load_space(wanted.space_file, train)
     root = Root(pipeline.root)
-    loaded = _preprocessed(root, wanted.config_file, wanted.overrides)
+    loaded = _preprocessed(wanted.config_file, wanted.overrides)
     key = study_key(train, space, loaded.hash)
     with opened_study(root, key, storage=wanted.storage, seed=train["seed"], prune=wanted.prune) as study:
         ended = len(study.get_trials(deepcopy=False, states=ENDED))
@@ -112,15 +111,19 @@ def sweep(pipeline: PipelineConfig, wanted: Wanted) -> Path | None:
         return best
 
 
-def _preprocessed(root: Root, config_file: Path, overrides: Sequence[str]) -> LoadedManifest:
-    """The data set of the configuration, made where it is not there yet, in a process of its own."""
+def _preprocessed(config_file: Path, overrides: Sequence[str]) -> LoadedManifest:
+    """The data set of the configuration, made where it is not there yet, in a process of its own.
+
+    That says at its end where it is; `latest/` may name that of another run by then.
+    """
     options = [part for override in overrides for part in ("--set", override)]
     command = [sys.executable, "-m", "components.preprocess", "--config", str(config_file), *options]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["error: preprocess failed"]
         raise UserError.from_line(lines[-1])
-    return load_manifest(open_storage(read_pointer(root, "manifest", made_by="preprocess")))
+    manifest = done.stdout.rpartition("\nmanifest: ")[2].rstrip("\n")
+    return load_manifest(open_storage(manifest.removesuffix(f"/{MANIFEST}")))
 
 
 class _Running(NamedTuple):

@@ -20,8 +20,8 @@ import yaml
 from optuna.trial import TrialState
 
 from components.cxr.errors import UserError
-from components.cxr.shards import load_manifest
-from components.cxr.storage.pointers import read_pointer
+from components.cxr.shards import MANIFEST, load_manifest
+from components.cxr.storage.pointers import read_pointer, write_pointer
 from components.cxr.storage.storage import Root, open_storage
 from components.cxr.tracking.mlflow_server import quiet_mlflow, tracking_uri
 from components.cxr.tracking.tracked_run import TrackedRun
@@ -29,7 +29,7 @@ from components.train.config import TrainConfig
 from pipeline.config import load_pipeline_config
 from pipeline.sweep.space import Dimension, load_space, with_values
 from pipeline.sweep.study import ENDED, OWNER, LostTrials, give_back, opened_study, sign, study_key, under_way
-from pipeline.sweep.sweep import Wanted, _run_trials, sweep
+from pipeline.sweep.sweep import Wanted, _preprocessed, _run_trials, sweep
 from pipeline.sweep.trial import run_trial
 
 REPOSITORY = Path(__file__).parents[2]
@@ -74,6 +74,22 @@ def test_an_empty_space_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     assert done.stderr.endswith("  [empty-space]\n")
     assert done.stderr.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "space.yaml"}
+
+
+def test_a_sweep_takes_its_own_data_set_where_another_run_has_made_one_meanwhile(
+    blob_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, run = Root(tmp_path / "root"), subprocess.run
+
+    def run_beside_another(*arguments: Any, **options: Any) -> Any:
+        done = run(*arguments, **options)
+        write_pointer(root, "manifest", root.data("another").uri)
+        return done
+
+    monkeypatch.setattr(subprocess, "run", run_beside_another)
+    found = _preprocessed(blob_config, [f"root={root.uri}"])
+    assert found.storage.exists(MANIFEST)
+    assert found.storage.uri.startswith(f"{root.uri}/data/")
 
 
 def test_the_space_of_the_page_is_one_of_the_demo(tmp_path: Path) -> None:
