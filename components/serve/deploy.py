@@ -114,7 +114,7 @@ def _restore(config: ServeConfig, root: Root, current: Deployment, report: Repor
                 remedy="Deploy that evaluation to bring it back to the cluster.",
             )
         served = with_room(config, report)
-        with rolled_out(served, current, root=root, current=None, published=lambda: False) as server:
+        with rolled_out(served, current, root=root, current=current, published=lambda: False) as server:
             check_served(config, server, report, manifest=manifest)
 
 

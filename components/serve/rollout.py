@@ -219,7 +219,7 @@ class _Rollout:
         """What brings the object back to its present state; after an attempt that was cut off, to the current model."""
         before = copy.deepcopy(found)
         model, pod = _model(before), _get(before, self._engine.pod)
-        if model == self._deployment.bundle_hash:
+        if model == self._deployment.bundle_hash and self._current != self._deployment:
             if self._current is None:
                 return lambda: self._objects.delete(self._name)
             model, pod = self._current.bundle_hash, self._pod(before, self._current)

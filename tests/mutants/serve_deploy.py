@@ -317,4 +317,12 @@ MUTANTS = [
         new="        for step in self._undo[:0]:\n",
         test=f"{ROLLOUT}::test_a_first_rollout_that_fails_leaves_nothing",
     ),
+    Mutant(
+        "a-model-in-service-is-deleted-when-its-pods-are-away",
+        file="components/serve/deploy.py",
+        old="root=root, current=current, published=lambda: False",
+        new="root=root, current=None, published=lambda: False",
+        test="tests/components/serve/test_deploy_cluster.py"
+        "::test_a_model_in_service_is_not_taken_down_when_its_pods_are_away_for_a_while",
+    ),
 ]

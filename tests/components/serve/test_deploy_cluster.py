@@ -84,6 +84,21 @@ def test_deploy_rolls_out_checks_and_points_last(
 
 
 @pytest.mark.usefixtures("one_check")
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_model_in_service_is_not_taken_down_when_its_pods_are_away_for_a_while(
+    target: str, world: World, kube: KubeApi, server: RunningServer
+) -> None:
+    work(kube)
+    done = _deploy(world, config_of(target, server.address))
+    before = copy.deepcopy(kube.objects[PLURAL[target]]["cxrflow-serve"]["spec"])
+    work(kube, after=10**9)
+    with pytest.raises(UserError, match="the rollout failed"):
+        _deploy(world, config_of(target, server.address, rollout_timeout_s=0.1))
+    assert kube.objects[PLURAL[target]]["cxrflow-serve"]["spec"] == before
+    assert read_deployment(world.root).deployment == done
+
+
+@pytest.mark.usefixtures("one_check")
 def test_deploy_publishes_nothing_that_the_cluster_does_not_answer(
     world: World, kube: KubeApi, server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
