@@ -28,7 +28,7 @@ def deploy(
 
     In order: the check, the copy under `deployed/`, for a cluster the rollout and the check of what it serves, the
     pointer, MLflow. Whatever the moment of a crash, running it again completes it; a model that is current already is
-    not checked again, unless its copy is damaged, and made anew, or the cluster does not have it.
+    not checked again, unless its copy is damaged, and made anew, or the cluster does not have it as configured.
 
     Args:
         bundle: the trained model.
@@ -98,12 +98,13 @@ def _repair(config: ServeConfig, root: Root, current: Deployment, bundle: Storag
 
 
 def _restore(config: ServeConfig, root: Root, current: Deployment, report: Report, *, manifest: LoadedManifest) -> None:
-    """Roll the current model out where the cluster does not have it: a new target, or a deleted Deployment."""
+    """Roll the current model out where the cluster lacks it: a new target, other settings, or a deleted Deployment."""
     if config.target == "local":
         return
     from components.serve.rollout import rolled_out, serves
 
-    if not serves(config, current, root=root):
+    served = with_room(config, report)
+    if not serves(served, current, root=root):
         if current.operating_points_hash != report.operating_points_hash:
             raise UserError(
                 "other-operating-points",
@@ -113,7 +114,6 @@ def _restore(config: ServeConfig, root: Root, current: Deployment, report: Repor
                 expected=current.operating_points_hash,
                 remedy="Deploy that evaluation to bring it back to the cluster.",
             )
-        served = with_room(config, report)
         with rolled_out(served, current, root=root, current=current, published=lambda: False) as server:
             check_served(config, server, report, manifest=manifest)
 

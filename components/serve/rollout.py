@@ -57,17 +57,17 @@ class ClusterServer(NamedTuple):
 
 
 def serves(config: ServeConfig, deployment: Deployment, *, root: Root) -> bool:
-    """Whether the cluster's object was made for that model, at its present place, and is ready.
+    """Whether the cluster's object was made for that model, at its present place, as configured, and is ready.
 
     Raises:
-        UserError: no cluster, or a refusal.
+        UserError: no cluster, a refusal, or something else of that name.
     """
-    engine = _engine(config)
+    engine, replicas = _engine(config), config.cluster.replicas
     found = Objects(connect(config.cluster.namespace), engine.kind).get(config.cluster.name)
     if found is None or _model(found) != deployment.bundle_hash or not engine.progress(found).ready:
         return False
-    containers = _get(found, engine.pod).get("containers") or []
-    return any(root.at(deployment.bundle).uri in (entry.get("args") or ()) for entry in containers)
+    pod = _get(found, engine.pod)
+    return replicas in (None, _find(found, engine.replicas)) and _has(pod, _pod(config, engine, root, pod, deployment))
 
 
 @contextlib.contextmanager
@@ -205,15 +205,7 @@ class _Rollout:
         )
 
     def _pod(self, found: dict[str, Any], deployment: Deployment) -> dict[str, Any]:
-        return server_pod(
-            self._config,
-            _get(found, self._engine.pod),
-            container=self._engine.container,
-            startup_probe=self._engine.startup_probe,
-            bundle=self._root.at(deployment.bundle).uri,
-            seal=deployment.seal,
-            model_version=deployment.model_version,
-        )
+        return _pod(self._config, self._engine, self._root, _get(found, self._engine.pod), deployment)
 
     def _restoring(self, found: dict[str, Any]) -> Callable[[], object]:
         """What brings the object back to its present state; after an attempt that was cut off, to the current model."""
@@ -251,6 +243,30 @@ class _Rollout:
 
     def _tail(self) -> str:
         return last_lines(self._cluster, self._engine.selector(self._name), container=self._engine.container)
+
+
+def _pod(
+    config: ServeConfig, engine: Engine, root: Root, found: dict[str, Any], deployment: Deployment
+) -> dict[str, Any]:
+    """The spec of a pod that serves a model, made of the present one."""
+    return server_pod(
+        config,
+        found,
+        container=engine.container,
+        startup_probe=engine.startup_probe,
+        bundle=root.at(deployment.bundle).uri,
+        seal=deployment.seal,
+        model_version=deployment.model_version,
+    )
+
+
+def _has(found: object, wanted: object) -> bool:
+    """Whether all that is wanted is there, beside what the cluster and its operators have added."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(_has(found.get(key), value) for key, value in wanted.items())
+    if isinstance(wanted, list) and any(isinstance(entry, dict) for entry in wanted):
+        return isinstance(found, list) and all(any(_has(other, entry) for other in found) for entry in wanted)
+    return found == wanted
 
 
 def _engine(config: ServeConfig) -> Engine:

@@ -325,4 +325,19 @@ MUTANTS = [
         test="tests/components/serve/test_deploy_cluster.py"
         "::test_a_model_in_service_is_not_taken_down_when_its_pods_are_away_for_a_while",
     ),
+    Mutant(
+        "changed-settings-do-not-reach-the-model-in-service",
+        file="components/serve/rollout.py",
+        old="_has(pod, _pod(config, engine, root, pod, deployment))",
+        new="bool(pod)",
+        test="tests/components/serve/test_deploy_cluster.py::test_changed_settings_reach_the_model_in_service",
+    ),
+    Mutant(
+        "settings-that-fail-stay-with-the-model-in-service",
+        file="components/serve/rollout.py",
+        old="if model == self._deployment.bundle_hash and self._current != self._deployment:",
+        new="if model == self._deployment.bundle_hash:",
+        test="tests/components/serve/test_deploy_cluster.py"
+        "::test_a_model_in_service_is_not_taken_down_when_its_pods_are_away_for_a_while",
+    ),
 ]

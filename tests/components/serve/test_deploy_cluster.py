@@ -38,6 +38,7 @@ from tests.components.serve.cluster import (
     config_of,
     deployment_of,
     other_versions,
+    pod_of,
     roll,
     work,
 )
@@ -92,10 +93,44 @@ def test_a_model_in_service_is_not_taken_down_when_its_pods_are_away_for_a_while
     done = _deploy(world, config_of(target, server.address))
     before = copy.deepcopy(kube.objects[PLURAL[target]]["cxrflow-serve"]["spec"])
     work(kube, after=10**9)
-    with pytest.raises(UserError, match="the rollout failed"):
-        _deploy(world, config_of(target, server.address, rollout_timeout_s=0.1))
-    assert kube.objects[PLURAL[target]]["cxrflow-serve"]["spec"] == before
+    for image in ("registry.example/serve:2", "registry.example/serve:3"):
+        with pytest.raises(UserError, match="the rollout failed"):
+            _deploy(world, config_of(target, server.address, image=image, rollout_timeout_s=0.1))
+        assert kube.objects[PLURAL[target]]["cxrflow-serve"]["spec"] == before
     assert read_deployment(world.root).deployment == done
+
+
+@pytest.mark.usefixtures("one_check")
+@pytest.mark.parametrize("target", TARGETS)
+def test_changed_settings_reach_the_model_in_service(
+    target: str, world: World, kube: KubeApi, server: RunningServer
+) -> None:
+    work(kube)
+    done = _deploy(world, config_of(target, server.address))
+    found = kube.objects[PLURAL[target]]["cxrflow-serve"]
+    pod_of(target, found)["volumes"].insert(0, {"name": "operators", "emptyDir": {}})
+    pod_of(target, found)["volumes"][-1]["emptyDir"]["sizeLimit"] = "1Gi"
+    changes: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({}, {}),
+        ({"image": "registry.example/serve:3"}, {}),
+        ({"replicas": 3}, {}),
+        ({"resources": {"cpu": "2"}}, {}),
+        ({}, {"readers": 7}),
+    ]
+    for cluster, own in changes:
+        config = config_of(target, server.address, **cluster).model_copy(update=own)
+        kube.asked.clear()
+        assert _deploy(world, config) == done
+        assert ("patch" in {asked.verb for asked in kube.asked}) == bool(cluster or own), "only where something differs"
+        found = kube.objects[PLURAL[target]]["cxrflow-serve"]
+        (container,) = pod_of(target, found)["containers"]
+        assert container["image"] == config.cluster.image
+        assert f"readers: {config.readers}," in str(container["args"])
+        if config.cluster.replicas is not None:
+            assert (
+                found["spec"]["replicas"] if target == "kubernetes" else found["spec"]["predictor"]["minReplicas"]
+            ) == 3
+    assert container.get("resources", {}).get("limits") == {"cpu": "2"}
 
 
 @pytest.mark.usefixtures("one_check")
