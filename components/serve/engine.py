@@ -32,6 +32,8 @@ class Engine(Protocol):
     """JSON pointer to the pod's spec in the object."""
     replicas: str
     """JSON pointer to the number of pods."""
+    deadline: str | None
+    """JSON pointer to the seconds after which a rollout counts as failed; None for an object that has none."""
 
     def new(self, config: ServeCluster, /) -> dict[str, Any]:
         """The object, with an empty pod."""

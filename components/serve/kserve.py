@@ -20,6 +20,7 @@ class KServe:
     startup_probe = False  # Knative, which KServe may run on, has long refused them
     pod = "/spec/predictor"
     replicas = "/spec/predictor/minReplicas"
+    deadline: str | None = None
 
     def new(self, config: ServeCluster) -> dict[str, Any]:
         """An InferenceService with a custom predictor."""

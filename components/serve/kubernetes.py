@@ -22,6 +22,7 @@ class Kubernetes:
     startup_probe = True
     pod = "/spec/template/spec"
     replicas = "/spec/replicas"
+    deadline: str | None = "/spec/progressDeadlineSeconds"
 
     def new(self, config: ServeCluster) -> dict[str, Any]:
         """A Deployment that never has fewer ready pods than asked for."""
@@ -31,7 +32,6 @@ class Kubernetes:
             "kind": "Deployment",
             "metadata": {"name": config.name, "labels": labels},
             "spec": {
-                "progressDeadlineSeconds": max(1, round(config.rollout_timeout_s)),
                 "selector": {"matchLabels": labels},
                 "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
                 "template": {"metadata": {"labels": labels}, "spec": {}},

@@ -134,17 +134,25 @@ class _Rollout:
             created = self._engine.new(settings)
             created["metadata"]["annotations"] = {ANNOTATION: model}
             _set(created, self._engine.pod, self._pod(created, self._deployment))
-            if settings.replicas is not None:
-                _set(created, self._engine.replicas, settings.replicas)
+            for pointer, number in self._numbers().items():
+                _set(created, pointer, number)
             self._undo.append(lambda: self._objects.delete(self._name))
             self._create_service()
             self._objects.create(created)
         else:
-            operations = self._operations(found, self._pod(found, self._deployment), model, settings.replicas)
+            operations = self._operations(found, self._pod(found, self._deployment), model, self._numbers())
             self._undo.append(self._restoring(found))
             self._create_service()
             self._objects.patch(self._name, operations)
         print(f"serve: {'created' if found is None else 'changed'} {self._where}", flush=True)
+
+    def _numbers(self) -> dict[str, int]:
+        """By JSON pointer; an autoscaler's number of pods is neither set nor put back: it has its own reasons."""
+        settings, engine = self._config.cluster, self._engine
+        numbers = {} if settings.replicas is None else {engine.replicas: settings.replicas}
+        if engine.deadline is not None:
+            numbers[engine.deadline] = max(1, round(settings.rollout_timeout_s))
+        return numbers
 
     def _create_service(self) -> None:
         if (wanted := self._engine.service(self._config.cluster)) is None:
@@ -215,22 +223,20 @@ class _Rollout:
             if self._current is None:
                 return lambda: self._objects.delete(self._name)
             model, pod = self._current.bundle_hash, self._pod(before, self._current)
-        # An autoscaler's number of pods is not put back: it has its own reasons.
-        replicas = None if self._config.cluster.replicas is None else _find(before, self._engine.replicas)
+        numbers = {pointer: number for pointer in self._numbers() if (number := _find(before, pointer)) is not None}
 
         def restore() -> None:
             now = self._objects.get(self._name) or before
-            self._objects.patch(self._name, self._operations(now, pod, model, replicas))
+            self._objects.patch(self._name, self._operations(now, pod, model, numbers))
 
         return restore
 
     def _operations(
-        self, found: dict[str, Any], pod: dict[str, Any], model: str | None, replicas: int | None
+        self, found: dict[str, Any], pod: dict[str, Any], model: str | None, numbers: dict[str, int]
     ) -> list[dict[str, Any]]:
-        """The JSON patch to that pod and annotation; anything else in the object is others' business."""
+        """The JSON patch to that pod, annotation and numbers; anything else in the object is others' business."""
         changes: list[dict[str, Any]] = [{"op": "replace", "path": self._engine.pod, "value": pod}]
-        if replicas is not None:
-            changes.append({"op": "add", "path": self._engine.replicas, "value": replicas})
+        changes += [{"op": "add", "path": pointer, "value": number} for pointer, number in numbers.items()]
         annotations = found["metadata"].get("annotations")
         path = "/metadata/annotations/" + ANNOTATION.replace("/", "~1")
         if model is not None and annotations is None:

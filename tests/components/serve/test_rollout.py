@@ -114,9 +114,13 @@ def test_a_later_rollout_changes_the_model_and_keeps_what_operators_set(
     roll(config_of(target, server.address), evaluated.report.bundle_hash, name="old")
     before = existing(kube, target)
     kube.asked.clear()
-    roll(config_of(target, server.address, image="registry.example/serve:3"), evaluated.report.bundle_hash, name="new")
+    changed = config_of(target, server.address, image="registry.example/serve:3", rollout_timeout_s=1800.0)
+    roll(changed, evaluated.report.bundle_hash, name="new")
     after = kube.objects[PLURAL[target]]["cxrflow-serve"]
     assert bundle_of(target, after) == "/root/deployed/new"
+    assert after["spec"].get("progressDeadlineSeconds") == {"kubernetes": 1800}.get(target), (
+        "as the error's remedy says"
+    )
     (container,) = pod_of(target, after)["containers"]
     assert container["image"] == "registry.example/serve:3"
     assert container["livenessProbe"]["periodSeconds"] == 99
