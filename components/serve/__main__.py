@@ -57,7 +57,7 @@ def main(
     if bundle is None:
         where = open_root(values, root)
         current = _in_service(where, remedy="Run the pipeline, or pass --bundle.")
-        storage, seal = where.at(current.bundle), seal or current.seal
+        storage, seal = where.at(current.bundle), seal or _seal(current, evaluation)
         model_version = model_version or current.model_version
     else:
         storage = open_storage(bundle)
@@ -130,7 +130,7 @@ def predict(
     if place is None:
         where = open_root(values, root)
         current = _in_service(where, remedy="Run the pipeline, or pass --bundle.")
-        place, seal, version = where.at(current.bundle).uri, current.seal, current.model_version
+        place, seal, version = where.at(current.bundle).uri, _seal(current, evaluation), current.model_version
     from components.serve.predict import predict_studies  # seconds, as above
     from components.serve.predict_parts import Model
     from components.serve.studies import studies_in_folder, studies_in_pacs
@@ -231,6 +231,11 @@ def _in_service(root: Root, *, remedy: str) -> Deployment:
     if current is None:
         raise nothing_deployed(root, remedy=remedy)
     return current
+
+
+def _seal(current: Deployment, evaluation: str | None) -> str | None:
+    """The deployed copy's; another evaluation of the model has a seal of its own."""
+    return current.seal if evaluation is None else None
 
 
 def _end_with_stdin() -> None:

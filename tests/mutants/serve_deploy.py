@@ -340,4 +340,12 @@ MUTANTS = [
         test="tests/components/serve/test_deploy_cluster.py"
         "::test_a_model_in_service_is_not_taken_down_when_its_pods_are_away_for_a_while",
     ),
+    Mutant(
+        "another-evaluation-is-compared-with-the-deployed-seal",
+        file="components/serve/__main__.py",
+        old="    return current.seal if evaluation is None else None\n",
+        new="    return current.seal\n",
+        test="tests/components/serve/test_predict.py"
+        "::test_another_evaluation_of_the_deployed_model_has_a_seal_of_its_own",
+    ),
 ]

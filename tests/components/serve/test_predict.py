@@ -19,13 +19,17 @@ from components.cxr.errors import UserError
 from components.cxr.films.pixels import encode_png
 from components.cxr.seal import SEAL, load_seal
 from components.cxr.self_check import SELF_CHECK
-from components.cxr.storage.storage import open_storage
+from components.cxr.storage.storage import ABSENT, open_storage
+from components.serve import __main__ as commands
 from components.serve import predict
 from components.serve.config import ServeConfig
+from components.serve.copies import make_copy
+from components.serve.deployment import write_deployment
 from components.serve.predict import predict_studies
 from components.serve.predict_parts import Model
 from components.serve.studies import studies_in_folder
 from tests.components.processes import wait_for
+from tests.components.serve.cluster import deployment_of
 from tests.components.serve.conftest import SERVER_LIMITS
 
 SECRET = "Doe^Jane 19999999"
@@ -179,6 +183,20 @@ def test_a_model_without_synthetic_studies_is_told_before_it_answers(world, png,
     predicted(folder, tmp_path / "unchecked.parquet", model)
     out = capsys.readouterr().out
     assert out.index("predict: not checked by synthetic studies: ") < out.index("1 of 1 studies answered")
+
+
+def test_another_evaluation_of_the_deployed_model_has_a_seal_of_its_own(world, png, tmp_path, monkeypatch):
+    copy = world.root.deployed().child("copy")
+    seal = make_copy(world.bundle, world.evaluation, copy).hash
+    deployed = deployment_of(world.report.bundle_hash).model_copy(update={"bundle": copy.uri, "seal": seal})
+    write_deployment(world.root, deployed, over=ABSENT)
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "a.png").write_bytes(png)
+    config, out = tmp_path / "config.yaml", tmp_path / "p.parquet"
+    config.write_text(yaml.safe_dump({"root": world.root.uri, "serve": {}}))
+    monkeypatch.setattr(commands, "terminate_cleanly", lambda: None)
+    commands.predict(config, str(out), [], str(tmp_path / "films"), evaluation=world.evaluation.uri)
+    assert pq.read_table(out)["reason"].to_pylist() == [None]
 
 
 def test_films_that_vanish_or_are_none_cost_themselves(model, png, tmp_path):
