@@ -31,7 +31,7 @@ def server_pod(
     """A pod's spec that serves `bundle`.
 
     Of a pod that is there already, everything is kept but the image, the arguments, and what the configuration names:
-    an operator's probes, limits and volumes stay.
+    an operator's probes, limits and volumes stay. Probes of the server's port ask as it speaks, by HTTPS or without.
 
     Args:
         found: the present pod's spec; empty for a new one.
@@ -60,6 +60,7 @@ def server_pod(
     cluster = config.cluster
     for key, value in _defaults(config, startup_probe=startup_probe).items():
         server.setdefault(key, value)
+    _ask_as_served(server, config)
     server["image"] = cluster.image
     which = ["--bundle", bundle, "--seal", seal]
     which += [] if model_version is None else ["--model-version", model_version]
@@ -92,6 +93,16 @@ def _defaults(config: ServeConfig, *, startup_probe: bool) -> dict[str, Any]:
     }
 
 
+def _ask_as_served(server: dict[str, Any], config: ServeConfig) -> None:
+    """Let probes of the server's port ask by HTTPS, or without, whatever they did before."""
+    ports = [PORT, *(port.get("name") for port in server["ports"] if port.get("containerPort") == PORT)]
+    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+        asked = server.get(name, {}).get("httpGet")
+        if asked is not None and asked.get("port") in ports:
+            asked.pop("scheme", None)
+            asked.update(_scheme(config))
+
+
 def _give_tmp(pod: dict[str, Any], server: dict[str, Any]) -> None:
     """The one folder that a server may write to, unless the pod has one there already."""
     if not any(mount["mountPath"].rstrip("/") == TMP for mount in server.get("volumeMounts") or ()):
@@ -103,8 +114,12 @@ def _give_tmp(pod: dict[str, Any], server: dict[str, Any]) -> None:
 
 def _probe(path: str, config: ServeConfig, **values: int) -> dict[str, Any]:
     host = {"name": "Host", "value": "localhost"}  # a probe would name the pod's address, which is no allowed host
-    scheme = {} if config.tls_key is None else {"scheme": "HTTPS"}
-    return {"httpGet": {"path": path, "port": PORT, "httpHeaders": [host], **scheme}, "timeoutSeconds": 5, **values}
+    asked = {"path": path, "port": PORT, "httpHeaders": [host], **_scheme(config)}
+    return {"httpGet": asked, "timeoutSeconds": 5, **values}
+
+
+def _scheme(config: ServeConfig) -> dict[str, str]:
+    return {} if config.tls_key is None else {"scheme": "HTTPS"}
 
 
 def _flow(config: ServeConfig) -> str:

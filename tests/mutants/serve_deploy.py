@@ -348,4 +348,11 @@ MUTANTS = [
         test="tests/components/serve/test_predict.py"
         "::test_another_evaluation_of_the_deployed_model_has_a_seal_of_its_own",
     ),
+    Mutant(
+        "probes-that-are-there-go-on-without-https",
+        file="components/serve/pod.py",
+        old="    _ask_as_served(server, config)\n",
+        new="",
+        test=f"{ROLLOUT}::test_probes_of_a_server_that_is_there_ask_as_it_speaks_from_now_on",
+    ),
 ]

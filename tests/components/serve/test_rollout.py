@@ -154,6 +154,22 @@ def test_keys_and_certificate_come_from_secrets_and_probes_ask_by_https(target: 
     assert sorted(volume["name"] for volume in again["volumes"]) == sorted(volume["name"] for volume in pod["volumes"])
 
 
+@pytest.mark.parametrize("port", [8000, "http"])
+def test_probes_of_a_server_that_is_there_ask_as_it_speaks_from_now_on(port: int | str) -> None:
+    plain = config_of("kubernetes", "https://cxr.example")
+    secret = plain.model_copy(update={"tls_certificate": "/run/tls/tls.crt", "tls_key": "/run/tls/tls.key"})
+    probe = {"httpGet": {"path": "/readyz", "port": port, "scheme": "HTTP"}, "periodSeconds": 99}
+    other = {"httpGet": {"path": "/", "port": 9090, "scheme": "HTTP"}}
+    ports = [{"name": "http", "containerPort": 8000}, {"name": "other", "containerPort": 9090}]
+    pod: Json = {"containers": [{"name": "serve", "ports": ports, "readinessProbe": probe, "livenessProbe": other}]}
+    for config, scheme in ((secret, "HTTPS"), (plain, None)):
+        pod = server_pod(config, pod, container="serve", startup_probe=True, bundle="/root/deployed/new", seal="5" * 64)
+        (container,) = pod["containers"]
+        assert container["readinessProbe"]["httpGet"].get("scheme") == scheme
+        assert container["readinessProbe"]["periodSeconds"] == 99
+        assert container["livenessProbe"] == other
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("how", ["refused", "never ready", "another model"])
 def test_what_was_there_comes_back(
