@@ -128,6 +128,8 @@ def test_every_container_is_probed_where_it_listens(objects: Any) -> None:
     assert [container[f"{name}Probe"]["httpGet"]["path"] for name in ("startup", "readiness", "liveness")] == [
         "/readyz", "/readyz", "/healthz",
     ]  # fmt: skip
+    for name in ("startup", "readiness", "liveness"):  # whatever serve.allowed_hosts are
+        assert container[f"{name}Probe"]["httpGet"]["httpHeaders"] == [{"name": "Host", "value": "localhost"}]
     assert container["ports"] == [{"name": "http", "containerPort": ServeConfig().port}]
 
 
