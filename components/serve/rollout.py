@@ -6,9 +6,11 @@ import contextlib
 import copy
 import time
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import httpx
+from kubernetes.utils import parse_quantity
 
 from components.cxr.cluster.kube import (
     Cluster,
@@ -272,7 +274,14 @@ def _has(found: object, wanted: object) -> bool:
         return isinstance(found, dict) and all(_has(found.get(key), value) for key, value in wanted.items())
     if isinstance(wanted, list) and any(isinstance(entry, dict) for entry in wanted):
         return isinstance(found, list) and all(any(_has(other, entry) for other in found) for entry in wanted)
-    return found == wanted
+    return found == wanted or (_quantity(found) == _quantity(wanted) is not None)
+
+
+def _quantity(value: object) -> Decimal | None:
+    """An amount, which the API spells its own way: 1000m comes back as 1."""
+    with contextlib.suppress(ValueError):
+        return parse_quantity(value) if isinstance(value, str) else None
+    return None
 
 
 def _engine(config: ServeConfig) -> Engine:

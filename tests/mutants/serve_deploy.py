@@ -333,6 +333,13 @@ MUTANTS = [
         test="tests/components/serve/test_deploy_cluster.py::test_changed_settings_reach_the_model_in_service",
     ),
     Mutant(
+        "the-apis-spelling-of-an-amount-is-a-change",
+        file="components/serve/rollout.py",
+        old="found == wanted or (_quantity(found) == _quantity(wanted) is not None)",
+        new="found == wanted",
+        test="tests/components/serve/test_deploy_cluster.py::test_changed_settings_reach_the_model_in_service",
+    ),
+    Mutant(
         "settings-that-fail-stay-with-the-model-in-service",
         file="components/serve/rollout.py",
         old="if model == self._deployment.bundle_hash and self._current != self._deployment:",

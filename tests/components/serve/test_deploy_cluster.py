@@ -114,7 +114,7 @@ def test_changed_settings_reach_the_model_in_service(
         ({}, {}),
         ({"image": "registry.example/serve:3"}, {}),
         ({"replicas": 3}, {}),
-        ({"resources": {"cpu": "2"}}, {}),
+        ({"resources": {"cpu": "2000m"}}, {}),
         ({}, {"readers": 7}),
     ]
     for cluster, own in changes:
@@ -130,7 +130,11 @@ def test_changed_settings_reach_the_model_in_service(
             assert (
                 found["spec"]["replicas"] if target == "kubernetes" else found["spec"]["predictor"]["minReplicas"]
             ) == 3
-    assert container.get("resources", {}).get("limits") == {"cpu": "2"}
+    assert container.get("resources", {}).get("limits") == {"cpu": "2000m"}
+    container["resources"]["limits"]["cpu"] = "2"  # as the API server spells it
+    kube.asked.clear()
+    _deploy(world, config_of(target, server.address, resources={"cpu": "2000m"}).model_copy(update={"readers": 7}))
+    assert {asked.verb for asked in kube.asked} == {"get"}
 
 
 @pytest.mark.usefixtures("one_check")
