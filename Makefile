@@ -18,7 +18,7 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | awk -F'|' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: .venv/.runtime ## Synthetic data, the whole pipeline, a table of scores (FRESH=1 redoes all)
-	@$(if $(FRESH),rm -rf runs/demo runs/synthetic runs/cache,true)
+	@$(if $(filter 1,$(FRESH)),rm -rf runs/demo runs/synthetic runs/cache,true)
 	@$(BIN)/python -m pipeline.synthetic runs/synthetic --studies $(STUDIES) --prevalence floor --seed 7 --size 256 --jobs 2
 	@$(BIN)/python -m pipeline run --config $(CONFIG)
 
@@ -26,7 +26,7 @@ images: ## Build the container images and print their sizes
 	@infra/docker/images.sh
 
 demo-docker: images .venv/.runtime ## The demo in containers of these images, with MLflow as a server
-	@$(if $(FRESH),rm -rf runs/demo-docker runs/synthetic,true)
+	@$(if $(filter 1,$(FRESH)),rm -rf runs/demo-docker runs/synthetic,true)
 	@$(BIN)/python -m pipeline.synthetic runs/synthetic --studies $(STUDIES) --prevalence floor --seed 7 --size 256 --jobs 2
 	@$(BIN)/python -m pipeline run --config $(CONFIG) --set root=runs/demo-docker --runner docker
 

@@ -38,6 +38,14 @@ def test_every_make_target_in_the_docs_exists() -> None:
     assert mentioned <= make_targets()
 
 
+@pytest.mark.parametrize("target", ["demo", "demo-docker"])
+@pytest.mark.parametrize(("fresh", "deletes"), [("1", True), ("0", False), ("", False)])
+def test_only_a_fresh_demo_deletes_the_one_before(target: str, fresh: str, deletes: bool) -> None:
+    shown = ["make", "--dry-run", "--old-file=.venv/.runtime", "--old-file=images", target, f"FRESH={fresh}"]
+    done = subprocess.run(shown, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert ("rm -rf" in done.stdout) is deletes
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_option_is_in_the_docs_and_every_documented_one_exists(command: tuple[str, ...]) -> None:
     help_of = [sys.executable, *command, "--help"]
