@@ -16,6 +16,9 @@ from pipeline.encoders import check_encoders
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
+LOG = Path("runs/pipeline.log")
+"""Of a run on this machine."""
+
 
 @app.callback()
 def main() -> None:
@@ -27,9 +30,10 @@ def main() -> None:
 def run(
     config: ConfigOption,
     overrides: SetOption,
-    log: Annotated[Path, typer.Option(metavar="FILE", help="Everything that the steps and kfp print.")] = Path(
-        "runs/pipeline.log"
-    ),
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help=f"Everything that the steps and kfp print here; default: {LOG}."),
+    ] = None,
     runner: Annotated[
         Literal["process", "docker", "slurm"],
         typer.Option(help="Every task as a process here, as a container of its image, or as a job of a Slurm cluster."),
@@ -55,6 +59,10 @@ def run(
             "no-network", "a Docker network is for containers", where="--network", remedy="Add --runner docker."
         )
     _check_wait(runner, wait=wait)
+    if runner == "slurm" and log is not None:
+        raise UserError(
+            "no-log", "Slurm's jobs have a log each, in the run's folder", where="--log", remedy="Leave out --log."
+        )
     evaluation: Storage | None
     if runner == "slurm":
         from pipeline.slurm.run import run_on_slurm
@@ -64,9 +72,9 @@ def run(
     elif runner == "docker":
         from pipeline.docker import containers
 
-        evaluation = run_locally(pipeline, log=log, runner=containers(pipeline, network=network))
+        evaluation = run_locally(pipeline, log=log or LOG, runner=containers(pipeline, network=network))
     else:
-        evaluation = run_locally(pipeline, log=log)
+        evaluation = run_locally(pipeline, log=log or LOG)
     if evaluation is not None:
         seconds = time.monotonic() - started
         print_summary(pipeline, evaluation, config_file=config, overrides=overrides, seconds=seconds)

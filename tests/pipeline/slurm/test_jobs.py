@@ -266,3 +266,10 @@ def test_only_jobs_of_a_cluster_go_on_alone() -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
     assert done.stderr.endswith("Add --runner slurm.  [no-queue]\n")
+
+
+def test_a_log_that_no_job_of_a_cluster_would_write_is_refused(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "pipeline", "run", "--config", str(CONFIGS / "demo.yaml"), "--runner", "slurm"]
+    done = subprocess.run([*words, "--log", str(tmp_path / "log")], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.endswith("--log. Leave out --log.  [no-log]\n")
