@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -49,7 +50,8 @@ def run_locally(config: PipelineConfig, *, log: Path, runner: Runner | None = No
         log: file for everything that kfp and the steps print; the steps' own lines go to stdout as well.
 
     Raises:
-        UserError: a step failed, or one that should have run left no result; or no log can be written there.
+        UserError: a step failed, or one that should have run left no result; no log can be written there, or another
+            run writes it.
     """
     from kfp import components, local
 
@@ -76,9 +78,13 @@ def run_locally(config: PipelineConfig, *, log: Path, runner: Runner | None = No
 
 
 def _opened(log: Path) -> TextIO:
+    """The log, emptied; for one run at a time, as another would empty it and write over what this one wrote."""
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        return log.open("w")
+        file = log.open("a")
+        if log.is_file():  # a device is nobody's
+            _take(file, log)
+            file.truncate(0)
     except OSError as error:
         raise UserError(
             "cannot-write",
@@ -87,6 +93,19 @@ def _opened(log: Path) -> TextIO:
             found=error.strerror,
             remedy="Set --log to another file.",
         ) from None
+    return file
+
+
+def _take(file: TextIO, log: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UserError(
+            "log-in-use", "another run writes this log", where=log, remedy="Set --log to another file."
+        ) from None
+    except OSError:  # a file system without locks
+        return
 
 
 def _evaluation(pointers: Path, num_partitions: int, *, log: Path) -> Storage:

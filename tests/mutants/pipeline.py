@@ -12,6 +12,13 @@ SUBMIT = "tests/pipeline/test_submit.py"
 
 MUTANTS = [
     Mutant(
+        "a-second-run-empties-the-first-ones-log",
+        file="pipeline/run.py",
+        old="fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        new="return",
+        test="tests/pipeline/test_run.py::test_two_runs_do_not_write_one_log",
+    ),
+    Mutant(
         "a-version-is-found-among-the-newest-only",
         file="pipeline/submit.py",
         old="list_pipeline_versions(pipeline_id, filter=_named(version))",

@@ -17,7 +17,7 @@ from components.cxr.errors import UserError
 from components.cxr.report import load_report
 from components.cxr.storage.storage import open_storage
 from pipeline.config import CONFIGS, load_pipeline_config
-from pipeline.run import _evaluation, run_locally
+from pipeline.run import _evaluation, _opened, run_locally
 
 pytestmark = pytest.mark.timeout(900)  # whole pipelines; seconds each on an idle machine
 
@@ -147,6 +147,19 @@ def test_a_log_that_cannot_be_written_is_one_line(log: str, tmp_path: Path) -> N
     config = load_pipeline_config(CONFIGS / "demo.yaml")
     with pytest.raises(UserError, match=r"cannot write the log: .*Set --log to another file\."):
         run_locally(config, log=tmp_path / log)
+
+
+def test_two_runs_do_not_write_one_log(tmp_path: Path) -> None:
+    config, log = load_pipeline_config(CONFIGS / "demo.yaml"), tmp_path / "log"
+    log.write_text("of an earlier run\n")
+    with _opened(log) as first:
+        print("a line", file=first, flush=True)
+        with pytest.raises(UserError, match=r"another run writes this log: .*Set --log to another file\."):
+            run_locally(config, log=log)
+        print("another", file=first)
+    assert log.read_text() == "a line\nanother\n"
+    with _opened(log):
+        assert not log.read_text()
 
 
 @pytest.mark.parametrize("promoted", [True, False])
