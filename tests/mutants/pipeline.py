@@ -12,6 +12,13 @@ SUBMIT = "tests/pipeline/test_submit.py"
 
 MUTANTS = [
     Mutant(
+        "an-endless-timeout-comes-to-the-step-as-the-default",
+        file="components/train/config.py",
+        old="timeout_s: float = Field(3600.0, gt=0.0, allow_inf_nan=False)",
+        new="timeout_s: float = Field(3600.0, gt=0.0)",
+        test="tests/pipeline/test_config.py::test_every_number_is_finite",
+    ),
+    Mutant(
         "a-second-run-empties-the-first-ones-log",
         file="pipeline/run.py",
         old="fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Annotated, get_args
 
 import pytest
 import yaml
+from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from components.cxr.config import Config
@@ -46,6 +48,7 @@ def test_arguments_hold_nothing_that_kfp_refuses() -> None:
         ("train.epochs=many", r"bad configuration value: train\.epochs; found 'many', expected a valid integer"),
         ("train.augment.noise=-1", r"train\.augment\.noise; found -1"),
         ("trian.epochs=3", r"unknown section: --set trian\.epochs; .*Did you mean train\?"),
+        ("train.timeout_s=.inf", r"train\.timeout_s; found inf, expected a finite number"),
         ("data.adapter=mimic", r"data.*mimic-cxr"),
         ("platform.partitions=0", r"platform\.partitions; found 0"),
         ("root=", r"no place to keep results: .*root"),
@@ -64,23 +67,36 @@ def test_a_limit_of_time_is_what_is_written() -> None:
         assert found.platform.slurm.time == time
 
 
+SECTIONS = [TrainConfig, EvaluateConfig, ServeConfig, PreprocessConfig, *get_args(get_args(DataConfig)[0])]
+
+
 def test_null_is_the_default_wherever_it_may_stand() -> None:
     """It is not sent through KFP, so that it would come back as the default."""
-    configs = [TrainConfig, EvaluateConfig, ServeConfig, PreprocessConfig, *get_args(get_args(DataConfig)[0])]
-    assert len(configs) == 9
-    for config in configs:
-        for name, field in nullable(config):
-            assert field.is_required() or field.get_default(call_default_factory=True) is None, name
+    assert len(SECTIONS) == 9
+    for config in SECTIONS:
+        for name, field in fields_of(config):
+            if type(None) in get_args(field.annotation):
+                assert field.is_required() or field.get_default(call_default_factory=True) is None, name
 
 
-def nullable(config: type[Config], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+def test_every_number_is_finite() -> None:
+    """JSON has no other, so that a step would get null, which is the default."""
+    numbers = []
+    for config in (*SECTIONS, Platform):
+        for name, field in fields_of(config):
+            if float in (field.annotation, *get_args(field.annotation)):
+                numbers.append(name)
+                with pytest.raises(ValidationError):
+                    TypeAdapter(Annotated[field.annotation, field]).validate_python(math.inf)
+    assert {"timeout_s", "cluster.rollout_timeout_s", "learning_rate", "retries.factor"} <= set(numbers)
+
+
+def fields_of(config: type[Config], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in config.model_fields.items():
-        inner = get_args(field.annotation)
-        if type(None) in inner:
-            yield prefix + name, field
-        for each in (field.annotation, *inner):
+        yield prefix + name, field
+        for each in (field.annotation, *get_args(field.annotation)):
             if isinstance(each, type) and issubclass(each, Config):
-                yield from nullable(each, f"{prefix}{name}.")
+                yield from fields_of(each, f"{prefix}{name}.")
 
 
 def test_platform_names_the_image_of_each_step() -> None:
