@@ -35,6 +35,13 @@ MUTANTS = [
         test=f"{TESTS}::test_characteristics_are_those_of_the_shards",
     ),
     Mutant(
+        "a-paper-for-a-bucket-goes-into-a-folder-named-gs",
+        file=f"{FOLDER}/paper.py",
+        old="folder = open_storage(out)",
+        new="from pathlib import Path; folder = open_storage(Path(out).absolute())",
+        test=f"{TESTS}::test_the_command_writes_into_a_bucket",
+    ),
+    Mutant(
         "a-paper-takes-another-model",
         file=f"{FOLDER}/paper.py",
         old='    _check("--bundle", "model", model.hash, report.bundle_hash)\n',

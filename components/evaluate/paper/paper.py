@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
 import matplotlib
@@ -16,7 +16,7 @@ from components.cxr.operating_points import MODEL_CARD, load_operating_points
 from components.cxr.report import load_predictions, load_report
 from components.cxr.shards import load_manifest
 from components.cxr.storage.pointers import read_pointer
-from components.cxr.storage.storage import Root, open_storage
+from components.cxr.storage.storage import Root, Storage, open_storage
 from components.evaluate.figures import figures
 from components.evaluate.log import panels, subtitle_of
 from components.evaluate.paper.checklists import claim_table, tripod_table
@@ -32,7 +32,9 @@ _FORMATS = ("pdf", "svg")
 
 
 def paper(
-    out: Annotated[Path, typer.Argument(help="Folder for the tables and figures; made if it is not there.")],
+    out: Annotated[
+        str, typer.Argument(help="Folder for the tables and figures, local or gs://; made if it is not there.")
+    ],
     root: Annotated[str, typer.Option("--root", metavar="URI", help="Where the pipeline keeps everything.")],
     evaluation: Annotated[str | None, typer.Option(metavar="URI", help="Default: the newest.")] = None,
     manifest: Annotated[str | None, typer.Option(metavar="URI", help="Its data set; default: the newest.")] = None,
@@ -58,8 +60,9 @@ def paper(
     for name, figure in figures(shown, report.headline, subtitle=subtitle_of(report)).items():
         drawings[name.removesuffix(".png")] = figure
     drawings["decision_curves"] = decision_curves(shown)
-    _write(out, tables, checklists, drawings, warning=leaky_warning(report))
-    (out / MODEL_CARD).write_bytes(found.read(MODEL_CARD).data)
+    folder = open_storage(out)
+    _write(folder, tables, checklists, drawings, warning=leaky_warning(report))
+    folder.write(MODEL_CARD, found.read(MODEL_CARD).data)
     print(f"paper: {len(tables)} tables, {len(drawings)} figures and {len(checklists)} checklists in {out}", flush=True)
 
 
@@ -76,17 +79,22 @@ def _check(option: str, what: str, found: str, expected: str) -> None:
 
 
 def _write(
-    out: Path, tables: list[PaperTable], checklists: list[PaperTable], drawings: Mapping[str, Figure], *, warning: str
+    out: Storage,
+    tables: list[PaperTable],
+    checklists: list[PaperTable],
+    drawings: Mapping[str, Figure],
+    *,
+    warning: str,
 ) -> None:
-    for folder in ("tables", "figures"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):  # text stays text
         for name, figure in drawings.items():
             for kind in _FORMATS:
-                figure.savefig(out / "figures" / f"{name}.{kind}")
+                drawn = io.BytesIO()
+                figure.savefig(drawn, format=kind)
+                out.write(f"figures/{name}.{kind}", drawn.getvalue())
     for table in (*tables, *checklists):
-        (out / "tables" / f"{table.name}.tex").write_text(table.latex(), encoding="utf-8")
-        (out / "tables" / f"{table.name}.csv").write_text(table.csv(), encoding="utf-8")
+        out.write(f"tables/{table.name}.tex", table.latex().encode())
+        out.write(f"tables/{table.name}.csv", table.csv().encode())
     parts = [
         "# Tables and figures",
         *([f"> **{warning}**"] if warning else []),
@@ -94,4 +102,4 @@ def _write(
         *(f"![{name}](figures/{name}.svg)" for name in drawings),
         *(table.markdown() for table in (*tables, *checklists)),
     ]
-    (out / "paper.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    out.write("paper.md", ("\n\n".join(parts) + "\n").encode())

@@ -59,7 +59,7 @@ def written(tiny_data: LoadedManifest, fitted_bundle: Storage, tmp_path_factory:
     write_pointer(root, "manifest", tiny_data.storage.uri)
     write_pointer(root, "bundle", fitted_bundle.uri)
     out = tmp_path_factory.mktemp("paper") / "new"
-    paper(out, root=root.uri)
+    paper(str(out), root=root.uri)
     return Written(root, found.report, out)
 
 
@@ -110,10 +110,10 @@ def test_characteristics_are_those_of_the_shards(written: Written, tiny_data: Lo
 
 def test_files_are_utf_8_whatever_the_locale(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from components.evaluate.paper.paper import _write; "
+        "from components.cxr.storage.storage import open_storage; from components.evaluate.paper.paper import _write; "
         "from components.evaluate.paper.table import PaperTable; "
         "table = PaperTable('t', 'T', ('a',), [('0.7\\u20130.8 \\xe9',)]); "
-        f"_write(Path({str(tmp_path)!r}), [table], [], {{}}, warning='')"
+        f"_write(open_storage({str(tmp_path)!r}), [table], [], {{}}, warning='')"
     )
     latin = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **latin}, capture_output=True, check=False)
@@ -221,6 +221,15 @@ def test_latex_needs_no_editing(written: Written) -> None:
     assert not re.search(r"(?<!\\)[%&#_](?![ ])", body.replace(" & ", ""))
 
 
+def test_the_command_writes_into_a_bucket(written: Written, gcs_bucket: str) -> None:
+    paper(f"{gcs_bucket}/paper", root=written.root.uri)
+    there = open_storage(f"{gcs_bucket}/paper")
+    assert set(there.sizes()) == set(open_storage(written.out).sizes())
+    for name in ("paper.md", "MODEL_CARD.md", "tables/discrimination.tex"):
+        assert there.read(name).data == (written.out / name).read_bytes()
+    assert there.read("figures/forest.pdf").data.startswith(b"%PDF")
+
+
 @pytest.mark.parametrize("option", ["manifest", "bundle"])
 def test_another_data_set_or_model_is_refused(
     option: str, written: Written, untrained_bundle: Storage, tmp_path: Path
@@ -232,7 +241,7 @@ def test_another_data_set_or_model_is_refused(
         text = Path(there, "manifest.json").read_text().replace('"num_rejects": 0', '"num_rejects": 1')
         (tmp_path / "data" / "manifest.json").write_text(text)
     with pytest.raises(UserError, match=f"--{option}") as error:
-        paper(tmp_path / "out", root=written.root.uri, **{option: other[option]})
+        paper(str(tmp_path / "out"), root=written.root.uri, **{option: other[option]})
     assert error.value.code == "another-evaluation"
     assert not (tmp_path / "out").exists()
 
