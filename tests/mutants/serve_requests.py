@@ -136,6 +136,13 @@ MUTANTS = [
         test=f"{PAGE}::test_each_failure_has_words_of_its_own",
     ),
     Mutant(
+        "an-age-that-cannot-be-read-is-none",
+        file="components/serve/page.html",
+        old='$("age").validity.badInput',
+        new="false",
+        test=f"{PAGE}::test_each_failure_has_words_of_its_own",
+    ),
+    Mutant(
         "just-over-a-low-threshold-reads-as-an-alarm",
         file="components/serve/page.html",
         old='const far = distance(found), how = Math.abs(far) < BARELY ? "barely " :',

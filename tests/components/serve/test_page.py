@@ -180,6 +180,10 @@ def test_each_failure_has_words_of_its_own(page, dicom, tmp_path):
     wait(lambda: "film.dcm cannot be read." in error.inner_text())
     page.get_by_role("button", name="Clear").click()
     page.get_by_label("Indication").fill("cough")
+    page.get_by_label("Age in years").press_sequentially("6e")  # the browser makes nothing of it
+    page.get_by_role("button", name="Classify").click()
+    wait(lambda: "The age is no number from 0 to 130." in error.inner_text())
+    page.get_by_label("Age in years").fill("")
     page.context.set_offline(True)
     page.get_by_role("button", name="Classify").click()
     wait(lambda: "The server does not answer." in error.inner_text())
