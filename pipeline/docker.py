@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import secrets
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import docker
 import psutil
+import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.models.networks import Network
@@ -23,6 +25,7 @@ from components.cxr.storage.storage import Root
 from components.cxr.tracking.mlflow_server import tracking_uri
 from pipeline.config import ImageName, PipelineConfig
 from pipeline.places import data_places, found_at
+from pipeline.run import ending_steps
 
 if TYPE_CHECKING:
     from kfp.local.config import DockerRunner
@@ -57,6 +60,11 @@ MLFLOW_TIMEOUT_S = 120.0
 SHM_SIZE = "2g"
 """Loader processes hand their batches over in /dev/shm, of which Docker gives 64 MB."""
 
+ASK = "for shell in $(cat /proc/1/task/1/children); do kill -TERM $(cat /proc/$shell/task/$shell/children); done"
+"""In a task's container: SIGTERM for the step alone. kfp's shell around it would end at once, and the container too."""
+ASKED_AGAIN_S = 60
+"""A step that has hardly begun may not hear it."""
+
 
 @contextlib.contextmanager
 def containers(config: PipelineConfig, *, network: str | None = None) -> Iterator[DockerRunner]:
@@ -87,6 +95,7 @@ def containers(config: PipelineConfig, *, network: str | None = None) -> Iterato
     environment = _environment(config)
     with contextlib.ExitStack() as stack:
         stack.callback(engine.close)
+        stack.enter_context(ending_steps(lambda: _end_steps(engine, name), on=[signal.SIGTERM, signal.SIGINT]))
         common["network"] = stack.enter_context(_network(engine, network, name))
         stack.enter_context(_no_containers_left(engine, name))
         uri = os.environ.get("MLFLOW_TRACKING_URI") or _mlflow_server(engine, name, config, common=common)
@@ -148,6 +157,20 @@ def _no_containers_left(engine: Any, name: str) -> Iterator[None]:
             _remove(container, force=True)
 
 
+def _end_steps(engine: Any, name: str) -> bool:
+    """Let the steps end that run, and say whether there was one; MLflow's server waits for what they tell it."""
+    ours = engine.containers.list(all=True, ignore_removed=True, filters={"label": f"{LABEL}={name}"})
+    steps = [container for container in ours if container.name != _mlflow_host(name)]
+    running = [step for step in steps if step.status == "running"]
+    for step in running:
+        with contextlib.suppress(NotFound, APIError):  # it has ended
+            step.exec_run(["sh", "-c", ASK])
+    for step in running:
+        with contextlib.suppress(NotFound, APIError, requests.RequestException):  # or has just begun: it is asked again
+            step.wait(timeout=ASKED_AGAIN_S)
+    return bool(steps)
+
+
 def _labels(name: str) -> dict[str, str]:
     return {LABEL: name, RUNNER_LABEL: f"{platform.node()}/{os.getpid()}"}
 
@@ -176,6 +199,10 @@ def _remove(thing: Container | Network, **options: bool) -> None:
         thing.remove(**options)
 
 
+def _mlflow_host(name: str) -> str:
+    return f"{name}-mlflow"
+
+
 def _mlflow_server(engine: Any, name: str, config: PipelineConfig, *, common: Mapping[str, Any]) -> str:
     """Address of an MLflow server that was started in a container of the evaluate image."""
     root = Root(config.root)
@@ -183,7 +210,7 @@ def _mlflow_server(engine: Any, name: str, config: PipelineConfig, *, common: Ma
     folder = root.storage.local_path("mlflow")
     assert folder is not None, "tracking_uri refuses a bucket"
     folder.mkdir(parents=True, exist_ok=True)
-    host = f"{name}-mlflow"
+    host = _mlflow_host(name)
     # Artifacts are files under the root, where `make mlflow` and models:/cxrflow@champion find them without the server.
     command = ["--host", "0.0.0.0", "--port", str(MLFLOW_PORT), "--workers", "1", "--backend-store-uri", backend]
     command += ["--no-serve-artifacts", "--default-artifact-root", str(folder / "artifacts")]

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
@@ -30,7 +30,7 @@ from pipeline.config import PipelineConfig
 if TYPE_CHECKING:
     from kfp.local.config import DockerRunner, SubprocessRunner
 
-__all__ = ["Runner", "run_locally"]
+__all__ = ["Runner", "ending_steps", "run_locally"]
 
 Runner = AbstractContextManager["SubprocessRunner | DockerRunner"]
 """What runs the tasks, ready inside `with`."""
@@ -160,29 +160,50 @@ class _StepLines(io.TextIOBase):
 
 @contextlib.contextmanager
 def _processes() -> Iterator[SubprocessRunner]:
-    """Tasks as processes. SIGTERM ends them, and then this process as Ctrl-C does; by itself kfp would leave them.
-
-    A step is asked as a pod is: training writes a checkpoint first.
-    """
+    """Tasks as processes. Ctrl-C reaches them by itself."""
     from kfp.local import SubprocessRunner
 
-    def terminate(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, lambda *_: None)  # steps that begin from now on would inherit that it is ignored
+    with ending_steps(_end_processes, on=[signal.SIGTERM]):
+        yield SubprocessRunner(use_venv=False)
+
+
+def _end_processes() -> bool:
+    ended = False
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for step in (step for shell in psutil.Process().children() for step in shell.children()):
+            step.terminate()
+            psutil.wait_procs([step])
+            ended = True
+    return ended
+
+
+@contextlib.contextmanager
+def ending_steps(end_steps: Callable[[], bool], *, on: Sequence[signal.Signals]) -> Iterator[None]:
+    """Signals end the steps, and then this process as Ctrl-C does; by itself kfp would leave them.
+
+    A step is asked as a pod is: training writes a checkpoint first.
+
+    Args:
+        end_steps: ends the steps that run, and says whether there was one.
+        on: SIGTERM, SIGINT or both.
+    """
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        for each in on:
+            signal.signal(each, lambda *_: None)  # steps that begin from now on would inherit that it is ignored
         quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < QUIET_S:  # kfp's threads begin with the partitions that are left
-            with contextlib.suppress(psutil.NoSuchProcess):
-                for step in (step for shell in psutil.Process().children() for step in shell.children()):
-                    step.terminate()
-                    psutil.wait_procs([step])
-                    quiet_since = time.monotonic()
+            if end_steps():
+                quiet_since = time.monotonic()
             time.sleep(0.05)
-        raise Terminated
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {each: signal.signal(each, end) for each in on}
     try:
-        yield SubprocessRunner(use_venv=False)
+        yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -26,14 +27,18 @@ from tests.infra.docker.conftest import docker, inspect
 
 pytestmark = pytest.mark.docker
 SILENT, DEAD = "cxrflow-test-silent", "cxrflow-test-dead"
+PATIENT = "cxrflow-test-patient"
+STEP = r'#!/bin/sh\ntrap "sleep 1; echo train: left a checkpoint; exit 143" TERM\necho train: here\nsleep 600 & wait\n'
+"""Of PATIENT's python3."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def broken_images() -> None:
-    """Images whose python3 ends at once: one says that all is well, one does not."""
+    """Images whose python3 ends at once, one says that all is well, one does not; and one with a step that goes on."""
     base = inspect("image", "cxrflow-preprocess")["Config"]["Labels"]["org.opencontainers.image.base.name"]
-    for name, program in ((SILENT, "/bin/true"), (DEAD, "/bin/false")):
-        recipe = f'FROM {base}\nRUN ln -sf {program} "$(command -v python3)"\n'
+    commands = {name: f'ln -sf /bin/{end} "$(command -v python3)"' for name, end in ((SILENT, "true"), (DEAD, "false"))}
+    for name, command in {**commands, PATIENT: f"""printf '{STEP}' > "$(command -v python3)\""""}.items():
+        recipe = f"FROM {base}\nRUN {command}\n"
         docker_py.from_env().images.build(fileobj=io.BytesIO(recipe.encode()), tag=name)
 
 
@@ -134,6 +139,29 @@ def test_mlflows_server_has_one_run_with_everything_and_is_gone(before: set[str]
     version = client.get_model_version_by_alias("cxrflow", "champion")
     assert version.run_id == runs[0].info.run_id
     assert list((root / "mlflow" / "artifacts").rglob("MODEL_CARD.md"))
+    assert labeled() <= before
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_lets_the_steps_end_and_leaves_nothing(
+    number: signal.Signals, code: int, blob_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # no server beside the steps
+    before = labeled()
+    command = [sys.executable, "-m", "pipeline", "run", "--config", str(blob_config), "--runner", "docker"]
+    command += ["--log", f"{tmp_path}/log", "--set", f"root={tmp_path}/root", "--set", "platform.partitions=3"]
+    for step in ("preprocess", "train", "evaluate", "serve"):
+        command += ["--set", f"platform.images.{step}={PATIENT}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().endswith("train: here\n")
+            process.send_signal(number)
+            shown, error = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == code, error
+    assert shown.count("here") + 1 == shown.count("left a checkpoint")
     assert labeled() <= before
 
 
