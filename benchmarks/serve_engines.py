@@ -25,6 +25,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from benchmarks.serve import ENCODERS, deployed
 from benchmarks.serve_model import with_encoder
 from components.cxr.bundle import load_bundle
+from components.cxr.cli import run_cli
 from components.cxr.model.vision import VisionEncoder
 from components.serve.onnx_encoder import OnnxEncoder
 
@@ -93,4 +94,4 @@ def _difference(map_NChw: Tensor, expected_NChw: Tensor) -> float:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_cli(main)

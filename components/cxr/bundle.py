@@ -47,10 +47,16 @@ class Bundle:
         """The model where there is one.
 
         Raises:
-            ValueError: there are several.
+            UserError: there are several.
         """
-        (alone,) = self.models
-        return alone
+        if len(self.models) > 1:
+            raise UserError(
+                "several-models",
+                "this is for a bundle of one model",
+                found=f"{len(self.models)} models",
+                remedy="Train with train.num_models: 1.",
+            )
+        return self.models[0]
 
 
 def save_bundle(

@@ -69,7 +69,7 @@ def test_several_models_come_back_in_their_order_and_with_no_other_number(copy: 
         assert not model.training
         for name, value in expected.state_dict().items():
             assert torch.equal(model.state_dict()[name], value)
-    with pytest.raises(ValueError, match="too many"):
+    with pytest.raises(UserError, match="this is for a bundle of one model; found 2 models"):
         _ = found.model
     for number in (1, 3):
         _edit(both, num_models=number)
