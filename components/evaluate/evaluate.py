@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,7 +98,8 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
         from components.cxr.model.device import pick_device  # torch, which only a new report needs
 
         pick_device(config.device, where="evaluate.device")  # its errors come before any work
-    run_id = (known.mlflow_run_id if known else None) or model.info.mlflow_run_id
+    # The outbox is sent by another step, whose environment may name no run.
+    run_id = os.environ.get("MLFLOW_RUN_ID") or (known.mlflow_run_id if known else None) or model.info.mlflow_run_id
     joined: dict[str, Any] = {
         "experiment": EXPERIMENT,
         "run_id": run_id,

@@ -9,6 +9,14 @@ REGISTRY = "tests/components/cxr/tracking/test_registry.py"
 
 MUTANTS = [
     Mutant(
+        "what-the-run-of-the-environment-missed-goes-into-the-trainings",
+        file="components/evaluate/evaluate.py",
+        old='os.environ.get("MLFLOW_RUN_ID") or (known',
+        new="(known",
+        test="tests/components/evaluate/test_tracked_evaluation.py"
+        "::test_what_mlflow_missed_of_an_evaluation_is_told_by_the_next_step",
+    ),
+    Mutant(
         "what-another-step-has-sent-ends-this-one",
         file="components/cxr/tracking/outbox.py",
         old="meanwhile\n            continue\n        if kind",

@@ -188,23 +188,28 @@ def test_films_go_to_mlflow_only_where_the_configuration_says_so(
     client.set_tag(world.run_id, "evaluation", Path(world.evaluation.uri).name)
 
 
+@pytest.mark.parametrize("of_the_environment", [False, True])
 def test_what_mlflow_missed_of_an_evaluation_is_told_by_the_next_step(
+    of_the_environment: bool,
     tiny_data: LoadedManifest,
     fitted_bundle: Storage,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Metrics, tags, inputs, artifacts and the registration, once and for the training's run."""
+    """Metrics, tags, inputs, artifacts, the registration: once, for the run of the training or of MLFLOW_RUN_ID."""
     root = Root(tmp_path / "root")
-    with joined_run(root, experiment="of training") as training:
+    with joined_run(root, experiment="of training") as training, joined_run(root, experiment="another") as another:
         pass
+    run_id = str(another.id if of_the_environment else training.id)
     bundle = root.bundle(KEY)
     bundle.upload_folder(Path(fitted_bundle.uri))
     edit_bundle(bundle, mlflow_run_id=training.id)
     with monkeypatch.context() as away:
         away.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
         away.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        if of_the_environment:
+            away.setenv("MLFLOW_RUN_ID", run_id)
         report, decision, storage = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
         run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)  # misses the same again
         assert send_outboxes(root, "serve") == {}
@@ -216,12 +221,12 @@ def test_what_mlflow_missed_of_an_evaluation_is_told_by_the_next_step(
     found = registered[storage.uri]
     assert (found.name, found.version, found.champion) == ("cxrflow", "1", None)
     client = MlflowClient(tracking_uri(root))
-    told = client.get_run(training.id)
+    told = client.get_run(run_id)
     assert told.info.status == "FINISHED"
     assert told.data.metrics == metrics_of(report)
     assert told.data.tags["evaluation"] == Path(storage.uri).name
     assert [each.dataset.name for each in told.inputs.dataset_inputs] == ["root test"]
-    names = {Path(item.path).name for item in client.list_artifacts(training.id, "evaluation")}
+    names = {Path(item.path).name for item in client.list_artifacts(run_id, "evaluation")}
     assert {"MODEL_CARD.md", "decision.json", "predictions.parquet", "report.json", "roc.png"} <= names
     model = client.get_logged_model(found.model_id)
     assert {metric.key: metric.value for metric in model.metrics} == metrics_of(report)
@@ -231,7 +236,7 @@ def test_what_mlflow_missed_of_an_evaluation_is_told_by_the_next_step(
     assert not root.storage.child("outbox").sizes()
     again = run(CONFIG, root=root, manifest=tiny_data, bundle=bundle)
     assert again.decision.challenger_version == "1"
-    assert len(client.get_metric_history(training.id, "test/auroc")) == 1
+    assert len(client.get_metric_history(run_id, "test/auroc")) == 1
 
 
 def test_a_training_that_mlflow_never_heard_of_is_described_in_its_evaluations_run(
