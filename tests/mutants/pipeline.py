@@ -56,8 +56,8 @@ MUTANTS = [
     Mutant(
         "sigterm-leaves-the-step-to-itself",
         file="pipeline/run.py",
-        old="before = signal.signal(signal.SIGTERM, terminate)",
-        new="before = signal.getsignal(signal.SIGTERM)",
+        old="before = {each: signal.signal(each, end) for each in on}",
+        new="before = {each: signal.getsignal(each) for each in on}",
         test="tests/pipeline/test_run.py::test_sigterm_ends_the_step_too_which_leaves_a_checkpoint",
     ),
     Mutant(
