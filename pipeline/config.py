@@ -63,7 +63,7 @@ class Retries(Config):
     """Tries after the first."""
     backoff_s: int = Field(60, ge=0)
     """Seconds before the first of them."""
-    factor: float = Field(2.0, ge=1, allow_inf_nan=False)
+    factor: float = Field(2.0, ge=1)
     """By which each wait is longer than the one before."""
     max_s: int = Field(3600, ge=1)
     """Longest wait in seconds."""

@@ -48,9 +48,14 @@ _Loader.yaml_implicit_resolvers = {
 
 
 class Config(BaseModel):
-    """Base of every configuration model: frozen, no unknown keys, field docstrings become descriptions."""
+    """Base of every configuration model: frozen, no unknown keys, field docstrings become descriptions.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    Numbers are finite: JSON has no others, so that a step of a pipeline would get the default in their place.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str) -> Self:

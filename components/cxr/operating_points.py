@@ -31,8 +31,8 @@ MODEL_CARD = "MODEL_CARD.md"
 class Calibration(Config):
     """Platt scaling (Platt 1999): probability = sigmoid(slope * (z1 - z0) + intercept)."""
 
-    slope: float = Field(1.0, gt=0.0, allow_inf_nan=False)
-    intercept: float = Field(0.0, allow_inf_nan=False)
+    slope: float = Field(1.0, gt=0.0)
+    intercept: float = 0.0
 
 
 class OperatingPoint(Config):

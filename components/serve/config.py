@@ -31,7 +31,7 @@ class ServeCluster(PodConfig):
     """Pods that serve; null leaves it to an autoscaler, or to the cluster's default of 1."""
     address: str | None = Field(None, pattern=r"^https?://[^/]+$")
     """URL under which this step reaches the server, without a path; null for its address within the cluster."""
-    rollout_timeout_s: float = Field(600.0, gt=0.0, allow_inf_nan=False)
+    rollout_timeout_s: float = Field(600.0, gt=0.0)
     """Seconds until the new pods must serve the model; else the old ones are restored."""
 
     def volumes(self) -> list[dict[str, Any]]:
@@ -101,20 +101,20 @@ class ServeConfig(Config):
     """Addresses or networks of proxies, such as 10.0.0.0/8: they may hold all connections, and what they forward counts
     as sent by the address that their X-Forwarded-For names. Without it all clients of a proxy share one address's
     part."""
-    timeout_s: float = Field(60.0, gt=0.0, allow_inf_nan=False)
+    timeout_s: float = Field(60.0, gt=0.0)
     """Seconds for a request's upload, for reading its films, for the model's answer and for the client to take it,
     each."""
-    upload_patience_s: float = Field(10.0, gt=0.0, allow_inf_nan=False)
+    upload_patience_s: float = Field(10.0, gt=0.0)
     """Seconds that a body may stall; and in all, as many more than `least_upload_rate` takes."""
     least_upload_rate: int = Field(16_384, ge=1)
     """Bytes a second of a body."""
-    header_timeout_s: float = Field(10.0, gt=0.0, allow_inf_nan=False)
+    header_timeout_s: float = Field(10.0, gt=0.0)
     """Seconds from a connection's opening, or from a request's first byte, to the end of its header."""
     idle_timeout_s: int = Field(15, ge=1)
     """Seconds that a connection stays open after an answer without another request."""
     golden_tolerance: float = Field(1e-4, gt=0.0, lt=1.0)
     """Largest difference of a probability between evaluation and the server for the model to be deployed."""
-    startup_timeout_s: float = Field(120.0, gt=0.0, allow_inf_nan=False)
+    startup_timeout_s: float = Field(120.0, gt=0.0)
     """Seconds until a server that is started for the check must answer."""
     public_key: str | None = Field(None, pattern=r"^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=$")
     """Ed25519 key, in base64 as `python -m components.serve sign` prints it: a model that its owner has not signed is

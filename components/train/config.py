@@ -74,25 +74,25 @@ class SemiSupervised(Config):
     method: Literal["self-training", "none"] = "self-training"
     """Self-training: teachers learn from the labels alone, and a student from the labels and from what the teachers say
     of entries without one (Xie et al. 2020)."""
-    weight: float = Field(2.0, ge=0.0, allow_inf_nan=False)
+    weight: float = Field(2.0, ge=0.0)
     """Weight of the loss on entries without supervision."""
-    least_unlabeled: float = Field(1.0, ge=0.0, allow_inf_nan=False)
+    least_unlabeled: float = Field(1.0, ge=0.0)
     """Entries without supervision for each one with it from which on there are teachers; with fewer, training is
     supervised alone: five more trainings would have little to label."""
     num_teachers: int = Field(5, ge=1)
     """Teachers, with other initial weights and orders each."""
     teacher_epochs: int = Field(25, ge=1)
     """Passes of each teacher over the labeled studies."""
-    unlabeled_per_labeled: float = Field(3.0, gt=0.0, allow_inf_nan=False)
+    unlabeled_per_labeled: float = Field(3.0, gt=0.0)
     """At most so many unlabeled studies in a batch for each labeled one; a large number takes them as the data come."""
 
 
 class ReportAlignmentConfig(Config):
     """How findings and impression teach the image side, of labeled and unlabeled training studies alike."""
 
-    weight: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+    weight: float = Field(1.0, gt=0.0)
     """Weight of the loss."""
-    temperature: float = Field(0.1, gt=0.0, allow_inf_nan=False)
+    temperature: float = Field(0.1, gt=0.0)
     """Of the cosine between film and report."""
     width: int = Field(128, ge=1)
     """Of the space in which they are compared."""
@@ -105,14 +105,14 @@ class Lora(Config):
 
     rank: int = Field(8, ge=1)
     """Columns of the one and rows of the other of the two matrices whose product a layer learns."""
-    alpha: float = Field(16.0, gt=0.0, allow_inf_nan=False)
+    alpha: float = Field(16.0, gt=0.0)
     """The product counts alpha / rank."""
 
 
 class EncoderTuning(Config):
     """How one encoder learns."""
 
-    learning_rate: float | None = Field(None, gt=0.0, allow_inf_nan=False)
+    learning_rate: float | None = Field(None, gt=0.0)
     """Peak of its learning rate; null for 1e-4 where it is pretrained and `train.learning_rate` where it is not
     and for LoRA's matrices."""
     layer_decay: float = Field(1.0, gt=0.0, le=1.0)
@@ -192,15 +192,15 @@ class TrainConfig(Config):
     """Parts of a process's studies of a step that go through the network one after the other: less memory."""
     max_views: int = Field(3, ge=1)
     """Films of a study in training; evaluation sees all."""
-    learning_rate: float = Field(1e-3, gt=0.0, allow_inf_nan=False)
+    learning_rate: float = Field(1e-3, gt=0.0)
     """Peak of AdamW's learning rate, after a linear warm-up and before a cosine decay to 0."""
     tuning: Tuning = Tuning()
     """Freezing and learning rates of the encoders."""
     warm_up: float = Field(0.1, ge=0.0, lt=1.0)
     """Fraction of the steps over which the learning rate rises from 0."""
-    weight_decay: float = Field(0.05, ge=0.0, allow_inf_nan=False)
+    weight_decay: float = Field(0.05, ge=0.0)
     """On weight matrices and kernels; not on biases, norms and embeddings."""
-    clip_norm: float = Field(1.0, gt=0.0, allow_inf_nan=False)
+    clip_norm: float = Field(1.0, gt=0.0)
     """Largest global gradient norm."""
     ema_decay: float = Field(0.995, ge=0.0, lt=1.0)
     """Of the exponential moving average of the weights, which is what is exported."""
@@ -223,7 +223,7 @@ class TrainConfig(Config):
     """Machines. More than one are pods of a Kubeflow TrainJob, with `num_processes` each."""
     cluster: TrainCluster = TrainCluster()
     """Those pods."""
-    timeout_s: float = Field(3600.0, gt=0.0, allow_inf_nan=False)
+    timeout_s: float = Field(3600.0, gt=0.0)
     """Seconds that a process waits for the others: a node that first has to fetch the shards must not end the rest."""
     num_threads: int = Field(2, ge=1)
     """CPU threads per process."""

@@ -13,9 +13,9 @@ SUBMIT = "tests/pipeline/test_submit.py"
 MUTANTS = [
     Mutant(
         "an-endless-timeout-comes-to-the-step-as-the-default",
-        file="components/train/config.py",
-        old="timeout_s: float = Field(3600.0, gt=0.0, allow_inf_nan=False)",
-        new="timeout_s: float = Field(3600.0, gt=0.0)",
+        file="components/cxr/config.py",
+        old="validate_default=True, allow_inf_nan=False",
+        new="validate_default=True",
         test="tests/pipeline/test_config.py::test_every_number_is_finite",
     ),
     Mutant(

@@ -14,7 +14,7 @@ MIB = 1 << 20
 class DecodeLimits(Config):
     """A film that goes over one of these is rejected, so all of them count for the key of a data set."""
 
-    seconds: float = Field(60.0, gt=0.0, allow_inf_nan=False)
+    seconds: float = Field(60.0, gt=0.0)
     """Seconds for one film that must be decoded; then its process is killed and the film rejected as
     `decoder-hung`."""
     memory_bytes: int = Field(1024 * MIB, ge=64 * MIB)
