@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from highdicom import sr
+from highdicom import PatientSexValues, sr
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from pydicom.valuerep import DA, TM
 
 from components.serve.schemas import INTENDED_USE, Overall, PredictReply
 
@@ -59,6 +60,10 @@ _EMPTY_ALLOWED = (
     "AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
 """Attributes of type 2, which a film must have and may leave empty."""
+_OF_DICOM: dict[str, Callable[[str], object]] = {
+    "PatientSex": PatientSexValues, "PatientBirthDate": DA, "StudyDate": DA, "StudyTime": TM,
+}  # fmt: skip
+"""Those of which some archives hold what DICOM does not allow, such as 1950-01-01; a report leaves it empty."""
 _Sources = list[sr.SourceImageForMeasurementGroup]
 
 
@@ -226,6 +231,12 @@ def _complete(film: Dataset) -> Dataset:
     found.update({element.tag: element for element in film if element.tag < 0x00280000})
     for name in _EMPTY_ALLOWED:
         if name not in found:
+            setattr(found, name, "")
+    found.PatientSex = str(found.PatientSex).strip().upper()
+    for name, of_dicom in _OF_DICOM.items():
+        try:
+            of_dicom(str(found.get(name)))
+        except ValueError:
             setattr(found, name, "")
     return found
 

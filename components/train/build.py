@@ -40,7 +40,8 @@ def build_model(
         film_size: side of the films in pixels.
 
     Raises:
-        UserError: an encoder that is none, or pretrained weights that are damaged, incomplete or without tokenizer.
+        UserError: an encoder that is none, or pretrained weights that are damaged, incomplete or without tokenizer or
+            padding.
     """
     architecture, patches = config.architecture, config.architecture.patches
     if patches != "none":
@@ -73,6 +74,14 @@ def build_model(
                     where="train.architecture.text.pretrained",
                     found=architecture.text.pretrained,
                     expected="tokenizer.json beside config.json",
+                )
+            if tokenizer.pad_token is None:
+                raise UserError(
+                    "no-padding",
+                    "the pretrained weights' tokenizer has no token for padding",
+                    where="train.architecture.text.pretrained",
+                    found=architecture.text.pretrained,
+                    expected="an encoder of text, such as BERT; GPT-2 and its like are none",
                 )
         normalization = architecture.vision.normalization
         if vision_source is None:

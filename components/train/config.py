@@ -245,6 +245,8 @@ class TrainConfig(Config):
                 raise ValueError(f"tuning.{name}.lora with pretrained weights that are not frozen: it adapts those")
             if tuning.unfreeze_after is not None and not tuning.frozen:
                 raise ValueError(f"tuning.{name}.unfreeze_after with tuning.{name}.frozen")
+            if tuning.unfreeze_after is not None and tuning.unfreeze_after >= self.epochs:
+                raise ValueError(f"tuning.{name}.unfreeze_after below epochs ({self.epochs}): the encoder never learns")
         return self
 
     @property

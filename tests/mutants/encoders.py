@@ -11,6 +11,13 @@ PRETRAINED_TEXT = f"{FOLDER}/test_pretrained_text.py"
 
 MUTANTS = [
     Mutant(
+        "an-encoder-thaws-after-the-end",
+        file="components/train/config.py",
+        old="tuning.unfreeze_after >= self.epochs",
+        new="tuning.unfreeze_after > self.epochs",
+        test=f"{FOLDER}/test_frozen.py::test_an_encoder_that_would_thaw_after_the_end_is_an_error",
+    ),
+    Mutant(
         "weights-that-cannot-be-read-are-a-traceback",
         file="components/train/build.py",
         old="    except UserError:\n        raise\n    except Exception as error:\n",

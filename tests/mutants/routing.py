@@ -8,6 +8,13 @@ ROUTE = "tests/components/serve/test_route.py"
 
 MUTANTS = [
     Mutant(
+        "a-sex-in-small-letters-costs-the-report",
+        file="components/serve/structured_report.py",
+        old="str(found.PatientSex).strip().upper()",
+        new="str(found.PatientSex)",
+        test=f"{REPORT}::test_a_value_that_dicom_does_not_allow_costs_no_report",
+    ),
+    Mutant(
         "a-report-is-named-by-the-last-digits",
         file="components/serve/structured_report.py",
         old="{name}={answer.threshold!r}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -40,6 +41,12 @@ class EncoderConfig(Config):
     """Hub id, local folder or gs:// folder of the weights to start from; its configuration then replaces `config`."""
     config: dict[str, Any] = Field(default_factory=dict)
     """Fields of the transformers configuration."""
+
+    @field_validator("pretrained")
+    @classmethod
+    def _at_home(cls, source: str | None) -> str | None:
+        """~/folder is a folder, as everywhere, and no hub id."""
+        return str(Path(source).expanduser()) if source is not None and source.startswith("~") else source
 
     @field_validator("config")
     @classmethod

@@ -125,6 +125,14 @@ def check_size(config: VisionConfig, size: int) -> None:
         fits, wanted = size == sides[0], str(sides[0])  # positions of one size, which nothing interpolates
     elif config.model_type in _OF_PATCHES:
         patch = given.patch_size
+        if not isinstance(patch, int) or patch < 1:
+            raise UserError(
+                "unusable-encoder",
+                "unusable encoder",
+                where="train.architecture.vision.config.patch_size",
+                found=patch,
+                expected="a whole number, at least 1",
+            )
         nearest = [str(count * patch) for count in (size // patch, math.ceil(size / patch)) if count]
         fits, wanted = size % patch == 0, f"a multiple of {patch}, such as {' or '.join(nearest)}"
     else:

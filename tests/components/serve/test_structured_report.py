@@ -104,6 +104,26 @@ def test_it_is_of_the_films_study_and_patient(reply, headers):
     assert read.SeriesInstanceUID != headers[0].SeriesInstanceUID
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("PatientSex", "f", "F"),
+        ("PatientSex", "W", ""),
+        ("PatientBirthDate", "1950-01-01", ""),
+        ("StudyDate", ["20200101", "20200102"], ""),
+        ("StudyTime", "12:30:00", ""),
+        ("StudyTime", "123000.25", "123000.25"),
+    ],
+)
+def test_a_value_that_dicom_does_not_allow_costs_no_report(reply, headers, name, value, told):
+    film = copy.deepcopy(headers[0])
+    setattr(film, name, value)
+    read = pydicom.dcmread(io.BytesIO(written(structured_report(reply, [film]))))
+    assert read[name].value == told
+    assert read.PatientName == PersonName(SECRET)
+
+
 def test_the_same_films_and_model_are_the_same_report(reply, headers):
     uid = report_uid(reply, headers)
     nearly = {n: a.model_copy(update={"probability": a.probability * 0.999999}) for n, a in reply.answers.items()}

@@ -159,6 +159,11 @@ def test_what_cannot_be_meant_is_one_clean_error(
         tuned(tiny_config, vision=tuning)
 
 
+def test_an_encoder_that_would_thaw_after_the_end_is_an_error(pretrained: TrainConfig) -> None:
+    with pytest.raises(UserError, match=r"tuning\.text\.unfreeze_after below epochs \(2\)"):
+        tuned(pretrained, text={"frozen": True, "unfreeze_after": 2})
+
+
 def test_layers_computed_again_give_the_same_gradients_with_the_same_dropout(
     pretrained: TrainConfig, tiny_data: LoadedManifest
 ) -> None:

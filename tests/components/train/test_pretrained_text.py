@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,15 @@ def test_weights_without_their_tokenizer_are_one_clean_error(
     with pytest.raises(UserError, match="without their tokenizer") as error:
         build_model(with_text(tiny_config, tmp_path, model_type), texts=[], film_size=64, num_pathologies=3)
     assert error.value.code == "no-tokenizer"
+
+
+def test_a_tokenizer_that_cannot_pad_is_one_clean_error(tiny_config: TrainConfig, tmp_path: Path) -> None:
+    """As GPT-2's."""
+    file = random_checkpoint(tmp_path, "bert") / "tokenizer_config.json"
+    file.write_text(json.dumps({name: v for name, v in json.loads(file.read_text()).items() if name != "pad_token"}))
+    with pytest.raises(UserError, match=r"no token for padding: train\.architecture\.text\.pretrained") as error:
+        build_model(with_text(tiny_config, tmp_path), texts=[], film_size=64, num_pathologies=3)
+    assert error.value.code == "no-padding"
 
 
 @pytest.mark.parametrize("model_type", ["resnet", "deberta-v2"])

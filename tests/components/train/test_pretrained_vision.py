@@ -197,6 +197,13 @@ def test_a_size_that_the_checkpoint_cannot_take_is_told_from_its_configuration_a
     check_film_size(config_of(folder).architecture, 64)
 
 
+def test_a_folder_may_lie_below_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = checkpoint(tmp_path, "dinov2")
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    below = config_of(f"~/{folder.relative_to(tmp_path.parent)}").architecture
+    assert by_content(below) == by_content(config_of(folder).architecture)
+
+
 @pytest.mark.parametrize(
     ("processor", "mean", "std"),
     [

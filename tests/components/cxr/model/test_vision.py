@@ -168,6 +168,12 @@ def test_a_size_that_does_not_fit_names_the_nearest(model_type: str, values: dic
         check_size(VisionConfig(model_type=model_type, config=values), size)
 
 
+@pytest.mark.parametrize("patch_size", [0, [16, 16]])
+def test_patches_of_no_size_are_one_error(patch_size: object) -> None:
+    with pytest.raises(UserError, match=r"config\.patch_size; found .*expected a whole number, at least 1"):
+        check_size(VisionConfig(model_type="vit", config={"patch_size": patch_size}), 64)
+
+
 @pytest.mark.parametrize(("model_type", "size"), [("dinov2", 224), ("vit", 224), ("resnet", 61), ("swin", 100)])
 def test_a_size_that_fits_passes(model_type: str, size: int) -> None:
     check_size(VisionConfig(model_type=model_type), size)
