@@ -119,9 +119,11 @@ def _read_files(config: OpeniData) -> tuple[Storage, Iterator[tuple[str, bytes]]
         storage, archive = file_at(config.reports, user_project=config.user_project)
         try:
             data = storage.read(archive).data
-        except OSError:
+        except FileNotFoundError:
             where = f"{storage.uri}/{archive}"
             raise UserError("no-reports", "reports are missing", where=where, remedy="Check data.reports.") from None
+        except OSError as error:
+            raise cannot_read("reports", f"{storage.uri}/{archive}", error) from None
         return storage, _unpacked(data, where=f"{storage.uri}/{archive}")
     storage = open_storage(config.reports, user_project=config.user_project)
     names = [name for name in storage.sizes() if _is_report(name)]

@@ -204,6 +204,9 @@ def test_each_mistake_has_its_error(openi: TinyOpeni, change: Callable[[TinyOpen
 def test_archives_that_are_missing_or_broken(openi: TinyOpeni, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="reports are missing"):
         read(openi, reports=str(tmp_path / "none.tgz"))
+    (tmp_path / "folder.tgz").mkdir()
+    with pytest.raises(UserError, match=r"cannot read reports: .*folder\.tgz; found Is a directory"):
+        read(openi, reports=str(tmp_path / "folder.tgz"))
     path = openi.archive()
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match="archive is not readable"):
