@@ -14,6 +14,8 @@ from benchmarks.resampled import low
 __all__ = ["print_tables"]
 
 Run = Mapping[str, Any]
+IMAGENET = ("ImageNet, frozen", "ImageNet, tuned")
+"""Arms whose encoder has learned photographs; beside them those without the expert of patches."""
 SHORT = {"all": "all inputs", "image": "films alone"}
 
 
@@ -32,10 +34,11 @@ def print_tables(runs: Sequence[Run], *, arms: Sequence[str]) -> dict[str, Any]:
         print(f"{name:{wide}}{len(of_seed):>6}{_seconds(of_seed):>7.0f}" + "".join(f"{cell:>26}" for cell in cells))
     _print_less(by_arm, "shipped", ("plain", "without patches", "two models"), of="image")
     _print_less(by_arm, "shipped", ("without patches", "two models"), of="all")
-    _print_less(by_arm, "without patches", ("plain", "two models", "no augmentation"), of="image")
-    _print_less(by_arm, "without patches", ("two models", "no augmentation"), of="all")
-    few = ("patches, 10 % labeled", "five models, 10 % labeled", "self-training, 10 % labeled")
-    _print_less(by_arm, "none, 10 % labeled", few, of="all")
+    _print_less(by_arm, "without patches", ("plain", "two models", "no augmentation", *IMAGENET), of="image")
+    _print_less(by_arm, "without patches", ("two models", "no augmentation", *IMAGENET), of="all")
+    few = ("patches", "five models", "self-training", *IMAGENET)
+    for of in SHORT:
+        _print_less(by_arm, "none, 10 % labeled", [f"{name}, 10 % labeled" for name in few], of=of)
     print("\nthe weights of the last epoch")
     for name, of_seed in by_arm.items():
         if (last := _cell(of_seed, "last")) != "-":
@@ -101,6 +104,12 @@ def _summary(by_arm: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
         found |= {"nih_gain_two_models": two[0], "nih_gain_two_models_low": two[1]}
     if (few := gain("self-training, 10 % labeled", "none, 10 % labeled", of="all", less="all")) is not None:
         found |= {"nih_ssl_gain": few[0], "nih_ssl_low": few[1], "nih_ssl_seeds": few[2]}
+    for label, name, other in (
+        ("nih_pretrained", "ImageNet, tuned", "without patches"),
+        ("nih_pretrained_few", "ImageNet, tuned, 10 % labeled", "none, 10 % labeled"),
+    ):
+        if (pretrained := gain(name, other, of="image", less="image")) is not None:
+            found |= {label: pretrained[0], f"{label}_low": pretrained[1], f"{label}_seeds": pretrained[2]}
     if "shipped" in by_arm and "plain" in by_arm:
         found["nih_times"] = _seconds(by_arm["shipped"]) / _seconds(by_arm["plain"])
     found["seconds_per_fold"] = {name: round(_seconds(of_seed)) for name, of_seed in by_arm.items()}

@@ -44,10 +44,12 @@ def runs() -> list[dict]:
         "without patches": 0.64,
         "two models": 0.67,
         "no augmentation": 0.655,
+        "ImageNet, tuned": 0.66,
         "none, 10 % labeled": 0.55,
         "patches, 10 % labeled": 0.57,
         "five models, 10 % labeled": 0.555,
         "self-training, 10 % labeled": 0.56,
+        "ImageNet, tuned, 10 % labeled": 0.575,
     }
     return [
         run(arm, seed, auroc=mean + 0.01 * seed * (arm != "plain"), per_patient=noise)
@@ -75,10 +77,12 @@ def test_arms_are_compared_patient_by_patient(runs: list[dict], capsys: pytest.C
         ["without", "patches", "3", "-0.0100"],
         ["two", "models", "3", "0.0200"],
     ]
-    bare = out[out.index("less without patches, the same seeds") :].splitlines()[1:4]
-    assert [line.split()[-3] for line in bare] == ["-0.0300", "0.0300", "0.0150"]
-    few = out[out.index("less none, 10 % labeled, the same seeds") :].splitlines()[1:4]
-    assert [line.split()[-3] for line in few] == ["0.0200", "0.0050", "0.0100"]
+    bare = out[out.index("less without patches, the same seeds") :].splitlines()[1:5]
+    assert [line.split()[-3] for line in bare] == ["-0.0300", "0.0300", "0.0150", "0.0200"]
+    few = out[out.index("less none, 10 % labeled, the same seeds") :].splitlines()[1:5]
+    assert [line.split()[-3] for line in few] == ["0.0200", "0.0050", "0.0100", "0.0250"]
+    assert (found["nih_pretrained"], found["nih_pretrained_few"]) == pytest.approx((0.02, 0.025))
+    assert (found["nih_pretrained_low"], found["nih_pretrained_seeds"]) == (pytest.approx(0.02), 3)
     assert (found["nih_patches_few"], found["nih_gain_without_patches"]) == pytest.approx((0.02, 0.03))
     assert found["nih_gain_two_models"] == pytest.approx(0.06)
     assert found["nih_gain_two_models_low"] == pytest.approx(0.053, abs=0.004)
