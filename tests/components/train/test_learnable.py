@@ -72,9 +72,18 @@ def config() -> TrainConfig:
     return TrainConfig.parse(values, where="train")
 
 
-def test_what_can_be_learned_is_learned_from_each_modality_alone(config: TrainConfig, tmp_path: Path) -> None:
-    loaded = _write(tmp_path / "data", shuffled=False)
-    found = _test_aurocs(config, loaded, Root(tmp_path / "root"))
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoadedManifest, Root]:
+    """The first site's data, and where its model is, once a test has trained it."""
+    folder = tmp_path_factory.mktemp("first")
+    return _write(folder / "data", shuffled=False), Root(folder / "root")
+
+
+def test_what_can_be_learned_is_learned_from_each_modality_alone(
+    config: TrainConfig, first: tuple[LoadedManifest, Root]
+) -> None:
+    loaded, root = first
+    found = _test_aurocs(config, loaded, root)
     assert found["all"].mean() > 0.95
     assert found["image"][IN_FILM].mean() > 0.95
     assert found["text"][IN_TEXT].mean() > 0.95
@@ -111,14 +120,15 @@ def test_the_expert_of_patches_learns_what_films_show_and_nothing_else(
 
 
 def test_another_site_learns_from_a_few_labels_what_a_model_of_the_first_knows(
-    config: TrainConfig, tmp_path: Path
+    config: TrainConfig, first: tuple[LoadedManifest, Root], tmp_path: Path
 ) -> None:
     """16 labeled studies and a dozen steps: from new weights they teach next to nothing."""
-    first = train(config, loaded=_write(tmp_path / "first", shuffled=False), root=Root(tmp_path / "first root"))
+    loaded, root = first
+    known = train(config, loaded=loaded, root=root)
     there = _write(tmp_path / "data", shuffled=False, seed=12, labeled=1)
     few = config.model_copy(update={"epochs": 12, "semi_supervised": SemiSupervised(method="none")})
     anew = _test_aurocs(few, there, Root(tmp_path / "anew"))
-    tuned = {"fine_tune_from": first.uri, "architecture": Architecture(), "learning_rate": 3e-4}
+    tuned = {"fine_tune_from": known.uri, "architecture": Architecture(), "learning_rate": 3e-4}
     found = _test_aurocs(few.model_copy(update=tuned), there, Root(tmp_path / "tuned"))
     assert found["all"].mean() > 0.95
     assert found["image"][IN_FILM].mean() > 0.95
