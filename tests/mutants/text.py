@@ -11,6 +11,20 @@ MIMIC = "tests/components/cxr/text/test_mimic_sections.py"
 
 MUTANTS = [
     Mutant(
+        "a-blank-line-below-a-header-always-ends-its-section",
+        file="components/cxr/text/strict_sections.py",
+        old="        if findings_next and mark.section is None",
+        new="        if False and mark.section is None",
+        test=f"{STRICT}::test_a_section_may_stand_behind_a_blank_line_where_findings_have_a_header",
+    ),
+    Mutant(
+        "a-blank-line-below-a-header-never-ends-its-section",
+        file="components/cxr/text/strict_sections.py",
+        old="        if findings_next and mark.section is None",
+        new="        if mark.section is None",
+        test=f"{STRICT}::test_what_may_be_a_reading_behind_an_empty_indication_is_none",
+    ),
+    Mutant(
         "a-leaky-section-is-an-input-without-being-allowed",
         file="components/cxr/text/text.py",
         old="        if self.leaky and not self.allow_leaky_sections:\n",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from components.cxr.text.phrases import one_of
@@ -91,8 +91,8 @@ class _Mark(NamedTuple):
 def read_strict(text: str) -> ParsedReport:
     """Split a report into sections; every word outside a header ends up in exactly one of them.
 
-    Strict about what was written before the film was read: the first paragraph under a known header counts, and it
-    ends at anything like another header (`CHEST 2 VIEWS:`, `FINDINGS AND IMPRESSION:`, a wet read, an addendum) and at
+    Strict about what was written before the film was read: the first paragraph under a known header counts (behind a
+    blank line only where findings have a header of their own below), and it ends at anything like another header (`CHEST 2 VIEWS:`, `FINDINGS AND IMPRESSION:`, a wet read, an addendum) and at
     the first sentence that sounds like a reading. An indication that follows findings or an impression is another
     study's or doubtful. All of that, text before the first header, under an unknown header or without any header is
     `other`. Exports' line breaks and markup count as what they stand for; see plain_text.
@@ -149,9 +149,12 @@ def _scan(text: str) -> tuple[dict[str, str], bool]:
     preamble = True  # before the first header, where a header within a line may still open a section
     has_header = is_reading = was_read = False
     position = header_end = resume = 0
-    for mark in _marks(text):
+    marks = _marks(text)
+    for mark, findings_next in zip(marks, _findings_are_next(marks, text), strict=True):
         if mark.start < resume:
             continue
+        if findings_next and mark.section is None and not text[header_end : mark.end].strip():
+            continue  # the layout of a header above its text, a blank line between them
         line_start = max(header_end, text.rfind("\n", 0, mark.start) + 1)
         at_start = _BULLET.fullmatch(text, line_start, mark.start) is not None
         name = text[mark.start : mark.end]
@@ -203,7 +206,21 @@ def _next_section(
     return None if mark.section == "indication" else "other"
 
 
-def _marks(text: str) -> Iterator[_Mark]:
+def _findings_are_next(marks: Sequence[_Mark], text: str) -> list[bool]:
+    """Of each mark, whether the next header of what was written after the film was read says findings and starts a line.
+
+    What stands before that is no reading without a header: those take the findings' place.
+    """
+    are_next, answer = [], False
+    for mark in reversed(marks):
+        are_next.append(answer)
+        if mark.section in _POST_READ:
+            line_start = text.rfind("\n", 0, mark.start) + 1
+            answer = mark.section == "findings" and _BULLET.fullmatch(text, line_start, mark.start) is not None
+    return are_next[::-1]
+
+
+def _marks(text: str) -> list[_Mark]:
     """Every mark in the order of the text; where two start together the known header comes first."""
     marks = [
         _Mark(m.start(1), m.end(), _section_of(m.group(1)), True, False)
@@ -219,7 +236,7 @@ def _marks(text: str) -> Iterator[_Mark]:
             if covered.isdisjoint(range(match.start(1), match.end())) and _is_headline(match.group(1)):
                 marks.append(_Mark(match.start(1), match.end(), "other", False, False, True))
     marks += [_Mark(m.start(), m.end(), None, False, False) for m in _BREAK.finditer(text)]
-    return iter(sorted(marks, key=lambda mark: (mark.start, not mark.known, mark.bare, -mark.end)))
+    return sorted(marks, key=lambda mark: (mark.start, not mark.known, mark.bare, -mark.end))
 
 
 def _is_headline(phrase: str) -> bool:

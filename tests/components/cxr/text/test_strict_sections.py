@@ -112,6 +112,35 @@ def test_indication_holds_only_what_was_written_before_the_reading(report: str, 
     assert parse_report(report).get("indication") == indication
 
 
+@pytest.mark.parametrize("name", ["INDICATION", "Reason for exam", "EXAMINATION", "TECHNIQUE", "COMPARISON"])
+@pytest.mark.parametrize("colon", [":", ""])
+def test_a_section_may_stand_behind_a_blank_line_where_findings_have_a_header(name: str, colon: str) -> None:
+    rest = f"\n\n \n cough\n\nand fever\n\nTECHNIQUE{colon}\n\nFINDINGS{colon}\n\nOPACITY\n\nIMPRESSION: OPACITY"
+    assert parse_report(f"{name}{colon}{rest}") == {
+        next(iter(parse_report(f"{name}: x"))): "cough",
+        "findings": "OPACITY",
+        "impression": "OPACITY",
+        "other": "and fever",
+    }
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "INDICATION:\n\ncough",
+        "INDICATION:\n\ncough\n\nIMPRESSION: x",
+        "INDICATION:\n\ncough\n\nIMPRESSION: x\n\nFINDINGS: y",
+        "INDICATION:\n\ncough and more findings: x",
+        "INDICATION:\n\nTECHNIQUE: x\n\ncough\n\nFINDINGS: y",
+        "INDICATION:\n\ncough\n\nCHEST 2 VIEWS: x\n\nFINDINGS: y",
+        "INDICATION:\n____\ncough\n\nFINDINGS: y",
+        "FINDINGS: x\n\nINDICATION:\n\ncough\n\nFINDINGS: y",
+    ],
+)
+def test_what_may_be_a_reading_behind_an_empty_indication_is_none(report: str) -> None:
+    assert parse_report(report).get("indication") is None
+
+
 @pytest.mark.parametrize(
     ("report", "section"),
     [
