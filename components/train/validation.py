@@ -10,6 +10,7 @@ import torch
 
 from components.cxr.auroc import mean_auroc
 from components.cxr.bundle import Bundle
+from components.cxr.errors import UserError
 from components.cxr.labels import truth_of
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import predict
@@ -56,6 +57,7 @@ def shared_scores(
 
     Raises:
         StoppedError: a process was asked to stop.
+        UserError: an answer is not finite: weights overflow behind gradients that are.
     """
     starts = list(range(0, len(studies), BATCH_SIZE))
     scores = {}
@@ -67,7 +69,16 @@ def shared_scores(
             batch = [studies[s] for s in range(start, min(start + BATCH_SIZE, len(studies)))]
             scores[start] = predict(bundle, batch, device=device, batch_size=BATCH_SIZE).score_SP
     found = {start: score for part in gather(scores) for start, score in part.items()}
-    return np.concatenate([found[start] for start in starts])
+    score_SP = np.concatenate([found[start] for start in starts])
+    if not np.isfinite(score_SP).all():
+        raise UserError(
+            "training-diverged",
+            "training diverged",
+            where="validation",
+            found="answers that are not finite",
+            remedy="Lower train.learning_rate; the last checkpoint is kept.",
+        )
+    return score_SP
 
 
 def validation_truth(studies: StudyDataset) -> npt.NDArray[np.int8]:

@@ -73,3 +73,11 @@ def test_a_training_that_diverges_keeps_the_batch_without_ids_or_text(
     whole = error.value.line + json.dumps(told)
     assert not any(name in whole for name in ids)
     assert json.loads(folder.read("latest.json").data)["checkpoint"] <= f"step-{bad_step:08d}.pt"
+
+
+def test_weights_that_overflow_are_told_before_validation_scores_them(
+    tiny_data: LoadedManifest, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    changes = {"learning_rate": 1e37, "warm_up": 0.0, "batch_size": 1000, "epochs": 2}  # one step per epoch
+    with pytest.raises(UserError, match=r"training diverged.*answers that are not finite.*Lower train\.learning_rate"):
+        train(tiny_config.model_copy(update=changes), loaded=tiny_data, root=Root(tmp_path))
