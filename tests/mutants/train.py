@@ -16,8 +16,7 @@ MUTANTS = [
         file="components/train/validation.py",
         old="    if not np.isfinite(score_SP).all():\n",
         new="    if False:\n",
-        test="tests/components/train/test_finite.py::"
-        "test_weights_that_overflow_are_told_before_validation_scores_them",
+        test="tests/components/train/test_finite.py::test_weights_that_overflow_are_told_before_validation_scores_them",
     ),
     Mutant(
         "a-step-deletes-the-trainjob-of-another",

@@ -92,10 +92,11 @@ def read_strict(text: str) -> ParsedReport:
     """Split a report into sections; every word outside a header ends up in exactly one of them.
 
     Strict about what was written before the film was read: the first paragraph under a known header counts (behind a
-    blank line only where findings have a header of their own below), and it ends at anything like another header (`CHEST 2 VIEWS:`, `FINDINGS AND IMPRESSION:`, a wet read, an addendum) and at
-    the first sentence that sounds like a reading. An indication that follows findings or an impression is another
-    study's or doubtful. All of that, text before the first header, under an unknown header or without any header is
-    `other`. Exports' line breaks and markup count as what they stand for; see plain_text.
+    blank line only where findings have a header of their own below), and it ends at anything like another header
+    (`CHEST 2 VIEWS:`, `FINDINGS AND IMPRESSION:`, a wet read, an addendum) and at the first sentence that sounds like a
+    reading. An indication that follows findings or an impression is another study's or doubtful. All of that, text
+    before the first header, under an unknown header or without any header is `other`. Exports' line breaks and markup
+    count as what they stand for; see plain_text.
     """
     sections, has_header = _scan(plain_text(text))
     rest: list[str] = []
@@ -207,7 +208,7 @@ def _next_section(
 
 
 def _findings_are_next(marks: Sequence[_Mark], text: str) -> list[bool]:
-    """Of each mark, whether the next header of what was written after the film was read says findings and starts a line.
+    """Of each mark, whether the next header of a reading says findings and starts a line.
 
     What stands before that is no reading without a header: those take the findings' place.
     """
