@@ -6,6 +6,13 @@ FILMS = "tests/components/cxr/films"
 
 MUTANTS = [
     Mutant(
+        "an-exif-orientation-is-not-applied",
+        file="components/cxr/films/raster.py",
+        old="cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR",
+        new="cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR | cv2.IMREAD_IGNORE_ORIENTATION",
+        test="tests/components/cxr/films/test_pixels_files.py::test_an_image_is_turned_as_its_exif_orientation_says",
+    ),
+    Mutant(
         "monochrome1-is-not-inverted",
         file="components/cxr/films/display.py",
         old="return Ramp(ramp.bright, ramp.dark) if is_inverted(dataset) else ramp",

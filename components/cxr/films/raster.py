@@ -30,7 +30,7 @@ def is_raster(data: FilmBytes) -> bool:
 
 
 def read_raster(data: bytes, limits: DecodeLimits) -> Unsigned:
-    """Decode a PNG or JPEG file to gray pixels [H, W], uint8 or uint16; alpha is dropped.
+    """Decode a PNG or JPEG file to gray pixels [H, W], uint8 or uint16; alpha is dropped, an EXIF orientation applied.
 
     Raises:
         FilmError: the image is damaged, cut off or too large.
@@ -44,12 +44,13 @@ def read_raster(data: bytes, limits: DecodeLimits) -> Unsigned:
     if (num_bytes := rows * columns * pixel_bytes) > limits.max_decoded_bytes:
         raise FilmError("too-large", f"{num_bytes} bytes of pixels, at most {limits.max_decoded_bytes}")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        # Unlike IMREAD_UNCHANGED these turn the image as its EXIF orientation says.
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
     except cv2.error:
         image = None
     if image is None:
         raise FilmError("undecodable", "the image is damaged")
-    return luminance(image[..., :3], cv2.COLOR_BGR2GRAY) if image.ndim == 3 else np.asarray(image)
+    return luminance(image, cv2.COLOR_BGR2GRAY) if image.ndim == 3 else np.asarray(image)
 
 
 def encode_png(pixels: npt.NDArray[np.uint8]) -> bytes:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
+from PIL import ExifTags, Image, ImageOps
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -28,6 +29,7 @@ from benchmarks.film_files import make_film, transcode
 from components.cxr.films.limits import DecodeLimits
 from components.cxr.films.pixel_preset import PixelPreset
 from components.cxr.films.pixels import FilmError, read_film
+from components.cxr.films.raster import read_raster
 from tests.components.cxr.films.pixel_films import (
     DISPLAY,
     MIMIC_JPG,
@@ -120,6 +122,18 @@ def test_progressive_jpeg_is_read_whatever_the_file_says(dicom_bytes: DicomWrite
     buffer = io.BytesIO()
     dataset.save_as(buffer)
     assert np.abs(read_film(buffer.getvalue(), preset=DISPLAY).pixels.astype(int) - ramp).max() <= 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_an_image_is_turned_as_its_exif_orientation_says(form: str, orientation: int) -> None:
+    gray = np.zeros((40, 64), np.uint8)
+    gray[:8], gray[:, :16] = 90, 200
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(gray).save(buffer, form, exif=exif)
+    turned = np.asarray(ImageOps.exif_transpose(Image.open(buffer)))
+    assert np.array_equal(read_raster(buffer.getvalue(), DecodeLimits()), turned)
 
 
 def test_pixels_of_another_size_than_the_header_says_are_refused() -> None:
