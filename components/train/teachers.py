@@ -13,6 +13,7 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Storage
 from components.train.config import SemiSupervised, TrainConfig
 from components.train.distributed import is_main
+from components.train.loading.order import Order
 from components.train.objectives.self_training import pseudo_labels
 from components.train.setup import Setup, taught_studies
 from components.train.stopping import StopRequest
@@ -38,12 +39,18 @@ def teacher_configs(config: TrainConfig) -> list[TrainConfig]:
 
 
 def teachers_for(config: TrainConfig, loaded: LoadedManifest) -> list[TrainConfig]:
-    """The teachers of these data: none where too few entries are left for them to label, which is said."""
+    """The teachers of these data: none where too few entries are left for them to label, which is said.
+
+    Raises:
+        UserError: the student's batch is too small for labeled and unlabeled studies, told before a teacher is trained.
+    """
     configs = teacher_configs(config)
     if not configs:
         return []
     taught = taught_studies(config, loaded)[1]
     if taught.needs_teachers(config.semi_supervised):
+        taught_S, ratio = taught.taught(), config.semi_supervised.unlabeled_per_labeled
+        Order(taught_S, batch_size=min(config.batch_size, len(taught_S)), unlabeled_per_labeled=ratio)
         return configs
     num_untaught, num_taught = taught.num_entries()
     if num_untaught and is_main():

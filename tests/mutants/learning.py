@@ -170,8 +170,8 @@ MUTANTS = [
     Mutant(
         "teachers-are-trained-for-nobody",
         file="components/train/teachers.py",
-        old="    if taught.needs_teachers(config.semi_supervised):\n        return configs\n",
-        new="    return configs\n",
+        old="    if taught.needs_teachers(config.semi_supervised):\n",
+        new="    if True:\n",
         test=f"{TEACHERS}"
         "::test_where_nothing_is_left_to_label_there_are_no_teachers_and_training_is_as_without_a_method",
     ),

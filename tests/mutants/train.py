@@ -12,6 +12,13 @@ TRAIN = f"{FOLDER}/test_train.py"
 
 MUTANTS = [
     Mutant(
+        "a-batch-of-one-is-refused-after-the-teachers",
+        file="components/train/teachers.py",
+        old="        Order(taught_S, batch_size=min(config.batch_size, len(taught_S)), unlabeled_per_labeled=ratio)\n",
+        new="",
+        test="tests/components/train/test_teachers.py::test_a_batch_of_one_is_refused_before_teachers_are_trained",
+    ),
+    Mutant(
         "answers-that-are-not-finite-are-scored",
         file="components/train/validation.py",
         old="    if not np.isfinite(score_SP).all():\n",

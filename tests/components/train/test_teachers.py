@@ -15,6 +15,7 @@ import torch
 
 from components.cxr.bundle import load_bundle
 from components.cxr.bundle_info import BUNDLE
+from components.cxr.errors import UserError
 from components.cxr.labels import POSITIVE
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import predict
@@ -235,3 +236,13 @@ def test_two_processes_train_the_same_teachers_and_the_same_student(
     for each in (*teacher_configs(config), config):
         one, two = weights(root, each, tiny_data), weights(Root(tmp_path), each, tiny_data)
         assert max(float((two[name] - value).abs().max()) for name, value in one.items()) < 1e-5
+
+
+def test_a_batch_of_one_is_refused_before_teachers_are_trained(
+    tiny_data: LoadedManifest, tiny_config: TrainConfig, tmp_path: Path
+) -> None:
+    semi = SemiSupervised(num_teachers=1, teacher_epochs=1, least_unlabeled=0.0, unlabeled_per_labeled=0.5)
+    changes = {"batch_size": 1, "labeled_fraction": 0.4, "semi_supervised": semi}
+    with pytest.raises(UserError, match="a batch of one cannot hold both kinds"):
+        train(tiny_config.model_copy(update=changes), loaded=tiny_data, root=Root(tmp_path))
+    assert not [*tmp_path.rglob("*")]
