@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 import platform
+import signal
 import socket
 import subprocess
 import time
@@ -25,6 +26,8 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 DicomWriter = Callable[..., bytes]
 
 os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # seven processes less for each server
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a script's background, which the steps would inherit
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -158,10 +158,13 @@ def test_interrupting_the_wait_says_that_the_run_goes_on(kubeflow: FakeKubeflow,
     with subprocess.Popen(
         python, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
-        assert process.stdout is not None
-        next(line for line in process.stdout if line == "submit: running\n")
-        process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=60)
+        try:
+            assert process.stdout is not None
+            next(line for line in process.stdout if line == "submit: running\n")
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert error == f"submit: interrupted; the run goes on: {kubeflow.url}/#/runs/details/run-1\n"
 
