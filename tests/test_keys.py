@@ -114,6 +114,7 @@ def test_data_by_source(source: type[Config]) -> None:
     ("module", "name", "key", "config"),
     [
         (train_code, "VERSION", train_key, TrainConfig()),
+        (train_code, "VOCABULARY", train_key, TrainConfig()),
         (train_code, "SCHEMA_VERSION", train_key, TrainConfig()),
         (evaluate, "VERSION", evaluate_key, EvaluateConfig()),
         (evaluate, "SCHEMA_VERSION", evaluate_key, EvaluateConfig()),

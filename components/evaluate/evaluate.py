@@ -98,11 +98,13 @@ def run(config: EvaluateConfig, *, root: Root, manifest: LoadedManifest, bundle:
         from components.cxr.model.device import pick_device  # torch, which only a new report needs
 
         pick_device(config.device, where="evaluate.device")  # its errors come before any work
-    # The outbox is sent by another step, whose environment may name no run.
-    run_id = os.environ.get("MLFLOW_RUN_ID") or (known.mlflow_run_id if known else None) or model.info.mlflow_run_id
+    # The outbox is sent by another step, whose environment may name no run or one of its own.
+    given = os.environ.get("MLFLOW_RUN_ID")
+    run_id = given or (known.mlflow_run_id if known else None) or model.info.mlflow_run_id
     joined: dict[str, Any] = {
         "experiment": EXPERIMENT,
         "run_id": run_id,
+        "is_given": bool(given),
         "run_name": run_name(data_set_name(root), f"evaluation of {model.hash[:8]}"),
         "source": "components.evaluate",
     }

@@ -31,13 +31,19 @@ __all__ = ["build_model", "continued_model", "log_class_shares"]
 
 
 def build_model(
-    config: TrainConfig, *, texts: list[str], film_size: int, num_pathologies: int
+    config: TrainConfig,
+    *,
+    texts: list[str],
+    film_size: int,
+    num_pathologies: int,
+    patients: Sequence[str] | None = None,
 ) -> tuple[Architecture, CxrModel, PreTrainedTokenizerBase]:
     """The network with its initial weights, its complete architecture and its tokenizer.
 
     Args:
         texts: the training studies' text inputs; only they shape the vocabulary.
         film_size: side of the films in pixels.
+        patients: whose each text is; by default every text is of a patient of its own.
 
     Raises:
         UserError: an encoder that is none, or pretrained weights that are damaged, incomplete or without tokenizer or
@@ -52,7 +58,8 @@ def build_model(
                 _check_fields(encoder, where=f"train.architecture.{where}")
         if text_source is None:
             tokenizer: PreTrainedTokenizerBase = learn_tokenizer(
-                (text for text in texts if text),
+                texts,
+                patients=patients,
                 vocabulary_size=config.vocabulary_size,
                 max_tokens=architecture.max_tokens,
             )

@@ -6,6 +6,7 @@ Nothing here imports torch: the key of a finished training asks for it.
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 from components.cxr.bundle_info import BUNDLE, Description, describe
 from components.cxr.errors import UserError
@@ -30,7 +31,7 @@ def with_origin(config: TrainConfig, *, root: Root) -> TrainConfig:
     """
     if config.fine_tune_from is None:
         return config
-    if Root(config.fine_tune_from).uri == root.uri:
+    if _real(Root(config.fine_tune_from)) == _real(root):
         raise UserError(
             "fine-tune-itself",
             "a run cannot start from its own newest bundle",
@@ -47,6 +48,11 @@ def with_origin(config: TrainConfig, *, root: Root) -> TrainConfig:
             expected="nothing beside train.fine_tune_from: the network is the bundle's",
         )
     return config.model_copy(update={"fine_tune_from": folder, "architecture": known.info.architecture})
+
+
+def _real(root: Root) -> str:
+    """Its address without `..` and links."""
+    return root.uri if "://" in root.uri else str(Path(root.uri).resolve())
 
 
 @functools.lru_cache(maxsize=4)

@@ -13,6 +13,8 @@ __all__ = ["VERSION", "training_key"]
 
 VERSION = 9
 """Raised whenever the same data and configuration would give other weights, or a checkpoint cannot be continued."""
+VOCABULARY = 2
+"""Raised whenever the same texts give other words, which is not VERSION as the yardstick's words stay the same."""
 
 
 def training_key(config: TrainConfig, manifest_hash: str) -> str:
@@ -26,4 +28,6 @@ def training_key(config: TrainConfig, manifest_hash: str) -> str:
     else:  # wherever the bundle lies, it brings its own
         known = origin(config.fine_tune_from)[1].hash
         config = config.model_copy(update={"architecture": Architecture(), "fine_tune_from": known})
-    return content_hash(f"train {VERSION}", f"bundle {SCHEMA_VERSION}", config.hash, manifest_hash)
+    return content_hash(
+        f"train {VERSION}", f"vocabulary {VOCABULARY}", f"bundle {SCHEMA_VERSION}", config.hash, manifest_hash
+    )

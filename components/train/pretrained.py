@@ -59,10 +59,11 @@ def _positions(encoder: EncoderConfig) -> int | None:
     values = _pretrained_config(encoder, where=where) if encoder.pretrained else encoder.config
     model_type = str(values.get("model_type", encoder.model_type))
     try:
-        defaults = AutoConfig.for_model(model_type).to_dict()
+        known = AutoConfig.for_model(model_type)
     except ValueError:
         return None  # build_model names the unknown type
-    positions = values.get("max_position_embeddings", defaults.get("max_position_embeddings"))
+    name, defaults = known.attribute_map.get("max_position_embeddings", "max_position_embeddings"), known.to_dict()
+    positions = values.get(name, defaults.get(name))
     if not isinstance(positions, int) or positions <= 0:
         return None
     if model_type in _OFFSET_POSITIONS:

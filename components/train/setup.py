@@ -118,6 +118,7 @@ class Setup:
             architecture, model, self.tokenizer = build_model(
                 config,
                 texts=self.training.texts(),
+                patients=self.training.patient_ids,
                 film_size=manifest.pixel_preset.size,
                 num_pathologies=len(manifest.pathologies),
             )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from components.cxr.bundle import load_bundle
+from components.cxr.errors import UserError
 from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Storage
 from components.train.config import SemiSupervised, TrainConfig
@@ -42,7 +43,8 @@ def teachers_for(config: TrainConfig, loaded: LoadedManifest) -> list[TrainConfi
     """The teachers of these data: none where too few entries are left for them to label, which is said.
 
     Raises:
-        UserError: the student's batch is too small for labeled and unlabeled studies, told before a teacher is trained.
+        UserError: the student's batch is too small for labeled and unlabeled studies, or a teacher would end before its
+            frozen encoder learns; told before a teacher is trained.
     """
     configs = teacher_configs(config)
     if not configs:
@@ -50,6 +52,7 @@ def teachers_for(config: TrainConfig, loaded: LoadedManifest) -> list[TrainConfi
     taught = taught_studies(config, loaded)[1]
     if taught.needs_teachers(config.semi_supervised):
         taught_S, ratio = taught.taught(), config.semi_supervised.unlabeled_per_labeled
+        _check_unfreezing(config)
         Order(taught_S, batch_size=min(config.batch_size, len(taught_S)), unlabeled_per_labeled=ratio)
         return configs
     num_untaught, num_taught = taught.num_entries()
@@ -57,6 +60,20 @@ def teachers_for(config: TrainConfig, loaded: LoadedManifest) -> list[TrainConfi
         left = f"{num_untaught:,} entries without a label, {num_taught:,} with one"
         print(f"train: {left}: too few for teachers (train.semi_supervised.least_unlabeled)", flush=True)
     return []
+
+
+def _check_unfreezing(config: TrainConfig) -> None:
+    epochs = config.semi_supervised.teacher_epochs
+    for name in ("vision", "text"):
+        unfreeze_after = getattr(config.tuning, name).unfreeze_after
+        if unfreeze_after is not None and unfreeze_after >= epochs:
+            raise UserError(
+                "teachers-stay-frozen",
+                "the teachers' encoder would never learn",
+                where=f"train.tuning.{name}.unfreeze_after",
+                found=unfreeze_after,
+                expected=f"below train.semi_supervised.teacher_epochs ({epochs})",
+            )
 
 
 def taught_by(teachers: Sequence[Storage], setup: Setup, *, stop: StopRequest) -> Tensor:

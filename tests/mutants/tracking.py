@@ -11,10 +11,16 @@ MUTANTS = [
     Mutant(
         "what-the-run-of-the-environment-missed-goes-into-the-trainings",
         file="components/evaluate/evaluate.py",
-        old='os.environ.get("MLFLOW_RUN_ID") or (known',
-        new="(known",
-        test="tests/components/evaluate/test_tracked_evaluation.py"
-        "::test_what_mlflow_missed_of_an_evaluation_is_told_by_the_next_step",
+        old="run_id = given or (known",
+        new="run_id = (known",
+        test=f"{EVALUATE}::test_what_mlflow_missed_of_an_evaluation_is_told_by_the_next_step",
+    ),
+    Mutant(
+        "the-run-of-the-sender-takes-what-another-step-missed",
+        file="components/cxr/tracking/tracking.py",
+        old='os.environ.get("MLFLOW_RUN_ID") if is_given is None else run_id if is_given else None',
+        new='os.environ.get("MLFLOW_RUN_ID")',
+        test=f"{EVALUATE}::test_what_mlflow_missed_of_an_evaluation_is_told_by_the_next_step",
     ),
     Mutant(
         "what-another-step-has-sent-ends-this-one",

@@ -108,8 +108,8 @@ MUTANTS = [
     Mutant(
         "a-word-of-one-study-enters-the-vocabulary",
         file="components/train/tokenizer.py",
-        old="MIN_STUDIES = 3\n",
-        new="MIN_STUDIES = 1\n",
+        old="MIN_PATIENTS = 3\n",
+        new="MIN_PATIENTS = 1\n",
         test=f"{TOKENIZER}::test_a_word_of_one_study_does_not_enter_the_vocabulary",
     ),
     Mutant(
@@ -307,8 +307,8 @@ MUTANTS = [
     Mutant(
         "two-trainings-on-two-data-sets-share-a-key",
         file="components/train/key.py",
-        old="config.hash, manifest_hash)",
-        new="config.hash)",
+        old="config.hash, manifest_hash\n",
+        new="config.hash\n",
         test=f"{TRAIN}::test_key_ignores_where_it_runs_and_sees_what_it_learns",
     ),
     Mutant(

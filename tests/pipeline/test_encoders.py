@@ -36,6 +36,14 @@ def test_texts_longer_than_the_positions_are_refused() -> None:
         check_encoders(config, here=False)
 
 
+def test_positions_count_whatever_their_type_calls_them() -> None:
+    text = "train.architecture.text={model_type: gpt2, config: {n_positions: 20}}"
+    with pytest.raises(UserError, match=r"max_tokens; found 24, expected at most 20"):
+        check_encoders(
+            load_pipeline_config(CONFIGS / "demo.yaml", [text, "train.architecture.max_tokens=24"]), here=False
+        )
+
+
 def test_weights_of_a_folder_are_looked_at_and_those_elsewhere_by_who_sees_them(tmp_path: Path) -> None:
     AutoConfig.for_model("dinov2", patch_size=14, hidden_size=32).save_pretrained(tmp_path)
 

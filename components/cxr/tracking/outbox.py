@@ -28,10 +28,10 @@ class Outbox:
 
     Args:
         key: whose outbox, such as an evaluation's key.
-        run: the arguments of joined_run.
+        run: the arguments of joined_run, `is_given` among them.
     """
 
-    def __init__(self, root: Root, key: str, **run: str | None) -> None:
+    def __init__(self, root: Root, key: str, **run: str | bool | None) -> None:
         self._storage, self._run, self._count = _boxes(root).child(key), run, 0
 
     def add(self, kind: str, payload: Any, data: bytes | None = None) -> None:

@@ -38,6 +38,7 @@ def joined_run(
     *,
     experiment: str,
     run_id: str | None = None,
+    is_given: bool | None = None,
     run_name: str | None = None,
     source: str = "",
     journal: Path | None = None,
@@ -52,6 +53,8 @@ def joined_run(
 
     Args:
         experiment: of a new run, where MLFLOW_EXPERIMENT_ID names none.
+        is_given: whether `run_id` is what MLFLOW_RUN_ID said once; the variable of today does not count then. None
+            where it does.
         run_name: of a new run.
         source: the module that runs, such as components.train, for a new run's tags.
         journal: file to which metrics are appended as well.
@@ -60,9 +63,12 @@ def joined_run(
     Raises:
         UserError: no place to track, the server refuses (wrong address, no permission), or the experiment was deleted.
     """
+    given = os.environ.get("MLFLOW_RUN_ID") if is_given is None else run_id if is_given else None
     uri = tracking_uri(root)
     try:
-        tracked = with_client(root, lambda client: _join(client, root, experiment, run_id, run_name, source, journal))
+        tracked = with_client(
+            root, lambda client: _join(client, root, experiment, run_id, given, run_name, source, journal)
+        )
     except MlflowError as error:
         place = without_secret(uri)
         if error.refused:
@@ -92,11 +98,11 @@ def _join(
     root: Root,
     experiment: str,
     run_id: str | None,
+    given: str | None,
     run_name: str | None,
     source: str,
     journal: Path | None,
 ) -> TrackedRun:
-    given = os.environ.get("MLFLOW_RUN_ID")
     wanted = given or run_id
     run, parent = _find_run(client, wanted) if wanted else None, None
     if wanted and run is None:

@@ -216,11 +216,14 @@ def test_what_mlflow_missed_of_an_evaluation_is_told_by_the_next_step(
     assert decision.registered_model is None
     capsys.readouterr()
 
-    registered = send_outboxes(root, "serve")
+    with joined_run(root, experiment="of the sender") as sender, monkeypatch.context() as sending:
+        sending.setenv("MLFLOW_RUN_ID", str(sender.id))
+        registered = send_outboxes(root, "serve")
     assert f"serve: told MLflow what it missed, outbox/{Path(storage.uri).name}" in capsys.readouterr().out
     found = registered[storage.uri]
     assert (found.name, found.version, found.champion) == ("cxrflow", "1", None)
     client = MlflowClient(tracking_uri(root))
+    assert not client.get_run(sender.id).data.metrics
     told = client.get_run(run_id)
     assert told.info.status == "FINISHED"
     assert told.data.metrics == metrics_of(report)

@@ -220,6 +220,7 @@ def test_two_processes_go_on_to_the_weights_of_one(
 WRONG: dict[str, tuple[Callable[[Root], dict[str, Any]], str]] = {
     "nothing there": (lambda first: {"fine_tune_from": f"{first.uri}/nowhere"}, "no-bundle"),
     "its own root": (lambda first: {"fine_tune_from": first.uri}, "fine-tune-itself"),
+    "its own root, the long way": (lambda first: {"fine_tune_from": f"{first.uri}/data/.."}, "fine-tune-itself"),
     "an architecture": (
         lambda first: {"architecture": Architecture(max_tokens=32), "fine_tune_from": origin(first.uri)[0]},
         "other-architecture",

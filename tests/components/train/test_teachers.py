@@ -23,7 +23,7 @@ from components.cxr.shards import LoadedManifest
 from components.cxr.storage.storage import Root
 from components.train import train as training
 from components.train.checkpoint import save_checkpoint
-from components.train.config import SemiSupervised, TrainConfig
+from components.train.config import EncoderTuning, SemiSupervised, TrainConfig, Tuning
 from components.train.key import training_key
 from components.train.lease import leased
 from components.train.loading.batches import batches
@@ -65,6 +65,17 @@ def test_teachers_differ_in_their_seed_and_see_the_same_labels(config: TrainConf
         assert list(setup.network.objectives) == ["supervised"]
         assert setup.num_steps == 2 * (setup.training.labeled_S.sum() // 8)
     assert list(student.network.objectives) == ["supervised", "pseudo_label"]
+
+
+def test_teachers_that_would_end_before_their_encoder_learns_are_refused(
+    config: TrainConfig, tiny_data: LoadedManifest
+) -> None:
+    def unfrozen(after: int) -> TrainConfig:
+        return config.model_copy(update={"tuning": Tuning(vision=EncoderTuning(frozen=True, unfreeze_after=after))})
+
+    assert teachers_for(unfrozen(1), tiny_data)
+    with pytest.raises(UserError, match=r"vision\.unfreeze_after; found 2, expected below .*teacher_epochs \(2\)"):
+        teachers_for(unfrozen(2), tiny_data)
 
 
 def test_the_student_is_taught_the_mean_of_what_its_teachers_say(

@@ -2,8 +2,14 @@ import random
 import subprocess
 import sys
 
+import pytest
+import torch
 from transformers import AutoTokenizer
 
+from components.cxr.model.dataset import StudyDataset
+from components.cxr.shards import LoadedManifest
+from components.train.config import TrainConfig
+from components.train.setup import Setup
 from components.train.tokenizer import learn_tokenizer
 
 TEXTS = [
@@ -38,6 +44,29 @@ def test_saved_tokenizer_loads_without_a_hub_and_gives_the_same_ids(tmp_path) ->
     ids = tokenizer(texts, **options)["input_ids"]
     assert {row[0] for row in ids} == {tokenizer.cls_token_id}
     assert ids[1][1] == tokenizer.sep_token_id
+
+
+def test_a_word_of_one_patient_in_many_studies_does_not_enter_the_vocabulary() -> None:
+    texts = [*TEXTS, *["zollinger with cough"] * 5, *["asthma"] * 3]
+    patients = [*(str(i) for i in range(len(TEXTS))), *["p"] * 3, *["q"] * 2, "p", "q", "r"]
+    vocabulary = learn_tokenizer(texts, patients=patients, vocabulary_size=1000, max_tokens=8).get_vocab()
+    assert "asthma" in vocabulary
+    assert "zollinger" not in vocabulary
+
+
+def test_a_training_counts_the_patients_of_its_texts(
+    tiny_config: TrainConfig, tiny_data: LoadedManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def texts(self: StudyDataset) -> list[str]:
+        number = [sorted(set(self.patient_ids)).index(patient) for patient in self.patient_ids]
+        return [f"cough {'zollinger' if n < 2 else ''} {'asthma' if n < 3 else ''}" for n in number]
+
+    monkeypatch.setattr(StudyDataset, "texts", texts)
+    setup = Setup(tiny_config, tiny_data, device=torch.device("cpu"))
+    assert sum("zollinger" in text for text in setup.training.texts()) == 4
+    vocabulary = setup.tokenizer.get_vocab()
+    assert "asthma" in vocabulary
+    assert "zollinger" not in vocabulary
 
 
 def test_no_texts_still_give_a_tokenizer() -> None:
