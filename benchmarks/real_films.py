@@ -50,10 +50,11 @@ PLAIN = 1
 SHIPPED: dict[str, Any] = dict(section(load_yaml(CONFIG), "train"))
 BARE: dict[str, Any] = {"architecture": SHIPPED["architecture"] | {"patches": "none"}}
 """Without the expert of patches."""
-IMAGENET: dict[str, Any] = {
-    "architecture": BARE["architecture"] | {"vision": {"model_type": "efficientnet", "pretrained": EFFICIENTNET_LITE}}
-}
+_LITE = {"vision": {"model_type": "efficientnet", "pretrained": EFFICIENTNET_LITE}}
+IMAGENET: dict[str, Any] = {"architecture": BARE["architecture"] | _LITE}
 """An encoder that has learned photographs (benchmarks/efficientnet_lite.py), without the expert of patches."""
+IMAGENET_PATCHES: dict[str, Any] = {"architecture": SHIPPED["architecture"] | _LITE}
+"""The same with it."""
 FEW: dict[str, Any] = {"labeled_fraction": 0.1}
 ALONE: dict[str, Any] = FEW | {"epochs": 60, "semi_supervised": {"method": "none"}}
 ARMS: dict[str, dict[str, Any] | None] = {
@@ -64,6 +65,7 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "no augmentation": BARE | {"augment": "none"},
     "ImageNet, frozen": IMAGENET | {"tuning": {"vision": {"frozen": True}}},
     "ImageNet, tuned": IMAGENET,
+    "ImageNet, tuned, patches": IMAGENET_PATCHES,
     "none, 10 % labeled": BARE | ALONE,
     "patches, 10 % labeled": ALONE,
     "five models, 10 % labeled": BARE | ALONE | {"num_models": 5},
@@ -72,6 +74,7 @@ ARMS: dict[str, dict[str, Any] | None] = {
     | {"epochs": 12, "semi_supervised": {"method": "self-training", "weight": 2.0, "teacher_epochs": 60}},
     "ImageNet, frozen, 10 % labeled": IMAGENET | ALONE | {"tuning": {"vision": {"frozen": True}}},
     "ImageNet, tuned, 10 % labeled": IMAGENET | ALONE,
+    "ImageNet, tuned, patches, 10 % labeled": IMAGENET_PATCHES | ALONE,
 }
 """What each arm changes of the shipped configuration; None is no configuration but the plain recipe."""
 

@@ -32,13 +32,15 @@ def print_tables(runs: Sequence[Run], *, arms: Sequence[str]) -> dict[str, Any]:
     for name, of_seed in by_arm.items():
         cells = [_cell(of_seed, condition) for condition in SHORT]
         print(f"{name:{wide}}{len(of_seed):>6}{_seconds(of_seed):>7.0f}" + "".join(f"{cell:>26}" for cell in cells))
-    _print_less(by_arm, "shipped", ("plain", "without patches", "two models"), of="image")
-    _print_less(by_arm, "shipped", ("without patches", "two models"), of="all")
+    both = "ImageNet, tuned, patches"
+    _print_less(by_arm, "shipped", ("plain", "without patches", "two models", both), of="image")
+    _print_less(by_arm, "shipped", ("without patches", "two models", both), of="all")
     _print_less(by_arm, "without patches", ("plain", "two models", "no augmentation", *IMAGENET), of="image")
     _print_less(by_arm, "without patches", ("two models", "no augmentation", *IMAGENET), of="all")
     few = ("patches", "five models", "self-training", *IMAGENET)
     for of in SHORT:
         _print_less(by_arm, "none, 10 % labeled", [f"{name}, 10 % labeled" for name in few], of=of)
+        _print_less(by_arm, "patches, 10 % labeled", [f"{both}, 10 % labeled"], of=of)
     print("\nthe weights of the last epoch")
     for name, of_seed in by_arm.items():
         if (last := _cell(of_seed, "last")) != "-":
