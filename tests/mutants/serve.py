@@ -216,4 +216,25 @@ MUTANTS = [
         new="self.bundle.tokenizer",
         test="tests/components/serve/test_seen.py::test_cautions_share_no_tokenizer_with_the_model",
     ),
+    Mutant(
+        "a-model-that-answers-nan-of-one-finding-is-served",
+        file="components/serve/predictor.py",
+        old="if not all(math.isfinite(found.probability)",
+        new="if not any(math.isfinite(found.probability)",
+        test="tests/components/serve/test_predictor.py::test_a_model_that_answers_with_nan_is_not_served",
+    ),
+    Mutant(
+        "every-film-looks-unlike-one-where-the-first-does",
+        file="components/serve/seen.py",
+        old="found.foreign[i - 1] > 0",
+        new="found.foreign[0] > 0",
+        test="tests/components/serve/test_seen.py::test_the_film_that_looks_unlike_one_is_named_by_its_own_number",
+    ),
+    Mutant(
+        "one-view-by-two-names-differs",
+        file="components/serve/seen.py",
+        old="            and VIEW_INDEX[view] != VIEW_INDEX[film.view_position]\n",
+        new="            and view != film.view_position\n",
+        test="tests/components/serve/test_seen.py::test_warnings",
+    ),
 ]

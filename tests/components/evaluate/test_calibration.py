@@ -98,6 +98,17 @@ def test_the_studies_behind_a_point_are_counted() -> None:
     assert (point.positives, point.negatives) == (3, 2)
 
 
+@pytest.mark.parametrize("rule", [ThresholdRule(), ThresholdRule(rule="sensitivity", level=0.9)], ids=["j", "level"])
+def test_the_threshold_is_one_of_calibrated_probabilities(rule: ThresholdRule) -> None:
+    rng = np.random.default_rng(6)
+    truth = (rng.random((200, 1)) < 0.2).astype(np.int8)
+    score = rng.normal(size=(200, 1)) + 2.0 * truth + 3.0
+    (point,) = operating_points(score, truth, pathologies=["Edema"], rule=rule).values()
+    said, positive = calibrate(score[:, 0], point.calibration), truth[:, 0] == 1
+    assert point.threshold == choose_threshold(said, positive, rule=rule)
+    assert 0.1 < (said >= point.threshold).mean() < 0.9, "uncalibrated, nearly all would be above it or below"
+
+
 def test_of_equal_cuts_the_highest() -> None:
     """Cutting above 0.2 or above 0.6 gives J = 0.5 both times."""
     probability, positive = np.array([0.2, 0.4, 0.6, 0.8]), np.array([False, True, False, True])

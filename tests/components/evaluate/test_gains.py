@@ -70,3 +70,17 @@ def test_the_bootstrap_and_the_formula_agree(found: dict) -> None:
     gain = found["all", "image"]
     edema, mean = gain.pathologies["Edema"].ci, gain.mean.ci
     assert (mean.high - mean.low) * 2 == pytest.approx(edema.high - edema.low, rel=0.2)
+
+
+def test_every_p_value_is_that_of_its_own_finding(found: dict) -> None:
+    """Whatever the order of the findings: the text tells much of Edema alone."""
+    scores, states, rows = found["raw"]
+    order = [2, 1, 0]
+    turned = gains_of(
+        {condition: score_SP[:, order] for condition, score_SP in scores.items()},
+        Rows(states[:, order], rows.labeled_N, rows.patients, rows.studies),
+        pathologies=[NAMES[p] for p in order],
+        config=CONFIG,
+    )
+    for gain in turned:
+        assert gain.pathologies == found[gain.condition, gain.over].pathologies

@@ -18,6 +18,7 @@ from components.cxr.operating_points import write_operating_points
 from components.cxr.shards import LoadedManifest, label_states, read_shard
 from components.cxr.storage.storage import Root, Storage, open_storage
 from components.cxr.trained_on import trained_on
+from components.evaluate import champion
 from components.evaluate import predict as step
 from components.evaluate.champion import compare
 from components.evaluate.config import EvaluateConfig
@@ -25,6 +26,7 @@ from components.evaluate.predict import predict
 from components.evaluate.predictions import PASSES, TRAITS, Pass, Predictions
 from components.evaluate.promotion import decide
 from components.evaluate.score import Assessment, score
+from components.evaluate.subgroups import groups_of
 
 CONFIG = EvaluateConfig(num_bootstrap=100, num_golden=2)
 
@@ -165,6 +167,79 @@ def test_a_deployed_model_is_compared_on_the_patients_that_it_does_not_know(
     decision = decide(challenger.report, none, config=CONFIG.promotion)
     assert not decision.promoted
     assert "it was trained or selected on every test patient" in decision.reason
+
+
+def test_two_models_are_compared_study_by_study_whoever_is_left_out(
+    tiny_data: LoadedManifest, untrained_bundle: Storage, fitted_bundle: Storage, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """What reaches the comparison: the same studies of both models, and of every subgroup its own."""
+    root = Root(tmp_path / "root")
+    challenger = _score(open_storage(tmp_path / "challenger"), fitted_bundle, tiny_data)
+    bundle = _knowing(tmp_path / "champion", untrained_bundle, tiny_data, slice(0, 20), same_key=True)
+    values = {"bundle": bundle.uri, "bundle_hash": describe(bundle).hash, "operating_points_hash": "0"}
+    write_operating_points(bundle, challenger.points.model_copy(update={"bundle_hash": values["bundle_hash"]}))
+    root.deployed().write("current.json", json.dumps(values).encode())
+    seen: list[Any] = []
+    compared = champion.compare_answers
+
+    def watched(*arguments: Any, **settings: Any) -> Any:
+        seen.append((arguments, settings))
+        return compared(*arguments, **settings)
+
+    monkeypatch.setattr(champion, "compare_answers", watched)
+    turned = challenger.predictions.take(list(range(challenger.predictions.num_rows))[::-1])
+    compare(
+        CONFIG,
+        root=root,
+        manifest=tiny_data,
+        model=describe(fitted_bundle),
+        operating_points=challenger.points.hash,
+        predictions=turned,
+    )
+    ((one, other, rows), keys) = seen[0]
+    model, deployed = load_bundle(fitted_bundle), load_bundle(bundle)
+    studies = StudyDataset(tiny_data, splits=["test"], text=model.info.text)
+    place = {study: s for s, study in enumerate(studies.study_ids)}
+    for row, study in list(enumerate(rows.studies))[::7]:
+        shown = [studies[place[study]]]
+        for answers, loaded in ((one, model), (other, deployed)):
+            assert answers.score_SP[row] == pytest.approx(answer_for(loaded, shown).score_SP[0], abs=1e-5)
+            films = answer_for(loaded, shown, condition="image")
+            assert answers.film_SP[row] == pytest.approx(films.score_SP[0], abs=1e-5)
+    facts = _predict(open_storage(tmp_path / "challenger"), fitted_bundle, tiny_data).test
+    groups = groups_of(facts, pathologies=model.info.pathologies)
+    assert len(rows.studies) == 20
+    for attribute, of_attribute in groups.items():
+        for name, inside_S in of_attribute.items():
+            members = {study for study, inside in zip(facts.rows.studies, inside_S, strict=True) if inside}
+            found = keys["groups"][f"{attribute}: {name}"]
+            assert [study in members for study in rows.studies] == found.tolist()
+
+
+def test_a_deployed_model_of_other_pixels_is_not_compared(
+    tiny_data: LoadedManifest, untrained_bundle: Storage, fitted_bundle: Storage, tmp_path: Path
+) -> None:
+    root, bundle = Root(tmp_path / "root"), open_storage(tmp_path / "champion")
+    bundle.upload_folder(Path(untrained_bundle.uri))
+    larger = tiny_data.manifest.pixel_preset.model_copy(update={"size": 2 * tiny_data.manifest.pixel_preset.size})
+    preset = {"pixel_preset": larger.model_dump(), "pixel_preset_hash": larger.hash}
+    bundle.write(BUNDLE, json.dumps(json.loads(bundle.read(BUNDLE).data) | preset).encode())
+    challenger = _score(open_storage(tmp_path / "challenger"), fitted_bundle, tiny_data)
+    deployed = describe(bundle).hash
+    write_operating_points(bundle, challenger.points.model_copy(update={"bundle_hash": deployed}))
+    root.deployed().write("current.json", json.dumps({"bundle": bundle.uri, "bundle_hash": deployed}).encode())
+    found = compare(
+        CONFIG,
+        root=root,
+        manifest=tiny_data,
+        model=describe(fitted_bundle),
+        operating_points=challenger.points.hash,
+        predictions=challenger.predictions,
+    )
+    assert found is not None
+    assert "pixel" in str(found.problem)
+    assert not decide(challenger.report, found, config=CONFIG.promotion).promoted
 
 
 def _predict(storage: Storage, bundle: Storage, data: LoadedManifest) -> Predictions:

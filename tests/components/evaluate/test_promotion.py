@@ -122,6 +122,18 @@ def test_the_decision_names_every_check_with_its_number(report: Report) -> None:
     assert decision.checks == checks_of(comparison, SUPERIOR)
 
 
+@pytest.mark.parametrize("name", ["films", "ece", "pathologies", "subgroups"])
+def test_what_nobody_could_compute_shows_nothing(report: Report, name: str) -> None:
+    """Nor does films' difference without an interval, however large."""
+    undefined = Difference(difference=None, ci=None, p_value=None)
+    cases: list[Any] = [undefined] if name in ("films", "ece") else [{"Edema": undefined}]
+    if name == "films":
+        cases.append(Difference(difference=0.1, ci=None, p_value=None))
+    for case in cases:
+        decision = decide(report, _comparison(**{name: case}), config=SUPERIOR)
+        assert (decision.promoted, decision.verdict) == (False, "vetoed")
+
+
 def test_no_further_check_makes_up_for_the_first(report: Report) -> None:
     decision = decide(report, _comparison(mean=_difference(0.0, -0.01, 0.01)), config=SUPERIOR)
     assert (decision.verdict, [check.passed for check in decision.checks]) == ("not_shown", [False, True, True, True])

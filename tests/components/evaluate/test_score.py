@@ -18,9 +18,12 @@ from components.evaluate.bootstrap import auroc_resamples, interval, mean_resamp
 from components.evaluate.calibration import calibrate, operating_points
 from components.evaluate.champion import Answers, compare_answers
 from components.evaluate.config import EvaluateConfig, SecondTruthConfig
-from components.evaluate.predictions import PASSES, Pass, Predictions, Rows, Scores, Studies
+from components.evaluate.gains import gains_of
+from components.evaluate.predictions import PASSES, TRAITS, Pass, Predictions, Rows, Scores, Studies, Trait
 from components.evaluate.score import Assessment, leaks_of, score
+from components.evaluate.subgroups import subgroups_of
 from components.evaluate.truth_table import SecondTruth
+from components.evaluate.uncertain import uncertain_scores
 
 NAMES = ("No Finding", "Edema", "Pleural Effusion", "Fracture")
 NUM_PATIENTS, PER_PATIENT = 40, 12
@@ -82,16 +85,41 @@ def test_agreement_and_the_comparison_are_resampled_by_patient(found: Assessment
     agreement = found.report.second_truth.agreement["Edema"]
     assert agreement.kappa_ci.low < agreement.kappa < agreement.kappa_ci.high
     rows = predictions.test.rows
-    all_SP, text_SP, image_SP = (predictions.scores[Pass("test", c)].score_NP for c in ("all", "text", "image"))
-    challenger, champion = (
-        Answers(score_SP, image_SP, calibrate(score_SP, Calibration())) for score_SP in (all_SP, text_SP)
-    )
+    challenger, champion = _two_models(predictions)
     keys = {"pathologies": NAMES, "config": CONFIG, "champion_bundle": "c"}
     whole = compare_answers(challenger, champion, rows, **keys)
     narrow = compare_answers(challenger, champion, replace(rows, patients=rows.studies), **keys)
     assert whole.mean.difference == narrow.mean.difference
     assert _width(whole.mean.ci) > 1.5 * _width(narrow.mean.ci)
     assert _width(whole.pathologies["Edema"].ci) > 1.5 * _width(narrow.pathologies["Edema"].ci)
+
+
+def test_the_comparison_is_over_the_headline_alone(predictions: Predictions) -> None:
+    challenger, champion = _two_models(predictions)
+    keys = {"pathologies": NAMES, "champion_bundle": "c"}
+    config = CONFIG.model_copy(update={"headline": ("Edema",)})
+    found = compare_answers(challenger, champion, predictions.test.rows, config=config, **keys)
+    every = compare_answers(challenger, champion, predictions.test.rows, config=CONFIG, **keys)
+    assert found.mean.difference == every.pathologies["Edema"].difference != every.mean.difference
+    assert found.films.difference == pytest.approx(0.0)
+    truth_S = truth_of(predictions.test.rows.states_NP, predictions.test.rows.labeled_N, protocol="A")[:, 1]
+    one, other = (_calibration_error(model.probability_SP[:, 1], truth_S) for model in (challenger, champion))
+    assert found.ece.difference == pytest.approx(one - other)
+
+
+def test_a_subgroup_is_compared_by_what_enough_of_its_patients_have(predictions: Predictions) -> None:
+    """Of the first half of the patients three have a fracture: their mean is over the other findings."""
+    rows = predictions.test.rows
+    inside_S = np.arange(len(rows.studies)) < len(rows.studies) // 2
+    states_NP = rows.states_NP.copy()
+    states_NP[inside_S, 3] = np.arange(int(inside_S.sum())) < 3 * PER_PATIENT
+    rows = replace(rows, states_NP=states_NP)
+    challenger, champion = _two_models(predictions)
+    keys = {"pathologies": NAMES, "champion_bundle": "c", "groups": {"half": inside_S}}
+    found = compare_answers(challenger, champion, rows, config=CONFIG, **keys)
+    config = CONFIG.model_copy(update={"headline": NAMES[:3]})
+    assert found.subgroups == compare_answers(challenger, champion, rows, config=config, **keys).subgroups
+    assert "Fracture" in found.pathologies, "of all patients enough have one"
 
 
 def test_kappa_is_resampled_by_patient(model: Description, predictions: Predictions, truth: SecondTruth) -> None:
@@ -189,6 +217,35 @@ def test_probabilities_are_calibrated_by_their_own_condition(found: Assessment, 
         assert table["probability/Edema"].to_numpy() == pytest.approx(calibrate(raw, point.calibration))
 
 
+def test_subgroups_and_the_third_state_are_by_the_points_of_all_inputs(
+    model: Description, predictions: Predictions
+) -> None:
+    rng, test, said = np.random.default_rng(8), predictions.test, predictions.scores[Pass("test", "all")]
+    alike = {
+        Pass("validate", condition): _scores(rng, predictions.validation, films=False, shift=shift)
+        for condition, shift in (("all", 0.0), ("image", 0.7))
+    }
+    config = CONFIG.model_copy(update={"second_truth": None})
+    scored = replace(predictions, scores=predictions.scores | alike)
+    found = score(config, model, scored, manifest_hash="m", run_id=None)
+    assert {group.attribute for group in found.report.subgroups} == {"indication"}
+    for condition in ("all", "image"):
+        points = found.points.conditions[condition]
+        groups = subgroups_of(said.score_NP, test, points, pathologies=NAMES, config=config)
+        thirds = uncertain_scores(said, test.rows, points, config=config)
+        assert (groups == found.report.subgroups) is (condition == "all")
+        assert (thirds == found.report.uncertain) is (condition == "all")
+
+
+def test_gains_are_on_the_studies_that_have_every_input(found: Assessment, predictions: Predictions) -> None:
+    test, scores = predictions.test, {c: predictions.scores[Pass("test", c)].score_NP for c in CONDITIONS}
+    common = {condition: score_NP[test.complete_S] for condition, score_NP in scores.items()}
+    rows = test.rows.select(test.complete_S)
+    assert found.report.gains == gains_of(common, rows, pathologies=NAMES, config=CONFIG)
+    assert {gain.num_studies for gain in found.report.gains} == {int(test.complete_S.sum())}
+    assert found.report.score("all", subset="common").num_studies == int(test.complete_S.sum()) < len(test)
+
+
 def test_golden_answers_are_calibrated_by_what_their_study_has(found: Assessment, predictions: Predictions) -> None:
     test, used = predictions.test, set()
     for golden in found.report.golden:
@@ -200,6 +257,28 @@ def test_golden_answers_are_calibrated_by_what_their_study_has(found: Assessment
             calibration = found.points.conditions[condition][name].calibration
             assert golden.probabilities[name] == pytest.approx(float(calibrate(raw[p], calibration)))
     assert used == {"all", "image+meta", "image"}
+
+
+@pytest.mark.parametrize("trait", ["sex", "view"])
+def test_a_sex_or_a_view_is_metadata_of_a_golden_study(
+    trait: Trait, model: Description, predictions: Predictions
+) -> None:
+    count = len(predictions.test)
+    nothing: dict[Trait, list[object]] = {name: [None] * count for name in TRAITS}
+    known = {"sex": "F", "view": "PA"}[trait]
+    traits = nothing | {trait: [known if s % 2 else None for s in range(count)]}
+    none_S = np.zeros(count, bool)
+    test = replace(predictions.test, traits=traits, has_age_S=none_S, has_text_S=none_S)
+    config = CONFIG.model_copy(update={"second_truth": None})
+    found = score(config, model, replace(predictions, test=test), manifest_hash="m", run_id=None)
+    used = set()
+    for golden in found.report.golden:
+        s = test.first_row_S.tolist().index(golden.row)
+        raw, condition = predictions.scores[Pass("test", "all")].score_NP[s, 1], "image+meta" if s % 2 else "image"
+        calibration = found.points.conditions[condition]["Edema"].calibration
+        assert golden.probabilities["Edema"] == pytest.approx(float(calibrate(raw, calibration)))
+        used.add(condition)
+    assert used == {"image", "image+meta"}
 
 
 def test_films_count_with_the_labels_of_their_own_study(found: Assessment, predictions: Predictions) -> None:
@@ -273,6 +352,20 @@ def _scores(rng: np.random.Generator, studies: Studies, *, films: bool, shift: f
     )
     uncertain = rng.random(raw.shape).astype(np.float32)
     return Scores([studies.rows.studies[s] for s in source], raw.astype(np.float32), uncertain)
+
+
+def _two_models(predictions: Predictions) -> tuple[Answers, Answers]:
+    """With every input one knows what the other's text tells; of films they say the same."""
+    all_SP, text_SP, image_SP = (predictions.scores[Pass("test", c)].score_NP for c in ("all", "text", "image"))
+    one, other = (Answers(score_SP, image_SP, calibrate(score_SP, Calibration())) for score_SP in (all_SP, text_SP))
+    return one, other
+
+
+def _calibration_error(probability_S: npt.NDArray[np.float64], truth_S: npt.NDArray[np.int8]) -> float:
+    """By hand, over ten bins."""
+    place_S = np.minimum((probability_S * 10).astype(int), 9)
+    gaps = [abs((probability_S - truth_S)[place_S == place].sum()) for place in range(10)]
+    return float(sum(gaps) / len(truth_S))
 
 
 def _of_table(table: object, predictions: Predictions, truth: SecondTruth) -> tuple[npt.NDArray[np.float32], Rows]:

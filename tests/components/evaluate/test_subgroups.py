@@ -19,7 +19,10 @@ from components.evaluate.table import subgroup_line
 
 NAMES = ("No Finding", "Edema", "Fracture", "Support Devices")
 CONFIG = EvaluateConfig(num_bootstrap=200)
-POINTS = {name: OperatingPoint(threshold=0.6, calibration=Calibration(slope=2.0, intercept=-0.5)) for name in NAMES}
+POINTS = {
+    name: OperatingPoint(threshold=0.6 - 0.05 * p, calibration=Calibration(slope=2.0, intercept=0.5 * p - 0.5))
+    for p, name in enumerate(NAMES)
+}
 COUNT = 600
 
 
@@ -43,9 +46,10 @@ def test_set() -> tuple[Studies, np.ndarray]:
         "view": ["PA" if s < 560 else "AP" for s in range(COUNT)],
     }
     numbers = np.ones(COUNT, dtype=np.int64)
+    images_S = np.where(np.arange(COUNT) < 300, 1, 3 + np.arange(COUNT) % 2)
     yes = np.ones(COUNT, bool)
     test = Studies(
-        rows=rows, shards=["s"] * COUNT, first_row_S=numbers, num_images_S=np.where(np.arange(COUNT) < 300, 1, 4),
+        rows=rows, shards=["s"] * COUNT, first_row_S=numbers, num_images_S=images_S,
         has_text_S=yes, has_age_S=yes, complete_S=yes, trained_on_S=~yes, traits=traits,
     )  # fmt: skip
     return test, score_SP
@@ -81,7 +85,7 @@ def test_the_numbers_of_a_group_by_hand(
     aurocs, tprs, fprs = [], [], []
     for p in (0, 1, 3):
         positive, score = states[inside_S, p] == 1, score_SP[inside_S, p]
-        answer = 1 / (1 + np.exp(-(2.0 * score - 0.5))) >= 0.6
+        answer = 1 / (1 + np.exp(-(2.0 * score + 0.5 * p - 0.5))) >= 0.6 - 0.05 * p
         aurocs.append(roc_auc_score(positive, score))
         tprs.append(answer[positive].mean())
         fprs.append(answer[~positive].mean())
@@ -113,6 +117,18 @@ def test_small_groups_have_counts_alone(found: dict[tuple[str, str], Subgroup]) 
     large = found["view", "PA"]
     assert large.auroc.value is not None
     assert large.auroc.gap is None, "nothing large enough to compare with"
+
+
+def test_a_finding_that_only_one_side_has_counts_on_neither(test_set: tuple[Studies, np.ndarray]) -> None:
+    test, score_SP = test_set
+    women_S = np.array([sex == "F" for sex in test.traits["sex"]])
+    states = test.rows.states_NP.copy()
+    states[:, 2] = np.where(women_S & (np.arange(COUNT) % 3 == 0), 1, BLANK)
+    rows = replace(test.rows, states_NP=states)
+    groups = subgroups_of(score_SP, replace(test, rows=rows), POINTS, pathologies=NAMES, config=CONFIG)
+    sexes = {group.group: group.pathologies for group in groups if group.attribute == "sex"}
+    assert "Fracture" not in sexes["female"]
+    assert sexes["female"] == sexes["male"]
 
 
 def test_intervals_are_over_patients(test_set: tuple[Studies, np.ndarray]) -> None:

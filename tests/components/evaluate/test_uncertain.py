@@ -72,3 +72,10 @@ def test_few_uncertain_patients_choose_no_threshold(data: tuple[Scores, Rows]) -
     states = np.where(rows.states_NP == UNCERTAIN, BLANK, rows.states_NP)
     states[:18, 0] = UNCERTAIN  # of nine patients
     assert with_uncertain_thresholds(POINTS, said.uncertain_NP, replace(rows, states_NP=states)) == POINTS
+
+
+def test_patients_whom_nobody_labeled_choose_no_threshold(data: tuple[Scores, Rows]) -> None:
+    """What an unlabeled row happens to hold is no label."""
+    said, rows = data
+    unlabeled = replace(rows, labeled_N=np.arange(400) < 40)  # eight patients with an uncertain label
+    assert with_uncertain_thresholds(POINTS, said.uncertain_NP, unlabeled) == POINTS

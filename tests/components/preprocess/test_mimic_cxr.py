@@ -159,6 +159,29 @@ def test_studies_without_a_film_are_counted(mimic: Mimic, tmp_path: Path, capsys
     assert len(rows_of(loaded)) == 18
 
 
+def test_a_report_that_changes_or_comes_later_is_another_source(mimic: Mimic, tmp_path: Path) -> None:
+    """Data made before reports were there are not taken for data with them."""
+    root = tmp_path / "root"
+    found = [run(mimic.values(), root)]
+    (report,) = mimic.dir.rglob("s50000001.txt")
+    report.write_text(f" INDICATION:  a longer one\n{report.read_text()}")
+    found.append(run(mimic.values(), root))
+    row = rows_of(found[-1], by="study_id")[hash_id("study", "50000001")]
+    assert row["text_indication"] == "a longer one cough 1"
+    films = mimic.film(mimic.study_without_report).parent
+    films.with_suffix(".txt").write_text(" INDICATION:  fever\n")
+    found.append(run(mimic.values(), root))
+    row = rows_of(found[-1], by="study_id")[hash_id("study", mimic.study_without_report)]
+    assert row["text_indication"] == "fever"
+    assert len({loaded.manifest.source_hash for loaded in found}) == 3
+
+
+def test_one_file_is_not_two_films(mimic: Mimic, tmp_path: Path) -> None:
+    one, other = (mimic.film("50000001", i).relative_to(mimic.dir).as_posix() for i in range(2))
+    edit(mimic.dir / RECORDS, other, one)
+    assert "one file is two films" in refusal(mimic.values(), tmp_path / "root")
+
+
 def test_tables_may_lie_elsewhere(mimic: Mimic, tmp_path: Path) -> None:
     """PhysioNet keeps films and record list in one bucket, labels, split and metadata in another."""
     whole = run(mimic.values(), tmp_path / "whole")

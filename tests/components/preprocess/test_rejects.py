@@ -57,6 +57,14 @@ def test_too_many_rejects_fail_and_leave_nothing_that_looks_complete(mimic: Mimi
     assert run(mimic.values(max_reject_fraction=0.1), root).manifest.num_rejects == 1
 
 
+def test_a_source_without_a_readable_film_is_no_data_set_whatever_the_limit(mimic: Mimic, tmp_path: Path) -> None:
+    for film in mimic.dir.rglob("*.dcm"):
+        film.write_bytes(b"not a film")
+    with pytest.raises(UserError, match="too many films cannot be used"):
+        run(mimic.values(max_reject_fraction=1.0), tmp_path / "root")
+    assert not list((tmp_path / "root").rglob(MANIFEST))
+
+
 def test_a_film_repaired_at_its_size_is_read_again_after_what_the_message_says(mimic: Mimic, tmp_path: Path) -> None:
     film = mimic.film("50000000")
     whole = film.read_bytes()

@@ -19,6 +19,7 @@ from components.cxr.seal import write_seal
 from components.cxr.self_check import SELF_CHECK
 from components.cxr.storage.storage import open_storage
 from components.cxr.text.text import TextConfig
+from components.serve import predictor as predictor_module
 from components.serve.answers import model_reply
 from components.serve.config import ServeConfig
 from components.serve.errors import RequestError
@@ -59,6 +60,20 @@ def test_studies_in_one_pass_get_the_answers_that_each_gets_alone(predictor, eva
             assert found.answers[name].probability == pytest.approx(expected.probability, abs=1e-6)
             assert found.answers[name].uncertain == pytest.approx(expected.uncertain, abs=1e-6)
             assert found.answers[name].threshold == expected.threshold
+
+
+def test_a_model_that_answers_with_nan_is_not_served(evaluated, monkeypatch):
+    """Were it of one pathology alone."""
+    whole = predictor_module.predict
+
+    def broken(*arguments, **settings):
+        found = whole(*arguments, **settings)
+        found.score_SP[:, 1] = math.nan
+        return found
+
+    monkeypatch.setattr(predictor_module, "predict", broken)
+    with pytest.raises(UserError, match="model answers with NaN"):
+        StudyPredictor(evaluated.bundle, evaluated.evaluation)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)

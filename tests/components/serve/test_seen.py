@@ -92,11 +92,21 @@ def test_warnings(client, dicom_bytes):
     assert _codes(_post(client, films=[film])) == ["unusual-view"]
     assert _codes(_post(client, films=[film], view_positions="PA")) == []
     assert _codes(_post(client, films=[other], view_positions="LATERAL")) == ["view-differs"]
+    side = dicom_bytes(STORED, bits_stored=12, ViewPosition="LL")
+    assert _codes(_post(client, films=[side], view_positions="LATERAL")) == [], "one view by two names"
     assert _codes(_post(client, films=[film, other], age_years="64")) == ["unusual-view", "films-differ", "age-differs"]
     long = _post(client, text="INDICATION: " + "cough and fever " * 400 + "\nFINDINGS: Jane Doe is well.")
     assert _codes(long) == ["text-left-out", "text-cut"]
     assert "findings" in long["warnings"][0]["message"]
     assert "Jane" not in str(long)
+
+
+def test_the_film_that_looks_unlike_one_is_named_by_its_own_number(predictor, dicom_bytes):
+    films = [dicom_bytes(STORED, bits_stored=12)] * 3
+    form = StudyForm(files=films, text="", age_years=None, sex=None, view_positions=None, study_uid=None)
+    found = predictor.predict(films)._replace(foreign=(-1.0, 0.5, 0.0))
+    (caution,) = cautions(form, found, predictor)
+    assert (caution.code, caution.message[:24]) == ("not-a-chest-film", "Film 2 looks unlike a ch")
 
 
 def test_burned_in_text_is_told_where_the_model_takes_such_films(predictor, dicom_bytes, monkeypatch):

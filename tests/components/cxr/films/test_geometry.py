@@ -72,6 +72,7 @@ def test_colors_and_bytes_are_resampled_too(dicom_bytes: DicomWriter) -> None:
         ({"PixelSpacing": [0.2, 0.1, 0.1]}, (32, 32)),
         ({"PixelSpacing": [0.2, 0]}, (32, 32)),
         ({"PixelSpacing": [1, 1000]}, (32, 32)),  # of no detector
+        ({"PixelSpacing": [0.1, 2.0]}, (32, 32)),
         ({"PixelSpacing": ["0.1999", "0.2"]}, (32, 32)),
         ({"PixelAspectRatio": [4, 3]}, (32, 24)),
         ({"PixelAspectRatio": [8, 1]}, (32, 4)),

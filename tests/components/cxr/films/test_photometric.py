@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -30,6 +31,14 @@ def test_every_spelling_of_gray(dicom_bytes: DicomWriter, preset: object, digit:
     if preset is DISPLAY and digit == b"1":
         plain = read_film(data, preset=DISPLAY).pixels
         assert np.abs(found.astype(int) - (255 - plain)).max() <= 1
+
+
+def test_the_mimic_recipe_inverts_monochrome1(dicom_bytes: DicomWriter) -> None:
+    values = film_values(0, 4095).astype(np.int64)
+    gray = ((values - values.min()) / np.ptp(values) * 255).astype(np.uint8)
+    for kind, shown in (("MONOCHROME1", 255 - gray), ("MONOCHROME2", gray)):
+        data = dicom_bytes(values.astype(np.uint16), bits_stored=12, PhotometricInterpretation=kind)
+        assert np.array_equal(read_film(data, preset=MIMIC_JPG).pixels, cv2.equalizeHist(shown))
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,25 @@ def test_without_preamble(dicom_bytes: DicomWriter, preset: PixelPreset) -> None
     )
 
 
+def test_a_png_of_16_bits_is_stretched_over_its_own_range() -> None:
+    values = film_values(1000, 2000)
+    values[0, 0], values[0, 1] = 1000, 2000
+    written, data = cv2.imencode(".png", values)
+    assert written
+    found = read_film(data.tobytes(), preset=DISPLAY).pixels
+    assert np.abs(found - 255 * (values - 1000.0) / 1000).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_color_picture_becomes_its_luminance(kind: str) -> None:
+    rng = np.random.default_rng(3)
+    image_HW3 = np.kron(rng.integers(0, 256, (SIZE // 16, SIZE // 16, 3)), np.ones((16, 16, 1), int)).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(image_HW3).save(file, kind, **({"quality": 100, "subsampling": 0} if kind == "JPEG" else {}))
+    expected = image_HW3 @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(read_film(file.getvalue(), preset=DISPLAY).pixels - expected).max() <= (1 if kind == "PNG" else 4)
+
+
 def test_implicit_little_endian_without_file_meta(dicom_bytes: DicomWriter) -> None:
     data = dicom_bytes(film_values(0, 4095), bits_stored=12)
     dataset = pydicom.dcmread(io.BytesIO(data))

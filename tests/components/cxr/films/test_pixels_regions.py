@@ -63,18 +63,19 @@ def test_beyond_collimation_the_film_is_shown_but_not_measured(dicom_bytes: Dico
 def test_round_and_polygonal_regions(dicom_bytes: DicomWriter) -> None:
     values = film_values(1000, 2000)
     row, column = np.indices(values.shape) + 1
-    distance = np.hypot(row - 16, column - 17)
-    circle = region("Shutter", Shape="CIRCULAR") | {"CenterOfCircularShutter": [16, 17], "RadiusOfCircularShutter": 12}
+    distance = np.hypot(row - 14, column - 19)
+    circle = region("Shutter", Shape="CIRCULAR") | {"CenterOfCircularShutter": [14, 19], "RadiusOfCircularShutter": 12}
     pixels = read_film(dicom_bytes(values, bits_stored=12, **circle), preset=DISPLAY).pixels
     assert not pixels[distance > 13].any()
     assert (pixels[distance < 11] > 0).mean() > 0.95
-    corners = [4, 4, 4, 29, 29, 4]  # row, column: the triangle above one diagonal
+    corners = [4, 4, 4, 29, 20, 4]  # row, column: a triangle that is broader than high
+    reach = (row - 4) / 16 + (column - 4) / 25
     triangle = region("Shutter", Shape=["RECTANGULAR", "POLYGONAL"], **RECTANGLE)
     triangle |= {"VerticesOfThePolygonalShutter": corners}
     pixels = read_film(dicom_bytes(values, bits_stored=12, **triangle), preset=DISPLAY).pixels
-    assert not pixels[row + column > 34].any()
+    assert not pixels[reach > 1.1].any()
     assert not pixels[row < 5].any()
-    assert (pixels[(row + column < 32) & (row > 4) & (column > 3)] > 0).mean() > 0.95
+    assert (pixels[(reach < 0.9) & (row > 4) & (column > 3)] > 0).mean() > 0.95
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,12 @@ def test_request_takes_a_bare_text_as_the_indication() -> None:
     assert request_text("cough", config=TextConfig(sections=())) == ""
 
 
+def test_of_a_bare_text_that_is_a_reading_nothing_is_read() -> None:
+    for reading in ("Small left effusion.", "The lungs are clear.", "No focal consolidation, cough."):
+        assert request_text(reading, config=TextConfig()) == ""
+        assert clean_sections({"indication": reading}) == {"other": reading}
+
+
 def test_sections_are_joined_in_the_configured_order() -> None:
     config = TextConfig(sections=("comparison", "indication", "technique"))
     assert (
