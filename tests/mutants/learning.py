@@ -343,4 +343,18 @@ MUTANTS = [
         new="report",
         test=f"{FEATURES}::test_texts_that_differ_in_case_and_punctuation_are_one",
     ),
+    Mutant(
+        "every-report-teaches-alike-whatever-its-label-weighs",
+        file="components/train/report_labels.py",
+        old="class_S, sample_weight=targets.weight_BP[taught_S, p])",
+        new="class_S)",
+        test="tests/components/train/test_supervision.py::test_blanks_of_a_small_weight_pull_less_at_what_reports_say_and_at_the_prior",
+    ),
+    Mutant(
+        "the-prior-counts-blanks-in-full",
+        file="components/train/supervision.py",
+        old="log_share_P3 = log_class_shares(class_SP, weight_SP)\n    if reports",
+        new="log_share_P3 = log_class_shares(class_SP, torch.ones_like(weight_SP))\n    if reports",
+        test="tests/components/train/test_supervision.py::test_blanks_of_a_small_weight_pull_less_at_what_reports_say_and_at_the_prior",
+    ),
 ]

@@ -120,4 +120,32 @@ MUTANTS = [
         new="steps = range(start + skip + bool(skip), start + self.steps_per_epoch + bool(skip))",
         test=f"{TRAIN}::test_an_interrupted_training_continues_to_the_same_weights",
     ),
+    Mutant(
+        "films-move-half-as-far",
+        file="components/train/loading/augment.py",
+        old="shift = 2.0 * config.translation",
+        new="shift = config.translation",
+        test="tests/components/train/loading/test_augment.py::test_films_move_as_far_as_configured",
+    ),
+    Mutant(
+        "contrast-darkens-and-brightens",
+        file="components/train/loading/augment.py",
+        old="offset_N = middle - middle * gain_N +",
+        new="offset_N =",
+        test="tests/components/train/loading/test_augment.py::test_contrast_changes_around_middle_gray",
+    ),
+    Mutant(
+        "all-films-of-a-study-are-changed-alike",
+        file="components/train/loading/augment.py",
+        old="key_BV = mixed(key_B[:, None] + 1 + torch.arange(num_views, device=device))",
+        new="key_BV = mixed(key_B[:, None] + 1 + 0 * torch.arange(num_views, device=device))",
+        test="tests/components/train/loading/test_augment.py::test_every_film_of_a_study_is_changed_its_own_way",
+    ),
+    Mutant(
+        "modalities-fall-with-the-films-angle",
+        file="components/train/loading/augment.py",
+        old='_STREAM = {"view": 2, "dropout": 3}',
+        new='_STREAM = {"view": 2, "dropout": 2}',
+        test="tests/components/train/loading/test_augment.py::test_what_falls_does_not_hang_on_how_films_are_changed",
+    ),
 ]

@@ -280,4 +280,11 @@ MUTANTS = [
         new="",
         test=f"{VISION}::test_every_parameter_learns_and_the_map_depends_on_the_film[siglip_vision_model]",
     ),
+    Mutant(
+        "uncertain-is-the-probability-of-positive",
+        file="components/cxr/model/predictor.py",
+        old="uncertains.append(probabilities(logits_BP3)[1].numpy())",
+        new="uncertains.append(probabilities(logits_BP3)[0].numpy())",
+        test="tests/components/cxr/model/test_predictor.py::test_scores_and_uncertain_are_of_the_three_logits",
+    ),
 ]

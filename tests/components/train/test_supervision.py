@@ -92,6 +92,17 @@ def test_blanks_that_teach_less_count_less_among_the_reports_too() -> None:
     assert none.target_SP3[13, 0, 0] == 0.0
 
 
+def test_blanks_of_a_small_weight_pull_less_at_what_reports_say_and_at_the_prior() -> None:
+    states_SP = np.where(STATES_SP[:, :1] == NEGATIVE, BLANK, STATES_SP[:, :1])
+    full, little = (
+        supervision_of(states_SP, LABELED_S, policy=LabelPolicy(blank_weight=weight), reports=REPORTS)
+        for weight in (1.0, 0.05)
+    )
+    asked = [12, 13, 15]  # the fourteenth has no report
+    assert (little.target_SP3[asked, 0, 2] > full.target_SP3[asked, 0, 2] + 0.01).all()
+    assert little.log_share_P3[0, 0] < full.log_share_P3[0, 0]
+
+
 def test_a_training_reads_the_reports_of_its_own_split(tiny_data: LoadedManifest, tiny_config: TrainConfig) -> None:
     config = tiny_config.model_copy(update={"labeled_fraction": 0.5, "report_labels": True})
     setup = Setup(config, tiny_data, device=torch.device("cpu"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from components.cxr.bundle import Bundle, load_bundle
-from components.cxr.model.batch import Study
+from components.cxr.model.batch import Study, collate
 from components.cxr.model.dataset import StudyDataset
 from components.cxr.model.predictor import Logits, answer, calibrated, condition_of, predict, shown
 from components.cxr.operating_points import Calibration, OperatingPoint, OperatingPoints
@@ -38,6 +38,18 @@ def test_an_answer_does_not_depend_on_its_neighbors(bundle: Bundle, studies: lis
     np.testing.assert_allclose(together.uncertain_SP, alone.uncertain_SP, atol=1e-5)
     assert together.score_SP.shape == (12, 4)
     assert together.score_SP.dtype == np.float32
+
+
+def test_scores_and_uncertain_are_of_the_three_logits(bundle: Bundle, studies: list[Study]) -> None:
+    info, size = bundle.info, bundle.info.pixel_preset.size
+    batch = collate(studies[:6], tokenizer=bundle.tokenizer, max_tokens=info.architecture.max_tokens, size=size)
+    (model,) = bundle.models
+    with torch.inference_mode():
+        logits_BP3 = model.eval()(batch).double().numpy()
+    found = predict(bundle, studies[:6])
+    np.testing.assert_allclose(found.score_SP, logits_BP3[..., 2] - logits_BP3[..., 0], atol=1e-4)
+    shares_BP3 = np.exp(logits_BP3) / np.exp(logits_BP3).sum(axis=2, keepdims=True)
+    np.testing.assert_allclose(found.uncertain_SP, shares_BP3[..., 1], atol=1e-5)
 
 
 @pytest.mark.parametrize(

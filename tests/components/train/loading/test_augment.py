@@ -4,7 +4,7 @@ import torch
 
 from components.cxr.model.batch import Batch
 from components.train.config import AugmentConfig, ModalityDropout
-from components.train.loading.augment import augment, drop_modalities
+from components.train.loading.augment import augment, drop_modalities, view_keys
 
 
 def make_batch(num_studies: int, *, texts: list[bool] | None = None) -> Batch:
@@ -43,6 +43,42 @@ def test_zero_strength_is_the_identity() -> None:
     view = augment(batch, studies=[0, 1, 2], step=0, seed=0, config=still)
     difference = view.films_BVHW.int() - batch.films_BVHW.int()
     assert difference.abs().max() <= 1
+
+
+def test_films_move_as_far_as_configured() -> None:
+    """A quarter of a side either way: what comes in from outside is black."""
+    num_studies, size = 300, 64
+    config = AugmentConfig.parse("none", where="augment").model_copy(update={"translation": 0.25})
+    batch = gray_batch(num_studies, size=size)
+    seen_NHW = augment(batch, studies=range(num_studies), step=0, seed=0, config=config).films_BVHW[:, 0] > 100
+    for axis in (1, 2):
+        lost_N = 1.0 - seen_NHW.any(dim=3 - axis).double().mean(dim=1)
+        assert lost_N.max() == pytest.approx(0.25, abs=0.03)
+        assert lost_N.mean() == pytest.approx(0.125, abs=0.02)
+
+
+def test_contrast_changes_around_middle_gray() -> None:
+    config = AugmentConfig.parse("none", where="augment").model_copy(update={"contrast": 0.5})
+    gray = gray_batch(50)
+    found = augment(gray, studies=range(50), step=0, seed=0, config=config).films_BVHW.int()
+    assert (found - 128).abs().max() <= 1, "nothing but middle gray stays as it is"
+    gray.films_BVHW.fill_(228)
+    change_N = augment(gray, studies=range(50), step=0, seed=0, config=config).films_BVHW.double().mean(dim=(1, 2, 3))
+    assert change_N.min() == pytest.approx(128 + 50, abs=4)
+    assert change_N.max() == pytest.approx(255, abs=1)
+
+
+def test_every_film_of_a_study_is_changed_its_own_way() -> None:
+    batch = make_batch(3)
+    batch.films_BVHW[:, 1] = batch.films_BVHW[:, 0]
+    view = augment(batch, studies=[4, 5, 6], step=0, seed=0, config=AugmentConfig()).films_BVHW
+    for s in (1, 2):
+        assert (view[s, 0].int() - view[s, 1].int()).abs().double().mean() > 10
+
+
+def test_what_falls_does_not_hang_on_how_films_are_changed() -> None:
+    one, other = (view_keys(range(8), seed=0, step=3, stream=stream) for stream in ("view", "dropout"))
+    assert not set(one.tolist()) & set(other.tolist())
 
 
 def test_films_are_never_mirrored() -> None:
