@@ -456,4 +456,11 @@ MUTANTS = [
         new="kinds = (is_uncertain_S, ~is_uncertain_S)",
         test="tests/components/evaluate/test_uncertain.py::test_patients_whom_nobody_labeled_choose_no_threshold",
     ),
+    Mutant(
+        "metrics-call-negative-what-is-served-as-positive",
+        file="components/evaluate/metrics.py",
+        old="said_K >= rows.threshold",
+        new="said_K > rows.threshold",
+        test="tests/components/evaluate/test_metrics.py::test_a_probability_at_the_threshold_is_positive_as_it_is_served",
+    ),
 ]

@@ -269,4 +269,18 @@ MUTANTS = [
         new="return sentence.start + late.start()",
         test="tests/components/cxr/text/test_reader_language.py::test_a_question_goes_on_where_its_sentence_does",
     ),
+    Mutant(
+        "of-an-endless-sentence-the-start-alone-is-looked-at",
+        file="components/cxr/text/reader_language.py",
+        old="start, goes_on = cut, True",
+        new="start, goes_on = stop, True",
+        test="tests/components/cxr/text/test_reader_language.py::test_a_reading_deep_in_an_endless_sentence_is_cut",
+    ),
+    Mutant(
+        "a-dash-behind-a-header-is-no-colon",
+        file="components/cxr/text/strict_sections.py",
+        old="_GLUED, _DASHED, _DASHED_CAPITALS, _BRACKETED)",
+        new="_GLUED, _DASHED_CAPITALS, _BRACKETED)",
+        test="tests/components/cxr/text/test_strict_sections.py::test_indication_holds_only_what_was_written_before_the_reading",
+    ),
 ]

@@ -16,6 +16,7 @@ from sklearn.metrics import (
 )
 
 from components.cxr.labels import BLANK
+from components.cxr.operating_points import OperatingPoint, states_of
 from components.cxr.report import METRICS, Interval, PathologyScore
 from components.evaluate.bootstrap import Draws, draw
 from components.evaluate.metrics import Scored, mean_score, pathology_score
@@ -214,3 +215,12 @@ def test_support_is_counted_in_patients(count: int, few: bool) -> None:
     draws = draw(patients, num_resamples=10, seed=0)
     for labels in (truth, 1 - truth):
         assert pathology_score(np.arange(60.0), labels, draws=draws).score.low_support == few
+
+
+def test_a_probability_at_the_threshold_is_positive_as_it_is_served() -> None:
+    score = np.array([0.25, 0.5, 0.5, 0.75])
+    draws = draw(["a", "b", "c", "d"], num_resamples=10, seed=0)
+    found = pathology_score(score, np.array([0, 1, 0, 1], dtype=np.int8), draws=draws, threshold=0.5).score
+    assert (found.recall, found.specificity) == (1.0, 0.5)
+    points = OperatingPoint(threshold=0.5)
+    assert states_of(np.zeros(4), score, np.zeros(4), points).tolist() == [0, 1, 1, 1]

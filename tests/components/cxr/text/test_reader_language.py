@@ -140,3 +140,9 @@ def test_a_finding_is_a_reading_unless_asked_about_known_or_past(sentence: str, 
 )
 def test_a_question_goes_on_where_its_sentence_does(text: str, kept: str) -> None:
     assert text.replace(r"\n", " \n")[: reading_starts(text)].rstrip() == kept.rstrip()
+
+
+def test_a_reading_deep_in_an_endless_sentence_is_cut() -> None:
+    text = "cough and fever " * 90 + "small left pleural effusion"
+    assert "effusion" not in text[: reading_starts(text)]
+    assert reading_starts(text[: text.index("small")]) == text.index("small")

@@ -81,6 +81,7 @@ def test_usual_report() -> None:
         ("INDICATION: cough\n**FINDINGS:** OPACITY", "cough"),
         ("INDICATION: cough\nADDENDUM OPACITY", "cough"),
         ("INDICATION: cough\nwet read by resident at 8:14", "cough"),
+        ("Indication - cough\nTechnique - as before", "cough"),
         ("EXAMINATION: CHEST INDICATION - cough FINDINGS - OPACITY", "cough"),
         ("[INDICATION] cough\n[FINDINGS] OPACITY", "cough"),
         ("INDICATION: cough. Portable film : as before", "cough."),
