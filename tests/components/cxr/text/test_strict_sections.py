@@ -84,7 +84,7 @@ def test_usual_report() -> None:
         ("Indication - cough\nTechnique - as before", "cough"),
         ("EXAMINATION: CHEST INDICATION - cough FINDINGS - OPACITY", "cough"),
         ("[INDICATION] cough\n[FINDINGS] OPACITY", "cough"),
-        ("INDICATION: cough. Portable film : as before", "cough."),
+        ("INDICATION: cough. Bottom line : as before", "cough."),
         ("INDICATION: cough, findings on the lateral film: as before", "cough,"),
         ("INDICATION: cough\nCONTRAINDICATION: pacemaker", "cough"),
         ("indication: cough\nimpression: OPACITY", "cough"),
