@@ -134,7 +134,15 @@ def create_app(
         if shadow is not None:
             await asyncio.to_thread(shadow.close)
 
-    app = FastAPI(title="cxrflow", description=facts.intended_use, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="cxrflow",
+        description=facts.intended_use,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        # To http:// behind whatever ends TLS before this server, and a client sends the films there.
+        redirect_slashes=False,
+    )
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def show_page() -> HTMLResponse:

@@ -61,6 +61,8 @@ async def read_body(request: Request, config: ServeConfig) -> bytes:
 
 
 async def _read(request: Request, config: ServeConfig, *, max_bytes: int) -> list[bytes]:
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise RequestError(415, "compressed", "The body is compressed.", remedy="Send it as it is.")
     started = time.perf_counter()
     async with _uploaded(config):
         chunks = [chunk async for chunk in _within(request, max_bytes=max_bytes)]

@@ -98,8 +98,6 @@ def open_inference(
     async def infer(request: Request) -> Response:
         """Answer one study; its fields are named tensors."""
         check_version(request)
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise RequestError(415, "compressed", "The body is compressed.", remedy="Send it as it is.")
         asked: list[InferRequest] = []
 
         async def read() -> StudyForm:

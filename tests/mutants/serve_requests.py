@@ -15,6 +15,20 @@ BODIES = "tests/components/serve/test_bodies.py"
 
 MUTANTS = [
     Mutant(
+        "a-slash-too-many-sends-films-elsewhere",
+        file="components/serve/app.py",
+        old="        redirect_slashes=False,\n",
+        new="",
+        test=f"{APP}::test_a_slash_too_many_sends_no_films_elsewhere",
+    ),
+    Mutant(
+        "a-compressed-body-is-a-damaged-one",
+        file="components/serve/form.py",
+        old='    if request.headers.get("content-encoding", "identity").lower() != "identity":\n',
+        new="    if False:\n",
+        test=f"{APP}::test_a_compressed_body_is_refused_as_such",
+    ),
+    Mutant(
         "other-sites-may-read-answers",
         file="components/serve/app.py",
         old="    app.add_middleware(Uploads, config=config)\n",
@@ -141,6 +155,27 @@ MUTANTS = [
         old='$("age").validity.badInput',
         new="false",
         test=f"{PAGE}::test_each_failure_has_words_of_its_own",
+    ),
+    Mutant(
+        "a-late-example-mixes-with-another-study",
+        file="components/serve/page.html",
+        old="    if (!isWanted()) return;",
+        new="    if (mine !== generation) return;",
+        test=f"{PAGE}::test_an_example_that_comes_late_does_not_mix_with_a_study_begun_meanwhile",
+    ),
+    Mutant(
+        "back-brings-another-studys-text",
+        file="components/serve/page.html",
+        old=' novalidate autocomplete="off"',
+        new=" novalidate",
+        test=f"{PAGE}::test_the_browsers_back_brings_no_text_age_or_sex_of_another_study",
+    ),
+    Mutant(
+        "forced-colors-take-the-bars-away",
+        file="components/serve/page.html",
+        old="  .bar, .swatch, button[aria-pressed=true] { forced-color-adjust: none; }\n",
+        new="",
+        test=f"{PAGE}::test_forced_colors_leave_bars_and_what_is_chosen",
     ),
     Mutant(
         "just-over-a-low-threshold-reads-as-an-alarm",

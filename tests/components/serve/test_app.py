@@ -1,3 +1,4 @@
+import gzip
 import threading
 import zlib
 
@@ -226,6 +227,19 @@ def test_unknown_paths_and_methods_are_refused_in_the_same_form(client):
     response = client.get("/v1/predict")
     assert _error(response, 405) == "http-405"
     assert response.headers["allow"] == "POST"
+
+
+def test_a_slash_too_many_sends_no_films_elsewhere(client):
+    """Behind what ends TLS before the server a redirect would name http://, and 307 has the body sent there."""
+    response = client.post("/v1/predict/", json={"text": "cough"}, follow_redirects=False)
+    assert _error(response, 404) == "http-404"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=x"])
+def test_a_compressed_body_is_refused_as_such(client, kind):
+    headers = {"content-type": kind, "content-encoding": "gzip"}
+    response = client.post("/v1/predict", content=gzip.compress(b'{"text": "cough"}'), headers=headers)
+    assert _error(response, 415) == "compressed"
 
 
 def test_no_other_site_may_read_an_answer(client):

@@ -138,6 +138,36 @@ def test_an_answer_is_of_the_study_as_it_was_at_the_click(page, dicom, tmp_path)
     assert page.locator(".changed").count() == 0
 
 
+def test_an_example_that_comes_late_does_not_mix_with_a_study_begun_meanwhile(page, dicom):
+    page.evaluate(
+        """() => {
+          const ask = window.fetch, going = new Promise(go => { window.go = go; });
+          window.fetch = async (...request) => {
+            const response = await ask(...request);
+            if (String(request[0]).startsWith('examples/')) await going;
+            return response;
+          };
+        }"""
+    )
+    page.get_by_role("button", name="Pneumothorax, two").click()
+    drop(page, dicom)
+    shown(page)
+    page.get_by_label("Age in years").fill("63")
+    page.evaluate("() => { go(); return new Promise(done => setTimeout(done, 500)); }")
+    assert page.locator("#films .film-name").all_inner_texts() == ["film.dcm"]
+    assert (page.locator("#text").input_value(), page.locator("#age").input_value()) == ("", "63")
+
+
+def test_the_browsers_back_brings_no_text_age_or_sex_of_another_study(page):
+    page.get_by_label("Indication").fill("fever")
+    page.get_by_label("Age in years").fill("33")
+    page.get_by_label("Sex").select_option("F")
+    page.goto("about:blank")
+    page.go_back()
+    page.get_by_role("button", name="Effusion, portable").wait_for()
+    assert [page.locator(f"#{name}").input_value() for name in ("text", "age", "sex")] == ["", "", ""]
+
+
 def test_a_model_without_no_finding_says_nothing_of_it(page):
     said = page.evaluate("names => statement({ overall: 'no-finding', answers: names })", {"Edema": {"state": 0}})
     assert said == "No finding is over its threshold."
@@ -310,6 +340,18 @@ def test_nothing_is_cut_off_or_covered(open_page, width, height):
         notice = page.locator("#notice").bounding_box()
         assert 0 <= notice["y"] < 1
         assert "Research use only" in page.locator("#notice").inner_text()
+
+
+def test_forced_colors_leave_bars_and_what_is_chosen(page, dicom):
+    page.emulate_media(forced_colors="active")
+    drop(page, dicom)
+    classify(page)
+    page.get_by_role("button", name="Edema", exact=True).click()
+    page.locator("#heat").wait_for()
+    back = "node => getComputedStyle(node).backgroundColor"
+    around = page.locator("body").evaluate(back)
+    for shows in (".bar i", ".bar b", ".swatch", "#as-read", "#findings button[aria-pressed=true]"):
+        assert page.locator(shows).first.evaluate(back) != around, shows
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
