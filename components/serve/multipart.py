@@ -14,6 +14,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 __all__ = ["DamagedFormError", "Part", "decoded", "read_parts"]
 
+_FALSE_ENDS = 1000
+"""Boundaries that are none and lie within parts. python-multipart steps from each by single bytes, which took a minute
+for one body full of them; no client chooses a boundary that is in its films."""
+
 
 class DamagedFormError(Exception):
     """No such body, or over a limit."""
@@ -38,7 +42,7 @@ def read_parts(
         max_field_bytes: of one field; files may have any size.
 
     Raises:
-        DamagedFormError: no boundary, a part without a name or an end, or over a limit.
+        DamagedFormError: no boundary or one that parts hold, a part without a name or an end, or over a limit.
     """
     boundary = parse_options_header(content_type)[1].get(b"boundary")
     if not boundary:
@@ -57,7 +61,11 @@ def read_parts(
                 "on_part_end": reader.end,
             },
         )
+        left = max_files + max_fields + _FALSE_ENDS
         for chunk in chunks:
+            left -= chunk.count(b"\r\n--" + boundary)
+            if left < 0:
+                raise DamagedFormError("the boundary is all over the parts")
             parser.write(chunk)
         parser.finalize()
     except FormParserError as error:

@@ -15,6 +15,13 @@ BODIES = "tests/components/serve/test_bodies.py"
 
 MUTANTS = [
     Mutant(
+        "a-boundary-in-the-films-takes-minutes",
+        file="components/serve/multipart.py",
+        old="            if left < 0:\n",
+        new="            if False:\n",
+        test=f"{FORM}::test_a_film_full_of_the_boundary_is_refused_at_once",
+    ),
+    Mutant(
         "a-slash-too-many-sends-films-elsewhere",
         file="components/serve/app.py",
         old="        redirect_slashes=False,\n",

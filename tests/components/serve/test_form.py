@@ -32,6 +32,24 @@ def test_a_form_in_pieces_is_put_together():
     assert _read(receive).text == "cough and fever"
 
 
+def test_a_film_full_of_the_boundary_is_refused_at_once():
+    """Each false end costs Python's time: six bodies of 54 MB kept everybody waiting for over a minute."""
+    start = b'--x\r\nContent-Disposition: form-data; name="files"; filename="f"\r\n\r\n'
+    receive, _ = _chunks(start, *[b"\r\n--x\0" * 1000] * 3, b"\r\n--x--\r\n")
+    with pytest.raises(RequestError) as caught:
+        _read(receive)
+    assert (caught.value.status, caught.value.code) == (400, "bad-form")
+
+
+@pytest.mark.parametrize("piece", [b"\r", b"\r\n", b"\r\n--", b"-", b"x"])
+def test_parts_of_a_boundary_are_a_films_own_bytes(piece):
+    start = b'--x\r\nContent-Disposition: form-data; name="files"; filename="f"\r\n\r\n'
+    body = start + piece * 20_000 + b"\r\n--x--\r\n"
+    for size in (1460, 1 << 18):
+        receive, _ = _chunks(*(body[i : i + size] for i in range(0, len(body), size)))
+        assert _read(receive).files == [piece * 20_000]
+
+
 def test_an_upload_that_stalls_is_refused():
     async def receive():
         await asyncio.sleep(30)
