@@ -242,6 +242,20 @@ MUTANTS = [
         test=f"{FIELD}::test_a_first_line_that_names_the_delimiter",
     ),
     Mutant(
+        "a-comma-in-a-name-splits-a-table-of-semicolons",
+        file="components/cxr/storage/csv_text.py",
+        old="if alike else next",
+        new="if alike and False else next",
+        test=f"{FIELD}::test_a_name_with_another_delimiter_in_it_splits_no_table",
+    ),
+    Mutant(
+        "a-cleared-row-moves-the-lines-of-messages",
+        file="components/cxr/storage/table_files.py",
+        old=" if any(map(str.strip, cells)))",
+        new=")",
+        test=f"{FIELD}::test_a_cleared_row_moves_no_line_of_a_message",
+    ),
+    Mutant(
         "a-table-without-labels-passes-in-silence",
         file="components/preprocess/adapters/csv_table.py",
         old="if any(labeled)\n",

@@ -6,13 +6,15 @@ import codecs
 import csv
 import gzip
 import io
+import itertools
 import re
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-__all__ = ["decoded", "delimiter_of", "numbered_rows", "parse_columns"]
+__all__ = ["decoded", "delimiter_of", "numbered_rows", "parse_columns", "without_blank_rows"]
 
 _LONGEST_ROW = 1 << 25
 """Bytes: a whole report may stand in a cell."""
@@ -34,10 +36,17 @@ def decoded(data: bytes, name: str) -> bytes:
 
 
 def delimiter_of(text: bytes) -> str:
-    """What a first line such as `sep=;` says, else the first of comma, semicolon, tab, bar that splits the header."""
+    """What a first line such as `sep=;` says, else the mark that splits header and first row alike into most cells.
+
+    Where none does, the first of comma, semicolon, tab, bar that splits the header. A name of a semicolon's table may
+    hold a comma, which alone would split the header, too: `file;age (years, whole)`.
+    """
     if mark := _MARK.match(text):
         return mark[1].decode()
-    return next((mark for mark in _DELIMITERS if len(next(numbered_rows(text, mark), (0, []))[1]) > 1), ",")
+    counts = {mark: [len(row) for _, row in itertools.islice(numbered_rows(text, mark), 2)] for mark in _DELIMITERS}
+    splits = {mark: cells for mark, cells in counts.items() if cells and cells[0] > 1}
+    alike = [mark for mark, cells in splits.items() if len(cells) > 1 and cells[0] == cells[1]]
+    return max(alike, key=lambda mark: counts[mark][0]) if alike else next(iter(splits), ",")
 
 
 def parse_columns(text: bytes, *, num_columns: int, delimiter: str) -> pa.Table | None:
@@ -72,6 +81,17 @@ def parse_columns(text: bytes, *, num_columns: int, delimiter: str) -> pa.Table 
     except pa.ArrowInvalid:
         return None
     return None if broken else columns
+
+
+def without_blank_rows(columns: pa.Table) -> pa.Table:
+    """The rows in which any cell says something: spreadsheets write `;;;` for rows that were cleared."""
+    blank = None
+    for column in columns.columns:
+        empty = pc.equal(pc.utf8_trim_whitespace(column), "")
+        blank = empty if blank is None else pc.and_(blank, empty)
+        if not pc.any(blank).as_py():
+            return columns
+    return columns.filter(pc.invert(blank))
 
 
 def numbered_rows(text: bytes, delimiter: str) -> Iterator[tuple[int, list[str]]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import pyarrow as pa
 
 from components.cxr.errors import UserError
-from components.cxr.storage.csv_text import decoded, delimiter_of, numbered_rows, parse_columns
+from components.cxr.storage.csv_text import decoded, delimiter_of, numbered_rows, parse_columns, without_blank_rows
 from components.cxr.storage.json_lines import BrokenLineError, parse_json_lines
 
 __all__ = ["Columns", "columns_shown", "is_header", "read_columns"]
@@ -52,13 +52,16 @@ def read_columns(data: bytes, name: str, *, where: str) -> Columns:
         UserError: not readable, without header or rows, or with rows of another length than the header.
     """
     is_json = name.removesuffix(".gz").endswith((".json", ".jsonl"))
+    remedy = None
     try:
         read = (_json_columns if is_json else _csv_columns)(data, name, where=where)
-    except (OSError, EOFError, zlib.error, UnicodeError, csv.Error):
+    except UnicodeError:
+        read, remedy = None, "Save it in UTF-8, which Excel offers as CSV UTF-8."
+    except (OSError, EOFError, zlib.error, csv.Error):
         read = None
     if read is None:
         expected = f"{'JSON lines' if is_json else 'CSV'} in UTF-8 or UTF-16, gzipped if its name ends in .gz"
-        raise UserError("unreadable-table", "table is not readable", where=where, expected=expected)
+        raise UserError("unreadable-table", "table is not readable", where=where, expected=expected, remedy=remedy)
     if not len(next(iter(read[0].values()))):
         raise UserError("empty-table", "table is empty", where=where, found="0 rows", expected="at least one row")
     return read
@@ -76,10 +79,11 @@ def _csv_columns(data: bytes, name: str, *, where: str) -> Columns | None:
                 at, found = f"{where} line {line}", f"{len(row)} cells"
                 raise UserError("broken-row", "table has a broken row", where=at, found=found, expected=len(names))
         return None
-    by_name = dict(zip(names, columns.columns, strict=True))
+    by_name = dict(zip(names, without_blank_rows(columns).columns, strict=True))
 
     def line_of(row: int) -> int:
-        return next(itertools.islice(numbered_rows(decoded(data, name), delimiter), row + 1, None))[0]
+        lines = (line for line, cells in numbered_rows(decoded(data, name), delimiter) if any(map(str.strip, cells)))
+        return next(itertools.islice(lines, row + 1, None))
 
     return {column: by_name[column] for column in header}, line_of
 

@@ -15,6 +15,7 @@ import yaml
 
 from components.cxr.ids import hash_id
 from components.cxr.shards import load_manifest
+from components.cxr.storage.csv_text import delimiter_of
 from components.cxr.storage.storage import open_storage
 from tests.components.preprocess.steps import command, edit, edit_rows, rows_of
 
@@ -172,6 +173,7 @@ def rewritten(rows: list[list[str]], header: list[str], **options: Any) -> bytes
         lambda header, rows: rewritten(rows, [f" {name} " for name in header]),
         lambda header, rows: rewritten(rows, header, quoting=csv.QUOTE_ALL),
         lambda header, rows: rewritten(rows, header) + b"\r\n\r\n\n",
+        lambda header, rows: rewritten([rows[0], [""] * len(header), *rows[1:], [" "] * len(header)], header),
         lambda header, rows: rewritten([[str(i), *row] for i, row in enumerate(rows)], ["", *header]),
         lambda header, rows: rewritten([[*row, "", ""] for row in rows], [*header, "", ""]),
         lambda header, rows: rewritten([[f'="{cell}"' for cell in row] for row in rows], header),
@@ -182,7 +184,7 @@ def rewritten(rows: list[list[str]], header: list[str], **options: Any) -> bytes
     ],
     ids=[
         "semicolons", "tabs", "bars", "utf-16", "utf-16-be", "bom", "header blanks", "quoted", "blank lines",
-        "row numbers", "empty columns", "excel text", "blanks", "float ids", "NaN", "None",
+        "cleared rows", "row numbers", "empty columns", "excel text", "blanks", "float ids", "NaN", "None",
     ],
 )  # fmt: skip
 def test_every_way_of_writing_a_table_gives_the_same_rows(
@@ -453,3 +455,30 @@ def test_a_first_line_that_names_the_delimiter(table: Table, tmp_path: Path, sta
     edit(table.path, "f1.png;pat1;train;0", "f1.png;pat1;train;7")
     assert "bad label: " in (message := refusal(table.values(), tmp_path))
     assert "line 4 column Edema" in message
+
+
+def test_a_cleared_row_moves_no_line_of_a_message(table: Table, tmp_path: Path) -> None:
+    table.rewrite(rows=[[""] * len(table.header), *table.rows])
+    edit(table.path, "f1.png,pat1,train,0", "f1.png,pat1,train,7")
+    assert "line 4 column Edema" in refusal(table.values(), tmp_path)
+
+
+def test_an_encoding_of_old_spreadsheets_is_refused_with_the_remedy(table: Table, tmp_path: Path) -> None:
+    table.path.write_bytes(table.path.read_bytes().replace(b"pat1", b"pat\xe4"))
+    assert re.search("table is not readable: .*CSV UTF-8", refusal(table.values(), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter"),
+    [
+        ("file;age (years, whole);Edema\na.png;60;1\n", ";"),
+        ("file;age (years, whole);Edema\na, b.png;60;1\n", ";"),
+        ('file,"by (q;r;s;t)",Edema\na.png,x,1\n', ","),
+        ("file;age (years, whole);Edema\n", ","),
+        ("file,Edema\na.png,1,2\n", ","),
+        ("file\na.png\n", ","),
+        ("", ","),
+    ],
+)
+def test_a_name_with_another_delimiter_in_it_splits_no_table(text: str, delimiter: str) -> None:
+    assert delimiter_of(text.encode()) == delimiter
