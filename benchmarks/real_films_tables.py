@@ -56,9 +56,9 @@ def _print_less(by_arm: Mapping[str, Mapping[int, Run]], other: str, names: Sequ
     for name in names:
         if both := sorted(by_arm.get(name, {}).keys() & by_arm.get(other, {}).keys()):
             more = over_seeds(by_arm[name], both, of) - over_seeds(by_arm[other], both, of)
-            rows.append(f"{name:41}{len(both):>6}{told(more):>28}")
+            rows.append(f"{name:43}{len(both):>6}{told(more):>28}")
     if rows:
-        print(f"\n{f'less {other}, the same seeds':41}{'seeds':>6}{SHORT[of]:>28}")
+        print(f"\n{f'less {other}, the same seeds':43}{'seeds':>6}{SHORT[of]:>28}")
         print("\n".join(rows))
 
 
