@@ -191,7 +191,8 @@ def _check(config: EvaluateConfig, model: Description, manifest: LoadedManifest)
             "nothing to evaluate on",
             where=f"{manifest.storage.uri}, split test",
             found="0 labeled studies",
-            remedy="For answers without labels use python -m components.evaluate.answers.",
+            remedy="Give the test split labeled studies (data.splits, data.fractions). Answers without labels: "
+            "python -m components.evaluate.answers.",
         )
 
 

@@ -44,7 +44,8 @@ PROTOCOLS = {
     "truth": "protocol truth (a second truth's labels; blank and uncertain count as negative)",
 }
 CAVEAT = (
-    "Labels were mined from reports by a program; scores of other publications have other splits and units. "
+    "Labels are those of the data set, which a program may have mined from reports; scores of other publications have "
+    "other splits and units. "
     "Not a medical device."
 )
 _WIDTH = 100

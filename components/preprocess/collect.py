@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,7 +44,26 @@ def collect(data: DataConfig, config: PreprocessConfig, *, root: Root) -> Loaded
     if not is_complete(plan):
         _complete(plan)
     write_pointer(root, "manifest", plan.storage.uri)
-    return load_manifest(plan.storage)
+    loaded = load_manifest(plan.storage)
+    for gap in _gaps(loaded.manifest):
+        print(f"preprocess: {gap}", flush=True)
+    return loaded
+
+
+def _gaps(manifest: Manifest) -> Iterator[str]:
+    """What a labeled data set lacks, and later steps would miss."""
+    training = manifest.counts["train"]
+    if not any(counts.labeled_studies for counts in manifest.counts.values()):
+        return
+    if empty := [split for split in SPLITS if not manifest.counts[split].studies]:
+        yield f"no study in {' and '.join(empty)} (data.splits, data.fractions)"
+    if not training.labeled_studies:
+        return
+    positives = {name: labels["positive"] for name, labels in training.labels.items()}
+    if never := [name for name, count in positives.items() if not count]:
+        yield f"no positive training study of {', '.join(never)}"
+    if always := [name for name, count in positives.items() if count == training.labeled_studies]:
+        yield f"no training study without {', '.join(always)}: a model cannot tell what it never lacks"
 
 
 def read_rejects(loaded: LoadedManifest) -> pa.Table:

@@ -198,7 +198,7 @@ class CsvData(Config):
     """Regular expression with the groups `patient`, `study` or both, for ids that stand in a film's path alone."""
     repeated: Literal["refuse", "any", "majority"] = "refuse"
     """Rows of one film or study that disagree, such as one per box or per reader: a pathology is positive in any of
-    them, or in more than half."""
+    them, or what more than half say; where no half agrees, uncertain if one of them is, else negative."""
     pathologies: tuple[str, ...] | None = Field(None, min_length=1)
     """Labels to keep, in this order; null for every column that `columns` does not use, or every name in the list."""
     label_table: str | None = None

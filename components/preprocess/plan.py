@@ -22,7 +22,7 @@ from components.preprocess.records import Folder, SourceStudy
 
 __all__ = ["REJECTS", "Layout", "Plan", "ShardPlan", "make_plan", "plan_shards", "read_layout"]
 
-PREPROCESS_VERSION = 6
+PREPROCESS_VERSION = 7
 """Raised whenever the same source and configuration would give other rows or bytes than before."""
 
 REJECTS = "rejects.parquet"

@@ -15,6 +15,20 @@ IDS = "tests/components/cxr/test_ids.py"
 
 MUTANTS = [
     Mutant(
+        "readers-of-whom-none-says-no-are-negative",
+        file="components/preprocess/adapters/csv_rows.py",
+        old="next(agreed, -1 if -1 in known else 0)",
+        new="next(agreed, 0)",
+        test="tests/components/preprocess/test_csv_rows.py::test_readers_of_one_film",
+    ),
+    Mutant(
+        "positives-alone-are-learned-in-silence",
+        file="components/preprocess/collect.py",
+        old="if count == training.labeled_studies]:",
+        new="if count > training.labeled_studies]:",
+        test="tests/components/preprocess/test_collect.py::test_what_a_data_set_lacks_is_told",
+    ),
+    Mutant(
         "a-report-that-may-not-be-read-is-a-traceback",
         file="components/preprocess/read_study.py",
         old='        except OSError as error:\n            raise cannot_read("reports",',

@@ -35,7 +35,9 @@ def read_labels(table: Table, config: CsvData) -> tuple[tuple[str, ...], list[St
             remedy="Set data.label_list if one column names all labels.",
         )
     _check_distinct(pathologies, where=table.where)
-    remedy = None if config.pathologies else "Name the label columns in data.pathologies."
+    remedy = "Write yes as 1 and no as 0."
+    if not config.pathologies:
+        remedy += " If the column is no label, name those that are in data.pathologies."
     columns = [
         _text_states(table.cells(name, field="data.text_labels"), config.text_labels[name])
         if name in config.text_labels

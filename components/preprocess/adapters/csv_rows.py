@@ -140,6 +140,11 @@ def merged(
 
     >>> merged(["a", "a", "b"], [(1, 0), (0, 0), (None, -1)], [True] * 3, "any")
     ([(1, 0), (1, 0), (None, -1)], [True, True, True])
+
+    By majority, readers who do not agree are uncertain where one of them is, else negative.
+
+    >>> merged(["a"] * 2, [(1, 1), (-1, 0)], [True] * 2, "majority")[0]
+    [(-1, 0), (-1, 0)]
     """
     rows_of: dict[str, list[int]] = {}
     for i, name in enumerate(ids):
@@ -159,5 +164,6 @@ def _state(states: Sequence[int | None], how: Literal["any", "majority"]) -> int
     if not known:
         return None
     if how == "majority":
-        return 1 if 2 * known.count(1) > len(known) else -1 if 2 * known.count(-1) > len(known) else 0
+        agreed = (state for state in (1, 0, -1) if 2 * known.count(state) > len(known))
+        return next(agreed, -1 if -1 in known else 0)
     return next(state for state in (1, -1, 0) if state in known)

@@ -214,7 +214,7 @@ def test_every_way_of_writing_a_table_gives_the_same_rows(
             r"lacks a column: .*Did you mean FILE\? Set data.columns.image",
         ),
         ("f1.png,pat1,train,0", "f1.png,pat1,train,inf", "bad label: .*line 3 column Edema"),
-        ("f1.png,pat1,train,0", "f1.png,pat1,train,true", "bad label: .*line 3 column Edema"),
+        ("f1.png,pat1,train,0", "f1.png,pat1,train,yes", "bad label: .*line 3 column Edema.*Write yes as 1"),
         ("f1.png,pat1,train,0", "f1.png,pat1,,0", "unknown split: .*line 3 column part; found nothing"),
         ("f1.png,pat1", ",pat1", "film has no id: .*line 3 column file"),
     ],

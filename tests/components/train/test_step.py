@@ -193,14 +193,15 @@ def test_only_training_texts_shape_the_vocabulary(
     class SeenError(Exception):
         pass
 
-    def build(_: TrainConfig, *, texts: list[str], film_size: int, num_pathologies: int) -> None:
+    def build(_: TrainConfig, *, texts: list[str], patients: list[str], film_size: int, num_pathologies: int) -> None:
         assert (film_size, num_pathologies) == (32, len(tiny_data.manifest.pathologies))
-        raise SeenError(texts)
+        raise SeenError(texts, patients)
 
     monkeypatch.setattr("components.train.setup.build_model", build)
     with pytest.raises(SeenError) as caught:
         Setup(tiny_config, tiny_data, device=torch.device("cpu"))
-    assert caught.value.args[0] == StudyDataset(tiny_data, splits=["train"], text=tiny_config.text).texts()
+    studies = StudyDataset(tiny_data, splits=["train"], text=tiny_config.text)
+    assert caught.value.args == (studies.texts(), studies.patient_ids)
 
 
 def checkpoint(root: Root, config: TrainConfig, data: LoadedManifest) -> dict[str, dict[str, Tensor]]:
